@@ -1,0 +1,154 @@
+# Builds the program build/<variant>/polysketch and the test programs build/<variant>/tests/*. `make help` lists the targets.
+# Settings are in config.mk; every source file is found by its place, so adding one needs no change here.
+
+include config.mk
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := all
+
+# ---- flags ------------------------------------------------------------------------------------------------------------------
+
+comma := ,
+
+ifeq ($(VARIANT),release)
+VARIANT_FLAGS := -O3 -march=$(ARCH)
+else ifeq ($(VARIANT),debug)
+VARIANT_FLAGS := -O1 -DDEBUG
+else ifeq ($(VARIANT),asan)
+VARIANT_FLAGS := -O1 -DDEBUG -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
+else ifeq ($(VARIANT),double)
+VARIANT_FLAGS := -O2 -march=$(ARCH) -DREAL_DOUBLE -DDEBUG
+else
+$(error VARIANT=$(VARIANT) is unknown; it is one of release, debug, asan, double)
+endif
+
+# $(call packages,--cflags or --libs,names); empty when one is missing, which the rule of flags.txt reports.
+PKG_CONFIG := PKG_CONFIG_PATH=$(if $(OPENBLAS_FOLDER),$(OPENBLAS_FOLDER)/pkgconfig:)$${PKG_CONFIG_PATH:-} pkg-config
+packages = $(strip $(shell $(PKG_CONFIG) $(1) $(2) 2>/dev/null))
+
+WARNINGS := -Wall -Wextra -Wshadow -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wwrite-strings \
+            $(if $(filter 1,$(WERROR)),-Werror)
+CFLAGS := -std=gnu11 -g -fopenmp -fno-math-errno -fno-trapping-math $(VARIANT_FLAGS) $(WARNINGS) $(EXTRA_CFLAGS)
+# Library headers are system headers: no warnings about what they contain.
+CPPFLAGS := -I. $(patsubst -I%,-isystem %,$(call packages,--cflags,$(PACKAGES)))
+# The run path makes the program load the flavour of OpenBLAS it was linked with.
+LDFLAGS := -fopenmp $(filter -fsanitize=%,$(VARIANT_FLAGS)) \
+           $(if $(OPENBLAS_FOLDER),-Wl$(comma)-rpath$(comma)$(OPENBLAS_FOLDER)) $(EXTRA_LDFLAGS)
+LDLIBS := $(call packages,--libs,$(PACKAGES)) -lm $(EXTRA_LDLIBS)
+TEST_LDLIBS := $(call packages,--libs,$(TEST_PACKAGES))
+
+# ---- files ------------------------------------------------------------------------------------------------------------------
+
+BUILD := build/$(VARIANT)
+PROGRAM := $(BUILD)/polysketch
+MAIN := src/programs/main.c
+
+SOURCES := $(sort $(wildcard src/*/*.c mpi/*.c io/*.c))
+HARNESS := $(sort $(wildcard tests/harness/*.c))
+UNIT_TESTS := $(sort $(wildcard tests/unit/test_*.c))
+MPI_TESTS := $(sort $(wildcard tests/mpi/test_*.c))
+
+objects = $(patsubst %.c,$(BUILD)/%.o,$(1))
+OBJECTS := $(call objects,$(SOURCES))
+LIBRARY_OBJECTS := $(call objects,$(filter-out $(MAIN),$(SOURCES)))
+HARNESS_OBJECTS := $(call objects,$(HARNESS))
+TEST_OBJECTS := $(call objects,$(UNIT_TESTS) $(MPI_TESTS))
+UNIT_PROGRAMS := $(UNIT_TESTS:tests/unit/%.c=$(BUILD)/tests/%)
+MPI_PROGRAMS := $(MPI_TESTS:tests/mpi/%.c=$(BUILD)/tests/%)
+
+ifneq ($(filter $(UNIT_PROGRAMS),$(MPI_PROGRAMS)),)
+$(error tests/unit and tests/mpi both have $(notdir $(filter $(UNIT_PROGRAMS),$(MPI_PROGRAMS))))
+endif
+
+# The commit this is, "-dirty" when files were changed since; the ceiling keeps git from taking a repository further up.
+SOURCE_VERSION := $(shell GIT_CEILING_DIRECTORIES='$(abspath ..)' git describe --always --dirty 2>/dev/null || echo unknown)
+
+# ---- targets ----------------------------------------------------------------------------------------------------------------
+
+# Sub-makes compile in parallel even when make was started without -j.
+PARALLEL = --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(JOBS))
+
+.PHONY: all tests program test-programs install-packages run check check-slurm lint format bench info clean help FORCE
+
+all: ## build the program (VARIANT=release, debug, asan or double; WERROR=1; V=1 shows whole command lines)
+	@+$(MAKE) $(PARALLEL) program
+
+tests: ## build the program and the test programs of one variant
+	@+$(MAKE) $(PARALLEL) program test-programs
+
+install-packages: ## install the Debian packages that are missing
+	@scripts/install_packages.sh
+
+run: install-packages ## build, prepare the corpus, train configs/default.ini, plot, generate (RUN=name, ARGS="--section.key=value")
+	@+$(MAKE) $(PARALLEL) VARIANT=release program
+	@RUN='$(RUN)' scripts/run_default.sh $(ARGS)
+
+check: install-packages ## build release, double and asan and run all tests
+	@+for variant in release double asan; do $(MAKE) $(PARALLEL) VARIANT=$$variant program test-programs; done
+	@scripts/run_tests.sh
+
+check-slurm: install-packages ## run the job scripts under a Slurm of their own on this machine
+	@+$(MAKE) $(PARALLEL) VARIANT=release program
+	@scripts/check_slurm.sh
+
+lint: install-packages ## check layers, rules, formatting and scripts
+	@scripts/lint.sh
+
+format: ## format all C files
+	@find src mpi io tests -name '*.[ch]' -print0 2>/dev/null | xargs -0 -r clang-format -i
+
+bench: ## build and measure
+	@+$(MAKE) $(PARALLEL) VARIANT=release program
+	@scripts/bench.sh $(ARGS)
+
+info: ## compiler, flags and version, to attach to a report of a problem
+	@printf '%s\n' 'version   $(SOURCE_VERSION)' "compiler  $$($(CC) --version | head -n 1)" 'CPPFLAGS  $(CPPFLAGS)' \
+	    'CFLAGS    $(CFLAGS)' 'LDFLAGS   $(LDFLAGS)' 'LDLIBS    $(LDLIBS)'
+
+clean: ## remove all that was built (prepared data and the corpus stay)
+	@rm -rf $(addprefix build/,release debug asan double test-logs)
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' Makefile | expand -t 18
+
+# ---- rules ------------------------------------------------------------------------------------------------------------------
+
+program: $(PROGRAM)
+test-programs: $(UNIT_PROGRAMS) $(MPI_PROGRAMS)
+
+# $(call announce,WORD): the short line, or nothing when V=1 makes the shell show the command itself.
+announce = @$(if $(filter 1,$(V)),set -x;,printf '%-6s%s\n' $(1) $@;)
+
+$(PROGRAM): $(OBJECTS)
+	$(call announce,LINK) $(CC) $(LDFLAGS) -o $@ $(OBJECTS) $(LDLIBS)
+
+$(UNIT_PROGRAMS): $(BUILD)/tests/%: $(BUILD)/tests/unit/%.o $(HARNESS_OBJECTS) $(LIBRARY_OBJECTS)
+	$(call announce,LINK) $(CC) $(LDFLAGS) -o $@ $^ $(TEST_LDLIBS) $(LDLIBS)
+
+$(MPI_PROGRAMS): $(BUILD)/tests/%: $(BUILD)/tests/mpi/%.o $(HARNESS_OBJECTS) $(LIBRARY_OBJECTS)
+	$(call announce,LINK) $(CC) $(LDFLAGS) -o $@ $^ $(TEST_LDLIBS) $(LDLIBS)
+
+$(BUILD)/%.o: %.c $(BUILD)/flags.txt
+	@mkdir -p $(@D)
+	$(call announce,CC) $(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+# Only this file knows the version, so a new commit compiles only this file again.
+$(BUILD)/src/base/version.o: CPPFLAGS += -DSOURCE_VERSION='"$(SOURCE_VERSION)"'
+$(BUILD)/src/base/version.o: $(BUILD)/version.txt
+
+# $(call write_if_changed,TEXT): leaves the file, and so all that depends on it, alone when the text is the same.
+write_if_changed = @mkdir -p $(@D); printf '%s\n' '$(1)' | cmp -s - $@ || printf '%s\n' '$(1)' > $@
+
+$(BUILD)/version.txt: FORCE
+	$(call write_if_changed,$(SOURCE_VERSION))
+
+$(BUILD)/flags.txt: FORCE
+	@$(PKG_CONFIG) --print-errors --exists $(PACKAGES) $(TEST_PACKAGES) || \
+	    { echo 'A library is missing. Try: make install-packages' >&2; exit 1; }
+	$(call write_if_changed,$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) $(TEST_LDLIBS) $(LDLIBS))
+
+.SECONDARY: $(OBJECTS) $(HARNESS_OBJECTS) $(TEST_OBJECTS)
+
+-include $(patsubst %.o,%.d,$(OBJECTS) $(HARNESS_OBJECTS) $(TEST_OBJECTS))

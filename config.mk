@@ -1,0 +1,30 @@
+# What a user may want to change; the Makefile itself need not be edited.
+# Each line can also be given on the command line: make CC=clang WERROR=1
+
+# Compiler. The MPI, HDF5 and BLAS flags come from pkg-config, so no compiler wrapper (mpicc) is needed.
+CC = gcc
+
+# Which build: release, debug, asan (address and undefined behaviour sanitizers), double (real = double, for gradient checks).
+VARIANT = release
+
+# Processor to generate code for. On a cluster whose nodes differ from the login node: ARCH = x86-64-v3 or the nodes' type.
+ARCH = native
+
+# 1 turns warnings into errors.
+WERROR = 0
+
+# Parallel compile jobs where the command line gives no -j.
+JOBS = $(shell nproc 2>/dev/null || echo 2)
+
+# pkg-config packages of the program and of its tests.
+PACKAGES = openblas hdf5-openmpi ompi-c inih libxxhash
+TEST_PACKAGES = cunit
+
+# Folder of the OpenMP flavour of OpenBLAS (Debian, Ubuntu). It is preferred where it exists: the pthreads flavour keeps threads
+# of its own, which get in the way of OpenMP's. Elsewhere pkg-config's usual openblas is taken.
+OPENBLAS_FOLDER = $(firstword $(wildcard /usr/lib/*/openblas-openmp))
+
+# Anything extra.
+EXTRA_CFLAGS =
+EXTRA_LDFLAGS =
+EXTRA_LDLIBS =

@@ -1,0 +1,94 @@
+#include "mpi/world.h"
+
+#include <limits.h>
+#include <mpi.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static World the_world = {0, 1};
+
+static void abort_every_rank(void) { MPI_Abort(MPI_COMM_WORLD, EXIT_FAILURE); }
+
+World world_start(int *argc, char ***argv)
+{
+    /* Open MPI's own file layer has hung in collective writes of parallel HDF5; ROMIO has not. A user's choice wins. */
+    setenv("OMPI_MCA_io", "romio321", 0);
+    int provided;
+    if (MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &provided)) die_at(__FILE__, __LINE__, "MPI does not start");
+    error_set_exit_hook(abort_every_rank);
+    MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN); /* inherited by communicators made from it */
+    CHECK_MPI(MPI_Comm_rank(MPI_COMM_WORLD, &the_world.rank));
+    CHECK_MPI(MPI_Comm_size(MPI_COMM_WORLD, &the_world.size));
+    error_set_rank(the_world.rank, the_world.size);
+    return the_world;
+}
+
+void world_stop(void)
+{
+    fflush(stdout);
+    MPI_Finalize();
+    error_set_exit_hook(NULL);
+}
+
+World world(void) { return the_world; }
+
+void world_leave(int exit_code)
+{
+    world_stop();
+    exit(exit_code);
+}
+
+void require_all(bool ok, const Message *problem)
+{
+    int mine = ok ? INT_MAX : the_world.rank, lowest;
+    CHECK_MPI(MPI_Allreduce(&mine, &lowest, 1, MPI_INT, MPI_MIN, MPI_COMM_WORLD));
+    if (lowest == INT_MAX) return;
+    if (lowest == the_world.rank) error_say("%s", problem->text);
+    world_leave(EXIT_FAILURE);
+}
+
+void world_broadcast(void *data, size_t bytes)
+{
+    const size_t piece = 1 << 30; /* counts of MPI 3 are int */
+    for (size_t start = 0; start < bytes; start += piece) {
+        size_t count = bytes - start < piece ? bytes - start : piece;
+        CHECK_MPI(MPI_Bcast((char *)data + start, (int)count, MPI_BYTE, 0, MPI_COMM_WORLD));
+    }
+}
+
+void world_sum_doubles(double *values, int count)
+{
+    CHECK_MPI(MPI_Allreduce(MPI_IN_PLACE, values, count, MPI_DOUBLE, MPI_SUM, MPI_COMM_WORLD));
+}
+
+void world_max_doubles(double *values, int count)
+{
+    CHECK_MPI(MPI_Allreduce(MPI_IN_PLACE, values, count, MPI_DOUBLE, MPI_MAX, MPI_COMM_WORLD));
+}
+
+bool world_same(uint64_t value)
+{
+    uint64_t ends[2] = {value, ~value}; /* the smallest of both say the least and the greatest value */
+    CHECK_MPI(MPI_Allreduce(MPI_IN_PLACE, ends, 2, MPI_UINT64_T, MPI_MIN, MPI_COMM_WORLD));
+    return ends[0] == ~ends[1];
+}
+
+void world_barrier(void) { CHECK_MPI(MPI_Barrier(MPI_COMM_WORLD)); }
+
+void world_library(char *text, size_t size)
+{
+    char version[MPI_MAX_LIBRARY_VERSION_STRING] = "";
+    int length;
+    MPI_Get_library_version(version, &length);
+    version[strcspn(version, ",\n")] = 0;
+    snprintf(text, size, "%s", version);
+}
+
+void world_die_of_mpi(const char *file, int line, const char *call, int code)
+{
+    char words[MPI_MAX_ERROR_STRING] = "unknown error";
+    int length;
+    MPI_Error_string(code, words, &length);
+    die_at(file, line, "%s: %s", call, words);
+}

@@ -1,0 +1,53 @@
+/* All ranks of the job: start, stop, deciding together, failing together. */
+#ifndef POLYSKETCH_MPI_WORLD_H
+#define POLYSKETCH_MPI_WORLD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "src/base/error.h"
+
+typedef struct World {
+    int rank, size;
+} World;
+
+/* Starts MPI (MPI_THREAD_FUNNELED) and makes die_at() end every rank. Collective. */
+World world_start(int *argc, char ***argv);
+
+/* Ends MPI. Collective; call last. */
+void world_stop(void);
+
+World world(void);
+
+/* Collective over all ranks. When `ok` is false on some rank, the lowest such rank prints its `problem`, and all ranks
+   leave with exit code 1. Returns only when `ok` is true everywhere. */
+void require_all(bool ok, const Message *problem);
+
+/* All ranks leave with `exit_code` through the same door. Collective; does not return. */
+_Noreturn void world_leave(int exit_code);
+
+/* Copies `bytes` bytes of rank 0 to all ranks. Collective; any size. */
+void world_broadcast(void *data, size_t bytes);
+
+/* Element-wise sum, and largest value, over all ranks, in place. Collective. */
+void world_sum_doubles(double *values, int count);
+void world_max_doubles(double *values, int count);
+
+/* The same value on every rank? Collective. */
+bool world_same(uint64_t value);
+
+void world_barrier(void);
+
+/* One line about the MPI library, for logs. */
+void world_library(char *text, size_t size);
+
+/* MPI's verdict on a call, with its own words. */
+#define CHECK_MPI(call)                                                                                                \
+    do {                                                                                                               \
+        int check_mpi_code = (call);                                                                                   \
+        if (check_mpi_code) world_die_of_mpi(__FILE__, __LINE__, #call, check_mpi_code);                               \
+    } while (0)
+_Noreturn void world_die_of_mpi(const char *file, int line, const char *call, int code);
+
+#endif

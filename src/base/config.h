@@ -1,0 +1,101 @@
+/* Every option of a model and of its training: one table for the help, the files, the checkpoints and the checks. */
+#ifndef POLYSKETCH_BASE_CONFIG_H
+#define POLYSKETCH_BASE_CONFIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "src/base/error.h"
+#include "src/base/options.h"
+
+typedef enum FeedForwardKind { FEEDFORWARD_GLU, FEEDFORWARD_GELU } FeedForwardKind;
+typedef enum SketchKind { SKETCH_RANDOM, SKETCH_LEARNED } SketchKind;
+typedef enum LocalKind { LOCAL_EXACT, LOCAL_SKETCH } LocalKind;
+typedef enum ScheduleKind { SCHEDULE_COSINE, SCHEDULE_LINEAR, SCHEDULE_CONSTANT } ScheduleKind;
+typedef enum RecomputeKind { RECOMPUTE_NONE, RECOMPUTE_LAYER } RecomputeKind;
+typedef enum ScanKind { SCAN_EXSCAN, SCAN_IEXSCAN } ScanKind;
+/* In the order of the table in src/attention/attention.c. */
+typedef enum AttentionKindId {
+    ATTENTION_SOFTMAX,
+    ATTENTION_POLYNOMIAL,
+    ATTENTION_POLYSKETCH,
+    ATTENTION_PERFORMER,
+} AttentionKindId;
+
+typedef struct ModelConfig {
+    int64_t layers, width, heads, context_length;
+    int feedforward; /* FeedForwardKind */
+    int64_t feedforward_width;
+    double dropout;
+    int64_t vocab_size;
+} ModelConfig;
+
+typedef struct AttentionConfig {
+    int kind; /* AttentionKindId */
+    int64_t degree;
+    double scale, denominator_one;
+    int64_t block_length;
+    int sketch; /* SketchKind */
+    int64_t sketch_size;
+    int local; /* LocalKind */
+    int64_t features;
+} AttentionConfig;
+
+typedef struct TrainConfig {
+    int64_t steps, batch_sequences, micro_batch_sequences;
+    double learning_rate, min_learning_rate;
+    int64_t warmup_steps;
+    int schedule; /* ScheduleKind */
+    double weight_decay, beta1, beta2, epsilon, clip_norm;
+    int64_t seed;
+    int recompute; /* RecomputeKind */
+} TrainConfig;
+
+typedef struct DataConfig {
+    char train[OPTION_TEXT_SIZE], validation[OPTION_TEXT_SIZE];
+} DataConfig;
+
+typedef struct EvaluateConfig {
+    int64_t every, sequences;
+} EvaluateConfig;
+
+typedef struct ParallelConfig {
+    int64_t data_ranks;
+    int scan; /* ScanKind */
+} ParallelConfig;
+
+typedef struct OutputConfig {
+    char folder[OPTION_TEXT_SIZE];
+    int64_t checkpoint_every;
+    bool checkpoint_at_start;
+    int64_t log_every;
+} OutputConfig;
+
+typedef struct Config {
+    ModelConfig model;
+    AttentionConfig attention;
+    TrainConfig train;
+    DataConfig data;
+    EvaluateConfig evaluate;
+    ParallelConfig parallel;
+    OutputConfig output;
+} Config;
+
+/* The rows above with their values in `config`. */
+OptionTable config_options(Config *config);
+
+/* Replaces every "0 = by rule" and "auto" by its number. model.vocab_size must be set before (from the data). */
+void config_resolve(Config *config);
+
+/* Rules that join several options of a resolved configuration: the model alone, and the model on a number of ranks.
+   False with a message that says the numbers and the remedy. */
+bool config_check_model(const Config *config, Message *problem);
+bool config_check_ranks(const Config *config, int ranks, Message *problem);
+
+/* False with a message when `config` describes another model than `saved` does. */
+bool config_same_model(const Config *config, const Config *saved, Message *problem);
+
+/* Ranks that share one sequence. */
+int config_sequence_ranks(const Config *config, int ranks);
+
+#endif

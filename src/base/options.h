@@ -1,0 +1,73 @@
+/* Options as rows of a table: one row per option makes the help text, the parsing of file and command line, the checks
+   of type and bounds, the printed and the saved form.
+
+   An option is named `section.key` everywhere: `--section.key=value` on the command line, `[section] key = value` in a
+   file. Options of a subcommand have no section: `--key=value`. */
+#ifndef POLYSKETCH_BASE_OPTIONS_H
+#define POLYSKETCH_BASE_OPTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "src/base/error.h"
+
+enum { OPTION_TEXT_SIZE = 512 }; /* bytes of a text option, final zero included */
+
+typedef enum OptionType {
+    OPTION_INTEGER, /* int64_t */
+    OPTION_REAL,    /* double; a default of "auto" lets the word auto stand for "not given" (NaN) */
+    OPTION_BOOL,    /* bool: true or false */
+    OPTION_TEXT,    /* char[OPTION_TEXT_SIZE] */
+    OPTION_CHOICE,  /* int: the position of the word in `choices` */
+} OptionType;
+
+typedef struct OptionRow {
+    const char *section; /* "" for the options of a subcommand */
+    const char *key;
+    OptionType type;
+    size_t offset;        /* of the field in the struct that holds the values */
+    const char *fallback; /* the default, as text */
+    double low, high;     /* inclusive bounds of numbers */
+    const char *choices;  /* words separated by '|' */
+    bool model_defining;  /* a checkpoint can be continued only with the same value */
+    const char *help;
+} OptionRow;
+
+/* Rows and the struct their offsets point into. */
+typedef struct OptionTable {
+    const OptionRow *rows;
+    int count;
+    void *values;
+} OptionTable;
+
+void option_set_defaults(const OptionTable *table);
+
+/* "section.key", or "key" without a section; into `name`. */
+void option_name(const OptionRow *row, char name[128]);
+
+/* Sets the option `name` in whichever of the tables has it. False with a message that names the nearest known option,
+   the bounds or the choices. */
+bool option_set(const OptionTable *tables, int table_count, const char *name, const char *text, Message *problem);
+
+/* Reads `--name=value` and `--name value` (a boolean alone means true); up to max_positional other arguments are stored
+   in `positional`. */
+bool option_read_arguments(const OptionTable *tables, int table_count, int argc, char **argv, const char **positional,
+                           int max_positional, Message *problem);
+
+/* Reads the text of an INI file; `file_name` is for messages. */
+bool option_read_ini(const OptionTable *table, const char *text, const char *file_name, Message *problem);
+
+/* The value as text: numbers so that reading them back gives the same bits. */
+void option_format(const OptionRow *row, const void *values, char text[OPTION_TEXT_SIZE]);
+
+/* The word of a choice. */
+void option_choice_word(const OptionRow *row, int choice, char word[64]);
+
+bool option_equal(const OptionRow *row, const void *values, const void *other_values);
+
+void option_print_ini(const OptionTable *table, FILE *file);
+void option_print_help(const OptionTable *table, FILE *file);
+
+#endif

@@ -1,0 +1,46 @@
+/* What a layer may ask of the other ranks that hold the same sequence.
+
+   A sequence is cut into contiguous segments, one per rank of its group. src/ knows only this interface;
+   mpi/sequence_link_mpi.c implements it, and sequence_link_single() serves one process.
+
+   All calls are collective over the group, in the same order on all of its ranks, with equal `count`. At most one
+   operation of each kind is under way at a time; between _begin and _finish the buffers belong to the link. */
+#ifndef POLYSKETCH_BASE_SEQUENCE_LINK_H
+#define POLYSKETCH_BASE_SEQUENCE_LINK_H
+
+#include <stddef.h>
+
+#include "src/base/real.h"
+
+typedef enum ScanDirection { SCAN_FORWARD, SCAN_BACKWARD } ScanDirection;
+
+typedef struct SequenceLink SequenceLink;
+struct SequenceLink {
+    int position; /* this rank holds segment `position` ... */
+    int segments; /* ... of so many */
+    void *transport;
+
+    /* incoming = sum of `local` over all earlier (forward) or later (backward) segments; zero where there is none. */
+    void (*exclusive_sum_begin)(SequenceLink *, ScanDirection, const real *local, real *incoming, size_t count);
+    void (*exclusive_sum_finish)(SequenceLink *);
+
+    /* One step round the ring: `send` goes to the next segment (the last one's to the first), `receive` comes from the
+       previous one. */
+    void (*ring_shift_begin)(SequenceLink *, const real *send, real *receive, size_t count);
+    void (*ring_shift_finish)(SequenceLink *);
+};
+
+/* One process that holds whole sequences. */
+SequenceLink sequence_link_single(void);
+
+/* Tokens of one sequence that segment `position` of `segments` holds: whole blocks, as even as possible.
+   `first` is a multiple of block_length; the last block of a sequence may be short. Needs segments <= blocks. */
+typedef struct TokenRange {
+    size_t first, count;
+} TokenRange;
+TokenRange segment_range(size_t context_length, size_t block_length, int position, int segments);
+
+/* The longest segment's token count: what a buffer of the ring must hold. */
+size_t segment_longest(size_t context_length, size_t block_length, int segments);
+
+#endif

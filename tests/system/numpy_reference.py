@@ -1,0 +1,404 @@
+#!/usr/bin/python3
+"""The model once more in plain NumPy: an oracle for the losses, and a check of the checkpoint format.
+
+Written from the formulae and formats of docs/format.md alone, in float64, with explicit T x T weights for every kind
+of attention: slow and without any algorithm. Prints `numpy loss <mean>`; every failed check is a line and exit code 1.
+Letters: T context length, C width, H heads, h = C/H, F feed-forward width, V vocabulary, b block length,
+r sketch size, p degree, m features of the performer.
+"""
+import argparse
+import itertools
+import sys
+
+import h5py
+import numpy as np
+
+ROOT_ATTRIBUTES = "format format_version step tokens_seen created source_version".split()
+NUMBERS = """model.layers model.width model.heads model.context_length model.feedforward_width model.dropout
+    model.vocab_size attention.degree attention.scale attention.denominator_one attention.block_length
+    attention.sketch_size attention.features train.steps train.batch_sequences train.micro_batch_sequences
+    train.learning_rate train.min_learning_rate train.warmup_steps train.weight_decay train.beta1 train.beta2
+    train.epsilon train.clip_norm train.seed parallel.data_ranks output.checkpoint_every""".split()
+TEXTS = "parallel.scan data.train data.validation output.folder".split()
+CHOICES = {"model.feedforward": ("glu", "gelu"), "train.schedule": ("cosine", "linear", "constant"),
+           "attention.kind": ("softmax", "polynomial", "polysketch", "performer"),
+           "attention.sketch": ("random", "learned"), "attention.local": ("exact", "sketch"),
+           "output.checkpoint_at_start": (0, 1, "true", "false")}
+
+
+# ---- the model ----
+
+def layer_norm(x, P, name):
+    centred = x - x.mean(axis=-1, keepdims=True)
+    variance = (centred ** 2).mean(axis=-1, keepdims=True)
+    return centred / np.sqrt(variance + 1e-5) * P[name + ".weight"] + P[name + ".bias"]
+
+
+def gelu_tanh(x):
+    return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x ** 3)))
+
+
+def rotary(x):
+    T, h = x.shape
+    angle = np.arange(T)[:, None] * 10000.0 ** (-2 * np.arange(h // 2) / h)
+    a, b = x[:, :h // 2], x[:, h // 2:]
+    return np.concatenate([a * np.cos(angle) - b * np.sin(angle), a * np.sin(angle) + b * np.cos(angle)], axis=1)
+
+
+def random_sketch(x, P, degree, name="attention.sketch.random"):
+    """PolySketchWithNegativity: <sketch(x), sketch(y)> is about <x, y>^degree."""
+    if degree == 1:
+        return x
+    M1 = M2 = x
+    if degree > 2:
+        M1 = random_sketch(x, P, degree // 2, name + ".left")
+        M2 = random_sketch(x, P, degree // 2, name + ".right")
+    G1, G2 = P[name + ".g1"], P[name + ".g2"]
+    return np.sqrt(1 / G1.shape[1]) * (M1 @ G1) * (M2 @ G2)
+
+
+def learned_sketch(x, P):
+    y = [x, x]
+    for J, K in itertools.product((1, 2), (1, 2)):
+        level = f"attention.sketch.learned.branch{J}.level{K}"
+        z = layer_norm(y[J - 1], P, level + ".norm")
+        y[J - 1] = gelu_tanh(z @ P[level + ".in.weight"].T) @ P[level + ".out.weight"].T
+    root = np.sqrt(y[0].shape[1])
+    return root * np.tanh(y[0] * y[1] / root)
+
+
+def performer_features(x, W):
+    m, h = W.shape
+    z = x / h ** 0.25
+    return np.exp(z @ W.T - (z ** 2).sum(axis=1, keepdims=True) / 2) / np.sqrt(m)
+
+
+def packed_features(u):
+    """The r(r+1)/2 different features of u (x) u; sqrt(2) off the diagonal."""
+    i, j = np.triu_indices(u.shape[1])
+    return u[:, i] * u[:, j] * np.where(i == j, 1, np.sqrt(2))
+
+
+def attention_weights(config, P, q, k):
+    """(w, one) of one head: T x T weights before the causal mask, and what the normaliser adds to their sum."""
+    T, h = q.shape
+    kind, p, scale = config["attention.kind"], int(config["attention.degree"]), config["attention.scale"]
+    one = config["attention.denominator_one"]
+    if kind == "softmax":
+        score = np.where(np.tri(T, dtype=bool), q @ k.T / np.sqrt(h), -np.inf)
+        return np.exp(score - score.max(axis=1, keepdims=True)), 0.0
+    if kind == "performer":
+        W = P["attention.performer.projection"]
+        return performer_features(q, W) @ performer_features(k, W).T, one
+    if uses_query_and_key_norm(config):
+        qn, kn = layer_norm(q, P, "attention.query_norm"), layer_norm(k, P, "attention.key_norm")
+    if kind == "polynomial":
+        return (scale * qn @ kn.T) ** p, one
+    if config["attention.sketch"] == "learned":
+        uq, uk = learned_sketch(q, P), learned_sketch(k, P)
+    else:
+        uq, uk = (random_sketch(np.sqrt(scale) * x, P, p // 2) for x in (qn, kn))
+    w = (uq @ uk.T) ** 2
+    if config["attention.local"] == "exact":
+        block = np.arange(T) // int(config["attention.block_length"])
+        w = np.where(block[:, None] == block[None, :], (scale * qn @ kn.T) ** p, w)
+    return w, one
+
+
+def attention(config, P, x):
+    T, C = x.shape
+    h = C // int(config["model.heads"])
+    q, k, v = np.split(x @ P["attention.qkv.weight"].T, 3, axis=1)
+    outputs = []
+    for first in range(0, C, h):
+        head = slice(first, first + h)
+        w, one = attention_weights(config, P, rotary(q[:, head]), rotary(k[:, head]))
+        w = np.where(np.tri(T, dtype=bool), w, 0)
+        outputs.append(w @ v[:, head] / (one + w.sum(axis=1, keepdims=True)))
+    return np.concatenate(outputs, axis=1) @ P["attention.out.weight"].T
+
+
+def feedforward(config, P, x):
+    z = x @ P["feedforward.in.weight"].T
+    a, g = np.split(z, 2, axis=1) if config["model.feedforward"] == "glu" else (1, z)
+    return (a * gelu_tanh(g)) @ P["feedforward.out.weight"].T
+
+
+def token_losses(config, parameters, inputs, targets):
+    """-log softmax(out)[target] at each of the T positions of one sequence."""
+    x = parameters["token_embedding.weight"][inputs]
+    for I in range(int(config["model.layers"])):
+        prefix = f"layers.{I}."
+        P = {name[len(prefix):]: value for name, value in parameters.items() if name.startswith(prefix)}
+        x = x + attention(config, P, layer_norm(x, P, "attention_norm"))
+        x = x + feedforward(config, P, layer_norm(x, P, "feedforward_norm"))
+    out = layer_norm(x, parameters, "final_norm") @ parameters["token_embedding.weight"].T + parameters["logit_bias"]
+    out = out - out.max(axis=1, keepdims=True)
+    return np.log(np.exp(out).sum(axis=1)) - out[np.arange(len(targets)), targets]
+
+
+# ---- the format of the files ----
+
+def uses_query_and_key_norm(config):
+    kind, sketch, local = (config["attention." + key] for key in ("kind", "sketch", "local"))
+    return kind == "polynomial" or kind == "polysketch" and (local == "exact" or sketch == "random")
+
+
+def random_sketch_shapes(name, degree, h, r):
+    if degree == 1:
+        return {}
+    rows = h if degree == 2 else r
+    shapes = {name + ".g1": (rows, r), name + ".g2": (rows, r)}
+    for side in (".left", ".right") if degree > 2 else ():
+        shapes.update(random_sketch_shapes(name + side, degree // 2, h, r))
+    return shapes
+
+
+def parameter_shapes(config):
+    """Every tensor this configuration has, and no other: name -> shape."""
+    layers, C, H, V = (int(config["model." + key]) for key in ("layers", "width", "heads", "vocab_size"))
+    p, r, m = (int(config["attention." + key]) for key in ("degree", "sketch_size", "features"))
+    h, kind, sketch = C // H, config["attention.kind"], config["attention.sketch"]
+    glu = config["model.feedforward"] == "glu"
+    F = int(config["model.feedforward_width"]) or (8 * C // 3 // 8 * 8 if glu else 4 * C)
+    layer = {"attention.qkv.weight": (3 * C, C), "attention.out.weight": (C, C),
+             "feedforward.in.weight": (2 * F if glu else F, C), "feedforward.out.weight": (C, F)}
+    norms = {"attention_norm": C, "feedforward_norm": C}
+    if uses_query_and_key_norm(config):
+        norms.update({"attention.query_norm": h, "attention.key_norm": h})
+    if kind == "performer":
+        layer["attention.performer.projection"] = (m, h)
+    if kind == "polysketch" and sketch == "random":
+        layer.update(random_sketch_shapes("attention.sketch.random", p // 2, h, r))
+    if kind == "polysketch" and sketch == "learned":
+        for J, K in itertools.product((1, 2), (1, 2)):
+            level, width = f"attention.sketch.learned.branch{J}.level{K}", h if K == 1 else r
+            norms[level + ".norm"] = width
+            layer.update({level + ".in.weight": (8 * r, width), level + ".out.weight": (r, 8 * r)})
+    for name, width in norms.items():
+        layer.update({name + ".weight": (width,), name + ".bias": (width,)})
+    shapes = {"token_embedding.weight": (V, C), "logit_bias": (V,), "final_norm.weight": (C,), "final_norm.bias": (C,)}
+    shapes.update({f"layers.{I}.{name}": shape for I in range(layers) for name, shape in layer.items()})
+    return shapes
+
+
+def is_trained(name):
+    return ".sketch.random." not in name and not name.endswith(".performer.projection")
+
+
+def plain(value):
+    """An attribute as a Python number, bool or str, whatever string type the file has; otherwise as it came."""
+    if isinstance(value, h5py.Empty):
+        return "" if value.dtype.kind in "SO" else None
+    value = np.asarray(value).item() if np.size(value) == 1 else value
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+
+
+def check_config(config):
+    failures = []
+    for name in NUMBERS + TEXTS + list(CHOICES):
+        value = config.get(name)
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if name not in config:
+            failures.append(f"/config: no attribute {name}")
+        elif not (number if name in NUMBERS else isinstance(value, str) if name in TEXTS else value in CHOICES[name]):
+            expected = "a number" if name in NUMBERS else "a string" if name in TEXTS else CHOICES[name]
+            failures.append(f"/config: {name} is {value!r}, expected {expected}")
+    if not failures and config["model.width"] % (2 * config["model.heads"]):
+        failures.append("/config: model.width / model.heads is not an even number")
+    if not failures and config["attention.kind"] == "polysketch" and config["attention.sketch"] == "random":
+        if config["attention.degree"] not in (2, 4, 8):
+            failures.append("/config: attention.degree of a random sketch is not 2, 4 or 8")
+    return failures
+
+
+def check_group(file, group, shapes, failures):
+    if group not in file:
+        failures.append(f"{group}: no such group")
+        return
+    for name in sorted(set(shapes) | set(file[group])):
+        data = file[group].get(name)
+        if data is None:
+            failures.append(f"{group}/{name}: missing")
+        elif name not in shapes:
+            failures.append(f"{group}/{name}: surplus")
+        elif not isinstance(data, h5py.Dataset) or data.dtype.kind != "f" or data.dtype.itemsize != 4:
+            failures.append(f"{group}/{name}: not a float32 dataset")
+        elif data.shape != shapes[name]:
+            failures.append(f"{group}/{name}: shape {data.shape}, expected {shapes[name]}")
+
+
+def check_checkpoint(file):
+    """(config, failures) of an open checkpoint."""
+    failures = [f"/: no attribute {name}" for name in ROOT_ATTRIBUTES if name not in file.attrs]
+    if "format" in file.attrs and plain(file.attrs["format"]) != "polysketch-checkpoint":
+        failures.append(f"/: format is {plain(file.attrs['format'])!r}, expected 'polysketch-checkpoint'")
+    if "config" not in file:
+        return {}, failures + ["/config: no such group"]
+    config = {name: plain(value) for name, value in file["config"].attrs.items()}
+    config_failures = check_config(config)
+    if not config_failures:
+        shapes = parameter_shapes(config)
+        trained = {name: shape for name, shape in shapes.items() if is_trained(name)}
+        for group, tensors in (("/parameters", shapes), ("/optimizer/m", trained), ("/optimizer/v", trained)):
+            check_group(file, group, tensors, failures)
+    return config, failures + config_failures
+
+
+def read_sequences(path, T, V, count):
+    """inputs and targets, each (sequences, T), of consecutive windows, and how many the whole file has."""
+    with h5py.File(path, "r") as file:
+        if plain(file.attrs.get("format", "")) != "polysketch-tokens":
+            raise ValueError(f"{path}: format is not 'polysketch-tokens'")
+        tokens = file["tokens"]
+        if tokens.ndim != 1 or tokens.dtype not in (np.uint8, np.uint16, np.uint32):
+            raise ValueError(f"{path}: /tokens is not one-dimensional uint8, uint16 or uint32")
+        total = max(0, (tokens.shape[0] - 1) // T)
+        used = total if count is None else min(count, total)
+        tokens = tokens[:used * T + 1].astype(np.int64)
+    if used < 1:
+        raise ValueError(f"{path}: not one sequence of {T} + 1 tokens")
+    if tokens.max() >= V:
+        raise ValueError(f"{path}: token {tokens.max()} outside a vocabulary of {V}")
+    return tokens[:-1].reshape(used, T), tokens[1:].reshape(used, T), total
+
+
+def compare_losses(path, losses, total, tolerance):
+    """The file may hold just the sequences computed here, or all sequences of the token file."""
+    with h5py.File(path, "r") as file:
+        data = file["per_token_loss"]
+        if data.dtype != np.float32:
+            return [f"{path}: /per_token_loss is {data.dtype}, expected float32"]
+        if data.shape not in (losses.shape, (total, losses.shape[1])):
+            return [f"{path}: /per_token_loss has shape {data.shape}, expected {losses.shape}"]
+        difference = np.abs(data[:len(losses)] - losses).max()
+    print(f"max abs difference {difference:.3e}")
+    ok = difference <= tolerance  # false for nan too
+    return [] if ok else [f"{path}: per-token losses differ by {difference:.3e}, tolerance {tolerance:g}"]
+
+
+def run(arguments):
+    with h5py.File(arguments.checkpoint, "r") as file:
+        config, failures = check_checkpoint(file)
+        if any(line.startswith(("/config", "/parameters")) for line in failures):
+            return failures  # nothing to compute with
+        parameters = {name: data[...].astype(np.float64) for name, data in file["parameters"].items()}
+    T = arguments.context_length or int(config["model.context_length"])
+    inputs, targets, total = read_sequences(arguments.tokens, T, int(config["model.vocab_size"]), arguments.sequences)
+    losses = np.array([token_losses(config, parameters, x, y) for x, y in zip(inputs, targets)])
+    print(f"numpy loss {losses.mean():.9f}")
+    if not np.isfinite(losses).all():
+        failures.append("the loss is not finite")
+    if arguments.per_token_loss:
+        failures += compare_losses(arguments.per_token_loss, losses, total, arguments.tolerance)
+    return failures
+
+
+# ---- self test ----
+
+def small_config(**attention_options):
+    config = dict.fromkeys(NUMBERS, 0) | dict.fromkeys(TEXTS, "")
+    config |= {name: values[0] for name, values in CHOICES.items()}
+    config |= {"model.layers": 2, "model.width": 24, "model.heads": 3, "model.vocab_size": 11, "attention.degree": 4,
+               "model.context_length": 13, "attention.scale": 8 ** -0.5, "attention.denominator_one": 1,
+               "attention.block_length": 4, "attention.sketch_size": 6, "attention.features": 16}
+    return config | {"attention." + key: value for key, value in attention_options.items()}
+
+
+def small_parameters(config, random):
+    """All large enough to matter: norm weights about 1, the rest N(0, 1/columns)."""
+    return {name: random.normal(size=shape) * (0.3 if len(shape) == 1 else shape[-1] ** -0.5)
+            + (1 if "norm.weight" in name else 0) for name, shape in parameter_shapes(config).items()}
+
+
+def small_checkpoint(config, parameters):
+    file = h5py.File("self_test.h5", "w", driver="core", backing_store=False)
+    file.attrs.update(dict.fromkeys(ROOT_ATTRIBUTES, 1) | {"format": b"polysketch-checkpoint"})
+    file.create_group("config").attrs.update(config)
+    for name, value in parameters.items():
+        for group in ("parameters", "optimizer/m", "optimizer/v") if is_trained(name) else ("parameters",):
+            file[f"{group}/{name}"] = value.astype(np.float32)
+    return file
+
+
+def test_configuration(config, random):
+    P = small_parameters(config, random)
+    V, T = config["model.vocab_size"], config["model.context_length"]
+    x, y = random.integers(V, size=T), random.integers(V, size=T)
+    losses = token_losses(config, P, x, y)
+    assert np.isfinite(losses).all()
+    for t in (2, 6, T - 1):  # causality, and the later positions do see token t
+        changed = x.copy()
+        changed[t] = (x[t] + 1) % V
+        difference = np.abs(token_losses(config, P, changed, y) - losses)
+        assert difference[:t].max() < 1e-12 and difference[t:].min() > 1e-9, (config, t, difference)
+    if config["attention.kind"] == "polysketch":
+        exact_kernel = config["attention.sketch"] == "random" and config["attention.degree"] == 2
+        whole = token_losses(config | {"attention.block_length": T}, P, x, y)
+        if config["attention.local"] == "sketch":
+            assert np.array_equal(whole, losses)
+        if config["attention.local"] == "exact" or exact_kernel:
+            polynomial = token_losses(config | {"attention.kind": "polynomial"}, P, x, y)
+            assert np.allclose(whole, polynomial, rtol=0, atol=1e-12)
+            assert np.allclose(losses, whole, rtol=0, atol=1e-12) == exact_kernel
+    with small_checkpoint(config, P) as file:  # the format: right, then spoilt one thing at a time
+        assert check_checkpoint(file)[1] == [], check_checkpoint(file)[1]
+        del file["parameters/logit_bias"], file["optimizer/v/final_norm.bias"]
+        file["parameters/logit_bias"], file["parameters/more"] = np.zeros(3, np.float32), np.zeros(1, np.float32)
+        assert len(check_checkpoint(file)[1]) == 3
+        file["config"].attrs["attention.scale"] = "auto"
+        del file["config"].attrs["train.seed"], file.attrs["step"]
+        assert len(check_checkpoint(file)[1]) == 3
+
+
+def test_features(random):
+    x, y = random.normal(size=(2, 5, 8)) / 8 ** 0.5
+    assert np.allclose(packed_features(x) @ packed_features(y).T, (x @ y.T) ** 2, atol=1e-12)
+    assert packed_features(x).shape == (5, 36)
+    for degree in (2, 4):  # unbiased: many columns come close to the polynomial
+        P = {name: random.normal(size=shape) for name, shape in random_sketch_shapes("s", degree, 8, 3000).items()}
+        error = random_sketch(x, P, degree, "s") @ random_sketch(y, P, degree, "s").T - (x @ y.T) ** degree
+        size = np.outer((x ** 2).sum(axis=1), (y ** 2).sum(axis=1)) ** (degree / 2)
+        assert np.all(np.abs(error) < 0.3 * size)  # standard deviation at most 0.09 of it
+    W = random.normal(size=(100000, 8))
+    kernel = performer_features(x, W) @ performer_features(y, W).T
+    assert np.allclose(kernel, np.exp(x @ y.T / 8 ** 0.5), rtol=0.05)
+    q, k = rotary(np.tile(x[0], (9, 1))), rotary(np.tile(y[0], (9, 1)))  # products depend on the distance alone
+    assert np.allclose(np.diff(np.diagonal(q @ k.T, -3)), 0, atol=1e-12)
+
+
+def self_test():
+    random = np.random.default_rng(1)
+    test_features(random)
+    cases = [{"kind": kind} for kind in ("softmax", "polynomial", "performer")]
+    cases += [{"kind": "polysketch", "sketch": sketch, "degree": p, "local": local}
+              for sketch, p, local in itertools.product(("random", "learned"), (2, 4, 8), ("exact", "sketch"))]
+    for case, kind in itertools.product(cases, ("glu", "gelu")):
+        test_configuration(small_config(**case) | {"model.feedforward": kind}, random)
+    print(f"self test passed: {2 * len(cases)} configurations")
+    return []
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkpoint", nargs="?", metavar="CHECKPOINT.h5")
+    parser.add_argument("tokens", nargs="?", metavar="TOKENS.h5")
+    parser.add_argument("--per_token_loss", metavar="FILE.h5", help="losses of the other program, to compare with")
+    parser.add_argument("--sequences", type=int, metavar="N", help="only the first N sequences")
+    parser.add_argument("--context_length", type=int, metavar="T", help="instead of model.context_length")
+    parser.add_argument("--tolerance", type=float, default=1e-4, help="of one token's loss")
+    parser.add_argument("--self_test", action="store_true")
+    arguments = parser.parse_args()
+    if not arguments.self_test and arguments.tokens is None:
+        parser.error("a checkpoint and a token file, or --self_test")
+    try:
+        failures = self_test() if arguments.self_test else run(arguments)
+    except (OSError, KeyError, ValueError) as error:
+        failures = [str(error)]
+    for line in failures:
+        print("FAILED " + line)
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
