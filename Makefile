@@ -81,7 +81,7 @@ tests: ## build the program and the test programs of one variant
 install-packages: ## install the Debian packages that are missing
 	@scripts/install_packages.sh
 
-run: install-packages ## build, prepare the corpus, train configs/default.ini, plot, generate (RUN=name, ARGS="--section.key=value")
+run: install-packages ## build, train configs/default.ini on the corpus, plot, generate (RUN=name, ARGS=--section.key=value)
 	@+$(MAKE) $(PARALLEL) VARIANT=release program
 	@RUN='$(RUN)' scripts/run_default.sh $(ARGS)
 

@@ -40,7 +40,7 @@ usable_cores() {
     fi
 }
 
-# launch_command RANKS THREADS: leaves in the array LAUNCH the words to put before a command, for use under `timeout` and the like.
+# launch_command RANKS THREADS: leaves in the array LAUNCH the words to put before a command, for use under `timeout` and so on.
 launch_command() {
     local ranks=$1 threads=$2 cores
     cores=$(usable_cores)

@@ -104,7 +104,7 @@ CONF
     echo "CgroupPlugin=cgroup/v1" >"$directory/cgroup.conf"
 }
 
-# munged insists on a socket folder that everybody may pass through, and on a key that only its owner may read.
+# munged insists on a socket that everybody may reach, through all folders above it, and on a key that only its owner may read.
 start_munge() {
     local munge=$directory/munge
     mkdir "$munge"

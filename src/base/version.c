@@ -5,7 +5,4 @@
 #define SOURCE_VERSION "unknown"
 #endif
 
-const char *source_version(void)
-{
-    return SOURCE_VERSION;
-}
+const char *source_version(void) { return SOURCE_VERSION; }

@@ -1,10 +1,8 @@
-/*
- * Which version of the source this program was built from. It is printed at the start of a run and stored in every checkpoint.
- */
-#ifndef SRC_BASE_VERSION_H
-#define SRC_BASE_VERSION_H
+/* Which version of the source this program was built from; printed at the start of a run and stored in checkpoints. */
+#ifndef POLYSKETCH_BASE_VERSION_H
+#define POLYSKETCH_BASE_VERSION_H
 
-/* What `git describe --always --dirty` said when the program was built; "unknown" outside a git repository. Never NULL. */
+/* What `git describe --always --dirty` said when the program was built; "unknown" outside a git repository. */
 const char *source_version(void);
 
 #endif

@@ -1,0 +1,237 @@
+/* Reading checkpoints (io/checkpoint.h), on the calling rank alone and with the POSIX driver. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "io/checkpoint.h"
+#include "io/file_format.h"
+#include "io/h5.h"
+
+static bool open_checkpoint(const char *path, hid_t *file, Message *problem)
+{
+    if (!h5_open_readonly(path, file, problem)) return false;
+    if (h5_check_format(*file, path, FORMAT_CHECKPOINT, "Name a file <folder>/checkpoints/step-....h5", problem)) return true;
+    CHECK_H5(H5Fclose(*file));
+    return false;
+}
+
+static bool open_group(hid_t file, const char *path, const char *name, hid_t *group, Message *problem)
+{
+    if (h5_has(file, name) && (*group = H5Gopen2(file, name, H5P_DEFAULT)) >= 0) return true;
+    return fail(problem, "the checkpoint '%s' has no group /%s. Choose another checkpoint", path, name);
+}
+
+/* ---- configuration ---- */
+
+static bool read_option(hid_t group, const OptionTable *options, const OptionRow *row, Message *problem)
+{
+    char name[128], text[OPTION_TEXT_SIZE];
+    int64_t whole;
+    double value;
+    option_name(row, name);
+    bool found = false;
+    if (row->type == OPTION_INTEGER && (found = h5_read_integer(group, name, &whole)))
+        snprintf(text, sizeof text, "%lld", (long long)whole);
+    if (row->type == OPTION_BOOL && (found = h5_read_integer(group, name, &whole))) strcpy(text, whole ? "true" : "false");
+    if (row->type == OPTION_REAL && (found = h5_read_real(group, name, &value)))
+        snprintf(text, sizeof text, isnan(value) ? "auto" : "%.17g", value);
+    if (!found) found = h5_read_text(group, name, text, sizeof text); /* a choice, a text, or a number written as one */
+    return !found || option_set(options, 1, name, text, problem);
+}
+
+bool checkpoint_read_config(const char *path, Config *config, Message *problem)
+{
+    hid_t file, group;
+    Message detail;
+    if (!open_checkpoint(path, &file, problem)) return false;
+    bool good = open_group(file, path, "config", &group, problem);
+    if (good) {
+        OptionTable options = config_options(config);
+        for (int i = 0; i < options.count && good; i++) good = read_option(group, &options, &options.rows[i], &detail);
+        if (!good) fail(problem, "the checkpoint '%s': %.600s", path, detail.text);
+        CHECK_H5(H5Gclose(group));
+    }
+    CHECK_H5(H5Fclose(file));
+    return good;
+}
+
+/* ---- tensors ---- */
+
+static void format_shape(char text[64], int dimensions, size_t rows, size_t columns)
+{
+    if (dimensions == 2) snprintf(text, 64, "(%zu, %zu)", rows, columns);
+    else snprintf(text, 64, "(%zu)", columns);
+}
+
+static bool check_shape(const Param *param, const char *path, const hsize_t *shape, Message *problem)
+{
+    bool matrix = param->dimensions == 2;
+    size_t rows = matrix ? shape[0] : 1, columns = matrix ? shape[1] : shape[0];
+    if (rows == param->rows && columns == param->columns) return true;
+    char found[64], needed[64];
+    format_shape(found, param->dimensions, rows, columns);
+    format_shape(needed, param->dimensions, param->rows, param->columns);
+    return fail(problem, "the checkpoint '%s': %s has shape %s, but this model needs %s. Use the model options it was made with",
+                path, param->name, found, needed);
+}
+
+static bool read_tensor(hid_t group, const Param *param, const char *path, real *values, Message *problem)
+{
+    hid_t dataset, type = sizeof(real) == sizeof(float) ? H5T_NATIVE_FLOAT : H5T_NATIVE_DOUBLE;
+    hsize_t shape[2] = {0, 0};
+    if (!h5_open_dataset(group, param->name, path, param->dimensions, &dataset, shape, problem)) return false;
+    bool good = check_shape(param, path, shape, problem);
+    if (good && H5Dread(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) < 0)
+        good = fail(problem, "the checkpoint '%s': %s cannot be read; the file is damaged. Use an earlier checkpoint", path,
+                    param->name);
+    for (size_t i = 0; i < param->count && good; i++)
+        if (!isfinite(values[i]))
+            good = fail(problem, "the checkpoint '%s': element %zu of %s is not finite: training had diverged. Use an earlier "
+                                 "checkpoint and a smaller train.learning_rate",
+                        path, i, param->name);
+    CHECK_H5(H5Dclose(dataset));
+    return good;
+}
+
+static bool read_tensors(hid_t file, const char *name, const char *path, const ParamTable *table, bool trained_only,
+                         real *values, Message *problem)
+{
+    hid_t group;
+    if (!open_group(file, path, name, &group, problem)) return false;
+    bool good = true;
+    for (int i = 0; i < table->count && good; i++) {
+        const Param *param = &table->params[i];
+        if (param->trained || !trained_only) good = read_tensor(group, param, path, values + param->offset, problem);
+    }
+    CHECK_H5(H5Gclose(group));
+    return good;
+}
+
+static bool read_moments(hid_t file, const char *path, const Checkpoint *into, Message *problem)
+{
+    if (!h5_has(file, "optimizer"))
+        return fail(problem, "the checkpoint '%s' has no optimizer state, so training cannot continue from it. Use another "
+                             "checkpoint",
+                    path);
+    return read_tensors(file, "optimizer/m", path, into->table, true, into->m, problem) &&
+           read_tensors(file, "optimizer/v", path, into->table, true, into->v, problem);
+}
+
+bool checkpoint_read(const char *path, const Checkpoint *into, int64_t *step, int64_t *tokens_seen, Message *problem)
+{
+    hid_t file;
+    if (!open_checkpoint(path, &file, problem)) return false;
+    bool good = h5_read_integer(file, "step", step) && h5_read_integer(file, "tokens_seen", tokens_seen);
+    if (!good) fail(problem, "the checkpoint '%s' has no attributes step and tokens_seen. Choose another checkpoint", path);
+    good = good && read_tensors(file, "parameters", path, into->table, false, into->values, problem);
+    good = good && (!into->m || read_moments(file, path, into, problem));
+    CHECK_H5(H5Fclose(file));
+    return good;
+}
+
+/* ---- tokenizer ---- */
+
+/* A one-dimensional dataset whole, into new memory of the caller. */
+static bool read_row(hid_t group, const char *name, const char *path, hid_t type, void **values, hsize_t *count,
+                     Message *problem)
+{
+    hid_t dataset;
+    if (!h5_open_dataset(group, name, path, 1, &dataset, count, problem)) return false;
+    *values = checked_calloc(*count, H5Tget_size(type));
+    bool good = H5Dread(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, *values) >= 0;
+    CHECK_H5(H5Dclose(dataset));
+    return good || fail(problem, "'%s': %s cannot be read; the file is damaged. Use another checkpoint", path, name);
+}
+
+static bool read_pieces(hid_t group, const char *path, Tokenizer *tokenizer, Message *problem)
+{
+    hsize_t bytes = 0, ends = 0;
+    if (!read_row(group, "bytes", path, H5T_NATIVE_UINT8, (void **)&tokenizer->bytes, &bytes, problem) ||
+        !read_row(group, "ends", path, H5T_NATIVE_UINT64, (void **)&tokenizer->ends, &ends, problem))
+        return false;
+    tokenizer->vocab_size = (int64_t)ends;
+    for (hsize_t i = 0; i < ends; i++) /* pieces must lie within the bytes */
+        if (tokenizer->ends[i] > bytes || (i > 0 && tokenizer->ends[i] < tokenizer->ends[i - 1]))
+            return fail(problem, "'%s': the pieces of the tokenizer are damaged at token %llu. Use another checkpoint", path,
+                        (unsigned long long)i);
+    return true;
+}
+
+bool checkpoint_read_tokenizer(const char *path, Tokenizer *tokenizer, Message *problem)
+{
+    hid_t file, group;
+    if (!open_checkpoint(path, &file, problem)) return false;
+    *tokenizer = (Tokenizer){.name = "unknown"};
+    bool good = true;
+    if (h5_has(file, "tokenizer")) {
+        good = open_group(file, path, "tokenizer", &group, problem);
+        if (good) {
+            h5_read_text(group, "name", tokenizer->name, sizeof tokenizer->name);
+            good = !h5_has(group, "ends") || read_pieces(group, path, tokenizer, problem);
+            CHECK_H5(H5Gclose(group));
+        }
+    }
+    CHECK_H5(H5Fclose(file));
+    if (!good) tokenizer_destroy(tokenizer);
+    return good;
+}
+
+/* ---- for inspection ---- */
+
+bool checkpoint_read_info(const char *path, CheckpointInfo *info, Message *problem)
+{
+    hid_t file;
+    if (!open_checkpoint(path, &file, problem)) return false;
+    *info = (CheckpointInfo){.step = -1, .tokens_seen = -1, .created = "unknown", .source_version = "unknown"};
+    h5_read_integer(file, "format_version", &info->format_version);
+    h5_read_integer(file, "step", &info->step);
+    h5_read_integer(file, "tokens_seen", &info->tokens_seen);
+    h5_read_text(file, "created", info->created, sizeof info->created);
+    h5_read_text(file, "source_version", info->source_version, sizeof info->source_version);
+    CHECK_H5(H5Fclose(file));
+    return true;
+}
+
+static TensorUse use_of(hid_t file, const char *name)
+{
+    char moment[160];
+    if (!h5_has(file, "optimizer") || !h5_has(file, "optimizer/m")) return TENSOR_USE_UNKNOWN;
+    snprintf(moment, sizeof moment, "optimizer/m/%s", name);
+    return h5_has(file, moment) ? TENSOR_TRAINED : TENSOR_CONSTANT;
+}
+
+static bool visit_tensor(hid_t file, hid_t group, const char *path, const char *name, CheckpointVisitor visit, void *context,
+                         Message *problem)
+{
+    hid_t dataset;
+    hsize_t shape[2] = {1, 1};
+    int dimensions = 2;
+    if (!h5_open_dataset(group, name, path, dimensions, &dataset, shape, problem)) {
+        dimensions = 1;
+        if (!h5_open_dataset(group, name, path, dimensions, &dataset, shape + 1, problem)) return false;
+    }
+    float *values = checked_calloc(shape[0] * shape[1], sizeof *values);
+    bool good = H5Dread(dataset, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) >= 0;
+    CHECK_H5(H5Dclose(dataset));
+    CheckpointTensor tensor = {name, dimensions, shape[0], shape[1], use_of(file, name), values};
+    if (good) visit(context, &tensor);
+    free(values);
+    return good || fail(problem, "the checkpoint '%s': %s cannot be read; the file is damaged. Use an earlier checkpoint", path,
+                        name);
+}
+
+bool checkpoint_visit(const char *path, CheckpointVisitor visit, void *context, Message *problem)
+{
+    hid_t file, group;
+    char name[128];
+    if (!open_checkpoint(path, &file, problem)) return false;
+    bool good = open_group(file, path, "parameters", &group, problem);
+    if (good) {
+        for (hsize_t i = 0; good && h5_member_name(group, i, name, sizeof name); i++)
+            good = visit_tensor(file, group, path, name, visit, context, problem);
+        CHECK_H5(H5Gclose(group));
+    }
+    CHECK_H5(H5Fclose(file));
+    return good;
+}

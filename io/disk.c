@@ -1,0 +1,81 @@
+#include "io/disk.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+static bool make_one(const char *folder, Message *problem)
+{
+    struct stat status;
+    if (mkdir(folder, 0777) == 0) return true;
+    int cause = errno;
+    if (stat(folder, &status) == 0 && S_ISDIR(status.st_mode)) return true;
+    if (cause == EEXIST) return fail(problem, "'%s' should be a folder, but is a file. Choose another folder", folder);
+    return fail(problem, "cannot make the folder '%s': %s. Choose a folder you can write to", folder, strerror(cause));
+}
+
+bool disk_make_folder(const char *folder, Message *problem)
+{
+    char partial[DISK_PATH_SIZE];
+    if (strlen(folder) >= sizeof partial) return fail(problem, "the name of the folder '%.80s...' is too long", folder);
+    strcpy(partial, folder);
+    for (char *slash = strchr(partial + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+        *slash = 0;
+        if (!make_one(partial, problem)) return false;
+        *slash = '/';
+    }
+    return make_one(partial, problem);
+}
+
+void disk_folder_of(const char *path, char folder[DISK_PATH_SIZE])
+{
+    const char *slash = strrchr(path, '/');
+    if (!slash) path = ".";
+    else if (slash == path) path = "/";
+    snprintf(folder, DISK_PATH_SIZE, "%.*s", slash > path ? (int)(slash - path) : (int)strlen(path), path);
+}
+
+bool disk_has_room(const char *path, uint64_t bytes, Message *problem)
+{
+    char folder[DISK_PATH_SIZE];
+    disk_folder_of(path, folder);
+    if (access(folder, W_OK | X_OK))
+        return fail(problem, "cannot write '%s': the folder '%s' is not writable (%s). Choose another folder", path, folder,
+                    strerror(errno));
+    struct statvfs room;
+    if (statvfs(folder, &room)) return true; /* some file systems do not tell; writing will */
+    double have = (double)room.f_bavail * (double)room.f_frsize;
+    if ((double)bytes <= have) return true;
+    return fail(problem, "cannot write '%s': it needs %.1f MB, but only %.1f MB are free. Remove files or choose another disk",
+                path, (double)bytes / 1e6, have / 1e6);
+}
+
+static int sync_path(const char *path)
+{
+    int descriptor = open(path, O_RDONLY);
+    if (descriptor < 0) return -1;
+    int result = fsync(descriptor), cause = errno;
+    close(descriptor);
+    errno = cause;
+    return result;
+}
+
+bool disk_sync(const char *path, Message *problem)
+{
+    if (sync_path(path) == 0) return true;
+    return fail(problem, "cannot bring '%s' to disk: %s. Free some space or choose another disk", path, strerror(errno));
+}
+
+bool disk_rename(const char *temporary, const char *path, Message *problem)
+{
+    char folder[DISK_PATH_SIZE];
+    if (rename(temporary, path))
+        return fail(problem, "cannot rename '%s' to '%s': %s. Choose another folder", temporary, path, strerror(errno));
+    disk_folder_of(path, folder);
+    sync_path(folder); /* a file system that cannot do this for a folder has renamed the file all the same */
+    return true;
+}

@@ -1,0 +1,21 @@
+/* The formats of our files (docs/format.md) and how to tell them apart. */
+#ifndef POLYSKETCH_IO_FILE_FORMAT_H
+#define POLYSKETCH_IO_FILE_FORMAT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "src/base/error.h"
+
+/* Values of the attribute `format` of a file. */
+#define FORMAT_TOKENS "polysketch-tokens"
+#define FORMAT_CHECKPOINT "polysketch-checkpoint"
+#define FORMAT_METRICS "polysketch-metrics"
+
+/* The newest `format_version` this program writes and reads, for all of them. */
+enum { FORMAT_VERSION = 1 };
+
+/* What a file says it is. False with a message when it is no HDF5 file, or says nothing. */
+bool file_format_read(const char *path, char format[64], int64_t *version, Message *problem);
+
+#endif

@@ -1,0 +1,290 @@
+#include "io/h5.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <mpi.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "io/file_format.h"
+
+/* ---- errors ---- */
+
+void h5_start(void) { H5Eset_auto2(H5E_DEFAULT, NULL, NULL); }
+
+static herr_t keep_innermost(unsigned depth, const H5E_error2_t *error, void *words)
+{
+    (void)depth;
+    snprintf(words, 256, "%s", error->desc ? error->desc : "");
+    return 0;
+}
+
+hid_t h5_checked(int64_t result, const char *file, int line, const char *call)
+{
+    if (result >= 0) return result;
+    char words[256] = "";
+    H5Ewalk2(H5E_DEFAULT, H5E_WALK_DOWNWARD, keep_innermost, words);
+    die_at(file, line, "%s failed: %s. Is the disk full, or the file damaged?", call, words);
+}
+
+/* ---- files ---- */
+
+/* Why the system does not let us open `path`, in words with a remedy. */
+static bool fail_of_system(const char *path, Message *problem)
+{
+    switch (errno) {
+    case ENOENT:
+        return fail(problem, "cannot open '%s': no such file. Check the name, or make the file with polysketch prepare or train",
+                    path);
+    case EACCES: return fail(problem, "cannot open '%s': no permission. Try: chmod u+rw %s", path, path);
+    default: return fail(problem, "cannot open '%s': %s", path, strerror(errno));
+    }
+}
+
+/* Looks before HDF5 does, whose own errors do not tell these cases apart. */
+static bool look_first(const char *path, bool writable, Message *problem)
+{
+    struct stat status;
+    int descriptor = open(path, writable ? O_RDWR : O_RDONLY);
+    if (descriptor < 0) return fail_of_system(path, problem);
+    bool known = fstat(descriptor, &status) == 0;
+    bool in_use = flock(descriptor, (writable ? LOCK_EX : LOCK_SH) | LOCK_NB) && errno == EWOULDBLOCK;
+    close(descriptor);
+    if (known && S_ISDIR(status.st_mode)) return fail(problem, "'%s' is a folder. Name a file in it", path);
+    if (known && status.st_size == 0)
+        return fail(problem, "'%s' is empty: its writer was stopped. Remove it and make it again", path);
+    if (in_use) return fail(problem, "'%s' is in use by another program. Wait for it, or end it", path);
+    return true;
+}
+
+static bool open_file(const char *path, bool writable, hid_t *file, Message *problem)
+{
+    h5_start();
+    if (!look_first(path, writable, problem)) return false;
+    if (H5Fis_hdf5(path) <= 0)
+        return fail(problem, "'%s' is not an HDF5 file. Make a token file of a text with: polysketch prepare --input=%s", path,
+                    path);
+    *file = H5Fopen(path, writable ? H5F_ACC_RDWR : H5F_ACC_RDONLY, H5P_DEFAULT);
+    if (*file >= 0) return true;
+    return fail(problem, "'%s' is truncated or damaged: HDF5 cannot open it. Copy it again, or make it again", path);
+}
+
+bool h5_open_readonly(const char *path, hid_t *file, Message *problem) { return open_file(path, false, file, problem); }
+bool h5_open_writable(const char *path, hid_t *file, Message *problem) { return open_file(path, true, file, problem); }
+
+/* Readable by HDF5 1.8 and later; the newer forms are smaller, and keep the order of links. */
+static hid_t access_properties(void)
+{
+    hid_t properties = CHECK_H5(H5Pcreate(H5P_FILE_ACCESS));
+    CHECK_H5(H5Pset_libver_bounds(properties, H5F_LIBVER_V18, H5F_LIBVER_V110));
+    return properties;
+}
+
+/* The root group keeps the order in which its members were made, like h5_create_group(). */
+static hid_t file_properties(void)
+{
+    hid_t properties = CHECK_H5(H5Pcreate(H5P_FILE_CREATE));
+    CHECK_H5(H5Pset_link_creation_order(properties, H5P_CRT_ORDER_TRACKED | H5P_CRT_ORDER_INDEXED));
+    return properties;
+}
+
+bool h5_create(const char *path, hid_t *file, Message *problem)
+{
+    h5_start();
+    hid_t creation = file_properties(), access = access_properties();
+    *file = H5Fcreate(path, H5F_ACC_TRUNC, creation, access);
+    CHECK_H5(H5Pclose(access));
+    CHECK_H5(H5Pclose(creation));
+    return *file >= 0 || fail(problem, "cannot create '%s'. Is its folder there and writable?", path);
+}
+
+hid_t h5_create_parallel(const char *path)
+{
+    h5_start();
+    hid_t creation = file_properties(), access = access_properties();
+    CHECK_H5(H5Pset_fapl_mpio(access, MPI_COMM_WORLD, MPI_INFO_NULL));
+    CHECK_H5(H5Pset_coll_metadata_write(access, true));
+    hid_t file = CHECK_H5(H5Fcreate(path, H5F_ACC_TRUNC, creation, access));
+    CHECK_H5(H5Pclose(access));
+    CHECK_H5(H5Pclose(creation));
+    return file;
+}
+
+hid_t h5_collective_transfer(void)
+{
+    hid_t properties = CHECK_H5(H5Pcreate(H5P_DATASET_XFER));
+    CHECK_H5(H5Pset_dxpl_mpio(properties, H5FD_MPIO_COLLECTIVE));
+    return properties;
+}
+
+/* ---- groups and datasets ---- */
+
+hid_t h5_create_group(hid_t parent, const char *name)
+{
+    hid_t properties = CHECK_H5(H5Pcreate(H5P_GROUP_CREATE));
+    CHECK_H5(H5Pset_link_creation_order(properties, H5P_CRT_ORDER_TRACKED | H5P_CRT_ORDER_INDEXED));
+    CHECK_H5(H5Pset_attr_creation_order(properties, H5P_CRT_ORDER_TRACKED | H5P_CRT_ORDER_INDEXED));
+    hid_t group = CHECK_H5(H5Gcreate2(parent, name, H5P_DEFAULT, properties, H5P_DEFAULT));
+    CHECK_H5(H5Pclose(properties));
+    return group;
+}
+
+bool h5_has(hid_t parent, const char *name) { return H5Lexists(parent, name, H5P_DEFAULT) > 0; }
+
+bool h5_member_name(hid_t group, hsize_t index, char *name, size_t size)
+{
+    H5G_info_t info;
+    if (H5Gget_info(group, &info) < 0 || index >= info.nlinks) return false;
+    ssize_t length = H5Lget_name_by_idx(group, ".", H5_INDEX_CRT_ORDER, H5_ITER_INC, index, name, size, H5P_DEFAULT);
+    if (length < 0) length = H5Lget_name_by_idx(group, ".", H5_INDEX_NAME, H5_ITER_INC, index, name, size, H5P_DEFAULT);
+    return length > 0 && (size_t)length < size;
+}
+
+hid_t h5_create_dataset(hid_t parent, const char *name, hid_t type, int dimensions, const hsize_t *shape)
+{
+    hid_t properties = CHECK_H5(H5Pcreate(H5P_DATASET_CREATE));
+    CHECK_H5(H5Pset_obj_track_times(properties, false));
+    hid_t space = CHECK_H5(H5Screate_simple(dimensions, shape, NULL));
+    hid_t dataset = CHECK_H5(H5Dcreate2(parent, name, type, space, H5P_DEFAULT, properties, H5P_DEFAULT));
+    CHECK_H5(H5Sclose(space));
+    CHECK_H5(H5Pclose(properties));
+    return dataset;
+}
+
+bool h5_open_dataset(hid_t parent, const char *name, const char *path, int dimensions, hid_t *dataset, hsize_t *shape,
+                     Message *problem)
+{
+    *dataset = h5_has(parent, name) ? H5Dopen2(parent, name, H5P_DEFAULT) : -1;
+    if (*dataset < 0) return fail(problem, "'%s' has no dataset %s. Try: h5ls -r %s", path, name, path);
+    hid_t space = CHECK_H5(H5Dget_space(*dataset));
+    int found = (int)CHECK_H5(H5Sget_simple_extent_ndims(space));
+    if (found == dimensions) CHECK_H5(H5Sget_simple_extent_dims(space, shape, NULL));
+    CHECK_H5(H5Sclose(space));
+    if (found == dimensions) return true;
+    CHECK_H5(H5Dclose(*dataset));
+    return fail(problem, "'%s': dataset %s has %d dimensions instead of %d. Try: h5ls -r %s", path, name, found, dimensions,
+                path);
+}
+
+/* ---- attributes ---- */
+
+static void write_attribute(hid_t object, const char *name, hid_t file_type, hid_t memory_type, const void *value)
+{
+    hid_t space = CHECK_H5(H5Screate(H5S_SCALAR));
+    hid_t attribute = CHECK_H5(H5Acreate2(object, name, file_type, space, H5P_DEFAULT, H5P_DEFAULT));
+    CHECK_H5(H5Awrite(attribute, memory_type, value));
+    CHECK_H5(H5Aclose(attribute));
+    CHECK_H5(H5Sclose(space));
+}
+
+void h5_write_integer(hid_t object, const char *name, int64_t value)
+{
+    write_attribute(object, name, H5T_STD_I64LE, H5T_NATIVE_INT64, &value);
+}
+
+void h5_write_real(hid_t object, const char *name, double value)
+{
+    write_attribute(object, name, H5T_IEEE_F64LE, H5T_NATIVE_DOUBLE, &value);
+}
+
+void h5_write_text(hid_t object, const char *name, const char *text)
+{
+    hid_t type = CHECK_H5(H5Tcopy(H5T_C_S1));
+    CHECK_H5(H5Tset_size(type, strlen(text) + 1));
+    CHECK_H5(H5Tset_cset(type, H5T_CSET_UTF8));
+    write_attribute(object, name, type, type, text);
+    CHECK_H5(H5Tclose(type));
+}
+
+/* The attribute `name` when it has one element (or none at all, as h5py writes an empty string), or -1. */
+static hid_t open_attribute(hid_t object, const char *name, hsize_t *elements)
+{
+    if (H5Aexists(object, name) <= 0) return -1;
+    hid_t attribute = CHECK_H5(H5Aopen(object, name, H5P_DEFAULT)), space = CHECK_H5(H5Aget_space(attribute));
+    *elements = (hsize_t)CHECK_H5(H5Sget_simple_extent_npoints(space));
+    CHECK_H5(H5Sclose(space));
+    if (*elements <= 1) return attribute;
+    CHECK_H5(H5Aclose(attribute));
+    return -1;
+}
+
+static bool read_number(hid_t object, const char *name, hid_t memory_type, void *value)
+{
+    hsize_t elements;
+    hid_t attribute = open_attribute(object, name, &elements);
+    if (attribute < 0) return false;
+    hid_t type = CHECK_H5(H5Aget_type(attribute));
+    H5T_class_t kind = H5Tget_class(type); /* h5py stores truth values as an enumeration */
+    bool good = elements == 1 && (kind == H5T_INTEGER || kind == H5T_FLOAT || kind == H5T_ENUM) &&
+                H5Aread(attribute, memory_type, value) >= 0;
+    CHECK_H5(H5Tclose(type));
+    CHECK_H5(H5Aclose(attribute));
+    return good;
+}
+
+bool h5_read_integer(hid_t object, const char *name, int64_t *value)
+{
+    return read_number(object, name, H5T_NATIVE_INT64, value);
+}
+
+bool h5_read_real(hid_t object, const char *name, double *value)
+{
+    return read_number(object, name, H5T_NATIVE_DOUBLE, value);
+}
+
+static bool read_variable_text(hid_t attribute, hid_t type, char *text, size_t size)
+{
+    char *words = NULL;
+    if (H5Aread(attribute, type, &words) < 0) return false;
+    bool fits = !words || strlen(words) < size;
+    if (fits) strcpy(text, words ? words : "");
+    H5free_memory(words);
+    return fits;
+}
+
+static bool read_fixed_text(hid_t attribute, hid_t type, char *text, size_t size)
+{
+    size_t length = H5Tget_size(type);
+    char *words = checked_calloc(length + 1, 1); /* ended by zero whatever the padding */
+    bool good = H5Aread(attribute, type, words) >= 0;
+    if (H5Tget_strpad(type) == H5T_STR_SPACEPAD)
+        while (length > 0 && words[length - 1] == ' ') words[--length] = 0;
+    good = good && strlen(words) < size;
+    if (good) strcpy(text, words);
+    free(words);
+    return good;
+}
+
+bool h5_read_text(hid_t object, const char *name, char *text, size_t size)
+{
+    hsize_t elements;
+    hid_t attribute = open_attribute(object, name, &elements);
+    if (attribute < 0) return false;
+    hid_t type = CHECK_H5(H5Aget_type(attribute));
+    bool good = H5Tget_class(type) == H5T_STRING && size > 0;
+    if (good && elements == 0) text[0] = 0;
+    else if (good && H5Tis_variable_str(type) > 0) good = read_variable_text(attribute, type, text, size);
+    else if (good) good = read_fixed_text(attribute, type, text, size);
+    CHECK_H5(H5Tclose(type));
+    CHECK_H5(H5Aclose(attribute));
+    return good;
+}
+
+bool h5_check_format(hid_t file, const char *path, const char *format, const char *remedy, Message *problem)
+{
+    char found[64];
+    int64_t version;
+    if (!h5_read_text(file, "format", found, sizeof found))
+        return fail(problem, "'%s' is no %s file: it has no attribute format. %s", path, format, remedy);
+    if (strcmp(found, format))
+        return fail(problem, "'%s' is a %s file, but a %s file is needed here. %s", path, found, format, remedy);
+    if (!h5_read_integer(file, "format_version", &version) || version < 1)
+        return fail(problem, "'%s' has no attribute format_version. Set it to %d", path, FORMAT_VERSION);
+    if (version > FORMAT_VERSION)
+        return fail(problem, "'%s' has format version %lld, this program knows versions up to %d. Use a newer polysketch", path,
+                    (long long)version, FORMAT_VERSION);
+    return true;
+}

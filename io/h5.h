@@ -1,0 +1,68 @@
+/* Helpers over HDF5: the only place that deals with property lists, MPI-IO and the many forms of an attribute.
+   For the other files of io/ only; nothing outside sees hdf5.h. */
+#ifndef POLYSKETCH_IO_H5_H
+#define POLYSKETCH_IO_H5_H
+
+#include <hdf5.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "src/base/error.h"
+
+/* The value of an HDF5 call; ends the job when it is negative. For calls that fail only when the disk or the library
+   does; what a user can cause is asked before. */
+#define CHECK_H5(call) h5_checked((int64_t)(call), __FILE__, __LINE__, #call)
+hid_t h5_checked(int64_t result, const char *file, int line, const char *call);
+
+/* Keeps HDF5 from printing its own stack of errors. The functions that open or create a file do it themselves. */
+void h5_start(void);
+
+/* Opens with the POSIX driver. False with a message that tells a missing file from one that is empty, not HDF5, without
+   permission, in use, or truncated. */
+bool h5_open_readonly(const char *path, hid_t *file, Message *problem);
+bool h5_open_writable(const char *path, hid_t *file, Message *problem);
+
+/* A new file, replacing an old one, by this process alone. */
+bool h5_create(const char *path, hid_t *file, Message *problem);
+
+/* A new file by all ranks with MPI-IO; what can be foreseen must have been checked. Collective, as is every change of
+   the file and its closing. */
+hid_t h5_create_parallel(const char *path);
+
+/* Transfer properties for collective reading and writing. The caller closes with H5Pclose. */
+hid_t h5_collective_transfer(void);
+
+/* A group whose members are listed in the order of their creation. */
+hid_t h5_create_group(hid_t parent, const char *name);
+
+/* Is there a link of this name? */
+bool h5_has(hid_t parent, const char *name);
+
+/* The name of member `index` of a group or file, in the order of creation where it was kept, else by name. False when
+   there are not so many, or the name is too long. */
+bool h5_member_name(hid_t group, hsize_t index, char *name, size_t size);
+
+/* A new attribute: a 64-bit integer, a double, or a string of fixed length, ended by a zero (UTF-8). */
+void h5_write_integer(hid_t object, const char *name, int64_t value);
+void h5_write_real(hid_t object, const char *name, double value);
+void h5_write_text(hid_t object, const char *name, const char *text);
+
+/* Reads an attribute of one element: any integer, truth value or float as a number; strings of fixed or variable
+   length as text. False when there is none of that name, it is of the other sort, or the text needs more than `size`
+   bytes. */
+bool h5_read_integer(hid_t object, const char *name, int64_t *value);
+bool h5_read_real(hid_t object, const char *name, double *value);
+bool h5_read_text(hid_t object, const char *name, char *text, size_t size);
+
+/* Checks the attributes `format` and `format_version` of a file; `remedy` is a sentence for the message. */
+bool h5_check_format(hid_t file, const char *path, const char *format, const char *remedy, Message *problem);
+
+/* Opens a dataset with so many `dimensions` and tells its `shape`. False with a message that names `path`. */
+bool h5_open_dataset(hid_t parent, const char *name, const char *path, int dimensions, hid_t *dataset, hsize_t *shape,
+                     Message *problem);
+
+/* A new dataset in one piece, to be filled whole (nothing is written in advance). */
+hid_t h5_create_dataset(hid_t parent, const char *name, hid_t type, int dimensions, const hsize_t *shape);
+
+#endif

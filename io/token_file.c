@@ -1,0 +1,196 @@
+#include "io/token_file.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "io/file_format.h"
+#include "io/h5.h"
+
+/* ---- opening ---- */
+
+static const char remedy[] = "Make a token file with: polysketch prepare (docs/format.md says how to make one yourself)";
+
+/* One element of /pieces in memory: bytes of its own, as HDF5 hands them out. */
+typedef struct PieceReader {
+    hid_t type;  /* in memory */
+    bool counted; /* elements are hvl_t; otherwise zero-terminated strings */
+    size_t fixed; /* bytes of an element that is a string of fixed length; 0: a pointer to a string */
+    size_t element_bytes;
+} PieceReader;
+
+/* Which of the three usual ways of storing strings of bytes is this? False when none. */
+static bool choose_reader(hid_t file_type, PieceReader *reader)
+{
+    *reader = (PieceReader){.type = -1};
+    H5T_class_t kind = H5Tget_class(file_type);
+    if (kind == H5T_VLEN) {
+        hid_t base = CHECK_H5(H5Tget_super(file_type));
+        bool bytes = H5Tget_class(base) == H5T_INTEGER && H5Tget_size(base) == 1;
+        CHECK_H5(H5Tclose(base));
+        if (bytes) reader->type = CHECK_H5(H5Tvlen_create(H5T_NATIVE_UINT8));
+        reader->counted = true;
+        reader->element_bytes = sizeof(hvl_t);
+        return bytes;
+    }
+    if (kind != H5T_STRING) return false;
+    reader->type = CHECK_H5(H5Tcopy(file_type));
+    bool variable = CHECK_H5(H5Tis_variable_str(file_type)) > 0;
+    reader->fixed = variable ? 0 : H5Tget_size(file_type);
+    reader->element_bytes = variable ? sizeof(char *) : reader->fixed;
+    return true;
+}
+
+static const void *element(const PieceReader *reader, const char *elements, int64_t i, size_t *length)
+{
+    const char *place = elements + (size_t)i * reader->element_bytes;
+    if (reader->counted) {
+        const hvl_t *piece = (const hvl_t *)(const void *)place;
+        *length = piece->len;
+        return piece->p;
+    }
+    const char *string = reader->fixed ? place : *(char *const *)(const void *)place;
+    *length = reader->fixed ? strnlen(string, reader->fixed) : string ? strlen(string) : 0;
+    return string;
+}
+
+static void gather_pieces(Tokenizer *tokenizer, const PieceReader *reader, const char *elements)
+{
+    size_t total = 0, length;
+    for (int64_t i = 0; i < tokenizer->vocab_size; i++) {
+        element(reader, elements, i, &length);
+        total += length;
+    }
+    tokenizer->bytes = checked_calloc(total, sizeof *tokenizer->bytes);
+    tokenizer->ends = checked_calloc((size_t)tokenizer->vocab_size, sizeof *tokenizer->ends);
+    size_t end = 0;
+    for (int64_t i = 0; i < tokenizer->vocab_size; i++) {
+        const void *piece = element(reader, elements, i, &length);
+        if (length) memcpy(tokenizer->bytes + end, piece, length);
+        end += length;
+        tokenizer->ends[i] = end;
+    }
+}
+
+static bool read_pieces(TokenFile *file, Message *problem)
+{
+    hid_t dataset;
+    hsize_t entries;
+    if (!h5_open_dataset(file->file, "pieces", file->path, 1, &dataset, &entries, problem)) return false;
+    hid_t type = CHECK_H5(H5Dget_type(dataset)), space = CHECK_H5(H5Dget_space(dataset));
+    PieceReader reader;
+    bool good = choose_reader(type, &reader);
+    if (!good) fail(problem, "'%s': /pieces holds neither bytes nor strings of variable length. %s", file->path, remedy);
+    else if ((int64_t)entries != file->vocab_size)
+        good = fail(problem, "'%s': /pieces has %lld entries, but vocab_size is %lld. Give one piece per token", file->path,
+                    (long long)entries, (long long)file->vocab_size);
+    if (good) {
+        char *elements = checked_calloc((size_t)entries, reader.element_bytes);
+        good = H5Dread(dataset, reader.type, H5S_ALL, H5S_ALL, H5P_DEFAULT, elements) >= 0 ||
+               fail(problem, "'%s': /pieces cannot be read; the file is damaged. Copy it again, or make it again", file->path);
+        if (good) gather_pieces(&file->tokenizer, &reader, elements);
+        if (good && !reader.fixed) CHECK_H5(H5Dvlen_reclaim(reader.type, space, H5P_DEFAULT, elements));
+        free(elements);
+    }
+    if (reader.type >= 0) CHECK_H5(H5Tclose(reader.type));
+    CHECK_H5(H5Sclose(space));
+    CHECK_H5(H5Tclose(type));
+    CHECK_H5(H5Dclose(dataset));
+    return good;
+}
+
+static bool read_tokenizer(TokenFile *file, Message *problem)
+{
+    Tokenizer *tokenizer = &file->tokenizer;
+    if (!h5_read_text(file->file, "tokenizer", tokenizer->name, sizeof tokenizer->name)) strcpy(tokenizer->name, "unknown");
+    if (!h5_has(file->file, "pieces") && strcmp(tokenizer->name, "bytes") == 0 && file->vocab_size <= 256)
+        *tokenizer = tokenizer_bytes(); /* text of fewer bytes than 256 uses the first of them */
+    tokenizer->vocab_size = file->vocab_size;
+    return !h5_has(file->file, "pieces") || read_pieces(file, problem);
+}
+
+/* The chunks that the pieces of a step lie in are read again and again; HDF5's own cache of 1 MiB holds one at most. */
+static hid_t cache_properties(void)
+{
+    const size_t slots = 1009, bytes = 32 << 20;
+    hid_t properties = CHECK_H5(H5Pcreate(H5P_DATASET_ACCESS));
+    CHECK_H5(H5Pset_chunk_cache(properties, slots, bytes, 1.0));
+    return properties;
+}
+
+static bool open_tokens(TokenFile *file, Message *problem)
+{
+    hid_t dataset;
+    hsize_t count;
+    if (!h5_open_dataset(file->file, "tokens", file->path, 1, &dataset, &count, problem)) return false;
+    hid_t type = CHECK_H5(H5Dget_type(dataset));
+    bool integer = H5Tget_class(type) == H5T_INTEGER;
+    file->token_bytes = (int)H5Tget_size(type);
+    CHECK_H5(H5Tclose(type));
+    CHECK_H5(H5Dclose(dataset));
+    if (!integer || (file->token_bytes != 1 && file->token_bytes != 2 && file->token_bytes != 4))
+        return fail(problem, "'%s': /tokens is not of type uint8, uint16 or uint32. %s", file->path, remedy);
+    file->count = count;
+    hid_t cache = cache_properties();
+    file->tokens = CHECK_H5(H5Dopen2(file->file, "tokens", cache));
+    CHECK_H5(H5Pclose(cache));
+    return true;
+}
+
+static bool read_contents(TokenFile *file, Message *problem)
+{
+    if (!h5_check_format(file->file, file->path, FORMAT_TOKENS, remedy, problem)) return false;
+    if (!h5_read_integer(file->file, "vocab_size", &file->vocab_size))
+        return fail(problem, "'%s' has no attribute vocab_size. %s", file->path, remedy);
+    if (file->vocab_size < 1 || file->vocab_size > 1 << 24)
+        return fail(problem, "'%s': vocab_size = %lld is not in 1 .. 2^24. %s", file->path, (long long)file->vocab_size, remedy);
+    return open_tokens(file, problem) && read_tokenizer(file, problem);
+}
+
+TokenFile *token_file_open(const char *path, Message *problem)
+{
+    hid_t handle;
+    if (!h5_open_readonly(path, &handle, problem)) return NULL;
+    TokenFile *file = checked_calloc(1, sizeof *file);
+    file->path = strdup(path);
+    file->file = handle;
+    file->tokens = -1;
+    if (read_contents(file, problem)) return file;
+    token_file_close(file);
+    return NULL;
+}
+
+void token_file_close(TokenFile *file)
+{
+    if (!file) return;
+    if (file->tokens >= 0) CHECK_H5(H5Dclose(file->tokens));
+    CHECK_H5(H5Fclose(file->file));
+    tokenizer_destroy(&file->tokenizer);
+    free(file->path);
+    free(file);
+}
+
+/* ---- reading ---- */
+
+bool token_file_read(TokenFile *file, size_t first, size_t count, int32_t *tokens, Message *problem)
+{
+    if (first > file->count || count > file->count - first)
+        return fail(problem, "'%s' has %zu tokens, but tokens %zu to %zu are needed. Use a longer text", file->path, file->count,
+                    first, first + count);
+    if (count == 0) return true;
+    hid_t space = CHECK_H5(H5Dget_space(file->tokens));
+    CHECK_H5(H5Sselect_hyperslab(space, H5S_SELECT_SET, &(hsize_t){first}, NULL, &(hsize_t){count}, NULL));
+    hid_t memory = CHECK_H5(H5Screate_simple(1, &(hsize_t){count}, NULL));
+    bool read = H5Dread(file->tokens, H5T_NATIVE_INT32, memory, space, H5P_DEFAULT, tokens) >= 0;
+    CHECK_H5(H5Sclose(memory));
+    CHECK_H5(H5Sclose(space));
+    if (!read)
+        return fail(problem, "'%s': tokens %zu to %zu cannot be read; the file is damaged. Copy it again, or make it again",
+                    file->path, first, first + count);
+    for (size_t i = 0; i < count; i++)
+        if (tokens[i] < 0 || tokens[i] >= file->vocab_size)
+            return fail(problem, "'%s': token %zu is %d, but vocab_size is %lld. Set vocab_size to the size of the vocabulary "
+                                 "it was made with, or make it again",
+                        file->path, first + i, (int)tokens[i], (long long)file->vocab_size);
+    return true;
+}

@@ -1,0 +1,149 @@
+/* The writing half of io/token_file.h. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "io/disk.h"
+#include "io/file_format.h"
+#include "io/h5.h"
+#include "io/token_file.h"
+
+enum { CHUNK_BYTES = 1 << 20 };
+
+/* Ids gather until they fill a chunk, so that each chunk is compressed once. */
+struct TokenWriter {
+    char *path, *temporary;
+    int64_t vocab_size;
+    hid_t file, tokens; /* -1 when closed */
+    hsize_t written;
+    size_t chunk;     /* ids of a chunk */
+    uint32_t *gathered; /* (chunk) */
+    size_t gathered_count;
+};
+
+static bool fail_of_disk(const TokenWriter *writer, Message *problem)
+{
+    return fail(problem, "cannot write '%s': %s. Free some space or choose another disk", writer->temporary,
+                errno ? strerror(errno) : "the disk may be full");
+}
+
+/* The ids are numbers of as many bytes as the vocabulary needs, compressed chunk by chunk. */
+static void create_tokens(TokenWriter *writer)
+{
+    hid_t type = writer->vocab_size <= 256 ? H5T_STD_U8LE : writer->vocab_size <= 65536 ? H5T_STD_U16LE : H5T_STD_U32LE;
+    writer->chunk = CHUNK_BYTES / H5Tget_size(type);
+    hid_t properties = CHECK_H5(H5Pcreate(H5P_DATASET_CREATE));
+    CHECK_H5(H5Pset_chunk(properties, 1, &(hsize_t){writer->chunk}));
+    CHECK_H5(H5Pset_shuffle(properties));
+    CHECK_H5(H5Pset_deflate(properties, 1));
+    hid_t space = CHECK_H5(H5Screate_simple(1, &(hsize_t){0}, &(hsize_t){H5S_UNLIMITED}));
+    writer->tokens = CHECK_H5(H5Dcreate2(writer->file, "tokens", type, space, H5P_DEFAULT, properties, H5P_DEFAULT));
+    CHECK_H5(H5Sclose(space));
+    CHECK_H5(H5Pclose(properties));
+}
+
+static bool write_pieces(TokenWriter *writer, const Tokenizer *tokenizer)
+{
+    size_t count = (size_t)tokenizer->vocab_size;
+    hvl_t *pieces = checked_calloc(count, sizeof *pieces);
+    for (size_t i = 0; i < count; i++) pieces[i].p = (void *)tokenizer_piece(tokenizer, (int64_t)i, &pieces[i].len);
+    hid_t type = CHECK_H5(H5Tvlen_create(H5T_NATIVE_UINT8));
+    hid_t dataset = h5_create_dataset(writer->file, "pieces", type, 1, &(hsize_t){count});
+    bool written = H5Dwrite(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, pieces) >= 0;
+    CHECK_H5(H5Tclose(type));
+    bool closed = H5Dclose(dataset) >= 0;
+    free(pieces);
+    return written && closed;
+}
+
+TokenWriter *token_file_create(const char *path, const Tokenizer *tokenizer, Message *problem)
+{
+    char temporary[DISK_PATH_SIZE];
+    int length = snprintf(temporary, sizeof temporary, "%s.tmp", path);
+    hid_t file;
+    if (length >= (int)sizeof temporary) {
+        fail(problem, "the name of the file '%.80s...' is too long", path);
+        return NULL;
+    }
+    if (!disk_has_room(path, 0, problem) || !h5_create(temporary, &file, problem)) return NULL;
+    TokenWriter *writer = checked_calloc(1, sizeof *writer);
+    *writer = (TokenWriter){strdup(path), strdup(temporary), tokenizer->vocab_size, file, -1, 0, 0, NULL, 0};
+    h5_write_text(file, "format", FORMAT_TOKENS);
+    h5_write_integer(file, "format_version", FORMAT_VERSION);
+    h5_write_text(file, "tokenizer", tokenizer->name);
+    h5_write_integer(file, "vocab_size", tokenizer->vocab_size);
+    create_tokens(writer);
+    writer->gathered = checked_calloc(writer->chunk, sizeof *writer->gathered);
+    if (!tokenizer_has_pieces(tokenizer) || write_pieces(writer, tokenizer)) return writer;
+    fail_of_disk(writer, problem);
+    token_file_abandon(writer);
+    return NULL;
+}
+
+static bool write_gathered(TokenWriter *writer, Message *problem)
+{
+    hsize_t count = writer->gathered_count, first = writer->written, total = first + count;
+    if (count == 0) return true;
+    errno = 0;
+    if (H5Dset_extent(writer->tokens, &total) < 0) return fail_of_disk(writer, problem);
+    hid_t space = CHECK_H5(H5Dget_space(writer->tokens)), memory = CHECK_H5(H5Screate_simple(1, &count, NULL));
+    CHECK_H5(H5Sselect_hyperslab(space, H5S_SELECT_SET, &first, NULL, &count, NULL));
+    bool written = H5Dwrite(writer->tokens, H5T_NATIVE_UINT32, memory, space, H5P_DEFAULT, writer->gathered) >= 0;
+    CHECK_H5(H5Sclose(memory));
+    CHECK_H5(H5Sclose(space));
+    if (!written) return fail_of_disk(writer, problem);
+    writer->written = total;
+    writer->gathered_count = 0;
+    return true;
+}
+
+bool token_file_append(TokenWriter *writer, const int32_t *ids, size_t count, Message *problem)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (ids[i] < 0 || ids[i] >= writer->vocab_size)
+            return fail(problem, "token %llu is %d, but the vocabulary has %lld. Check the table of pieces",
+                        (unsigned long long)(writer->written + writer->gathered_count), (int)ids[i],
+                        (long long)writer->vocab_size);
+        writer->gathered[writer->gathered_count++] = (uint32_t)ids[i];
+        if (writer->gathered_count == writer->chunk && !write_gathered(writer, problem)) return false;
+    }
+    return true;
+}
+
+static bool close_files(TokenWriter *writer)
+{
+    bool closed = writer->tokens < 0 || H5Dclose(writer->tokens) >= 0;
+    if (writer->file >= 0) closed = H5Fclose(writer->file) >= 0 && closed;
+    writer->tokens = writer->file = -1;
+    return closed;
+}
+
+static bool bring_to_disk(TokenWriter *writer, Message *problem)
+{
+    if (!write_gathered(writer, problem)) return false;
+    errno = 0;
+    if (H5Fflush(writer->file, H5F_SCOPE_GLOBAL) < 0 || !close_files(writer)) return fail_of_disk(writer, problem);
+    return disk_sync(writer->temporary, problem);
+}
+
+bool token_file_finish(TokenWriter *const *writers, int count, Message *problem)
+{
+    bool good = true;
+    for (int i = 0; i < count && good; i++) good = bring_to_disk(writers[i], problem);
+    for (int i = 0; i < count && good; i++) good = disk_rename(writers[i]->temporary, writers[i]->path, problem);
+    for (int i = 0; i < count; i++) token_file_abandon(writers[i]); /* after the renaming there is nothing left to remove */
+    return good;
+}
+
+void token_file_abandon(TokenWriter *writer)
+{
+    if (!writer) return;
+    close_files(writer);
+    unlink(writer->temporary);
+    free(writer->path);
+    free(writer->temporary);
+    free(writer->gathered);
+    free(writer);
+}

@@ -1,0 +1,114 @@
+#!/bin/bash
+# Draws the training loss (every step, and a moving average) and the validation loss of a run against the step.
+#
+#     scripts/plot_loss.sh RUN_FOLDER [OUTPUT.png]      default: RUN_FOLDER/loss.png
+#
+# It reads RUN_FOLDER/metrics.csv (columns step, loss) and, if there, RUN_FOLDER/evaluations.csv (columns step, loss and perhaps
+# bits_per_byte). Columns are found by their names in the first line. Needs gnuplot.
+set -euo pipefail
+export LC_ALL=C
+
+fail() {
+    echo "plot_loss.sh: $1" >&2
+    exit 1
+}
+
+if [ $# -lt 1 ] || [ $# -gt 2 ]; then
+    fail 'usage: scripts/plot_loss.sh RUN_FOLDER [OUTPUT.png]'
+fi
+run=${1%/}
+output=${2:-$run/loss.png}
+command -v gnuplot >/dev/null || fail 'gnuplot is not installed. Try: make install-packages'
+[ -r "$run/metrics.csv" ] || fail "there is no '$run/metrics.csv'; is '$run' the folder of a run?"
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# columns CSV NAME...: the named columns, separated by blanks, of the rows whose values are all numbers.
+columns() {
+    local csv=$1
+    shift
+    awk -F, -v names="$*" '
+        { gsub(/[" \t\r]/, "") }
+        NR == 1 {
+            count = split(names, name, " ")
+            for (i = 1; i <= NF; i++)
+                place[$i] = i
+            for (i = 1; i <= count; i++)
+                if (!(name[i] in place)) {
+                    print "plot_loss.sh: no column \"" name[i] "\" in " FILENAME >"/dev/stderr"
+                    exit 1
+                }
+            next
+        }
+        {
+            line = ""
+            for (i = 1; i <= count; i++) {
+                value = $place[name[i]]
+                if (value !~ /^[-+]?[0-9.]+([eE][-+]?[0-9]+)?$/)
+                    next
+                line = line value " "
+            }
+            print line
+        }' "$csv"
+}
+
+# The average over a window around each step; the window is 2 % of the run, so the curve reads the same for short and long runs.
+# Near the start, where the loss falls fast, the window shrinks on both sides; at the end it is only cut off.
+columns "$run/metrics.csv" step loss | awk '
+    { step[NR] = $1; loss[NR] = $2; sum[NR] = sum[NR - 1] + $2 }
+    END {
+        half = int(NR / 100)
+        for (i = 1; i <= NR; i++) {
+            reach = i - 1 < half ? i - 1 : half
+            last = i + reach < NR ? i + reach : NR
+            print step[i], loss[i], (sum[last] - sum[i - reach - 1]) / (last - (i - reach - 1))
+        }
+    }' >"$work/training"
+[ -s "$work/training" ] || fail "'$run/metrics.csv' has no rows yet"
+
+# Bits per byte for one unit of loss: 1 / ln 2 where a token is a byte; for other tokens the run's own evaluations tell.
+bits=1.4426950408889634
+: >"$work/validation"
+if [ -r "$run/evaluations.csv" ]; then
+    columns "$run/evaluations.csv" step loss >"$work/validation"
+    if head -n 1 "$run/evaluations.csv" | grep -q bits_per_byte; then
+        measured=$(columns "$run/evaluations.csv" loss bits_per_byte |
+            awk '$1 > 0 { ratio = $2 / $1 } END { if (ratio > 0) print ratio }')
+        bits=${measured:-$bits}
+    fi
+fi
+
+curves="'$work/training' using 1:2 with lines linewidth 1 linecolor rgb '#9ecae1' title 'training loss, every step'"
+curves+=", '$work/training' using 1:3 with lines linewidth 2.5 linecolor rgb '#08519c' title 'training loss, moving average'"
+if [ -s "$work/validation" ]; then
+    curves+=", '$work/validation' using 1:2 with linespoints linewidth 2 pointtype 7 pointsize 0.9 linecolor rgb '#d94801'"
+    curves+=" title 'validation loss'"
+fi
+
+terminal=png
+if gnuplot -e 'set terminal pngcairo' 2>/dev/null; then
+    terminal=pngcairo
+fi
+# Drawn twice: the first time to learn the range of the left axis, from which that of the right axis follows.
+gnuplot - <<END
+set title 'Loss of the run $(basename "$(realpath "$run")")' noenhanced font ',15'
+set xlabel 'step'
+set ylabel 'cross entropy (nats per token)'
+set format y '%.1f'
+set xrange [0:*]
+set offsets 0, 0, graph 0.03, graph 0.03
+set ytics nomirror
+set grid xtics ytics linecolor rgb '#dddddd' linetype 1
+set key top right box linecolor rgb '#bbbbbb' spacing 1.2 opaque
+set terminal $terminal size 1000,600 font 'DejaVu Sans,13'
+set output '/dev/null'
+plot $curves
+set y2label 'bits per byte'
+set format y2 '%.1f'
+set y2tics
+set y2range [GPVAL_Y_MIN * $bits : GPVAL_Y_MAX * $bits]
+set output '$work/loss.png'
+replot
+END
+mv "$work/loss.png" "$output"

@@ -1,0 +1,104 @@
+/* One attention mechanism: the interface, and the table of all of them.
+
+   To add one: write src/attention/<name>.c whose functions are static except its AttentionKind, and add that to the
+   table in attention.c. A kind whose weights are inner products of features needs only a FeatureMap (feature_map.h):
+   linear.c turns any feature map into causal attention.
+
+   Letters: B sequences of a micro-batch, N tokens of each on this rank, H heads, h = C/H numbers per head, T context
+   length, b block length. Queries, keys and values are columns of one (B, N, 3C) matrix: [all heads of q; of k; of v]. */
+#ifndef POLYSKETCH_ATTENTION_ATTENTION_H
+#define POLYSKETCH_ATTENTION_ATTENTION_H
+
+#include <stddef.h>
+
+#include "src/base/arena.h"
+#include "src/base/config.h"
+#include "src/base/param_table.h"
+#include "src/base/real.h"
+#include "src/base/sequence_link.h"
+
+typedef struct AttentionKind AttentionKind;
+typedef struct FeatureMap FeatureMap;
+
+/* The sizes of one pass. */
+typedef struct AttentionShape {
+    size_t sequences;      /* B */
+    size_t tokens;         /* N */
+    size_t first_token;    /* position of this rank's first token in its sequence; a multiple of b */
+    size_t context_length; /* T */
+    int segments;          /* ranks that share the sequence */
+} AttentionShape;
+
+enum { ATTENTION_MAX_TENSORS = 24 };
+
+/* One attention layer: what does not change from pass to pass. Indices are rows of `table`. */
+typedef struct AttentionLayer {
+    const AttentionKind *kind;
+    const FeatureMap *map; /* of the linear kinds, else NULL */
+    const ParamTable *table;
+    AttentionConfig config;
+    size_t heads, head_width;                 /* H, h */
+    int query_norm[2], key_norm[2];           /* weight, bias; where q' and k' are used */
+    int map_tensors[ATTENTION_MAX_TENSORS];   /* the feature map's, in its own order */
+} AttentionLayer;
+
+/* The tensors of one pass. The forward pass fills `out` and `saved`; the backward pass adds to `grads` and overwrites
+   d_qkv. */
+typedef struct AttentionRun {
+    const AttentionLayer *layer;
+    AttentionShape shape;
+    SequenceLink *link;
+    const real *params; /* all values of the table */
+    real *grads;        /* of its trained values */
+    const real *qkv;    /* (B, N, 3C), after the rotary embedding */
+    real *out;          /* (B, N, C) */
+    real *saved;        /* saved_count() numbers that the forward pass leaves for the backward pass */
+    const real *d_out;  /* (B, N, C) */
+    real *d_qkv;        /* (B, N, 3C) */
+    Arena *scratch;
+} AttentionRun;
+
+/* What a layer costs, for reports; exact products only, counted as 2 per multiply-add. */
+typedef struct AttentionCost {
+    double forward_flops;   /* per sequence of T tokens, all heads; the backward pass takes twice as many */
+    size_t message_numbers; /* numbers that a rank sends in one pass (forward or backward) over B sequences */
+    int messages;           /* in that many messages */
+} AttentionCost;
+
+struct AttentionKind {
+    const char *name;    /* attention.kind */
+    const char *summary; /* one line for --help */
+    /* Adds the kind's tensors, named `prefix`.something, and sets the layer's indices. */
+    void (*declare)(AttentionLayer *, ParamTable *, const char *prefix);
+    size_t (*saved_count)(const AttentionLayer *, const AttentionShape *);
+    /* Takes and releases all the scratch that forward and backward will take. */
+    void (*plan)(const AttentionLayer *, const AttentionShape *, Arena *scratch);
+    /* Collective over the ranks of the sequence. */
+    void (*forward)(const AttentionRun *);
+    void (*backward)(const AttentionRun *);
+    /* Token by token: the recurrent state of one sequence. max_tokens matters only for kinds that must keep all keys. */
+    size_t (*decode_state_count)(const AttentionLayer *, size_t max_tokens);
+    /* out (C) for the token at `position`, whose qkv is (3C); positions come in order from 0 on a zeroed state. */
+    void (*decode)(const AttentionLayer *, const real *params, real *state, size_t position, const real *qkv, real *out,
+                   Arena *scratch);
+    void (*plan_decode)(const AttentionLayer *, Arena *scratch);
+    AttentionCost (*cost)(const AttentionLayer *, const AttentionShape *);
+};
+
+/* The layer that `config` describes; adds its tensors to `table`, which must outlive it. */
+AttentionLayer attention_declare(const Config *config, ParamTable *table, const char *prefix);
+
+const AttentionKind *attention_kind(int kind /* AttentionKindId */);
+int attention_kind_count(void);
+
+/* Values of tensor `index`. */
+static inline const real *attention_values(const AttentionLayer *layer, const real *params, int index)
+{
+    return params + layer->table->params[index].offset;
+}
+static inline real *attention_gradients(const AttentionLayer *layer, real *grads, int index)
+{
+    return grads + layer->table->params[index].offset;
+}
+
+#endif

@@ -1,0 +1,80 @@
+/* Exact pairwise attention of one head, tile by tile: out_i = sum over visible j of weight(<q_i, k_j>) v_j.
+
+   A tile of scores stays in cache while it becomes weights; no matrix of tokens x tokens exists. Softmax and the
+   polynomial differ only in how scores become weights (PairWeight). */
+#ifndef POLYSKETCH_ATTENTION_EXACT_H
+#define POLYSKETCH_ATTENTION_EXACT_H
+
+#include <stddef.h>
+
+#include "src/base/real.h"
+
+/* Tiles of queries x keys: 64 KB of scores. */
+enum { EXACT_TILE_ROWS = 64, EXACT_TILE_COLUMNS = 256 };
+
+typedef struct PairWeight PairWeight;
+struct PairWeight {
+    real scale; /* scores are scale * <q, k> */
+    int degree; /* of the polynomial */
+    /* Scores (rows, columns) become weights in place; keys a query must not see (column > row + offset) get weight 0.
+       Row sums are added to `sums`. Where a kind keeps the running maximum of a row, `maxima` is updated and
+       accumulated[i] must be multiplied by the factor written to factors[i]; otherwise `maxima` is NULL. */
+    void (*forward)(const PairWeight *, real *scores, size_t rows, size_t columns, ptrdiff_t offset, real *sums,
+                    real *maxima, real *factors);
+    /* Scores become weights / normaliser; d_weights (rows, columns) = <d_out_i, v_j> become gradients of scores:
+       derivative of the normalised weight * (d_weights_ij - delta_i). */
+    void (*backward)(const PairWeight *, real *scores, real *d_weights, size_t rows, size_t columns, ptrdiff_t offset,
+                     const real *normaliser, const real *delta);
+};
+
+/* Rows of one head: row i starts at `rows + i * stride`. */
+typedef struct HeadRows {
+    const real *rows;
+    size_t stride;
+} HeadRows;
+
+typedef struct HeadGradient {
+    real *rows;
+    size_t stride;
+} HeadGradient;
+
+/* One head of one sequence: `queries` rows against `keys` rows; query i sees key j when j <= i + offset. */
+typedef struct ExactHead {
+    HeadRows q, k, v;
+    size_t width;       /* of q and k */
+    size_t value_width; /* of v and out */
+    size_t queries, keys;
+    ptrdiff_t offset;
+} ExactHead;
+
+/* out += weights v, sums (queries) += row sums; not yet divided. `maxima` NULL where the kind keeps none. `scratch` holds
+   exact_forward_scratch() numbers of this thread. */
+void exact_forward(const PairWeight *weight, const ExactHead *head, HeadGradient out, real *sums, real *maxima,
+                   real *scratch);
+
+/* With d_out the gradient of the divided output and delta_i = <d_out_i, out_i>: d_q, d_k, d_v += ... */
+void exact_backward(const PairWeight *weight, const ExactHead *head, HeadRows d_out, const real *normaliser,
+                    const real *delta, HeadGradient d_q, HeadGradient d_k, HeadGradient d_v, real *scratch);
+
+size_t exact_forward_scratch(void);
+size_t exact_backward_scratch(void);
+
+/* delta (queries) = <d_out_i, out_i> */
+void exact_delta(real *delta, HeadRows d_out, HeadRows out, size_t queries, size_t value_width);
+
+/* weight = (scale <q,k>)^degree, normaliser = `one` + sum; degree 1 serves features that are used as they are. */
+PairWeight pair_weight_power(real scale, int degree);
+/* weight = exp(scale <q,k>); the normaliser handed to the backward pass is log(sum of weights). */
+PairWeight pair_weight_softmax(real scale);
+
+/* s^degree by repeated multiplication; for one weight at a time (decoding). */
+real power_of(real s, int degree);
+
+/* Visible keys of row i of a tile. */
+static inline size_t visible_columns(size_t row, size_t columns, ptrdiff_t offset)
+{
+    ptrdiff_t visible = (ptrdiff_t)row + offset + 1;
+    return visible <= 0 ? 0 : (size_t)visible < columns ? (size_t)visible : columns;
+}
+
+#endif

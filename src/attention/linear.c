@@ -1,0 +1,767 @@
+/* Causal attention in linear time for any feature map: block lower-triangular multiplication.
+
+   Within a block of b tokens the pairs are computed one by one, exactly (exact.c); everything earlier is summed up in a
+   prefix state. For one head, with features phi (m numbers) and v~ = (v, 1) (W = h + 1 numbers):
+
+       block sums      H_l = sum of phi(k_j) v~_j^T over the tokens of block l                      (m, W)
+       prefix states   Z_l = sum of H_l' over earlier blocks, on this rank and on earlier ranks
+       output          (numerator_i, denominator_i) = local part + phi(q_i) Z_l;   o_i = numerator_i / denominator_i
+
+   The sum of this rank's blocks goes into an exclusive scan over the ranks of the sequence. The scan is begun before the
+   local part and finished after it.
+
+   Self-tensored maps have phi = u (x) u, symmetric: the packed form keeps u_a u_c for a <= c, with sqrt(2) off the
+   diagonal, r(r+1)/2 numbers whose inner product is <u, u'>^2 (Kacham, Mirrokni, Zhong 2024, section 2.2, use all r^2).
+
+   Backward, with g_i the gradient of o_i and dR_i = (g_i, -<g_i, o_i>) / denominator_i the gradient of (numerator,
+   denominator):
+
+       query side, in any order:  d_phi(q_i) = Z_l dR_i;      adjoint block sums  G_l = sum of phi(q_i) dR_i^T
+       adjoint states             Y_l = sum of G_l' over LATER blocks: the reversed scan
+       key side:                  d_phi(k_j) = Y_l v~_j;      d_v~_j = Y_l^T phi(k_j), of which the value columns count
+
+   Prefix states are kept from the forward to the backward pass, so no product is computed twice. */
+#include <math.h>
+#include <omp.h>
+#include <string.h>
+
+#include "src/attention/exact.h"
+#include "src/attention/kinds.h"
+#include "src/attention/qk_norm.h"
+#include "src/tensor/blas.h"
+
+/* A panel of features is formed in cache, multiplied and dropped: at most this many numbers. */
+enum { PANEL_NUMBERS = 65536 };
+
+static const real SQRT_2 = (real)1.4142135623730950488016887242097;
+
+/* ---- sizes --------------------------------------------------------------------------------------------------------- */
+
+typedef struct Sizes {
+    size_t B, N, H, h, C, b;
+    size_t r;           /* numbers of u */
+    size_t m;           /* features */
+    size_t W;           /* h + 1 */
+    size_t state;       /* m * W */
+    size_t blocks;      /* of this rank */
+    size_t first_block; /* of this rank, in the sequence */
+    size_t all_blocks;  /* of the sequence */
+    size_t panel_rows;
+} Sizes;
+
+static bool exact_local(const AttentionLayer *layer)
+{
+    return layer->map->self_tensored && layer->config.local == LOCAL_EXACT;
+}
+
+static bool uses_qk_norm(const AttentionLayer *layer) { return layer->map->normalised_input || exact_local(layer); }
+
+static Sizes sizes_of(const AttentionLayer *layer, const AttentionShape *shape)
+{
+    Sizes z = {.B = shape->sequences, .N = shape->tokens, .H = layer->heads, .h = layer->head_width};
+    z.C = z.H * z.h;
+    z.b = (size_t)layer->config.block_length;
+    z.r = layer->map->width(layer);
+    z.m = layer->map->self_tensored ? z.r * (z.r + 1) / 2 : z.r;
+    z.W = z.h + 1;
+    z.state = z.m * z.W;
+    z.blocks = (z.N + z.b - 1) / z.b;
+    z.first_block = shape->first_token / z.b;
+    z.all_blocks = (shape->context_length + z.b - 1) / z.b;
+    z.panel_rows = PANEL_NUMBERS / z.m / 16 * 16;
+    if (z.panel_rows < 16) z.panel_rows = 16;
+    if (z.panel_rows > z.b) z.panel_rows = z.b;
+    return z;
+}
+
+static size_t block_rows(const Sizes *z, size_t block)
+{
+    size_t rest = z->N - block * z->b;
+    return rest < z->b ? rest : z->b;
+}
+
+/* What the forward pass leaves for the backward pass. */
+typedef struct Saved {
+    real *u_query, *u_key; /* (B, N, H, r) */
+    real *normaliser;      /* (B, H, N) */
+    real *states;          /* (B, H, blocks, m, W): Z */
+} Saved;
+
+static Saved saved_parts(const Sizes *z, real *saved)
+{
+    size_t u = z->B * z->N * z->H * z->r;
+    return (Saved){saved, saved + u, saved + 2 * u, saved + 2 * u + z->B * z->H * z->N};
+}
+
+static size_t linear_saved_count(const AttentionLayer *layer, const AttentionShape *shape)
+{
+    Sizes z = sizes_of(layer, shape);
+    return 2 * z.B * z.N * z.H * z.r + z.B * z.H * z.N + z.B * z.H * z.blocks * z.state;
+}
+
+/* ---- features ------------------------------------------------------------------------------------------------------ */
+
+/* phi (rows, m) of u, rows `stride` apart. The packed triangle lies row by row, so that inner loops are contiguous. */
+static void expand(bool self_tensored, real *phi, const real *u, size_t stride, size_t rows, size_t r, size_t m)
+{
+    for (size_t i = 0; i < rows; i++) {
+        const real *x = u + i * stride;
+        real *out = phi + i * m;
+        if (!self_tensored) {
+            memcpy(out, x, r * sizeof *out);
+            continue;
+        }
+        for (size_t a = 0; a < r; out += r - a, a++) {
+            real factor = SQRT_2 * x[a];
+#pragma omp simd
+            for (size_t c = a; c < r; c++) out[c - a] = factor * x[c];
+            out[0] = x[a] * x[a];
+        }
+    }
+}
+
+static void add_to(real *sum, const real *x, size_t count)
+{
+#pragma omp simd
+    for (size_t i = 0; i < count; i++) sum[i] += x[i];
+}
+
+/* d_u += gradient through expand(). */
+static void contract(bool self_tensored, real *d_u, size_t d_stride, const real *d_phi, const real *u, size_t stride,
+                     size_t rows, size_t r, size_t m)
+{
+    for (size_t i = 0; i < rows; i++) {
+        const real *x = u + i * stride, *d = d_phi + i * m;
+        real *d_x = d_u + i * d_stride;
+        if (!self_tensored) {
+            add_to(d_x, d, r);
+            continue;
+        }
+        for (size_t a = 0; a < r; d += r - a, a++) {
+            real factor = SQRT_2 * x[a], sum = 0;
+#pragma omp simd reduction(+ : sum)
+            for (size_t c = a + 1; c < r; c++) { /* phi_ac = sqrt(2) u_a u_c */
+                d_x[c] += factor * d[c - a];
+                sum += d[c - a] * x[c];
+            }
+            d_x[a] += SQRT_2 * sum + 2 * d[0] * x[a]; /* phi_aa = u_a^2 */
+        }
+    }
+}
+
+/* v~ (rows, W) = (v, 1) */
+static void extend_values(real *extended, const real *v, size_t stride, size_t rows, size_t h)
+{
+    for (size_t i = 0; i < rows; i++) {
+        memcpy(extended + i * (h + 1), v + i * stride, h * sizeof *v);
+        extended[i * (h + 1) + h] = 1;
+    }
+}
+
+/* ---- buffers of one pass ------------------------------------------------------------------------------------------- */
+
+typedef enum Pass { FORWARD, BACKWARD } Pass;
+
+typedef struct Buffers {
+    real *query, *key;     /* (B, N, C) q', k'; NULL when unused */
+    real *total, *incoming; /* (B, H, m, W) */
+    real *threads;         /* per thread: local scratch, or panels */
+    size_t per_thread;
+    real *d_query, *d_key; /* (B, N, C) gradients of q', k' */
+    real *d_u_query, *d_u_key; /* (B, N, H, r) */
+    real *delta;           /* (B, H, N) */
+    real *adjoint;         /* (B, H, blocks, m, W): G, then Y */
+} Buffers;
+
+static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
+
+static Buffers take_buffers(const AttentionLayer *layer, const Sizes *z, Pass pass, Arena *scratch)
+{
+    Buffers buffers = {0};
+    size_t tokens = z->B * z->N, panel = z->panel_rows * z->m, values = z->panel_rows * z->W;
+    size_t local = pass == FORWARD ? exact_forward_scratch() : exact_backward_scratch();
+    if (uses_qk_norm(layer)) {
+        buffers.query = arena_take(scratch, tokens * z->C);
+        buffers.key = arena_take(scratch, tokens * z->C);
+    }
+    buffers.total = arena_take(scratch, z->B * z->H * z->state);
+    buffers.incoming = arena_take(scratch, z->B * z->H * z->state);
+    buffers.per_thread = larger(local, 2 * panel + 2 * values + z->state);
+    buffers.threads = arena_take(scratch, (size_t)omp_get_max_threads() * buffers.per_thread);
+    if (pass == FORWARD) return buffers;
+    if (uses_qk_norm(layer)) {
+        buffers.d_query = arena_take(scratch, tokens * z->C);
+        buffers.d_key = arena_take(scratch, tokens * z->C);
+    }
+    buffers.d_u_query = arena_take(scratch, tokens * z->H * z->r);
+    buffers.d_u_key = arena_take(scratch, tokens * z->H * z->r);
+    buffers.delta = arena_take(scratch, tokens * z->H);
+    buffers.adjoint = arena_take(scratch, z->B * z->H * z->blocks * z->state);
+    return buffers;
+}
+
+static void linear_plan(const AttentionLayer *layer, const AttentionShape *shape, Arena *scratch)
+{
+    Sizes z = sizes_of(layer, shape);
+    for (Pass pass = FORWARD; pass <= BACKWARD; pass++) {
+        size_t mark = arena_mark(scratch);
+        take_buffers(layer, &z, pass, scratch);
+        layer->map->plan(layer, z.B * z.N, scratch);
+        if (uses_qk_norm(layer)) qk_norm_plan(layer, scratch);
+        arena_release(scratch, mark);
+    }
+}
+
+/* ---- one head of one sequence --------------------------------------------------------------------------------------- */
+
+/* Everything a head needs, addressed from its first token. Strides are from token to token. */
+typedef struct Head {
+    size_t index;                  /* s * H + j */
+    const real *u_query, *u_key;   /* stride H r */
+    const real *values;            /* stride 3C */
+    real *out;                     /* stride C */
+    real *normaliser, *states;     /* (N), (blocks, m, W) */
+    ExactHead local;               /* of a whole segment; a block is cut from it */
+    PairWeight weight;
+    real *scratch;                 /* of this thread */
+} Head;
+
+/* The pairs of a block: exact polynomial of q', k', or the features' own inner products. */
+static PairWeight local_weight(const AttentionLayer *layer)
+{
+    if (exact_local(layer)) return pair_weight_power((real)layer->config.scale, (int)layer->config.degree);
+    return pair_weight_power(1, layer->map->self_tensored ? 2 : 1);
+}
+
+static Head head_at(const AttentionRun *run, const Sizes *z, const Buffers *buffers, size_t s, size_t j)
+{
+    Saved saved = saved_parts(z, run->saved);
+    size_t token = s * z->N, u = (token * z->H + j) * z->r, row = token * z->C + j * z->h;
+    bool exact = exact_local(run->layer);
+    Head head = {
+        .index = s * z->H + j,
+        .u_query = saved.u_query + u,
+        .u_key = saved.u_key + u,
+        .values = run->qkv + token * 3 * z->C + 2 * z->C + j * z->h,
+        .out = run->out + row,
+        .normaliser = saved.normaliser + (s * z->H + j) * z->N,
+        .states = saved.states + (s * z->H + j) * z->blocks * z->state,
+        .weight = local_weight(run->layer),
+        .scratch = buffers->threads + (size_t)omp_get_thread_num() * buffers->per_thread,
+    };
+    head.local = (ExactHead){
+        .q = exact ? (HeadRows){buffers->query + row, z->C} : (HeadRows){head.u_query, z->H * z->r},
+        .k = exact ? (HeadRows){buffers->key + row, z->C} : (HeadRows){head.u_key, z->H * z->r},
+        .v = {head.values, 3 * z->C},
+        .width = exact ? z->h : z->r,
+        .value_width = z->h,
+    };
+    return head;
+}
+
+static HeadRows rows_from(HeadRows x, size_t row) { return (HeadRows){x.rows + row * x.stride, x.stride}; }
+
+/* The pairs within block `block` of a head. */
+static ExactHead local_block(const Head *head, const Sizes *z, size_t block)
+{
+    ExactHead part = head->local;
+    size_t first = block * z->b;
+    part.q = rows_from(part.q, first);
+    part.k = rows_from(part.k, first);
+    part.v = rows_from(part.v, first);
+    part.queries = part.keys = block_rows(z, block);
+    return part;
+}
+
+/* The last block of a sequence has no later tokens: its sum is never used. The first has no earlier ones. */
+static bool is_last_block(const Sizes *z, size_t block) { return z->first_block + block + 1 == z->all_blocks; }
+static bool is_first_block(const Sizes *z, size_t block) { return z->first_block + block == 0; }
+
+/* state (m, W) = sum of phi(u_j) v~_j^T over the rows of a block, panel by panel. */
+static void block_sum(const AttentionRun *run, const Sizes *z, real *state, const real *u, const real *v, size_t rows,
+                      real *scratch)
+{
+    real *panel = scratch, *extended = scratch + z->panel_rows * z->m;
+    size_t u_stride = z->H * z->r;
+    for (size_t i = 0; i < rows; i += z->panel_rows) {
+        size_t count = rows - i < z->panel_rows ? rows - i : z->panel_rows;
+        expand(run->layer->map->self_tensored, panel, u + i * u_stride, u_stride, count, z->r, z->m);
+        extend_values(extended, v + i * 3 * z->C, 3 * z->C, count, z->h);
+        gemm_tn(state, z->W, panel, z->m, extended, z->W, z->m, z->W, count, 1, i > 0);
+    }
+}
+
+/* Block sums become what came before (or, backwards, after) each block; `incoming` is what other ranks had. */
+static void sums_to_prefixes(real *states, const real *incoming, const Sizes *z, bool backwards, real *running)
+{
+    memcpy(running, incoming, z->state * sizeof *running);
+    for (size_t step = 0; step < z->blocks; step++) {
+        real *state = states + (backwards ? z->blocks - 1 - step : step) * z->state;
+#pragma omp simd
+        for (size_t i = 0; i < z->state; i++) {
+            real sum = state[i];
+            state[i] = running[i];
+            running[i] += sum;
+        }
+    }
+}
+
+/* ---- forward -------------------------------------------------------------------------------------------------------- */
+
+static void head_key_side(const AttentionRun *run, const Sizes *z, const Head *head, real *total)
+{
+    memset(total, 0, z->state * sizeof *total);
+    for (size_t l = 0; l < z->blocks; l++) {
+        real *state = head->states + l * z->state;
+        if (is_last_block(z, l)) {
+            memset(state, 0, z->state * sizeof *state);
+            continue;
+        }
+        size_t first = l * z->b;
+        block_sum(run, z, state, head->u_key + first * z->H * z->r, head->values + first * 3 * z->C, block_rows(z, l),
+                  head->scratch);
+        add_to(total, state, z->state);
+    }
+}
+
+static void head_local_forward(const AttentionRun *run, const Sizes *z, const Head *head)
+{
+    for (size_t i = 0; i < z->N; i++) {
+        head->normaliser[i] = (real)run->layer->config.denominator_one;
+        memset(head->out + i * z->C, 0, z->h * sizeof(real));
+    }
+    for (size_t l = 0; l < z->blocks; l++) {
+        ExactHead part = local_block(head, z, l);
+        size_t first = l * z->b;
+        exact_forward(&head->weight, &part, (HeadGradient){head->out + first * z->C, z->C}, head->normaliser + first, NULL,
+                      head->scratch);
+    }
+}
+
+/* (numerator, denominator) += phi(q) Z for `count` rows from `first` on. */
+static void query_panel(const AttentionRun *run, const Sizes *z, const Head *head, const real *state, size_t first,
+                        size_t count)
+{
+    real *panel = head->scratch, *result = head->scratch + z->panel_rows * z->m; /* (count, W) */
+    size_t u_stride = z->H * z->r;
+    expand(run->layer->map->self_tensored, panel, head->u_query + first * u_stride, u_stride, count, z->r, z->m);
+    gemm_nn(result, z->W, panel, z->m, state, z->W, count, z->W, z->m, 1, 0);
+    for (size_t i = 0; i < count; i++) {
+        add_to(head->out + (first + i) * z->C, result + i * z->W, z->h);
+        head->normaliser[first + i] += result[i * z->W + z->h];
+    }
+}
+
+static void head_query_side(const AttentionRun *run, const Sizes *z, const Head *head, const real *incoming)
+{
+    sums_to_prefixes(head->states, incoming, z, false, head->scratch);
+    for (size_t l = 0; l < z->blocks; l++) {
+        size_t rows = is_first_block(z, l) ? 0 : block_rows(z, l);
+        for (size_t i = 0; i < rows; i += z->panel_rows)
+            query_panel(run, z, head, head->states + l * z->state, l * z->b + i,
+                        rows - i < z->panel_rows ? rows - i : z->panel_rows);
+    }
+    for (size_t i = 0; i < z->N; i++) {
+        real inverse = 1 / head->normaliser[i], *o = head->out + i * z->C;
+#pragma omp simd
+        for (size_t c = 0; c < z->h; c++) o[c] *= inverse;
+    }
+}
+
+static void map_forward(const AttentionRun *run, const Sizes *z, const Buffers *buffers)
+{
+    const FeatureMap *map = run->layer->map;
+    Saved saved = saved_parts(z, run->saved);
+    bool normalised = map->normalised_input;
+    map->forward(run->layer, run->params, saved.u_query, normalised ? buffers->query : run->qkv,
+                 normalised ? z->C : 3 * z->C, z->B * z->N, run->scratch);
+    map->forward(run->layer, run->params, saved.u_key, normalised ? buffers->key : run->qkv + z->C,
+                 normalised ? z->C : 3 * z->C, z->B * z->N, run->scratch);
+}
+
+static void linear_forward(const AttentionRun *run)
+{
+    Sizes z = sizes_of(run->layer, &run->shape);
+    size_t mark = arena_mark(run->scratch);
+    Buffers buffers = take_buffers(run->layer, &z, FORWARD, run->scratch);
+    if (uses_qk_norm(run->layer))
+        qk_norm_forward(run->layer, run->params, buffers.query, z.C, buffers.key, z.C, run->qkv, z.B * z.N);
+    map_forward(run, &z, &buffers);
+#pragma omp parallel for collapse(2) schedule(dynamic)
+    for (size_t s = 0; s < z.B; s++)
+        for (size_t j = 0; j < z.H; j++) {
+            Head head = head_at(run, &z, &buffers, s, j);
+            head_key_side(run, &z, &head, buffers.total + head.index * z.state);
+        }
+    run->link->exclusive_sum_begin(run->link, SCAN_FORWARD, buffers.total, buffers.incoming, z.B * z.H * z.state);
+#pragma omp parallel for collapse(2) schedule(dynamic)
+    for (size_t s = 0; s < z.B; s++)
+        for (size_t j = 0; j < z.H; j++) {
+            Head head = head_at(run, &z, &buffers, s, j);
+            head_local_forward(run, &z, &head);
+        }
+    run->link->exclusive_sum_finish(run->link);
+#pragma omp parallel for collapse(2) schedule(dynamic)
+    for (size_t s = 0; s < z.B; s++)
+        for (size_t j = 0; j < z.H; j++) {
+            Head head = head_at(run, &z, &buffers, s, j);
+            head_query_side(run, &z, &head, buffers.incoming + head.index * z.state);
+        }
+    arena_release(run->scratch, mark);
+}
+
+/* ---- backward ------------------------------------------------------------------------------------------------------- */
+
+/* The gradients of one head, addressed like the head itself. */
+typedef struct HeadGradients {
+    const real *d_out;           /* stride C */
+    real *delta;                 /* (N) */
+    real *adjoint;               /* (blocks, m, W) */
+    real *d_u_query, *d_u_key;   /* stride H r */
+    HeadGradient d_query, d_key; /* of what the local part multiplies */
+    HeadGradient d_values;       /* stride 3C */
+} HeadGradients;
+
+static HeadGradients head_gradients_at(const AttentionRun *run, const Sizes *z, const Buffers *buffers, size_t s, size_t j)
+{
+    size_t token = s * z->N, u = (token * z->H + j) * z->r, row = token * z->C + j * z->h;
+    bool exact = exact_local(run->layer);
+    HeadGradients gradients = {
+        .d_out = run->d_out + row,
+        .delta = buffers->delta + (s * z->H + j) * z->N,
+        .adjoint = buffers->adjoint + (s * z->H + j) * z->blocks * z->state,
+        .d_u_query = buffers->d_u_query + u,
+        .d_u_key = buffers->d_u_key + u,
+        .d_values = {run->d_qkv + token * 3 * z->C + 2 * z->C + j * z->h, 3 * z->C},
+    };
+    gradients.d_query = exact ? (HeadGradient){buffers->d_query + row, z->C}
+                              : (HeadGradient){gradients.d_u_query, z->H * z->r};
+    gradients.d_key = exact ? (HeadGradient){buffers->d_key + row, z->C} : (HeadGradient){gradients.d_u_key, z->H * z->r};
+    return gradients;
+}
+
+/* dR (count, W) = (g, -delta) / normaliser */
+static void output_gradient_panel(real *d_result, const Sizes *z, const Head *head, const HeadGradients *gradients,
+                                  size_t first, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        const real *g = gradients->d_out + (first + i) * z->C;
+        real inverse = 1 / head->normaliser[first + i], *out = d_result + i * z->W;
+#pragma omp simd
+        for (size_t c = 0; c < z->h; c++) out[c] = g[c] * inverse;
+        out[z->h] = -gradients->delta[first + i] * inverse;
+    }
+}
+
+/* d_u(q) of a panel, and its share of the adjoint block sum. */
+static void query_panel_backward(const AttentionRun *run, const Sizes *z, const Head *head,
+                                 const HeadGradients *gradients, size_t block, size_t row, size_t count)
+{
+    bool self_tensored = run->layer->map->self_tensored;
+    size_t first = block * z->b + row, u_stride = z->H * z->r, panel_size = z->panel_rows * z->m;
+    real *panel = head->scratch, *d_result = panel + panel_size;
+    const real *u = head->u_query + first * u_stride;
+    output_gradient_panel(d_result, z, head, gradients, first, count);
+    gemm_nt(panel, z->m, d_result, z->W, head->states + block * z->state, z->W, count, z->m, z->W, 1, 0);
+    contract(self_tensored, gradients->d_u_query + first * u_stride, u_stride, panel, u, u_stride, count, z->r, z->m);
+    expand(self_tensored, panel, u, u_stride, count, z->r, z->m);
+    gemm_tn(gradients->adjoint + block * z->state, z->W, panel, z->m, d_result, z->W, z->m, z->W, count, 1, row > 0);
+}
+
+static void head_query_side_backward(const AttentionRun *run, const Sizes *z, const Head *head,
+                                     const HeadGradients *gradients, real *total)
+{
+    exact_delta(gradients->delta, (HeadRows){gradients->d_out, z->C}, (HeadRows){head->out, z->C}, z->N, z->h);
+    memset(total, 0, z->state * sizeof *total);
+    for (size_t l = 0; l < z->blocks; l++) {
+        size_t rows = block_rows(z, l);
+        if (is_first_block(z, l)) { /* no earlier tokens: nothing flows into them */
+            memset(gradients->adjoint + l * z->state, 0, z->state * sizeof(real));
+            continue;
+        }
+        for (size_t i = 0; i < rows; i += z->panel_rows)
+            query_panel_backward(run, z, head, gradients, l, i, rows - i < z->panel_rows ? rows - i : z->panel_rows);
+        add_to(total, gradients->adjoint + l * z->state, z->state);
+    }
+}
+
+/* d_u(k) and d_v of a panel. */
+static void key_panel_backward(const AttentionRun *run, const Sizes *z, const Head *head, const HeadGradients *gradients,
+                               const real *adjoint, size_t first, size_t count)
+{
+    bool self_tensored = run->layer->map->self_tensored;
+    size_t u_stride = z->H * z->r, panel_size = z->panel_rows * z->m;
+    real *panel = head->scratch, *extended = panel + panel_size;
+    const real *u = head->u_key + first * u_stride;
+    extend_values(extended, head->values + first * 3 * z->C, 3 * z->C, count, z->h);
+    gemm_nt(panel, z->m, extended, z->W, adjoint, z->W, count, z->m, z->W, 1, 0);
+    contract(self_tensored, gradients->d_u_key + first * u_stride, u_stride, panel, u, u_stride, count, z->r, z->m);
+    expand(self_tensored, panel, u, u_stride, count, z->r, z->m);
+    gemm_nn(gradients->d_values.rows + first * gradients->d_values.stride, gradients->d_values.stride, panel, z->m,
+            adjoint, z->W, count, z->h, z->m, 1, 1);
+}
+
+static void head_key_side_backward(const AttentionRun *run, const Sizes *z, const Head *head,
+                                   const HeadGradients *gradients, const real *incoming)
+{
+    sums_to_prefixes(gradients->adjoint, incoming, z, true, head->scratch);
+    for (size_t l = 0; l < z->blocks; l++) {
+        size_t rows = is_last_block(z, l) ? 0 : block_rows(z, l); /* no tokens come after the last block */
+        for (size_t i = 0; i < rows; i += z->panel_rows)
+            key_panel_backward(run, z, head, gradients, gradients->adjoint + l * z->state, l * z->b + i,
+                               rows - i < z->panel_rows ? rows - i : z->panel_rows);
+    }
+}
+
+static HeadGradient gradient_from(HeadGradient x, size_t row) { return (HeadGradient){x.rows + row * x.stride, x.stride}; }
+
+static void head_local_backward(const Sizes *z, const Head *head, const HeadGradients *gradients)
+{
+    for (size_t l = 0; l < z->blocks; l++) {
+        ExactHead part = local_block(head, z, l);
+        size_t first = l * z->b;
+        exact_backward(&head->weight, &part, (HeadRows){gradients->d_out + first * z->C, z->C}, head->normaliser + first,
+                       gradients->delta + first, gradient_from(gradients->d_query, first),
+                       gradient_from(gradients->d_key, first), gradient_from(gradients->d_values, first), head->scratch);
+    }
+}
+
+static void map_backward(const AttentionRun *run, const Sizes *z, const Buffers *buffers)
+{
+    const AttentionLayer *layer = run->layer;
+    Saved saved = saved_parts(z, run->saved);
+    size_t tokens = z->B * z->N, stride = layer->map->normalised_input ? z->C : 3 * z->C;
+    bool normalised = layer->map->normalised_input;
+    layer->map->backward(layer, run->params, run->grads, normalised ? buffers->d_query : run->d_qkv, stride,
+                         buffers->d_u_query, saved.u_query, normalised ? buffers->query : run->qkv, stride, tokens,
+                         run->scratch);
+    layer->map->backward(layer, run->params, run->grads, normalised ? buffers->d_key : run->d_qkv + z->C, stride,
+                         buffers->d_u_key, saved.u_key, normalised ? buffers->key : run->qkv + z->C, stride, tokens,
+                         run->scratch);
+}
+
+static void linear_backward(const AttentionRun *run)
+{
+    const AttentionLayer *layer = run->layer;
+    Sizes z = sizes_of(layer, &run->shape);
+    size_t mark = arena_mark(run->scratch), tokens = z.B * z.N;
+    Buffers buffers = take_buffers(layer, &z, BACKWARD, run->scratch);
+    memset(run->d_qkv, 0, tokens * 3 * z.C * sizeof(real));
+    memset(buffers.d_u_query, 0, tokens * z.H * z.r * sizeof(real));
+    memset(buffers.d_u_key, 0, tokens * z.H * z.r * sizeof(real));
+    if (uses_qk_norm(layer)) {
+        qk_norm_forward(layer, run->params, buffers.query, z.C, buffers.key, z.C, run->qkv, tokens);
+        memset(buffers.d_query, 0, tokens * z.C * sizeof(real));
+        memset(buffers.d_key, 0, tokens * z.C * sizeof(real));
+    }
+#pragma omp parallel for collapse(2) schedule(dynamic)
+    for (size_t s = 0; s < z.B; s++)
+        for (size_t j = 0; j < z.H; j++) {
+            Head head = head_at(run, &z, &buffers, s, j);
+            HeadGradients gradients = head_gradients_at(run, &z, &buffers, s, j);
+            head_query_side_backward(run, &z, &head, &gradients, buffers.total + head.index * z.state);
+        }
+    run->link->exclusive_sum_begin(run->link, SCAN_BACKWARD, buffers.total, buffers.incoming, z.B * z.H * z.state);
+#pragma omp parallel for collapse(2) schedule(dynamic)
+    for (size_t s = 0; s < z.B; s++)
+        for (size_t j = 0; j < z.H; j++) {
+            Head head = head_at(run, &z, &buffers, s, j);
+            HeadGradients gradients = head_gradients_at(run, &z, &buffers, s, j);
+            head_local_backward(&z, &head, &gradients);
+        }
+    run->link->exclusive_sum_finish(run->link);
+#pragma omp parallel for collapse(2) schedule(dynamic)
+    for (size_t s = 0; s < z.B; s++)
+        for (size_t j = 0; j < z.H; j++) {
+            Head head = head_at(run, &z, &buffers, s, j);
+            HeadGradients gradients = head_gradients_at(run, &z, &buffers, s, j);
+            head_key_side_backward(run, &z, &head, &gradients, buffers.incoming + head.index * z.state);
+        }
+    map_backward(run, &z, &buffers);
+    if (uses_qk_norm(layer))
+        qk_norm_backward(layer, run->params, run->grads, run->d_qkv, buffers.d_query, z.C, buffers.d_key, z.C, run->qkv,
+                         tokens, run->scratch);
+    arena_release(run->scratch, mark);
+}
+
+/* ---- token by token ------------------------------------------------------------------------------------------------- */
+
+/* The recurrent state of one head: the prefix state of all complete blocks, and the rows of the block under way. Neither
+   grows with the position. */
+typedef struct DecodeState {
+    real *state;  /* (m, W) */
+    real *local;  /* (b, w): what the local part multiplies, k' or u(k) */
+    real *values; /* (b, h) */
+    real *u;      /* (b, r) */
+} DecodeState;
+
+static size_t local_width(const AttentionLayer *layer, const Sizes *z) { return exact_local(layer) ? z->h : z->r; }
+
+static size_t decode_head_count(const AttentionLayer *layer, const Sizes *z)
+{
+    return z->state + z->b * (local_width(layer, z) + z->h + z->r);
+}
+
+static Sizes decode_sizes(const AttentionLayer *layer)
+{
+    AttentionShape one = {.sequences = 1, .tokens = 1, .context_length = 1, .segments = 1};
+    return sizes_of(layer, &one);
+}
+
+static size_t linear_decode_state_count(const AttentionLayer *layer, size_t max_tokens)
+{
+    (void)max_tokens;
+    Sizes z = decode_sizes(layer);
+    return z.H * decode_head_count(layer, &z);
+}
+
+static DecodeState decode_state_at(const AttentionLayer *layer, const Sizes *z, real *state, size_t j)
+{
+    real *first = state + j * decode_head_count(layer, z);
+    real *local = first + z->state, *values = local + z->b * local_width(layer, z);
+    return (DecodeState){first, local, values, values + z->b * z->h};
+}
+
+typedef struct DecodeBuffers {
+    real *query, *key;      /* (C) */
+    real *u_query, *u_key;  /* (H, r) */
+    real *panel;            /* (panel_rows, m) */
+    real *extended;         /* (panel_rows, W) */
+} DecodeBuffers;
+
+static DecodeBuffers take_decode_buffers(const Sizes *z, Arena *scratch)
+{
+    DecodeBuffers buffers;
+    buffers.query = arena_take(scratch, z->C);
+    buffers.key = arena_take(scratch, z->C);
+    buffers.u_query = arena_take(scratch, z->H * z->r);
+    buffers.u_key = arena_take(scratch, z->H * z->r);
+    buffers.panel = arena_take(scratch, z->panel_rows * z->m);
+    buffers.extended = arena_take(scratch, z->panel_rows * z->W);
+    return buffers;
+}
+
+static void linear_plan_decode(const AttentionLayer *layer, Arena *scratch)
+{
+    Sizes z = decode_sizes(layer);
+    size_t mark = arena_mark(scratch);
+    take_decode_buffers(&z, scratch);
+    layer->map->plan(layer, 1, scratch);
+    arena_release(scratch, mark);
+}
+
+/* A block is complete: its rows become part of the prefix state. */
+static void fold_block(const AttentionLayer *layer, const Sizes *z, const DecodeState *state, const DecodeBuffers *buffers)
+{
+    for (size_t i = 0; i < z->b; i += z->panel_rows) {
+        size_t count = z->b - i < z->panel_rows ? z->b - i : z->panel_rows;
+        expand(layer->map->self_tensored, buffers->panel, state->u + i * z->r, z->r, count, z->r, z->m);
+        extend_values(buffers->extended, state->values + i * z->h, z->h, count, z->h);
+        gemm_tn(state->state, z->W, buffers->panel, z->m, buffers->extended, z->W, z->m, z->W, count, 1, 1);
+    }
+}
+
+static void decode_head(const AttentionLayer *layer, const Sizes *z, const DecodeState *state,
+                        const DecodeBuffers *buffers, size_t j, size_t position, const real *value, real *out)
+{
+    size_t row = position % z->b, width = local_width(layer, z);
+    bool exact = exact_local(layer);
+    PairWeight weight = local_weight(layer);
+    const real *query = exact ? buffers->query + j * z->h : buffers->u_query + j * z->r;
+    const real *key = exact ? buffers->key + j * z->h : buffers->u_key + j * z->r;
+    if (row == 0 && position > 0) fold_block(layer, z, state, buffers);
+    memcpy(state->local + row * width, key, width * sizeof *key);
+    memcpy(state->values + row * z->h, value, z->h * sizeof *value);
+    memcpy(state->u + row * z->r, buffers->u_key + j * z->r, z->r * sizeof *key);
+    /* earlier blocks: (numerator, denominator) = phi(q) Z */
+    real *result = buffers->extended, sum = (real)layer->config.denominator_one;
+    expand(layer->map->self_tensored, buffers->panel, buffers->u_query + j * z->r, z->r, 1, z->r, z->m);
+    gemm_nn(result, z->W, buffers->panel, z->m, state->state, z->W, 1, z->W, z->m, 1, 0);
+    sum += result[z->h];
+    memcpy(out, result, z->h * sizeof *out);
+    for (size_t t = 0; t <= row; t++) { /* this block, pair by pair */
+        const real *other = state->local + t * width, *v = state->values + t * z->h;
+        real score = 0;
+        for (size_t c = 0; c < width; c++) score += query[c] * other[c];
+        real w = power_of(weight.scale * score, weight.degree);
+        sum += w;
+        for (size_t c = 0; c < z->h; c++) out[c] += w * v[c];
+    }
+    for (size_t c = 0; c < z->h; c++) out[c] /= sum;
+}
+
+static void linear_decode(const AttentionLayer *layer, const real *params, real *state, size_t position, const real *qkv,
+                          real *out, Arena *scratch)
+{
+    Sizes z = decode_sizes(layer);
+    size_t mark = arena_mark(scratch);
+    bool normalised = layer->map->normalised_input;
+    DecodeBuffers buffers = take_decode_buffers(&z, scratch);
+    if (uses_qk_norm(layer)) qk_norm_forward(layer, params, buffers.query, z.C, buffers.key, z.C, qkv, 1);
+    layer->map->forward(layer, params, buffers.u_query, normalised ? buffers.query : qkv, 3 * z.C, 1, scratch);
+    layer->map->forward(layer, params, buffers.u_key, normalised ? buffers.key : qkv + z.C, 3 * z.C, 1, scratch);
+    for (size_t j = 0; j < z.H; j++) {
+        DecodeState head = decode_state_at(layer, &z, state, j);
+        decode_head(layer, &z, &head, &buffers, j, position, qkv + 2 * z.C + j * z.h, out + j * z.h);
+    }
+    arena_release(scratch, mark);
+}
+
+/* ---- the table rows ------------------------------------------------------------------------------------------------- */
+
+static void polysketch_declare(AttentionLayer *layer, ParamTable *table, const char *prefix)
+{
+    layer->map = layer->config.sketch == SKETCH_LEARNED ? &feature_map_sketch_learned : &feature_map_sketch_random;
+    if (uses_qk_norm(layer)) qk_norm_declare(layer, table, prefix);
+    layer->map->declare(layer, table, prefix);
+}
+
+static void performer_declare(AttentionLayer *layer, ParamTable *table, const char *prefix)
+{
+    layer->map = &feature_map_performer;
+    layer->map->declare(layer, table, prefix);
+}
+
+static AttentionCost linear_cost(const AttentionLayer *layer, const AttentionShape *shape)
+{
+    Sizes z = sizes_of(layer, shape);
+    double T = (double)shape->context_length, pairs = 0, b = (double)z.b;
+    double whole = floor(T / b), rest = T - whole * b;
+    pairs = whole * b * (b + 1) / 2 + rest * (rest + 1) / 2;
+    double local = pairs * 2 * (double)(local_width(layer, &z) + z.h);
+    double last = rest > 0 ? rest : b;
+    double key_side = 2 * (T - last) * (double)z.state, query_side = 2 * (T > b ? T - b : 0) * (double)z.state;
+    return (AttentionCost){
+        .forward_flops = (double)z.H * (local + key_side + query_side + 2 * T * layer->map->flops(layer)),
+        .message_numbers = shape->segments > 1 ? z.B * z.H * z.state : 0,
+        .messages = shape->segments > 1,
+    };
+}
+
+const AttentionKind attention_polysketch = {
+    .name = "polysketch",
+    .summary = "<u(q),u(k)>^2 by random or learned sketches, exact polynomial within a block; time linear in the context",
+    .declare = polysketch_declare,
+    .saved_count = linear_saved_count,
+    .plan = linear_plan,
+    .forward = linear_forward,
+    .backward = linear_backward,
+    .decode_state_count = linear_decode_state_count,
+    .decode = linear_decode,
+    .plan_decode = linear_plan_decode,
+    .cost = linear_cost,
+};
+
+const AttentionKind attention_performer = {
+    .name = "performer",
+    .summary = "positive random features of the softmax kernel; time linear in the context; a baseline",
+    .declare = performer_declare,
+    .saved_count = linear_saved_count,
+    .plan = linear_plan,
+    .forward = linear_forward,
+    .backward = linear_backward,
+    .decode_state_count = linear_decode_state_count,
+    .decode = linear_decode,
+    .plan_decode = linear_plan_decode,
+    .cost = linear_cost,
+};

@@ -1,0 +1,126 @@
+/* Exact polynomial attention: weights (scale <q',k'>)^p, q' and k' layer-normed, normaliser one + their sum.
+
+   Quadratic in the context like softmax; what the sketches approximate. Saved: the normaliser per row. */
+#include <string.h>
+
+#include "src/attention/exact.h"
+#include "src/attention/kinds.h"
+#include "src/attention/qk_norm.h"
+#include "src/attention/ring.h"
+
+static size_t row_count(const AttentionLayer *layer, const AttentionShape *shape)
+{
+    return shape->sequences * layer->heads * shape->tokens;
+}
+
+static void polynomial_plan(const AttentionLayer *layer, const AttentionShape *shape, Arena *scratch)
+{
+    size_t mark = arena_mark(scratch), C = layer->heads * layer->head_width;
+    ring_take_buffers(layer, shape, RING_BACKWARD, scratch);
+    arena_take(scratch, 2 * shape->sequences * shape->tokens * C);
+    ring_plan(layer, shape, scratch);
+    qk_norm_plan(layer, scratch);
+    arena_release(scratch, mark);
+}
+
+static PairWeight polynomial_weight(const AttentionLayer *layer)
+{
+    return pair_weight_power((real)layer->config.scale, (int)layer->config.degree);
+}
+
+/* q' into `queries`, k' and v into the packet: sequence by sequence, as a packet may have room for more tokens. */
+static void normalise(const AttentionRun *run, RingBuffers *buffers, real *queries)
+{
+    size_t N = run->shape.tokens, C = run->layer->heads * run->layer->head_width;
+    size_t longest = segment_longest(run->shape.context_length, (size_t)run->layer->config.block_length,
+                                     run->shape.segments);
+    ring_pack(run, buffers, 0);
+    for (size_t s = 0; s < run->shape.sequences; s++)
+        qk_norm_forward(run->layer, run->params, queries + s * N * C, C, buffers->packet + s * longest * 2 * C, 2 * C,
+                        run->qkv + s * N * 3 * C, N);
+}
+
+static void polynomial_forward(const AttentionRun *run)
+{
+    size_t C = run->layer->heads * run->layer->head_width, tokens = run->shape.sequences * run->shape.tokens;
+    size_t rows = row_count(run->layer, &run->shape), mark = arena_mark(run->scratch);
+    RingBuffers buffers = ring_take_buffers(run->layer, &run->shape, RING_FORWARD, run->scratch);
+    real *queries = arena_take(run->scratch, tokens * C), *sums = run->saved; /* (B, N, C), (B, H, N) */
+    PairWeight weight = polynomial_weight(run->layer);
+    for (size_t i = 0; i < rows; i++) sums[i] = (real)run->layer->config.denominator_one;
+    memset(run->out, 0, tokens * C * sizeof *run->out);
+    normalise(run, &buffers, queries);
+    ring_forward(run, &buffers, &weight, queries, C, sums, NULL);
+    attention_divide(run, sums);
+    arena_release(run->scratch, mark);
+}
+
+static void polynomial_backward(const AttentionRun *run)
+{
+    size_t N = run->shape.tokens, C = run->layer->heads * run->layer->head_width, tokens = run->shape.sequences * N;
+    size_t longest = segment_longest(run->shape.context_length, (size_t)run->layer->config.block_length,
+                                     run->shape.segments);
+    size_t mark = arena_mark(run->scratch);
+    RingBuffers buffers = ring_take_buffers(run->layer, &run->shape, RING_BACKWARD, run->scratch);
+    real *queries = arena_take(run->scratch, tokens * C), *d_queries = arena_take(run->scratch, tokens * C);
+    PairWeight weight = polynomial_weight(run->layer);
+    memset(d_queries, 0, tokens * C * sizeof *d_queries);
+    memset(run->d_qkv, 0, tokens * 3 * C * sizeof *run->d_qkv);
+    normalise(run, &buffers, queries);
+    ring_backward(run, &buffers, &weight, queries, C, run->saved, d_queries, C, run->scratch);
+    ring_unpack(run, &buffers, 0);
+    for (size_t s = 0; s < run->shape.sequences; s++)
+        qk_norm_backward(run->layer, run->params, run->grads, run->d_qkv + s * N * 3 * C, d_queries + s * N * C, C,
+                         buffers.d_packet + s * longest * 2 * C, 2 * C, run->qkv + s * N * 3 * C, N, run->scratch);
+    arena_release(run->scratch, mark);
+}
+
+/* State: rows of k', v, one per token. */
+static size_t polynomial_decode_state_count(const AttentionLayer *layer, size_t max_tokens)
+{
+    return 2 * max_tokens * layer->heads * layer->head_width;
+}
+
+static void polynomial_decode(const AttentionLayer *layer, const real *params, real *state, size_t position,
+                              const real *qkv, real *out, Arena *scratch)
+{
+    size_t h = layer->head_width, C = layer->heads * h, mark = arena_mark(scratch);
+    real *query = arena_take(scratch, C), *row = state + position * 2 * C;
+    qk_norm_forward(layer, params, query, C, row, 2 * C, qkv, 1);
+    memcpy(row + C, qkv + 2 * C, C * sizeof *row);
+    for (size_t j = 0; j < layer->heads; j++) {
+        real sum = (real)layer->config.denominator_one, *o = out + j * h;
+        memset(o, 0, h * sizeof *o);
+        for (size_t t = 0; t <= position; t++) {
+            const real *key = state + t * 2 * C + j * h, *value = key + C;
+            real score = 0;
+            for (size_t c = 0; c < h; c++) score += query[j * h + c] * key[c];
+            real weight = power_of((real)layer->config.scale * score, (int)layer->config.degree);
+            sum += weight;
+            for (size_t c = 0; c < h; c++) o[c] += weight * value[c];
+        }
+        for (size_t c = 0; c < h; c++) o[c] /= sum;
+    }
+    arena_release(scratch, mark);
+}
+
+static void polynomial_plan_decode(const AttentionLayer *layer, Arena *scratch)
+{
+    size_t mark = arena_mark(scratch);
+    arena_take(scratch, layer->heads * layer->head_width);
+    arena_release(scratch, mark);
+}
+
+const AttentionKind attention_polynomial = {
+    .name = "polynomial",
+    .summary = "exact (scale <q',k'>)^p, time quadratic in the context",
+    .declare = qk_norm_declare,
+    .saved_count = row_count,
+    .plan = polynomial_plan,
+    .forward = polynomial_forward,
+    .backward = polynomial_backward,
+    .decode_state_count = polynomial_decode_state_count,
+    .decode = polynomial_decode,
+    .plan_decode = polynomial_plan_decode,
+    .cost = ring_cost,
+};

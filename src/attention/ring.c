@@ -1,0 +1,200 @@
+#include "src/attention/ring.h"
+
+#include <omp.h>
+#include <string.h>
+
+static size_t model_width(const AttentionLayer *layer) { return layer->heads * layer->head_width; }
+
+static size_t longest(const AttentionLayer *layer, const AttentionShape *shape)
+{
+    return segment_longest(shape->context_length, (size_t)layer->config.block_length, shape->segments);
+}
+
+static size_t packet_count(const AttentionLayer *layer, const AttentionShape *shape)
+{
+    return shape->sequences * longest(layer, shape) * 2 * model_width(layer);
+}
+
+RingBuffers ring_take_buffers(const AttentionLayer *layer, const AttentionShape *shape, RingPass pass, Arena *scratch)
+{
+    size_t count = packet_count(layer, shape), threads = (size_t)omp_get_max_threads();
+    int travels = shape->segments > 1;
+    RingBuffers buffers = {0};
+    buffers.packet = arena_take(scratch, count);
+    buffers.next_packet = travels ? arena_take(scratch, count) : NULL;
+    if (pass == RING_BACKWARD) {
+        buffers.d_packet = arena_take(scratch, count);
+        buffers.next_d_packet = travels ? arena_take(scratch, count) : NULL;
+    }
+    buffers.threads =
+        arena_take(scratch, threads * (pass == RING_FORWARD ? exact_forward_scratch() : exact_backward_scratch()));
+    return buffers;
+}
+
+void ring_plan(const AttentionLayer *layer, const AttentionShape *shape, Arena *scratch)
+{
+    arena_take(scratch, shape->sequences * layer->heads * shape->tokens);
+}
+
+void ring_pack(const AttentionRun *run, RingBuffers *buffers, int raw_keys)
+{
+    size_t C = model_width(run->layer), N = run->shape.tokens, rows = longest(run->layer, &run->shape);
+    size_t first = raw_keys ? 0 : C;
+    /* The rows a short segment does not use travel too: they must hold numbers. */
+    if (rows > N) memset(buffers->packet, 0, packet_count(run->layer, &run->shape) * sizeof(real));
+#pragma omp parallel for collapse(2) schedule(static)
+    for (size_t s = 0; s < run->shape.sequences; s++)
+        for (size_t t = 0; t < N; t++)
+            memcpy(buffers->packet + (s * rows + t) * 2 * C + first, run->qkv + (s * N + t) * 3 * C + C + first,
+                   (2 * C - first) * sizeof(real));
+}
+
+void ring_unpack(const AttentionRun *run, const RingBuffers *buffers, int raw_keys)
+{
+    size_t C = model_width(run->layer), N = run->shape.tokens, rows = longest(run->layer, &run->shape);
+    size_t first = raw_keys ? 0 : C;
+#pragma omp parallel for collapse(2) schedule(static)
+    for (size_t s = 0; s < run->shape.sequences; s++)
+        for (size_t t = 0; t < N; t++)
+            memcpy(run->d_qkv + (s * N + t) * 3 * C + C + first, buffers->d_packet + (s * rows + t) * 2 * C + first,
+                   (2 * C - first) * sizeof(real));
+}
+
+/* The head's rows of this rank's queries against the packet of segment `source`. */
+static ExactHead head_against(const AttentionRun *run, const real *packet, int source, const real *queries,
+                              size_t query_stride, size_t s, size_t j)
+{
+    const AttentionShape *shape = &run->shape;
+    size_t C = model_width(run->layer), h = run->layer->head_width, rows = longest(run->layer, shape);
+    TokenRange keys = segment_range(shape->context_length, (size_t)run->layer->config.block_length, source,
+                                    shape->segments);
+    const real *first_key = packet + s * rows * 2 * C + j * h;
+    return (ExactHead){
+        .q = {queries + s * shape->tokens * query_stride + j * h, query_stride},
+        .k = {first_key, 2 * C},
+        .v = {first_key + C, 2 * C},
+        .width = h,
+        .value_width = h,
+        .queries = shape->tokens,
+        .keys = keys.count,
+        .offset = (ptrdiff_t)shape->first_token - (ptrdiff_t)keys.first,
+    };
+}
+
+static void forward_against(const AttentionRun *run, RingBuffers *buffers, int source, const PairWeight *weight,
+                            const real *queries, size_t query_stride, real *sums, real *maxima)
+{
+    size_t C = model_width(run->layer), h = run->layer->head_width, N = run->shape.tokens, H = run->layer->heads;
+#pragma omp parallel for collapse(2) schedule(dynamic)
+    for (size_t s = 0; s < run->shape.sequences; s++)
+        for (size_t j = 0; j < H; j++) {
+            ExactHead head = head_against(run, buffers->packet, source, queries, query_stride, s, j);
+            size_t row = (s * H + j) * N;
+            exact_forward(weight, &head, (HeadGradient){run->out + s * N * C + j * h, C}, sums + row,
+                          maxima ? maxima + row : NULL,
+                          buffers->threads + (size_t)omp_get_thread_num() * exact_forward_scratch());
+        }
+}
+
+static void swap(real **a, real **b)
+{
+    real *c = *a;
+    *a = *b;
+    *b = c;
+}
+
+void ring_forward(const AttentionRun *run, RingBuffers *buffers, const PairWeight *weight, const real *queries,
+                  size_t query_stride, real *sums, real *maxima)
+{
+    SequenceLink *link = run->link;
+    size_t count = packet_count(run->layer, &run->shape);
+    for (int step = 0; step < link->segments; step++) {
+        int source = link->position - step, last = step == link->segments - 1;
+        if (!last) link->ring_shift_begin(link, buffers->packet, buffers->next_packet, count);
+        if (source >= 0) forward_against(run, buffers, source, weight, queries, query_stride, sums, maxima);
+        if (last) break;
+        link->ring_shift_finish(link);
+        swap(&buffers->packet, &buffers->next_packet);
+    }
+}
+
+static void backward_against(const AttentionRun *run, RingBuffers *buffers, int source, const PairWeight *weight,
+                             const real *queries, size_t query_stride, const real *normaliser, const real *delta,
+                             real *d_queries, size_t d_query_stride)
+{
+    size_t C = model_width(run->layer), h = run->layer->head_width, N = run->shape.tokens, H = run->layer->heads;
+    size_t rows = longest(run->layer, &run->shape);
+#pragma omp parallel for collapse(2) schedule(dynamic)
+    for (size_t s = 0; s < run->shape.sequences; s++)
+        for (size_t j = 0; j < H; j++) {
+            ExactHead head = head_against(run, buffers->packet, source, queries, query_stride, s, j);
+            size_t row = (s * H + j) * N;
+            real *d_first_key = buffers->d_packet + s * rows * 2 * C + j * h;
+            exact_backward(weight, &head, (HeadRows){run->d_out + s * N * C + j * h, C}, normaliser + row, delta + row,
+                           (HeadGradient){d_queries + s * N * d_query_stride + j * h, d_query_stride},
+                           (HeadGradient){d_first_key, 2 * C}, (HeadGradient){d_first_key + C, 2 * C},
+                           buffers->threads + (size_t)omp_get_thread_num() * exact_backward_scratch());
+        }
+}
+
+static void fill_delta(const AttentionRun *run, real *delta)
+{
+    size_t C = model_width(run->layer), h = run->layer->head_width, N = run->shape.tokens, H = run->layer->heads;
+#pragma omp parallel for collapse(2) schedule(static)
+    for (size_t s = 0; s < run->shape.sequences; s++)
+        for (size_t j = 0; j < H; j++) {
+            size_t first = s * N * C + j * h;
+            exact_delta(delta + (s * H + j) * N, (HeadRows){run->d_out + first, C}, (HeadRows){run->out + first, C}, N, h);
+        }
+}
+
+void ring_backward(const AttentionRun *run, RingBuffers *buffers, const PairWeight *weight, const real *queries,
+                   size_t query_stride, const real *normaliser, real *d_queries, size_t d_query_stride, Arena *scratch)
+{
+    SequenceLink *link = run->link;
+    size_t count = packet_count(run->layer, &run->shape), mark = arena_mark(scratch);
+    real *delta = arena_take(scratch, run->shape.sequences * run->layer->heads * run->shape.tokens); /* (B, H, N) */
+    fill_delta(run, delta);
+    memset(buffers->d_packet, 0, count * sizeof(real));
+    for (int step = 0; step < link->segments; step++) {
+        int source = link->position - step, last = step == link->segments - 1;
+        if (!last) link->ring_shift_begin(link, buffers->packet, buffers->next_packet, count);
+        if (source >= 0)
+            backward_against(run, buffers, source, weight, queries, query_stride, normaliser, delta, d_queries,
+                             d_query_stride);
+        if (!last) {
+            link->ring_shift_finish(link);
+            swap(&buffers->packet, &buffers->next_packet);
+        }
+        if (link->segments > 1) { /* gradients follow when this rank has added its part */
+            link->ring_shift_begin(link, buffers->d_packet, buffers->next_d_packet, count);
+            link->ring_shift_finish(link);
+            swap(&buffers->d_packet, &buffers->next_d_packet);
+        }
+    }
+    arena_release(scratch, mark);
+}
+
+void attention_divide(const AttentionRun *run, const real *normaliser)
+{
+    size_t C = model_width(run->layer), h = run->layer->head_width, N = run->shape.tokens, H = run->layer->heads;
+#pragma omp parallel for collapse(2) schedule(static)
+    for (size_t s = 0; s < run->shape.sequences; s++)
+        for (size_t t = 0; t < N; t++)
+            for (size_t j = 0; j < H; j++) {
+                real inverse = 1 / normaliser[(s * H + j) * N + t], *o = run->out + (s * N + t) * C + j * h;
+#pragma omp simd
+                for (size_t c = 0; c < h; c++) o[c] *= inverse;
+            }
+}
+
+AttentionCost ring_cost(const AttentionLayer *layer, const AttentionShape *shape)
+{
+    double T = (double)shape->context_length, pairs = T * (T + 1) / 2;
+    int turns = shape->segments - 1;
+    return (AttentionCost){
+        .forward_flops = pairs * (double)layer->heads * 4 * (double)layer->head_width,
+        .message_numbers = packet_count(layer, shape) * (size_t)turns,
+        .messages = turns,
+    };
+}

@@ -1,0 +1,46 @@
+/* Exact attention over a sequence that is spread over ranks: keys and values travel round the ring of its segments, so
+   that no rank ever holds the whole sequence (Liu, Zaharia, Abbeel, "Ring Attention", 2023).
+
+   The packet of a segment is (B, longest segment, 2C): keys as the scores use them, then values. In the backward pass
+   the gradients of a packet travel with it and are at home after a full turn. */
+#ifndef POLYSKETCH_ATTENTION_RING_H
+#define POLYSKETCH_ATTENTION_RING_H
+
+#include "src/attention/attention.h"
+#include "src/attention/exact.h"
+
+typedef struct RingBuffers {
+    real *packet, *next_packet;     /* (B, longest, 2C) */
+    real *d_packet, *next_d_packet; /* the same, backward only */
+    real *threads;                  /* tile scratch of every thread */
+} RingBuffers;
+
+typedef enum RingPass { RING_FORWARD, RING_BACKWARD } RingPass;
+
+/* Takes the buffers of one pass. */
+RingBuffers ring_take_buffers(const AttentionLayer *layer, const AttentionShape *shape, RingPass pass, Arena *scratch);
+
+/* Values of qkv into the packet; with `raw_keys` also the keys as they are. */
+void ring_pack(const AttentionRun *run, RingBuffers *buffers, int raw_keys);
+
+/* out (B, N, C) and sums (B, H, N) += over all visible keys; queries (B, N, C) have rows `query_stride` apart. `maxima`
+   (B, H, N) or NULL. Collective over the sequence. */
+void ring_forward(const AttentionRun *run, RingBuffers *buffers, const PairWeight *weight, const real *queries,
+                  size_t query_stride, real *sums, real *maxima);
+
+/* d_queries += ..., and buffers->d_packet = gradients of this rank's own keys and values. */
+void ring_backward(const AttentionRun *run, RingBuffers *buffers, const PairWeight *weight, const real *queries,
+                   size_t query_stride, const real *normaliser, real *d_queries, size_t d_query_stride, Arena *scratch);
+
+/* Values' gradients of the packet into d_qkv; with `raw_keys` also the keys'. */
+void ring_unpack(const AttentionRun *run, const RingBuffers *buffers, int raw_keys);
+
+/* out /= normaliser, row by row. normaliser (B, H, N). */
+void attention_divide(const AttentionRun *run, const real *normaliser);
+
+/* Scratch of ring_backward beyond its buffers. */
+void ring_plan(const AttentionLayer *layer, const AttentionShape *shape, Arena *scratch);
+
+AttentionCost ring_cost(const AttentionLayer *layer, const AttentionShape *shape);
+
+#endif

@@ -1,0 +1,300 @@
+/* Learned polynomial sketch (Kacham, Mirrokni, Zhong 2024): the two Gaussian factors of a degree-2 sketch become small
+   networks, trained with the model; one network per layer, for queries, keys and all heads.
+
+       u(x) = sqrt(r) tanh( y1 * y2 / sqrt(r) ),   y_J = level_J2( level_J1(x) )
+       level(z) = GELU( LN(z) W_in^T ) W_out^T     W_in (8r, h or r), W_out (r, 8r)
+
+   x is q or k after the rotary embedding, as it is: the first level has its own layer norm. Hidden values are computed
+   again in the backward pass, chunk by chunk in cache. */
+#include <omp.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "src/attention/kinds.h"
+#include "src/tensor/activation.h"
+#include "src/tensor/blas.h"
+#include "src/tensor/layernorm.h"
+#include "src/tensor/vector_math.h"
+
+enum { BRANCHES = 2, LEVELS = 2, EXPANSION = 8, TARGET_ROWS = 256 };
+enum { NORM_WEIGHT, NORM_BIAS, IN_WEIGHT, OUT_WEIGHT, LEVEL_TENSORS };
+
+static size_t sketch_width(const AttentionLayer *layer) { return (size_t)layer->config.sketch_size; }
+
+static size_t level_inputs(const AttentionLayer *layer, int level)
+{
+    return level == 0 ? layer->head_width : sketch_width(layer);
+}
+
+static int tensor_of(const AttentionLayer *layer, int branch, int level, int which)
+{
+    return layer->map_tensors[(branch * LEVELS + level) * LEVEL_TENSORS + which];
+}
+
+static void declare_level(AttentionLayer *layer, ParamTable *table, const char *prefix, int branch, int level)
+{
+    size_t r = sketch_width(layer), inputs = level_inputs(layer, level);
+    int *tensors = layer->map_tensors + (branch * LEVELS + level) * LEVEL_TENSORS;
+    char start[96], name[128];
+    snprintf(start, sizeof start, "%s.sketch.learned.branch%d.level%d", prefix, branch + 1, level + 1);
+    snprintf(name, sizeof name, "%s.norm.weight", start);
+    tensors[NORM_WEIGHT] = param_table_add_vector(table, name, inputs, 1);
+    snprintf(name, sizeof name, "%s.norm.bias", start);
+    tensors[NORM_BIAS] = param_table_add_vector(table, name, inputs, 0);
+    snprintf(name, sizeof name, "%s.in.weight", start);
+    tensors[IN_WEIGHT] =
+        param_table_add_matrix(table, name, EXPANSION * r, inputs, INIT_NORMAL, sqrt(1.0 / (double)inputs));
+    snprintf(name, sizeof name, "%s.out.weight", start);
+    tensors[OUT_WEIGHT] =
+        param_table_add_matrix(table, name, r, EXPANSION * r, INIT_NORMAL, sqrt(1.0 / (double)(EXPANSION * r)));
+}
+
+static void sketch_declare(AttentionLayer *layer, ParamTable *table, const char *prefix)
+{
+    for (int branch = 0; branch < BRANCHES; branch++)
+        for (int level = 0; level < LEVELS; level++) declare_level(layer, table, prefix, branch, level);
+}
+
+/* ---- one chunk of rows ---------------------------------------------------------------------------------------------- */
+
+/* What one level leaves in cache for its backward pass. */
+typedef struct LevelBuffers {
+    real *normed; /* (rows, inputs) */
+    real *hidden; /* (rows, 8r) before the GELU */
+    real *active; /* (rows, 8r) after it */
+    real *out;    /* (rows, r) */
+} LevelBuffers;
+
+typedef struct ChunkBuffers {
+    real *x;                                /* (rows, h), gathered */
+    LevelBuffers levels[BRANCHES][LEVELS];
+    real *d_hidden;                         /* (rows, 8r) */
+    real *d_normed, *d_level;               /* (rows, max(h, r)) */
+    real *d_y;                              /* (rows, r) */
+    real *gradients;                        /* this thread's share of all the network's gradients */
+} ChunkBuffers;
+
+static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
+
+/* Gradients of the network in one piece: tensor after tensor. */
+static size_t gradient_count(const AttentionLayer *layer)
+{
+    size_t r = sketch_width(layer), count = 0;
+    for (int level = 0; level < LEVELS; level++) {
+        size_t inputs = level_inputs(layer, level);
+        count += BRANCHES * (2 * inputs + EXPANSION * r * inputs + EXPANSION * r * r);
+    }
+    return count;
+}
+
+/* Whole tokens of a chunk, at least one, and their rows. */
+static size_t chunk_tokens(const AttentionLayer *layer) { return larger(TARGET_ROWS / layer->heads, 1); }
+static size_t chunk_rows(const AttentionLayer *layer) { return chunk_tokens(layer) * layer->heads; }
+
+static ChunkBuffers take_chunk_buffers(const AttentionLayer *layer, bool backward, Arena *arena)
+{
+    size_t r = sketch_width(layer), h = layer->head_width, rows = chunk_rows(layer), wide = rows * EXPANSION * r;
+    ChunkBuffers buffers = {.x = arena_take(arena, rows * h)};
+    for (int branch = 0; branch < BRANCHES; branch++)
+        for (int level = 0; level < LEVELS; level++) {
+            LevelBuffers *b = &buffers.levels[branch][level];
+            b->normed = arena_take(arena, rows * level_inputs(layer, level));
+            b->hidden = arena_take(arena, wide);
+            b->active = arena_take(arena, wide);
+            b->out = arena_take(arena, rows * r);
+        }
+    if (!backward) return buffers;
+    buffers.d_hidden = arena_take(arena, wide);
+    buffers.d_normed = arena_take(arena, rows * larger(h, r));
+    buffers.d_level = arena_take(arena, rows * r);
+    buffers.d_y = arena_take(arena, rows * r);
+    buffers.gradients = arena_take(arena, gradient_count(layer));
+    return buffers;
+}
+
+static size_t thread_bytes(const AttentionLayer *layer, bool backward)
+{
+    Arena measure = arena_measure();
+    take_chunk_buffers(layer, backward, &measure);
+    return measure.peak;
+}
+
+static void sketch_plan(const AttentionLayer *layer, size_t tokens, Arena *scratch)
+{
+    (void)tokens;
+    size_t mark = arena_mark(scratch);
+    arena_take_bytes(scratch, (size_t)omp_get_max_threads() * thread_bytes(layer, true));
+    arena_release(scratch, mark);
+}
+
+static void level_forward(const AttentionLayer *layer, const real *params, int branch, int level, LevelBuffers *b,
+                          const real *z, size_t rows)
+{
+    size_t r = sketch_width(layer), inputs = level_inputs(layer, level), wide = EXPANSION * r;
+    layernorm_forward(b->normed, inputs, z, inputs, attention_values(layer, params, tensor_of(layer, branch, level, NORM_WEIGHT)),
+                      attention_values(layer, params, tensor_of(layer, branch, level, NORM_BIAS)), rows, 1, inputs);
+    dense_forward(b->hidden, b->normed, attention_values(layer, params, tensor_of(layer, branch, level, IN_WEIGHT)), rows,
+                  wide, inputs);
+    gelu_forward(b->active, b->hidden, rows * wide);
+    dense_forward(b->out, b->active, attention_values(layer, params, tensor_of(layer, branch, level, OUT_WEIGHT)), rows, r,
+                  wide);
+}
+
+static void chunk_forward(const AttentionLayer *layer, const real *params, ChunkBuffers *buffers, size_t rows)
+{
+    for (int branch = 0; branch < BRANCHES; branch++) {
+        const real *z = buffers->x;
+        for (int level = 0; level < LEVELS; level++) {
+            level_forward(layer, params, branch, level, &buffers->levels[branch][level], z, rows);
+            z = buffers->levels[branch][level].out;
+        }
+    }
+}
+
+/* x (tokens, H, h), tokens `stride` apart, to contiguous rows. */
+static void gather(real *rows, const real *x, size_t stride, size_t tokens, size_t width)
+{
+    for (size_t t = 0; t < tokens; t++) memcpy(rows + t * width, x + t * stride, width * sizeof *rows);
+}
+
+static void output_features(real *u, const real *y1, const real *y2, size_t count, size_t r)
+{
+    real root = real_sqrt((real)r), inverse = 1 / root;
+#pragma omp simd
+    for (size_t i = 0; i < count; i++) u[i] = root * real_tanh(y1[i] * y2[i] * inverse);
+}
+
+static void sketch_forward(const AttentionLayer *layer, const real *params, real *u, const real *x, size_t x_stride,
+                           size_t tokens, Arena *scratch)
+{
+    size_t mark = arena_mark(scratch), H = layer->heads, C = H * layer->head_width, r = sketch_width(layer);
+    size_t step = chunk_tokens(layer), bytes = thread_bytes(layer, false);
+    void *threads = arena_take_bytes(scratch, (size_t)omp_get_max_threads() * bytes);
+#pragma omp parallel
+    {
+        Arena mine = arena_piece(threads, (size_t)omp_get_thread_num(), bytes);
+        ChunkBuffers buffers = take_chunk_buffers(layer, false, &mine);
+#pragma omp for schedule(static)
+        for (size_t first = 0; first < tokens; first += step) {
+            size_t count = tokens - first < step ? tokens - first : step;
+            gather(buffers.x, x + first * x_stride, x_stride, count, C);
+            chunk_forward(layer, params, &buffers, count * H);
+            output_features(u + first * H * r, buffers.levels[0][1].out, buffers.levels[1][1].out, count * H * r, r);
+        }
+    }
+    arena_release(scratch, mark);
+}
+
+/* ---- backward ------------------------------------------------------------------------------------------------------- */
+
+/* This thread's gradients of one level, in the order of its tensors. */
+typedef struct LevelGradients {
+    real *norm_weight, *norm_bias, *in_weight, *out_weight;
+} LevelGradients;
+
+static LevelGradients level_gradients(const AttentionLayer *layer, real *gradients, int branch, int level)
+{
+    size_t r = sketch_width(layer), h = layer->head_width;
+    size_t first = 2 * h + EXPANSION * r * (h + r), second = 2 * r + 2 * EXPANSION * r * r; /* of the two levels */
+    size_t inputs = level_inputs(layer, level);
+    real *start = gradients + (size_t)branch * (first + second) + (level ? first : 0);
+    return (LevelGradients){start, start + inputs, start + 2 * inputs, start + 2 * inputs + EXPANSION * r * inputs};
+}
+
+/* d_z (tokens, heads, inputs) += gradient through the level; d_out (rows, r), z the level's input. */
+static void level_backward(const AttentionLayer *layer, const real *params, ChunkBuffers *buffers, int branch, int level,
+                           real *d_z, size_t d_z_stride, const real *d_out, const real *z, size_t tokens, size_t heads)
+{
+    size_t r = sketch_width(layer), inputs = level_inputs(layer, level), wide = EXPANSION * r, rows = tokens * heads;
+    LevelBuffers *b = &buffers->levels[branch][level];
+    LevelGradients d = level_gradients(layer, buffers->gradients, branch, level);
+    const real *in_weight = attention_values(layer, params, tensor_of(layer, branch, level, IN_WEIGHT));
+    const real *out_weight = attention_values(layer, params, tensor_of(layer, branch, level, OUT_WEIGHT));
+    const real *norm_weight = attention_values(layer, params, tensor_of(layer, branch, level, NORM_WEIGHT));
+    dense_backward(buffers->d_hidden, d.out_weight, d_out, b->active, out_weight, rows, r, wide);
+    gelu_backward(buffers->d_hidden, buffers->d_hidden, b->hidden, rows * wide);
+    dense_backward(buffers->d_normed, d.in_weight, buffers->d_hidden, b->normed, in_weight, rows, wide, inputs);
+    layernorm_backward_rows(d_z, d_z_stride, d.norm_weight, d.norm_bias, buffers->d_normed, heads * inputs, z,
+                            heads * inputs, norm_weight, tokens, heads, inputs);
+}
+
+/* d_x += for the tokens of one chunk, whose forward pass has just been repeated. */
+static void chunk_backward(const AttentionLayer *layer, const real *params, ChunkBuffers *buffers, real *d_x,
+                           size_t d_x_stride, const real *d_u, const real *u, size_t tokens)
+{
+    size_t r = sketch_width(layer), H = layer->heads, count = tokens * H * r;
+    real inverse_r = 1 / (real)r;
+    for (int branch = 0; branch < BRANCHES; branch++) {
+        LevelBuffers *levels = buffers->levels[branch];
+        const real *other = buffers->levels[1 - branch][1].out;
+        /* u = sqrt(r) tanh(y1 y2 / sqrt(r)):  du/dy1 = (1 - u^2/r) y2 */
+#pragma omp simd
+        for (size_t i = 0; i < count; i++) buffers->d_y[i] = d_u[i] * (1 - u[i] * u[i] * inverse_r) * other[i];
+        memset(buffers->d_level, 0, count * sizeof(real));
+        level_backward(layer, params, buffers, branch, 1, buffers->d_level, H * r, buffers->d_y, levels[0].out, tokens, H);
+        level_backward(layer, params, buffers, branch, 0, d_x, d_x_stride, buffers->d_level, buffers->x, tokens, H);
+    }
+}
+
+/* Adds a thread's gradients to those of the model. */
+static void add_gradients(const AttentionLayer *layer, real *grads, const real *gradients)
+{
+    for (int branch = 0; branch < BRANCHES; branch++)
+        for (int level = 0; level < LEVELS; level++)
+            for (int which = 0; which < LEVEL_TENSORS; which++) {
+                int index = tensor_of(layer, branch, level, which);
+                real *d = attention_gradients(layer, grads, index);
+                size_t count = layer->table->params[index].count;
+#pragma omp simd
+                for (size_t i = 0; i < count; i++) d[i] += gradients[i];
+                gradients += count;
+            }
+}
+
+static void sketch_backward(const AttentionLayer *layer, const real *params, real *grads, real *d_x, size_t d_x_stride,
+                            const real *d_u, const real *u, const real *x, size_t x_stride, size_t tokens,
+                            Arena *scratch)
+{
+    size_t mark = arena_mark(scratch), H = layer->heads, C = H * layer->head_width, r = sketch_width(layer);
+    size_t step = chunk_tokens(layer), bytes = thread_bytes(layer, true);
+    void *threads = arena_take_bytes(scratch, (size_t)omp_get_max_threads() * bytes);
+    int team = 1;
+#pragma omp parallel
+    {
+        Arena mine = arena_piece(threads, (size_t)omp_get_thread_num(), bytes);
+        ChunkBuffers buffers = take_chunk_buffers(layer, true, &mine);
+        memset(buffers.gradients, 0, gradient_count(layer) * sizeof(real));
+#pragma omp single
+        team = omp_get_num_threads();
+#pragma omp for schedule(static)
+        for (size_t first = 0; first < tokens; first += step) {
+            size_t count = tokens - first < step ? tokens - first : step, first_u = first * H * r;
+            gather(buffers.x, x + first * x_stride, x_stride, count, C);
+            chunk_forward(layer, params, &buffers, count * H);
+            chunk_backward(layer, params, &buffers, d_x + first * d_x_stride, d_x_stride, d_u + first_u, u + first_u, count);
+        }
+    }
+    for (int thread = 0; thread < team; thread++) { /* always in this order: the sum is reproducible */
+        Arena piece = arena_piece(threads, (size_t)thread, bytes);
+        add_gradients(layer, grads, take_chunk_buffers(layer, true, &piece).gradients);
+    }
+    arena_release(scratch, mark);
+}
+
+static double sketch_flops(const AttentionLayer *layer)
+{
+    double h = (double)layer->head_width, r = (double)sketch_width(layer), wide = EXPANSION * r;
+    return BRANCHES * 2 * (wide * h + wide * r + wide * r + wide * r);
+}
+
+const FeatureMap feature_map_sketch_learned = {
+    .name = "learned",
+    .normalised_input = false,
+    .self_tensored = true,
+    .width = sketch_width,
+    .declare = sketch_declare,
+    .plan = sketch_plan,
+    .forward = sketch_forward,
+    .backward = sketch_backward,
+    .flops = sketch_flops,
+};

@@ -1,0 +1,204 @@
+/* Random polynomial sketch with negativity (Kacham, Mirrokni, Zhong 2024, Algorithm 1; Ahle et al. 2020) of degree p/2, so
+   that the self-tensored features approximate <x, x'>^p, x = sqrt(scale) q':
+
+       degree 1   u = x                                   (p = 2, r = h)
+       degree 2   u = sqrt(1/r) (x G1) * (x G2)           (p = 4)
+       degree 4   u = sqrt(1/r) (M1 G1) * (M2 G2)         (p = 8), M1 and M2 independent sketches of degree 2
+
+   * is entrywise, G standard normal with r columns. Drawn once per layer from (seed, tensor name), shared by heads and by
+   queries and keys, constant during training. */
+#include <math.h>
+#include <omp.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "src/attention/kinds.h"
+#include "src/tensor/blas.h"
+
+/* Rows (a token's heads are rows of their own) that a thread works on at a time, in cache. */
+enum { CHUNK_ROWS = 256 };
+
+/* Order of the tensors in AttentionLayer.map_tensors. */
+enum { G1, G2, LEFT_G1, LEFT_G2, RIGHT_G1, RIGHT_G2 };
+
+static size_t sketch_width(const AttentionLayer *layer)
+{
+    return layer->config.degree == 2 ? layer->head_width : (size_t)layer->config.sketch_size;
+}
+
+static int add_gaussian(AttentionLayer *layer, ParamTable *table, const char *prefix, const char *which, size_t rows)
+{
+    char name[128];
+    snprintf(name, sizeof name, "%s.sketch.random.%s", prefix, which);
+    int index = param_table_add_matrix(table, name, rows, sketch_width(layer), INIT_NORMAL, 1);
+    param_table_not_trained(table, index);
+    return index;
+}
+
+static void sketch_declare(AttentionLayer *layer, ParamTable *table, const char *prefix)
+{
+    size_t h = layer->head_width, r = sketch_width(layer);
+    if (layer->config.degree == 2) return; /* nothing is drawn */
+    bool nested = layer->config.degree == 8;
+    layer->map_tensors[G1] = add_gaussian(layer, table, prefix, "g1", nested ? r : h);
+    layer->map_tensors[G2] = add_gaussian(layer, table, prefix, "g2", nested ? r : h);
+    if (!nested) return;
+    layer->map_tensors[LEFT_G1] = add_gaussian(layer, table, prefix, "left.g1", h);
+    layer->map_tensors[LEFT_G2] = add_gaussian(layer, table, prefix, "left.g2", h);
+    layer->map_tensors[RIGHT_G1] = add_gaussian(layer, table, prefix, "right.g1", h);
+    layer->map_tensors[RIGHT_G2] = add_gaussian(layer, table, prefix, "right.g2", h);
+}
+
+/* Intermediate products of a chunk, (CHUNK_ROWS, r) each. */
+enum { BUFFERS = 10 };
+
+static size_t thread_count(const AttentionLayer *layer) { return BUFFERS * CHUNK_ROWS * sketch_width(layer); }
+
+static void sketch_plan(const AttentionLayer *layer, size_t tokens, Arena *scratch)
+{
+    (void)tokens;
+    size_t mark = arena_mark(scratch);
+    arena_take(scratch, (size_t)omp_get_max_threads() * thread_count(layer));
+    arena_release(scratch, mark);
+}
+
+/* One product node y = factor (a GA) * (c GC); p and q keep the two products for the backward pass. */
+typedef struct Node {
+    const real *left_matrix, *right_matrix; /* (inputs, r) */
+    size_t inputs, r;
+    real factor;
+} Node;
+
+static void node_forward(const Node *node, real *y, real *p, real *q, const real *a, const real *c, size_t rows)
+{
+    gemm_nn(p, node->r, a, node->inputs, node->left_matrix, node->r, rows, node->r, node->inputs, 1, 0);
+    gemm_nn(q, node->r, c, node->inputs, node->right_matrix, node->r, rows, node->r, node->inputs, 1, 0);
+#pragma omp simd
+    for (size_t i = 0; i < rows * node->r; i++) y[i] = node->factor * p[i] * q[i];
+}
+
+/* d_a += ..., d_c += ... (they may be the same); p and q are overwritten by their gradients. */
+static void node_backward(const Node *node, real *d_a, real *d_c, const real *d_y, real *p, real *q, size_t rows)
+{
+#pragma omp simd
+    for (size_t i = 0; i < rows * node->r; i++) {
+        real d_p = node->factor * d_y[i] * q[i];
+        q[i] = node->factor * d_y[i] * p[i];
+        p[i] = d_p;
+    }
+    gemm_nt(d_a, node->inputs, p, node->r, node->left_matrix, node->r, rows, node->inputs, node->r, 1, 1);
+    gemm_nt(d_c, node->inputs, q, node->r, node->right_matrix, node->r, rows, node->inputs, node->r, 1, 1);
+}
+
+static Node node_of(const AttentionLayer *layer, const real *params, int left, int right, bool of_inputs)
+{
+    size_t r = sketch_width(layer);
+    real scaled = of_inputs ? (real)layer->config.scale : 1; /* sqrt(scale) from each of the two factors */
+    return (Node){
+        .left_matrix = attention_values(layer, params, layer->map_tensors[left]),
+        .right_matrix = attention_values(layer, params, layer->map_tensors[right]),
+        .inputs = of_inputs ? layer->head_width : r,
+        .r = r,
+        .factor = scaled / real_sqrt((real)r),
+    };
+}
+
+static void chunk_forward(const AttentionLayer *layer, const real *params, real *u, const real *x, size_t rows,
+                          real *scratch)
+{
+    size_t size = CHUNK_ROWS * sketch_width(layer);
+    real *p = scratch, *q = p + size, *left = q + size, *right = left + size;
+    if (layer->config.degree == 2) {
+        real root = real_sqrt((real)layer->config.scale);
+        for (size_t i = 0; i < rows * layer->head_width; i++) u[i] = root * x[i];
+        return;
+    }
+    bool nested = layer->config.degree == 8;
+    Node top = node_of(layer, params, G1, G2, !nested);
+    if (nested) {
+        Node left_node = node_of(layer, params, LEFT_G1, LEFT_G2, true);
+        Node right_node = node_of(layer, params, RIGHT_G1, RIGHT_G2, true);
+        node_forward(&left_node, left, p, q, x, x, rows);
+        node_forward(&right_node, right, p, q, x, x, rows);
+    }
+    node_forward(&top, u, p, q, nested ? left : x, nested ? right : x, rows);
+}
+
+static void chunk_backward(const AttentionLayer *layer, const real *params, real *d_x, const real *d_u, const real *x,
+                           size_t rows, real *scratch)
+{
+    size_t size = CHUNK_ROWS * sketch_width(layer);
+    real *p = scratch, *q = p + size, *y = q + size, *left = y + size, *right = left + size, *d_left = right + size,
+         *d_right = d_left + size, *p2 = d_right + size, *q2 = p2 + size;
+    if (layer->config.degree == 2) {
+        real root = real_sqrt((real)layer->config.scale);
+        for (size_t i = 0; i < rows * layer->head_width; i++) d_x[i] += root * d_u[i];
+        return;
+    }
+    bool nested = layer->config.degree == 8;
+    Node top = node_of(layer, params, G1, G2, !nested);
+    if (!nested) {
+        node_forward(&top, y, p, q, x, x, rows);
+        node_backward(&top, d_x, d_x, d_u, p, q, rows);
+        return;
+    }
+    Node left_node = node_of(layer, params, LEFT_G1, LEFT_G2, true);
+    Node right_node = node_of(layer, params, RIGHT_G1, RIGHT_G2, true);
+    memset(d_left, 0, size * sizeof *d_left);
+    memset(d_right, 0, size * sizeof *d_right);
+    node_forward(&right_node, right, p2, q2, x, x, rows);
+    node_forward(&left_node, left, p2, q2, x, x, rows);
+    node_forward(&top, y, p, q, left, right, rows);
+    node_backward(&top, d_left, d_right, d_u, p, q, rows);
+    node_backward(&left_node, d_x, d_x, d_left, p2, q2, rows);
+    node_forward(&right_node, right, p2, q2, x, x, rows);
+    node_backward(&right_node, d_x, d_x, d_right, p2, q2, rows);
+}
+
+/* x (tokens, H, h) is q' or k', contiguous: its rows are those of one (tokens H, h) matrix. */
+static void sketch_forward(const AttentionLayer *layer, const real *params, real *u, const real *x, size_t x_stride,
+                           size_t tokens, Arena *scratch)
+{
+    (void)x_stride;
+    size_t mark = arena_mark(scratch), rows = tokens * layer->heads, r = sketch_width(layer), h = layer->head_width;
+    real *threads = arena_take(scratch, (size_t)omp_get_max_threads() * thread_count(layer));
+#pragma omp parallel for schedule(static)
+    for (size_t first = 0; first < rows; first += CHUNK_ROWS)
+        chunk_forward(layer, params, u + first * r, x + first * h, rows - first < CHUNK_ROWS ? rows - first : CHUNK_ROWS,
+                      threads + (size_t)omp_get_thread_num() * thread_count(layer));
+    arena_release(scratch, mark);
+}
+
+static void sketch_backward(const AttentionLayer *layer, const real *params, real *grads, real *d_x, size_t d_x_stride,
+                            const real *d_u, const real *u, const real *x, size_t x_stride, size_t tokens,
+                            Arena *scratch)
+{
+    (void)grads, (void)d_x_stride, (void)u, (void)x_stride;
+    size_t mark = arena_mark(scratch), rows = tokens * layer->heads, r = sketch_width(layer), h = layer->head_width;
+    real *threads = arena_take(scratch, (size_t)omp_get_max_threads() * thread_count(layer));
+#pragma omp parallel for schedule(static)
+    for (size_t first = 0; first < rows; first += CHUNK_ROWS)
+        chunk_backward(layer, params, d_x + first * h, d_u + first * r, x + first * h,
+                       rows - first < CHUNK_ROWS ? rows - first : CHUNK_ROWS,
+                       threads + (size_t)omp_get_thread_num() * thread_count(layer));
+    arena_release(scratch, mark);
+}
+
+static double sketch_flops(const AttentionLayer *layer)
+{
+    double h = (double)layer->head_width, r = (double)sketch_width(layer);
+    if (layer->config.degree == 2) return 0;
+    return layer->config.degree == 4 ? 4 * h * r : 8 * h * r + 4 * r * r;
+}
+
+const FeatureMap feature_map_sketch_random = {
+    .name = "random",
+    .normalised_input = true,
+    .self_tensored = true,
+    .width = sketch_width,
+    .declare = sketch_declare,
+    .plan = sketch_plan,
+    .forward = sketch_forward,
+    .backward = sketch_backward,
+    .flops = sketch_flops,
+};

@@ -1,0 +1,154 @@
+/* Softmax attention: weights exp(<q,k>/sqrt(h)), with the running maximum of each row (Milakov and Gimelshein 2018), so
+   that nothing overflows and no row of weights is ever held whole. The baseline of every comparison.
+
+   Saved: log(sum of weights) per row, from which the backward pass has normalised weights in one exponential. */
+#include <math.h>
+#include <string.h>
+
+#include "src/attention/exact.h"
+#include "src/attention/kinds.h"
+#include "src/attention/ring.h"
+#include "src/tensor/vector_math.h"
+
+static void softmax_forward_tile(const PairWeight *weight, real *scores, size_t rows, size_t columns, ptrdiff_t offset,
+                                 real *sums, real *maxima, real *factors)
+{
+    (void)weight;
+    for (size_t i = 0; i < rows; i++) {
+        real *s = scores + i * columns, largest = maxima[i], sum = 0;
+        size_t visible = visible_columns(i, columns, offset);
+        factors[i] = 1;
+        memset(s + visible, 0, (columns - visible) * sizeof *s);
+        if (visible == 0) continue;
+#pragma omp simd reduction(max : largest)
+        for (size_t j = 0; j < visible; j++) largest = s[j] > largest ? s[j] : largest;
+#pragma omp simd reduction(+ : sum)
+        for (size_t j = 0; j < visible; j++) {
+            s[j] = real_exp(s[j] - largest);
+            sum += s[j];
+        }
+        factors[i] = real_exp(maxima[i] - largest); /* 0 for the first tile of a row, whose maximum is -infinity */
+        sums[i] = sums[i] * factors[i] + sum;
+        maxima[i] = largest;
+    }
+}
+
+static void softmax_backward_tile(const PairWeight *weight, real *scores, real *d, size_t rows, size_t columns,
+                                  ptrdiff_t offset, const real *normaliser, const real *delta)
+{
+    (void)weight;
+    for (size_t i = 0; i < rows; i++) {
+        real *s = scores + i * columns, *d_row = d + i * columns, log_sum = normaliser[i], mean = delta[i];
+        size_t visible = visible_columns(i, columns, offset);
+#pragma omp simd
+        for (size_t j = 0; j < visible; j++) {
+            s[j] = real_exp(s[j] - log_sum);
+            d_row[j] = s[j] * (d_row[j] - mean);
+        }
+        memset(s + visible, 0, (columns - visible) * sizeof *s);
+        memset(d_row + visible, 0, (columns - visible) * sizeof *s);
+    }
+}
+
+PairWeight pair_weight_softmax(real scale)
+{
+    return (PairWeight){.scale = scale, .forward = softmax_forward_tile, .backward = softmax_backward_tile};
+}
+
+static real softmax_scale(const AttentionLayer *layer) { return 1 / real_sqrt((real)layer->head_width); }
+
+static void softmax_declare(AttentionLayer *layer, ParamTable *table, const char *prefix)
+{
+    (void)layer, (void)table, (void)prefix; /* nothing to learn */
+}
+
+static size_t row_count(const AttentionLayer *layer, const AttentionShape *shape)
+{
+    return shape->sequences * layer->heads * shape->tokens;
+}
+
+static void softmax_plan(const AttentionLayer *layer, const AttentionShape *shape, Arena *scratch)
+{
+    size_t mark = arena_mark(scratch);
+    ring_take_buffers(layer, shape, RING_BACKWARD, scratch);
+    ring_plan(layer, shape, scratch);
+    arena_take(scratch, row_count(layer, shape));
+    arena_release(scratch, mark);
+}
+
+static void softmax_forward(const AttentionRun *run)
+{
+    size_t C = run->layer->heads * run->layer->head_width, rows = row_count(run->layer, &run->shape);
+    size_t mark = arena_mark(run->scratch);
+    RingBuffers buffers = ring_take_buffers(run->layer, &run->shape, RING_FORWARD, run->scratch);
+    real *maxima = arena_take(run->scratch, rows), *sums = run->saved; /* (B, H, N) */
+    for (size_t i = 0; i < rows; i++) maxima[i] = -INFINITY;
+    memset(sums, 0, rows * sizeof *sums);
+    memset(run->out, 0, run->shape.sequences * run->shape.tokens * C * sizeof *run->out);
+    PairWeight weight = pair_weight_softmax(softmax_scale(run->layer));
+    ring_pack(run, &buffers, 1);
+    ring_forward(run, &buffers, &weight, run->qkv, 3 * C, sums, maxima);
+    attention_divide(run, sums);
+    for (size_t i = 0; i < rows; i++) sums[i] = maxima[i] + real_log(sums[i]);
+    arena_release(run->scratch, mark);
+}
+
+static void softmax_backward(const AttentionRun *run)
+{
+    size_t C = run->layer->heads * run->layer->head_width, tokens = run->shape.sequences * run->shape.tokens;
+    size_t mark = arena_mark(run->scratch);
+    RingBuffers buffers = ring_take_buffers(run->layer, &run->shape, RING_BACKWARD, run->scratch);
+    PairWeight weight = pair_weight_softmax(softmax_scale(run->layer));
+    memset(run->d_qkv, 0, tokens * 3 * C * sizeof *run->d_qkv);
+    ring_pack(run, &buffers, 1);
+    ring_backward(run, &buffers, &weight, run->qkv, 3 * C, run->saved, run->d_qkv, 3 * C, run->scratch);
+    ring_unpack(run, &buffers, 1);
+    arena_release(run->scratch, mark);
+}
+
+/* State: rows of k, v, one per token. */
+static size_t softmax_decode_state_count(const AttentionLayer *layer, size_t max_tokens)
+{
+    return 2 * max_tokens * layer->heads * layer->head_width;
+}
+
+static void softmax_decode(const AttentionLayer *layer, const real *params, real *state, size_t position,
+                           const real *qkv, real *out, Arena *scratch)
+{
+    (void)params, (void)scratch;
+    size_t h = layer->head_width, C = layer->heads * h;
+    real scale = softmax_scale(layer);
+    memcpy(state + position * 2 * C, qkv + C, 2 * C * sizeof *state); /* row: k, v */
+    for (size_t j = 0; j < layer->heads; j++) {
+        real largest = -INFINITY, sum = 0, *o = out + j * h;
+        memset(o, 0, h * sizeof *o);
+        for (size_t t = 0; t <= position; t++) {
+            const real *key = state + t * 2 * C + j * h, *value = key + C;
+            real score = 0;
+            for (size_t c = 0; c < h; c++) score += qkv[j * h + c] * key[c];
+            score *= scale;
+            real new_largest = score > largest ? score : largest;
+            real factor = real_exp(largest - new_largest), weight = real_exp(score - new_largest);
+            sum = sum * factor + weight;
+            for (size_t c = 0; c < h; c++) o[c] = o[c] * factor + weight * value[c];
+            largest = new_largest;
+        }
+        for (size_t c = 0; c < h; c++) o[c] /= sum;
+    }
+}
+
+static void softmax_plan_decode(const AttentionLayer *layer, Arena *scratch) { (void)layer, (void)scratch; }
+
+const AttentionKind attention_softmax = {
+    .name = "softmax",
+    .summary = "exp(<q,k>/sqrt(h)), time quadratic in the context; the baseline",
+    .declare = softmax_declare,
+    .saved_count = row_count,
+    .plan = softmax_plan,
+    .forward = softmax_forward,
+    .backward = softmax_backward,
+    .decode_state_count = softmax_decode_state_count,
+    .decode = softmax_decode,
+    .plan_decode = softmax_plan_decode,
+    .cost = ring_cost,
+};

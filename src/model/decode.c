@@ -1,0 +1,120 @@
+#include "src/model/decode.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "src/base/error.h"
+#include "src/tensor/activation.h"
+#include "src/tensor/blas.h"
+#include "src/tensor/layernorm.h"
+#include "src/tensor/rotary.h"
+
+struct Decoder {
+    const Model *model;
+    const real *params;
+    size_t position, max_tokens;
+    Arena memory, scratch;
+    real **states;                     /* per layer: AttentionKind.decode_state_count() */
+    real *x, *normed, *out, *branch;   /* (C) */
+    real *qkv;                         /* (3C) */
+    real *hidden, *active;             /* (2F or F), (F) */
+    real *logits;                      /* (V) */
+    real *rotary;                      /* (h) */
+    size_t state_bytes;
+};
+
+static void take_memory(Decoder *decoder, Arena *arena)
+{
+    const Model *model = decoder->model;
+    for (size_t i = 0; i < model->layer_count; i++) {
+        const AttentionLayer *layer = &model->layers[i].attention;
+        decoder->states[i] = arena_take(arena, layer->kind->decode_state_count(layer, decoder->max_tokens));
+    }
+    decoder->state_bytes = arena->used;
+    decoder->x = arena_take(arena, model->width);
+    decoder->normed = arena_take(arena, model->width);
+    decoder->out = arena_take(arena, model->width);
+    decoder->branch = arena_take(arena, model->width);
+    decoder->qkv = arena_take(arena, 3 * model->width);
+    decoder->hidden = arena_take(arena, model->feedforward_in_width);
+    decoder->active = arena_take(arena, model->feedforward_width);
+    decoder->logits = arena_take(arena, model->vocab_size);
+    decoder->rotary = arena_take(arena, model->head_width);
+}
+
+Decoder *decoder_create(const Model *model, const real *params, size_t max_tokens)
+{
+    Decoder *decoder = checked_calloc(1, sizeof *decoder);
+    *decoder = (Decoder){.model = model, .params = params, .max_tokens = max_tokens};
+    decoder->states = checked_calloc(model->layer_count, sizeof *decoder->states);
+    Arena memory = arena_measure(), scratch = arena_measure();
+    take_memory(decoder, &memory);
+    for (size_t i = 0; i < model->layer_count; i++)
+        model->layers[i].attention.kind->plan_decode(&model->layers[i].attention, &scratch);
+    decoder->memory = arena_create(memory.peak, "recurrent state");
+    decoder->scratch = arena_create(scratch.peak, "scratch memory");
+    take_memory(decoder, &decoder->memory);
+    memset(decoder->memory.base, 0, decoder->state_bytes);
+    return decoder;
+}
+
+void decoder_destroy(Decoder *decoder)
+{
+    if (!decoder) return;
+    arena_destroy(&decoder->memory);
+    arena_destroy(&decoder->scratch);
+    free(decoder->states);
+    free(decoder);
+}
+
+size_t decoder_state_bytes(const Decoder *decoder) { return decoder->state_bytes; }
+
+static const real *values(const Decoder *decoder, int index)
+{
+    return decoder->params + decoder->model->table.params[index].offset;
+}
+
+static void norm(const Decoder *decoder, real *y, const real *x, const int index[2])
+{
+    layernorm_forward(y, 0, x, 0, values(decoder, index[0]), values(decoder, index[1]), 1, 1, decoder->model->width);
+}
+
+static void add_branch(Decoder *decoder)
+{
+    for (size_t c = 0; c < decoder->model->width; c++) decoder->x[c] += decoder->branch[c];
+}
+
+static void step_layer(Decoder *decoder, size_t index)
+{
+    const Model *model = decoder->model;
+    const Layer *layer = &model->layers[index];
+    size_t C = model->width, F = model->feedforward_width;
+    norm(decoder, decoder->normed, decoder->x, layer->attention_norm);
+    matvec(decoder->qkv, values(decoder, layer->qkv), decoder->normed, 3 * C, C);
+    rotary_apply(decoder->qkv, 3 * C, decoder->rotary, 1, 1, 2 * model->heads, model->head_width, +1);
+    layer->attention.kind->decode(&layer->attention, decoder->params, decoder->states[index], decoder->position,
+                                  decoder->qkv, decoder->out, &decoder->scratch);
+    matvec(decoder->branch, values(decoder, layer->out), decoder->out, C, C);
+    add_branch(decoder);
+    norm(decoder, decoder->normed, decoder->x, layer->feedforward_norm);
+    matvec(decoder->hidden, values(decoder, layer->feedforward_in), decoder->normed, model->feedforward_in_width, C);
+    if (model->config.model.feedforward == FEEDFORWARD_GLU) glu_forward(decoder->active, decoder->hidden, 1, F);
+    else gelu_forward(decoder->active, decoder->hidden, F);
+    matvec(decoder->branch, values(decoder, layer->feedforward_out), decoder->active, C, F);
+    add_branch(decoder);
+}
+
+const real *decoder_step(Decoder *decoder, int32_t token)
+{
+    const Model *model = decoder->model;
+    CHECK(decoder->position < decoder->max_tokens, "internal error: the decoder was made for %zu tokens", decoder->max_tokens);
+    rotary_fill_table(decoder->rotary, decoder->position, 1, model->head_width);
+    memcpy(decoder->x, values(decoder, model->embedding) + (size_t)token * model->width, model->width * sizeof(real));
+    for (size_t i = 0; i < model->layer_count; i++) step_layer(decoder, i);
+    norm(decoder, decoder->normed, decoder->x, model->final_norm);
+    matvec(decoder->logits, values(decoder, model->embedding), decoder->normed, model->vocab_size, model->width);
+    const real *bias = values(decoder, model->logit_bias);
+    for (size_t i = 0; i < model->vocab_size; i++) decoder->logits[i] += bias[i];
+    decoder->position++;
+    return decoder->logits;
+}

@@ -1,0 +1,40 @@
+/* One transformer layer, forward and backward. */
+#ifndef POLYSKETCH_MODEL_LAYER_H
+#define POLYSKETCH_MODEL_LAYER_H
+
+#include "src/base/rng.h"
+#include "src/model/model.h"
+
+/* What a layer leaves for its backward pass; norms and GELUs are computed again. */
+typedef struct LayerSaved {
+    real *qkv;            /* (B, N, 3C), after the rotary embedding */
+    real *attention;      /* AttentionKind.saved_count() */
+    real *attention_out;  /* (B, N, C) before the output projection */
+    real *middle;         /* (B, N, C) residual after attention */
+    real *feedforward_in; /* (B, N, 2F or F) */
+} LayerSaved;
+
+/* What all layers of a pass share. */
+typedef struct LayerRun {
+    const Model *model;
+    AttentionShape shape;
+    SequenceLink *link;
+    const real *rotary; /* (N, 2, h/2) */
+    const real *params;
+    real *grads;
+    Arena *scratch;
+    double dropout_rate; /* 0 when evaluating */
+    DropoutKey dropout;
+} LayerRun;
+
+LayerSaved layer_take_saved(const Model *model, const Layer *layer, const AttentionShape *shape, Arena *arena);
+/* Takes and releases the scratch of both passes. */
+void layer_plan(const Model *model, const Layer *layer, const AttentionShape *shape, PassPurpose purpose, Arena *scratch);
+
+/* x_out (B, N, C) from x (B, N, C); they must differ. */
+void layer_forward(const LayerRun *run, size_t index, const LayerSaved *saved, real *x_out, const real *x);
+
+/* d_x (B, N, C): gradient of x_out on entry, of x on return. */
+void layer_backward(const LayerRun *run, size_t index, const LayerSaved *saved, real *d_x, const real *x);
+
+#endif

@@ -1,0 +1,222 @@
+/* polysketch inspect: what is in a checkpoint, a token file or a metrics file. */
+#include <ctype.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "io/checkpoint.h"
+#include "io/file_format.h"
+#include "io/metrics.h"
+#include "io/token_file.h"
+#include "mpi/world.h"
+#include "src/base/config.h"
+#include "src/programs/programs.h"
+
+typedef struct InspectOptions {
+    bool help;
+} InspectOptions;
+
+static const OptionRow rows[] = {
+    {"", "help", OPTION_BOOL, offsetof(InspectOptions, help), "false", 0, 0, "", false, "print this"},
+};
+
+static void print_help(const OptionTable *table)
+{
+    printf("Usage: polysketch inspect FILE\n\n"
+           "Prints what is in a checkpoint, a token file or a metrics file, and checks its values.\n\n");
+    option_print_help(table, stdout);
+    printf("\nExample:\n"
+           "  polysketch inspect results/run/checkpoints/step-00000100.h5\n");
+}
+
+/* ---- checkpoints ---- */
+
+typedef struct Totals {
+    size_t trained, constant, unknown, not_finite;
+} Totals;
+
+static void print_tensor(void *context, const CheckpointTensor *tensor)
+{
+    static const char *const words[] = {"trained", "constant", "-"};
+    Totals *totals = context;
+    size_t count = tensor->rows * tensor->columns, not_finite = 0;
+    double squares = 0, least = INFINITY, greatest = -INFINITY;
+    for (size_t i = 0; i < count; i++) {
+        double value = (double)tensor->values[i];
+        if (!isfinite(value)) not_finite++;
+        squares += value * value;
+        least = fmin(least, value);
+        greatest = fmax(greatest, value);
+    }
+    char shape[48];
+    if (tensor->dimensions == 2) snprintf(shape, sizeof shape, "(%zu, %zu)", tensor->rows, tensor->columns);
+    else snprintf(shape, sizeof shape, "(%zu)", tensor->columns);
+    printf("%-58s %-16s %-8s %11.4g %11.4g %11.4g%s\n", tensor->name, shape, words[tensor->use],
+           count ? sqrt(squares / (double)count) : 0, least, greatest, not_finite ? "  NOT FINITE" : "");
+    *(tensor->use == TENSOR_TRAINED    ? &totals->trained
+      : tensor->use == TENSOR_CONSTANT ? &totals->constant
+                                       : &totals->unknown) += count;
+    totals->not_finite += not_finite;
+}
+
+static bool inspect_checkpoint(const char *path, Message *problem)
+{
+    CheckpointInfo info;
+    Config config;
+    Tokenizer tokenizer;
+    OptionTable options = config_options(&config);
+    option_set_defaults(&options);
+    if (!checkpoint_read_info(path, &info, problem) || !checkpoint_read_config(path, &config, problem) ||
+        !checkpoint_read_tokenizer(path, &tokenizer, problem))
+        return false;
+    printf("step            %lld\ntokens seen     %lld\ncreated         %s\nsource version  %s\ntokenizer       %s%s\n\n",
+           (long long)info.step, (long long)info.tokens_seen, info.created, info.source_version, tokenizer.name,
+           tokenizer_has_pieces(&tokenizer) ? "" : " (no pieces)");
+    tokenizer_destroy(&tokenizer);
+    option_print_ini(&options, stdout);
+    printf("\n%-58s %-16s %-8s %11s %11s %11s\n", "tensor", "shape", "use", "rms", "min", "max");
+    Totals totals = {0};
+    if (!checkpoint_visit(path, print_tensor, &totals, problem)) return false;
+    if (totals.unknown) printf("\n%zu values; without optimizer state it is not said which are trained\n", totals.unknown);
+    else printf("\n%zu parameters, and %zu values that are not trained\n", totals.trained, totals.constant);
+    if (totals.not_finite)
+        return fail(problem, "'%s': %zu values are not finite: training had diverged. Use an earlier checkpoint", path,
+                    totals.not_finite);
+    printf("all values are finite\n");
+    return true;
+}
+
+/* ---- token files ---- */
+
+/* Between quotes, with what cannot be printed as \n, \t or \xNN; UTF-8 goes to the terminal as it is. */
+static void print_piece(const uint8_t *piece, size_t length)
+{
+    for (size_t i = 0; i < length; i++) {
+        if (piece[i] == '\n') printf("\\n");
+        else if (piece[i] == '\t') printf("\\t");
+        else if (piece[i] == '\\' || piece[i] == '"') printf("\\%c", piece[i]);
+        else if (isprint(piece[i]) || (piece[i] >= 0x80 && length > 1)) putchar(piece[i]);
+        else printf("\\x%02x", piece[i]);
+    }
+}
+
+static void print_first_tokens(const Tokenizer *tokenizer, const int32_t *tokens, size_t count)
+{
+    printf("first tokens    ");
+    for (size_t i = 0; i < count && i < 16; i++) printf("%s%d", i ? " " : "", (int)tokens[i]);
+    printf("\n");
+    if (!tokenizer_has_pieces(tokenizer)) return;
+    printf("as text         \"");
+    for (size_t i = 0; i < count && i < 64; i++) {
+        size_t length;
+        const uint8_t *piece = tokenizer_piece(tokenizer, tokens[i], &length);
+        print_piece(piece, length);
+    }
+    printf("\"\n");
+}
+
+static void print_most_frequent(const Tokenizer *tokenizer, size_t *counts, size_t total)
+{
+    printf("\n%10s %12s %8s  %s\n", "token", "count", "percent", tokenizer_has_pieces(tokenizer) ? "piece" : "");
+    for (int place = 0; place < 10; place++) {
+        int64_t best = 0;
+        for (int64_t id = 1; id < tokenizer->vocab_size; id++)
+            if (counts[id] > counts[best]) best = id;
+        if (counts[best] == 0) return;
+        size_t length;
+        const uint8_t *piece = tokenizer_piece(tokenizer, best, &length);
+        printf("%10lld %12zu %7.2f%%  ", (long long)best, counts[best], 100.0 * (double)counts[best] / (double)total);
+        if (piece) {
+            putchar('"');
+            print_piece(piece, length);
+            putchar('"');
+        }
+        printf("\n");
+        counts[best] = 0;
+    }
+}
+
+static bool print_contents(TokenFile *file, int32_t *tokens, size_t piece, size_t *counts, Message *problem)
+{
+    for (size_t first = 0; first < file->count; first += piece) {
+        size_t count = file->count - first < piece ? file->count - first : piece;
+        if (!token_file_read(file, first, count, tokens, problem)) return false; /* also checks every token */
+        if (first == 0) print_first_tokens(&file->tokenizer, tokens, count);
+        for (size_t i = 0; i < count; i++) counts[tokens[i]]++;
+    }
+    size_t used = 0;
+    for (int64_t id = 0; id < file->vocab_size; id++) used += counts[id] > 0;
+    printf("different       %zu tokens of the vocabulary occur\n", used);
+    print_most_frequent(&file->tokenizer, counts, file->count);
+    return true;
+}
+
+static bool inspect_tokens(const char *path, Message *problem)
+{
+    enum { PIECE = 1 << 20 };
+    TokenFile *file = token_file_open(path, problem);
+    if (!file) return false;
+    printf("tokens          %zu, stored as uint%d\nvocabulary      %lld\ntokenizer       %s%s\n", file->count,
+           8 * file->token_bytes, (long long)file->vocab_size, file->tokenizer.name,
+           tokenizer_has_pieces(&file->tokenizer) ? "" : " (no pieces)");
+    int32_t *tokens = checked_calloc(PIECE, sizeof *tokens);
+    size_t *counts = checked_calloc((size_t)file->vocab_size, sizeof *counts);
+    bool good = print_contents(file, tokens, PIECE, counts, problem);
+    free(counts);
+    free(tokens);
+    token_file_close(file);
+    return good;
+}
+
+/* ---- metrics ---- */
+
+static void print_column(void *context, const char *group, const char *column, const double *values, size_t count)
+{
+    (void)context;
+    char name[160];
+    snprintf(name, sizeof name, "/%s/%s", group, column);
+    printf("%-40s %10zu ", name, count);
+    for (size_t i = count > 3 ? count - 3 : 0; i < count; i++) printf(" %14.8g", values[i]);
+    printf("\n");
+}
+
+static bool inspect_metrics(const char *path, Message *problem)
+{
+    printf("%-40s %10s  %14s\n", "column", "rows", "last values");
+    return metrics_visit(path, print_column, NULL, problem);
+}
+
+/* ---- any file ---- */
+
+static bool inspect(const char *path, Message *problem)
+{
+    char format[64];
+    int64_t version;
+    if (!file_format_read(path, format, &version, problem)) return false;
+    printf("file            %s\nformat          %s, version %lld\n", path, format, (long long)version);
+    if (strcmp(format, FORMAT_CHECKPOINT) == 0) return inspect_checkpoint(path, problem);
+    if (strcmp(format, FORMAT_TOKENS) == 0) return inspect_tokens(path, problem);
+    if (strcmp(format, FORMAT_METRICS) == 0) return inspect_metrics(path, problem);
+    return fail(problem, "'%s' says it has the format '%.63s', which is unknown here. Try: h5ls -r %s", path, format, path);
+}
+
+int inspect_main(int argc, char **argv)
+{
+    InspectOptions options;
+    OptionTable table = {rows, (int)(sizeof rows / sizeof *rows), &options};
+    Message problem;
+    const char *path = NULL;
+    option_set_defaults(&table);
+    bool good = option_read_arguments(&table, 1, argc, argv, &path, 1, &problem);
+    if (good && !path && !options.help)
+        good = fail(&problem, "which file? Usage: polysketch inspect FILE; --help explains");
+    require_all(good, &problem);
+    if (options.help) {
+        if (world().rank == 0) print_help(&table);
+        return EXIT_SUCCESS;
+    }
+    good = world().rank > 0 || inspect(path, &problem); /* the others only wait */
+    require_all(good, &problem);
+    return EXIT_SUCCESS;
+}

@@ -1,0 +1,51 @@
+#include "src/tensor/blas.h"
+
+#include <cblas.h>
+
+#ifdef REAL_DOUBLE
+#define GEMM cblas_dgemm
+#define GEMV cblas_dgemv
+#else
+#define GEMM cblas_sgemm
+#define GEMV cblas_sgemv
+#endif
+
+void gemm_nn(real *c, size_t ldc, const real *a, size_t lda, const real *b, size_t ldb, size_t m, size_t n, size_t k,
+             real alpha, real beta)
+{
+    GEMM(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)m, (int)n, (int)k, alpha, a, (int)lda, b, (int)ldb, beta, c,
+         (int)ldc);
+}
+
+void gemm_nt(real *c, size_t ldc, const real *a, size_t lda, const real *b, size_t ldb, size_t m, size_t n, size_t k,
+             real alpha, real beta)
+{
+    GEMM(CblasRowMajor, CblasNoTrans, CblasTrans, (int)m, (int)n, (int)k, alpha, a, (int)lda, b, (int)ldb, beta, c,
+         (int)ldc);
+}
+
+void gemm_tn(real *c, size_t ldc, const real *a, size_t lda, const real *b, size_t ldb, size_t m, size_t n, size_t k,
+             real alpha, real beta)
+{
+    GEMM(CblasRowMajor, CblasTrans, CblasNoTrans, (int)m, (int)n, (int)k, alpha, a, (int)lda, b, (int)ldb, beta, c,
+         (int)ldc);
+}
+
+void matvec(real *y, const real *w, const real *x, size_t rows, size_t columns)
+{
+    GEMV(CblasRowMajor, CblasNoTrans, (int)rows, (int)columns, 1, w, (int)columns, x, 1, 0, y, 1);
+}
+
+void dense_forward(real *y, const real *x, const real *w, size_t tokens, size_t out, size_t in)
+{
+    gemm_nt(y, out, x, in, w, in, tokens, out, in, 1, 0);
+}
+
+void dense_backward(real *d_x, real *d_w, const real *d_y, const real *x, const real *w, size_t tokens, size_t out,
+                    size_t in)
+{
+    if (d_x) gemm_nn(d_x, in, d_y, out, w, in, tokens, in, out, 1, 0);
+    gemm_tn(d_w, in, d_y, out, x, in, out, in, tokens, 1, 1);
+}
+
+const char *blas_kernel_name(void) { return openblas_get_corename(); }
