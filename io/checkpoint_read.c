@@ -42,7 +42,7 @@ static bool read_option(hid_t group, const OptionTable *options, const OptionRow
 
 bool checkpoint_read_config(const char *path, Config *config, Message *problem)
 {
-    hid_t file, group;
+    hid_t file, group = -1;
     Message detail;
     if (!open_checkpoint(path, &file, problem)) return false;
     bool good = open_group(file, path, "config", &group, problem);
@@ -97,7 +97,7 @@ static bool read_tensor(hid_t group, const Param *param, const char *path, real 
 static bool read_tensors(hid_t file, const char *name, const char *path, const ParamTable *table, bool trained_only,
                          real *values, Message *problem)
 {
-    hid_t group;
+    hid_t group = -1;
     if (!open_group(file, path, name, &group, problem)) return false;
     bool good = true;
     for (int i = 0; i < table->count && good; i++) {
@@ -160,7 +160,7 @@ static bool read_pieces(hid_t group, const char *path, Tokenizer *tokenizer, Mes
 
 bool checkpoint_read_tokenizer(const char *path, Tokenizer *tokenizer, Message *problem)
 {
-    hid_t file, group;
+    hid_t file, group = -1;
     if (!open_checkpoint(path, &file, problem)) return false;
     *tokenizer = (Tokenizer){.name = "unknown"};
     bool good = true;
@@ -223,7 +223,7 @@ static bool visit_tensor(hid_t file, hid_t group, const char *path, const char *
 
 bool checkpoint_visit(const char *path, CheckpointVisitor visit, void *context, Message *problem)
 {
-    hid_t file, group;
+    hid_t file, group = -1;
     char name[128];
     if (!open_checkpoint(path, &file, problem)) return false;
     bool good = open_group(file, path, "parameters", &group, problem);

@@ -83,18 +83,21 @@ static hid_t access_properties(void)
     return properties;
 }
 
-/* The root group keeps the order in which its members were made, like h5_create_group(). */
-static hid_t file_properties(void)
+/* Of a file (its root group) or of a group: members keep the order in which they were made. No time stamps, so that the
+   same contents are the same bytes. */
+static hid_t creation_properties(hid_t kind)
 {
-    hid_t properties = CHECK_H5(H5Pcreate(H5P_FILE_CREATE));
+    hid_t properties = CHECK_H5(H5Pcreate(kind));
     CHECK_H5(H5Pset_link_creation_order(properties, H5P_CRT_ORDER_TRACKED | H5P_CRT_ORDER_INDEXED));
+    CHECK_H5(H5Pset_attr_creation_order(properties, H5P_CRT_ORDER_TRACKED | H5P_CRT_ORDER_INDEXED));
+    CHECK_H5(H5Pset_obj_track_times(properties, false));
     return properties;
 }
 
 bool h5_create(const char *path, hid_t *file, Message *problem)
 {
     h5_start();
-    hid_t creation = file_properties(), access = access_properties();
+    hid_t creation = creation_properties(H5P_FILE_CREATE), access = access_properties();
     *file = H5Fcreate(path, H5F_ACC_TRUNC, creation, access);
     CHECK_H5(H5Pclose(access));
     CHECK_H5(H5Pclose(creation));
@@ -104,7 +107,7 @@ bool h5_create(const char *path, hid_t *file, Message *problem)
 hid_t h5_create_parallel(const char *path)
 {
     h5_start();
-    hid_t creation = file_properties(), access = access_properties();
+    hid_t creation = creation_properties(H5P_FILE_CREATE), access = access_properties();
     CHECK_H5(H5Pset_fapl_mpio(access, MPI_COMM_WORLD, MPI_INFO_NULL));
     CHECK_H5(H5Pset_coll_metadata_write(access, true));
     hid_t file = CHECK_H5(H5Fcreate(path, H5F_ACC_TRUNC, creation, access));
@@ -124,9 +127,7 @@ hid_t h5_collective_transfer(void)
 
 hid_t h5_create_group(hid_t parent, const char *name)
 {
-    hid_t properties = CHECK_H5(H5Pcreate(H5P_GROUP_CREATE));
-    CHECK_H5(H5Pset_link_creation_order(properties, H5P_CRT_ORDER_TRACKED | H5P_CRT_ORDER_INDEXED));
-    CHECK_H5(H5Pset_attr_creation_order(properties, H5P_CRT_ORDER_TRACKED | H5P_CRT_ORDER_INDEXED));
+    hid_t properties = creation_properties(H5P_GROUP_CREATE);
     hid_t group = CHECK_H5(H5Gcreate2(parent, name, H5P_DEFAULT, properties, H5P_DEFAULT));
     CHECK_H5(H5Pclose(properties));
     return group;

@@ -1,0 +1,13 @@
+/* The definitions of the attention kinds, pair by pair and in double: what the kernels are compared with. */
+#ifndef POLYSKETCH_TESTS_HARNESS_NAIVE_ATTENTION_H
+#define POLYSKETCH_TESTS_HARNESS_NAIVE_ATTENTION_H
+
+#include "src/model/model.h"
+
+/* out (T, C) of one sequence; qkv (T, 3C). */
+void naive_attention(const AttentionLayer *layer, const real *params, const real *qkv, double *out, size_t tokens);
+
+/* u (r numbers) of one vector x (h), q' or q as the map wants it. */
+void naive_features(const AttentionLayer *layer, const real *params, const double *x, double *u);
+
+#endif

@@ -1,0 +1,89 @@
+#include "tests/harness/variants.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "src/base/error.h"
+#include "src/base/rng.h"
+
+const Variant variants[] = {
+    {"softmax", "kind=softmax"},
+    {"polynomial-2", "kind=polynomial degree=2"},
+    {"polynomial-4", "kind=polynomial degree=4"},
+    {"polynomial-6", "kind=polynomial degree=6"},
+    {"polynomial-8", "kind=polynomial degree=8"},
+    {"random-2-exact", "kind=polysketch sketch=random degree=2 local=exact"},
+    {"random-4-exact", "kind=polysketch sketch=random degree=4 local=exact"},
+    {"random-8-exact", "kind=polysketch sketch=random degree=8 local=exact"},
+    {"random-2-sketch", "kind=polysketch sketch=random degree=2 local=sketch"},
+    {"random-4-sketch", "kind=polysketch sketch=random degree=4 local=sketch"},
+    {"random-8-sketch", "kind=polysketch sketch=random degree=8 local=sketch"},
+    {"learned-exact", "kind=polysketch sketch=learned degree=4 local=exact"},
+    {"learned-sketch", "kind=polysketch sketch=learned degree=4 local=sketch"},
+    {"performer", "kind=performer features=12"},
+};
+const int variant_count = sizeof variants / sizeof *variants;
+
+static void set_all(Config *config, const char *section, const char *settings)
+{
+    char copy[1024], *rest = copy;
+    snprintf(copy, sizeof copy, "%s", settings ? settings : "");
+    OptionTable table = config_options(config);
+    Message problem;
+    for (char *word; (word = strtok_r(rest, " ", &rest));) {
+        char name[128], *equals = strchr(word, '=');
+        *equals = 0;
+        snprintf(name, sizeof name, "%s%s", section, word);
+        CHECK(option_set(&table, 1, name, equals + 1, &problem), "test configuration: %s", problem.text);
+    }
+}
+
+Config variant_config(const Variant *variant, const char *more)
+{
+    Config config;
+    memset(&config, 0, sizeof config);
+    OptionTable table = config_options(&config);
+    option_set_defaults(&table);
+    set_all(&config, "",
+            "model.layers=2 model.width=16 model.heads=2 model.vocab_size=11 model.context_length=22 "
+            "model.feedforward_width=8 attention.block_length=4 attention.sketch_size=3 train.batch_sequences=2");
+    set_all(&config, "attention.", variant->settings);
+    set_all(&config, "", more);
+    config_resolve(&config);
+    Message problem;
+    CHECK(config_check_model(&config, &problem), "test configuration: %s", problem.text);
+    return config;
+}
+
+real *variant_parameters(const Model *model, uint64_t seed)
+{
+    real *params = checked_calloc(model->table.total_count, sizeof *params);
+    param_table_initialise(&model->table, seed, params);
+    for (int i = 0; i < model->table.count; i++) {
+        const Param *param = &model->table.params[i];
+        if (!param->trained) continue;
+        double *noise = checked_calloc(param->count, sizeof *noise);
+        rng_normal(rng_stream(seed, param->name, 77), 0, param->count, noise);
+        for (size_t j = 0; j < param->count; j++) params[param->offset + j] += (real)(0.2 * noise[j]);
+        free(noise);
+    }
+    return params;
+}
+
+int32_t *random_tokens(size_t count, int64_t vocab_size, uint64_t seed)
+{
+    int32_t *tokens = checked_calloc(count, sizeof *tokens);
+    for (size_t i = 0; i < count; i++)
+        tokens[i] = (int32_t)(rng_uniform(rng_stream(seed, "test tokens", 0), i) * (double)vocab_size);
+    return tokens;
+}
+
+real *random_reals(size_t count, double scale, uint64_t seed)
+{
+    real *values = checked_calloc(count, sizeof *values);
+    double *normal = checked_calloc(count, sizeof *normal);
+    rng_normal(rng_stream(seed, "test numbers", 0), 0, count, normal);
+    for (size_t i = 0; i < count; i++) values[i] = (real)(scale * normal[i]);
+    free(normal);
+    return values;
+}

@@ -1,0 +1,146 @@
+/* Attention kinds: block forms against the definition, causality, independence of blocks, known special cases. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "mpi/world.h"
+#include "src/base/error.h"
+#include "tests/harness/check.h"
+#include "tests/harness/naive_attention.h"
+#include "tests/harness/suite.h"
+#include "tests/harness/variants.h"
+
+static const double TOLERANCE = sizeof(real) == 4 ? 2e-5 : 1e-11;
+
+/* Runs layer 0's attention over one sequence held by this process. */
+static void run_attention(const Model *model, const real *params, const real *qkv, real *out, size_t sequences)
+{
+    const AttentionLayer *layer = &model->layers[0].attention;
+    SequenceLink link = sequence_link_single();
+    AttentionShape shape = model_shape(&model->config, sequences, (size_t)model->config.model.context_length, 0, 1);
+    Arena measure = arena_measure();
+    layer->kind->plan(layer, &shape, &measure);
+    Arena scratch = arena_create(measure.peak, "scratch");
+    real *saved = checked_calloc(layer->kind->saved_count(layer, &shape), sizeof *saved);
+    AttentionRun run = {
+        .layer = layer, .shape = shape, .link = &link, .params = params, .qkv = qkv, .out = out, .saved = saved, .scratch = &scratch};
+    layer->kind->forward(&run);
+    free(saved);
+    arena_destroy(&scratch);
+}
+
+static void compare_with_definition(const Variant *variant, const char *more)
+{
+    Config config = variant_config(variant, more);
+    Model *model = model_create(&config);
+    real *params = variant_parameters(model, 3);
+    size_t T = (size_t)config.model.context_length, C = model->width, B = 2;
+    real *qkv = random_reals(B * T * 3 * C, 1, 5), *out = checked_calloc(B * T * C, sizeof *out);
+    double *expected = checked_calloc(B * T * C, sizeof *expected);
+    run_attention(model, params, qkv, out, B);
+    for (size_t s = 0; s < B; s++)
+        naive_attention(&model->layers[0].attention, params, qkv + s * T * 3 * C, expected + s * T * C, T);
+    char what[256];
+    snprintf(what, sizeof what, "%s, %s", variant->name, more);
+    check_close_double(what, out, expected, B * T * C, TOLERANCE);
+    free(params), free(qkv), free(out), free(expected);
+    model_destroy(model);
+}
+
+static void test_definition(void)
+{
+    const char *lengths[] = {"attention.block_length=1", "attention.block_length=7", "attention.block_length=64",
+                             "attention.block_length=150"};
+    char more[256];
+    for (int v = 0; v < variant_count; v++)
+        for (int i = 0; i < 4; i++) {
+            snprintf(more, sizeof more, "model.context_length=150 attention.sketch_size=5 %s", lengths[i]);
+            compare_with_definition(&variants[v], more);
+        }
+}
+
+/* Sizes at which tiles and panels are cut: more than one tile of queries and of keys, several panels of features. */
+static void test_definition_over_tiles(void)
+{
+    for (int v = 0; v < variant_count; v++)
+        compare_with_definition(&variants[v], "model.context_length=700 attention.block_length=320 "
+                                              "attention.sketch_size=20 attention.denominator_one=0.5");
+}
+
+/* A later token must not change an earlier output by a single bit. */
+static void test_causality(void)
+{
+    for (int v = 0; v < variant_count; v++) {
+        Config config = variant_config(&variants[v], "model.context_length=90 attention.block_length=16");
+        Model *model = model_create(&config);
+        real *params = variant_parameters(model, 3);
+        size_t T = 90, C = model->width;
+        real *qkv = random_reals(T * 3 * C, 1, 6), *before = checked_calloc(T * C, sizeof *before);
+        real *after = checked_calloc(T * C, sizeof *after);
+        run_attention(model, params, qkv, before, 1);
+        for (size_t t = 5; t < T; t += 28) {
+            for (size_t c = 0; c < 3 * C; c++) qkv[t * 3 * C + c] += 3;
+            run_attention(model, params, qkv, after, 1);
+            check_true(memcmp(before, after, t * C * sizeof *before) == 0,
+                       "%s: outputs before token %zu are the same bits when it changes", variants[v].name, t);
+            check_true(memcmp(before + t * C, after + t * C, C * sizeof *before) != 0, "%s: the output of token %zu changes",
+                       variants[v].name, t);
+            for (size_t c = 0; c < 3 * C; c++) qkv[t * 3 * C + c] -= 3;
+            run_attention(model, params, qkv, before, 1);
+        }
+        free(params), free(qkv), free(before), free(after);
+        model_destroy(model);
+    }
+}
+
+static real *outputs_of(const char *settings, const char *more, size_t T)
+{
+    Variant variant = {"", settings};
+    Config config = variant_config(&variant, more);
+    Model *model = model_create(&config);
+    real *params = checked_calloc(model->table.total_count, sizeof *params); /* by name: the same in every variant */
+    param_table_initialise(&model->table, 9, params);
+    real *qkv = random_reals(T * 3 * model->width, 1, 8), *out = checked_calloc(T * model->width, sizeof *out);
+    run_attention(model, params, qkv, out, 1);
+    free(params), free(qkv);
+    model_destroy(model);
+    return out;
+}
+
+static void compare_settings(const char *what, const char *a, const char *more_a, const char *b, const char *more_b)
+{
+    real *left = outputs_of(a, more_a, 100), *right = outputs_of(b, more_b, 100);
+    check_close_real(what, left, right, 100 * 16, TOLERANCE);
+    free(left), free(right);
+}
+
+static void test_special_cases(void)
+{
+    const char *short_blocks = "model.context_length=100 attention.block_length=9";
+    const char *other_blocks = "model.context_length=100 attention.block_length=40";
+    const char *one_block = "model.context_length=100 attention.block_length=128";
+    for (int v = 0; v < variant_count; v++) /* with local = sketch, blocks are only a way to compute */
+        if (strstr(variants[v].settings, "local=sketch") || strstr(variants[v].settings, "performer"))
+            compare_settings(variants[v].name, variants[v].settings, short_blocks, variants[v].settings, other_blocks);
+    compare_settings("one block is exact polynomial attention", "kind=polysketch sketch=random degree=4 local=exact",
+                     one_block, "kind=polynomial degree=4", one_block);
+    compare_settings("degree 2 needs no sketch", "kind=polysketch sketch=random degree=2 local=sketch", short_blocks,
+                     "kind=polynomial degree=2", short_blocks);
+}
+
+static const TestCase tests[] = {
+    {"block forms equal the definition, b = 1, 7, 64, T", test_definition},
+    {"the same over several tiles and panels", test_definition_over_tiles},
+    {"causality, bit by bit", test_causality},
+    {"special cases", test_special_cases},
+};
+static const Suite suites[] = {{"attention", tests, 4}};
+
+int main(int argc, char **argv)
+{
+    world_start(&argc, &argv);
+    int code = run_suites("test_attention", suites, 1);
+    world_stop();
+    return code;
+}

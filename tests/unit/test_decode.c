@@ -1,0 +1,75 @@
+/* Token by token from the recurrent state gives what the block form gives. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "mpi/world.h"
+#include "src/base/error.h"
+#include "src/model/decode.h"
+#include "tests/harness/check.h"
+#include "tests/harness/suite.h"
+#include "tests/harness/variants.h"
+
+static double loss_of_logits(const real *logits, size_t count, int32_t target)
+{
+    double largest = -INFINITY, sum = 0;
+    for (size_t i = 0; i < count; i++) largest = fmax(largest, (double)logits[i]);
+    for (size_t i = 0; i < count; i++) sum += exp((double)logits[i] - largest);
+    return log(sum) + largest - (double)logits[target];
+}
+
+static void compare_variant(const Variant *variant)
+{
+    Config config = variant_config(variant, "model.context_length=61 attention.block_length=8");
+    Model *model = model_create(&config);
+    real *params = variant_parameters(model, 4);
+    size_t T = (size_t)config.model.context_length;
+    int32_t *inputs = random_tokens(T, config.model.vocab_size, 1), *targets = random_tokens(T, config.model.vocab_size, 2);
+    real *losses = checked_calloc(T, sizeof *losses);
+    double *decoded = checked_calloc(T, sizeof *decoded);
+    SequenceLink link = sequence_link_single();
+    ModelPass *pass = model_pass_create(model, model_shape(&config, 1, T, 0, 1), &link, PASS_EVALUATE);
+    model_evaluate(pass, params, inputs, targets, losses);
+    Decoder *decoder = decoder_create(model, params, T);
+    for (size_t t = 0; t < T; t++)
+        decoded[t] = loss_of_logits(decoder_step(decoder, inputs[t]), model->vocab_size, targets[t]);
+    check_close_double(variant->name, losses, decoded, T, sizeof(real) == 4 ? 2e-5 : 1e-12);
+    decoder_destroy(decoder);
+    model_pass_destroy(pass);
+    free(params), free(inputs), free(targets), free(losses), free(decoded);
+    model_destroy(model);
+}
+
+static void test_every_kind(void)
+{
+    for (int v = 0; v < variant_count; v++) compare_variant(&variants[v]);
+}
+
+/* Linear kinds: the state is as large for a million tokens as for ten. */
+static void test_state_size(void)
+{
+    for (int v = 0; v < variant_count; v++) {
+        Config config = variant_config(&variants[v], NULL);
+        Model *model = model_create(&config);
+        real *params = variant_parameters(model, 4);
+        Decoder *near = decoder_create(model, params, 10), *far = decoder_create(model, params, 20000);
+        bool linear = config.attention.kind == ATTENTION_POLYSKETCH || config.attention.kind == ATTENTION_PERFORMER;
+        check_true((decoder_state_bytes(near) == decoder_state_bytes(far)) == linear,
+                   "%s: the recurrent state %s with the position", variants[v].name, linear ? "does not grow" : "grows");
+        decoder_destroy(near);
+        decoder_destroy(far);
+        free(params);
+        model_destroy(model);
+    }
+}
+
+static const TestCase tests[] = {{"equals the block form", test_every_kind}, {"size of the state", test_state_size}};
+static const Suite suites[] = {{"decode", tests, 2}};
+
+int main(int argc, char **argv)
+{
+    world_start(&argc, &argv);
+    int code = run_suites("test_decode", suites, 1);
+    world_stop();
+    return code;
+}

@@ -1,0 +1,178 @@
+/* Gradients of every attention kind and every tensor against finite differences of the loss.
+
+   In the double build each tensor is checked number by number. In float the loss has too few digits for that: there the
+   slope along the whole gradient of each tensor is compared with its length. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "mpi/world.h"
+#include "src/base/error.h"
+#include "src/base/rng.h"
+#include "tests/harness/check.h"
+#include "tests/harness/single_rank.h"
+#include "tests/harness/suite.h"
+#include "tests/harness/variants.h"
+
+enum { SEQUENCES = 2, NUMBERS_PER_TENSOR = 6 };
+
+typedef struct Problem {
+    const char *name;
+    Model *model;
+    real *params, *grads;
+    int32_t *inputs, *targets;
+} Problem;
+
+static Problem problem_create(const Variant *variant, const char *more)
+{
+    Config config = variant_config(variant, more);
+    Problem p = {.name = variant->name, .model = model_create(&config)};
+    size_t tokens = SEQUENCES * (size_t)config.model.context_length;
+    p.params = variant_parameters(p.model, 11);
+    p.grads = checked_calloc(p.model->table.trained_count, sizeof *p.grads);
+    p.inputs = random_tokens(tokens, config.model.vocab_size, 1);
+    p.targets = random_tokens(tokens, config.model.vocab_size, 2);
+    single_rank_loss(p.model, p.params, p.grads, p.inputs, p.targets, SEQUENCES, 1);
+    return p;
+}
+
+static void problem_destroy(Problem *p)
+{
+    model_destroy(p->model);
+    free(p->params), free(p->grads), free(p->inputs), free(p->targets);
+}
+
+/* Forward only, with the same dropout masks as the gradient: model_train() into a throw-away gradient where masks exist. */
+static double loss_of(const Problem *p)
+{
+    if (p->model->config.model.dropout == 0)
+        return single_rank_loss(p->model, p->params, NULL, p->inputs, p->targets, SEQUENCES, 1);
+    real *unused = checked_calloc(p->model->table.trained_count, sizeof *unused);
+    double loss = single_rank_loss(p->model, p->params, unused, p->inputs, p->targets, SEQUENCES, 1);
+    free(unused);
+    return loss;
+}
+
+/* Four-point central difference along `direction`: error of order step^4. */
+static double slope(const Problem *p, const Param *param, const double *direction, double step)
+{
+    static const double offsets[] = {-2, -1, 1, 2}, factors[] = {1.0 / 12, -8.0 / 12, 8.0 / 12, -1.0 / 12};
+    real *values = p->params + param->offset, *kept = checked_calloc(param->count, sizeof *kept);
+    double sum = 0;
+    memcpy(kept, values, param->count * sizeof *kept);
+    for (int i = 0; i < 4; i++) {
+        for (size_t j = 0; j < param->count; j++) values[j] = kept[j] + (real)(offsets[i] * step * direction[j]);
+        sum += factors[i] * loss_of(p);
+    }
+    memcpy(values, kept, param->count * sizeof *kept);
+    free(kept);
+    return sum / step;
+}
+
+static double length(const real *x, size_t count)
+{
+    double sum = 0;
+    for (size_t i = 0; i < count; i++) sum += (double)x[i] * (double)x[i];
+    return sqrt(sum);
+}
+
+static void check_numbers(const Problem *p, const Param *param, uint64_t seed)
+{
+    const real *gradient = p->grads + param->offset;
+    double largest = 0, *direction = checked_calloc(param->count, sizeof *direction);
+    for (size_t j = 0; j < param->count; j++) largest = fmax(largest, fabs((double)gradient[j]));
+    size_t count = param->count < NUMBERS_PER_TENSOR ? param->count : NUMBERS_PER_TENSOR;
+    for (size_t i = 0; i < count; i++) {
+        size_t j = param->count <= NUMBERS_PER_TENSOR
+                       ? i
+                       : (size_t)(rng_uniform(rng_stream(seed, param->name, 5), i) * (double)param->count);
+        direction[j] = 1;
+        double expected = slope(p, param, direction, 1e-4);
+        direction[j] = 0;
+        check_true(fabs(expected - (double)gradient[j]) < 1e-6 * (1 + largest),
+                   "%s: d loss / d %s[%zu] = %.10g by backward, %.10g by differences", p->name, param->name, j,
+                   (double)gradient[j], expected);
+    }
+    free(direction);
+}
+
+static void check_slope(const Problem *p, const Param *param)
+{
+    const real *gradient = p->grads + param->offset;
+    double norm = length(gradient, param->count), *direction = checked_calloc(param->count, sizeof *direction);
+    for (size_t j = 0; j < param->count && norm > 0; j++) direction[j] = (double)gradient[j] / norm;
+    double step = fmin(0.02, 0.05 / (norm + 1e-9)); /* a change of the loss of a few hundredths */
+    double expected = slope(p, param, direction, step);
+    check_true(fabs(expected - norm) < 0.02 * norm + 0.02, "%s: slope along the gradient of %s is %.6g, its length %.6g", p->name,
+               param->name, expected, norm);
+    free(direction);
+}
+
+static void check_problem(const Variant *variant, const char *more)
+{
+    Problem p = problem_create(variant, more);
+    for (int i = 0; i < p.model->table.count; i++) {
+        const Param *param = &p.model->table.params[i];
+        if (!param->trained) continue;
+        check_true(length(p.grads + param->offset, param->count) > 0, "%s: the gradient of %s is not zero", p.name, param->name);
+        if (sizeof(real) == 8) check_numbers(&p, param, 4);
+        else check_slope(&p, param);
+    }
+    problem_destroy(&p);
+}
+
+static void test_every_kind(void)
+{
+    for (int v = 0; v < variant_count; v++) check_problem(&variants[v], NULL);
+}
+
+static void test_feedforward_and_dropout(void)
+{
+    Variant learned = {"learned, gelu, dropout", "kind=polysketch sketch=learned"};
+    check_problem(&learned, "model.feedforward=gelu model.dropout=0.2");
+    Variant polynomial = {"polynomial, one = 0.3, scale = 0.7", "kind=polynomial denominator_one=0.3 scale=0.7"};
+    check_problem(&polynomial, NULL);
+}
+
+/* Recomputation changes what is kept, not a bit of the result. */
+static void test_recompute(void)
+{
+    for (int v = 0; v < variant_count; v++) {
+        Problem kept = problem_create(&variants[v], "model.layers=3 model.dropout=0.1");
+        Problem again = problem_create(&variants[v], "model.layers=3 model.dropout=0.1 train.recompute=layer");
+        check_true(memcmp(kept.grads, again.grads, kept.model->table.trained_count * sizeof(real)) == 0,
+                   "%s: train.recompute = layer gives the same bits", variants[v].name);
+        problem_destroy(&kept);
+        problem_destroy(&again);
+    }
+}
+
+/* The gradient of a sum of losses is the sum of the gradients: micro-batches may be cut anywhere. */
+static void test_accumulation(void)
+{
+    Problem p = problem_create(&variants[0], NULL);
+    size_t T = (size_t)p.model->config.model.context_length, count = p.model->table.trained_count;
+    real *parts = checked_calloc(count, sizeof *parts);
+    for (size_t s = 0; s < SEQUENCES; s++)
+        single_rank_loss(p.model, p.params, parts, p.inputs + s * T, p.targets + s * T, 1, 1);
+    check_close_real("gradients of micro-batches add up", parts, p.grads, count, sizeof(real) == 4 ? 1e-5 : 1e-13);
+    free(parts);
+    problem_destroy(&p);
+}
+
+static const TestCase tests[] = {
+    {"every kind, every tensor", test_every_kind},
+    {"gelu, dropout, other constants", test_feedforward_and_dropout},
+    {"recomputation", test_recompute},
+    {"accumulation", test_accumulation},
+};
+static const Suite suites[] = {{"gradients", tests, 4}};
+
+int main(int argc, char **argv)
+{
+    world_start(&argc, &argv);
+    int code = run_suites("test_gradients", suites, 1);
+    world_stop();
+    return code;
+}

@@ -1,0 +1,615 @@
+/* Tokenizers, token files, the choice of sequences and metrics tables. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "io/batch_loader.h"
+#include "io/file_format.h"
+#include "io/metrics.h"
+#include "io/piece_table.h"
+#include "io/token_file.h"
+#include "mpi/world.h"
+#include "src/programs/corpus.h"
+#include "src/programs/programs.h"
+#include "tests/harness/check.h"
+#include "tests/harness/scratch.h"
+#include "tests/harness/suite.h"
+
+static void expect_failure(bool good, const Message *problem, const char *word)
+{
+    check_true(!good, "must fail because of: %s", word);
+    check_true(good || strstr(problem->text, word), "'%s' must say: %s", problem->text, word);
+}
+
+/* ---- tokenizer ---- */
+
+static Tokenizer tokenizer_of_text(const char *name, const char *text)
+{
+    Tokenizer tokenizer = {0};
+    Message problem = {""};
+    scratch_write(name, text, strlen(text));
+    check_true(piece_table_read(scratch_path(name), &tokenizer, &problem), "table read: %s", problem.text);
+    return tokenizer;
+}
+
+static void check_encoding(const Tokenizer *tokenizer, const char *text, const int32_t *expected, size_t count)
+{
+    int32_t ids[64];
+    size_t got = 0;
+    Message problem = {""};
+    check_true(tokenizer_encode(tokenizer, text, strlen(text), ids, &got, &problem), "'%s': %s", text, problem.text);
+    check_true(got == count && memcmp(ids, expected, count * sizeof *ids) == 0, "'%s' has %zu tokens, the first %d", text,
+               got, got ? (int)ids[0] : -1);
+}
+
+static void test_bytes(void)
+{
+    Tokenizer tokenizer = tokenizer_bytes();
+    size_t length = 0;
+    check_true(tokenizer.vocab_size == 256 && tokenizer_has_pieces(&tokenizer), "256 pieces");
+    for (int i = 0; i < 256; i++)
+        check_true(tokenizer_piece(&tokenizer, i, &length)[0] == i && length == 1, "piece %d", i);
+    check_encoding(&tokenizer, "Az\xff", (int32_t[]){'A', 'z', 255}, 3);
+    tokenizer_destroy(&tokenizer);
+}
+
+static void test_longest_match(void)
+{
+    Tokenizer tokenizer = tokenizer_of_text("plain", "a\nab\nabcd\nb\nc\nbc\n<0x0A>\nb\n");
+    check_true(tokenizer.vocab_size == 8, "%lld pieces", (long long)tokenizer.vocab_size);
+    check_encoding(&tokenizer, "abc", (int32_t[]){1, 4}, 2); /* abcd does not fit, ab is longer than a */
+    check_encoding(&tokenizer, "abcdbca", (int32_t[]){2, 5, 0}, 3);
+    check_encoding(&tokenizer, "b\nb", (int32_t[]){7, 6, 7}, 3); /* of equal pieces the last */
+    check_encoding(&tokenizer, "", NULL, 0);
+    int32_t ids[8];
+    size_t count;
+    Message problem;
+    expect_failure(tokenizer_encode(&tokenizer, "abx", 3, ids, &count, &problem), &problem, "byte 2 (value 0x78)");
+    tokenizer_destroy(&tokenizer);
+    Tokenizer unknown = {.name = "mine", .vocab_size = 8};
+    expect_failure(tokenizer_encode(&unknown, "a", 1, ids, &count, &problem), &problem, "mine");
+}
+
+static void test_sentencepiece_table(void)
+{
+    Tokenizer tokenizer = tokenizer_of_text("m.vocab", "<unk>\t0\n<0xC3>\t-1\n\xe2\x96\x81the\t-2.5\n\xe2\x96\x81\xe2\x96\x81\t-3e-2\n"
+                                                       "\t\t-4\n");
+    size_t length;
+    check_true(strcmp(tokenizer.name, "m.vocab") == 0 && tokenizer.vocab_size == 5, "'%s', %lld pieces", tokenizer.name,
+               (long long)tokenizer.vocab_size);
+    const uint8_t *piece = tokenizer_piece(&tokenizer, 2, &length);
+    check_true(length == 4 && memcmp(piece, " the", 4) == 0, "U+2581 is a space");
+    piece = tokenizer_piece(&tokenizer, 1, &length);
+    check_true(length == 1 && piece[0] == 0xC3, "<0xC3> is a byte");
+    piece = tokenizer_piece(&tokenizer, 4, &length);
+    check_true(length == 1 && piece[0] == '\t', "a TAB can be a piece");
+    check_encoding(&tokenizer, "   the", (int32_t[]){3, 2}, 2);
+    tokenizer_destroy(&tokenizer);
+    Message problem;
+    scratch_write("bad.vocab", "a\t-1\nb\n", 7);
+    expect_failure(piece_table_read(scratch_path("bad.vocab"), &tokenizer, &problem), &problem, "bad.vocab':2");
+    expect_failure(piece_table_read(scratch_path("no.vocab"), &tokenizer, &problem), &problem, "No such file");
+}
+
+/* ---- token files ---- */
+
+static int32_t token_at(size_t i, int64_t vocab_size) { return (int32_t)(i * i * 2654435761u % (uint64_t)vocab_size); }
+
+static void write_tokens(const char *path, const Tokenizer *tokenizer, size_t count)
+{
+    Message problem = {""};
+    TokenWriter *writer = token_file_create(path, tokenizer, &problem);
+    if (!check_true(writer != NULL, "created: %s", problem.text)) return;
+    int32_t *ids = checked_calloc(count, sizeof *ids);
+    for (size_t i = 0; i < count; i++) ids[i] = token_at(i, tokenizer->vocab_size);
+    size_t half = count / 2;
+    check_true(token_file_append(writer, ids, half, &problem), "appended: %s", problem.text);
+    check_true(token_file_append(writer, ids + half, count - half, &problem), "appended: %s", problem.text);
+    check_true(access(path, F_OK) != 0, "no file under the final name before the end");
+    check_true(token_file_finish(&writer, 1, &problem), "finished: %s", problem.text);
+    free(ids);
+}
+
+static void check_tokens(TokenFile *file, size_t first, size_t count)
+{
+    Message problem = {""};
+    int32_t *ids = checked_calloc(count, sizeof *ids);
+    check_true(token_file_read(file, first, count, ids, &problem), "read: %s", problem.text);
+    size_t wrong = 0;
+    for (size_t i = 0; i < count; i++) wrong += ids[i] != token_at(first + i, file->vocab_size);
+    check_true(wrong == 0, "%zu of the %zu tokens from %zu are wrong", wrong, count, first);
+    free(ids);
+}
+
+static void check_round_trip(int64_t vocab_size, int token_bytes)
+{
+    const size_t count = (1 << 20) + 37; /* more than a chunk */
+    char name[32];
+    snprintf(name, sizeof name, "v%lld.h5", (long long)vocab_size);
+    Tokenizer tokenizer = {.name = "numbers", .vocab_size = vocab_size};
+    write_tokens(scratch_path(name), &tokenizer, count);
+    Message problem = {""};
+    TokenFile *file = token_file_open(scratch_path(name), &problem);
+    if (!check_true(file != NULL, "opened: %s", problem.text)) return;
+    check_true(file->count == count && file->vocab_size == vocab_size && file->token_bytes == token_bytes,
+               "%zu tokens of %d bytes", file->count, file->token_bytes);
+    check_true(strcmp(file->tokenizer.name, "numbers") == 0 && !tokenizer_has_pieces(&file->tokenizer), "tokenizer");
+    check_tokens(file, 0, count);
+    check_tokens(file, 0, 0);
+    check_tokens(file, count - 1, 1);
+    check_tokens(file, (1 << 20) - 3, 20);
+    int32_t id;
+    expect_failure(token_file_read(file, count, 1, &id, &problem), &problem, "tokens");
+    token_file_close(file);
+}
+
+static void test_round_trip(void)
+{
+    check_round_trip(256, 1);
+    check_round_trip(257, 2);
+    check_round_trip(70000, 4);
+}
+
+static void test_pieces_round_trip(void)
+{
+    Tokenizer tokenizer = tokenizer_of_text("pieces", "x\n\nlonger piece\n<0x00>\n"); /* with an empty one and a zero byte */
+    write_tokens(scratch_path("pieces.h5"), &tokenizer, 10);
+    Message problem = {""};
+    TokenFile *file = token_file_open(scratch_path("pieces.h5"), &problem);
+    if (!check_true(file != NULL, "opened: %s", problem.text)) return;
+    for (int i = 0; i < 4; i++) {
+        size_t length, expected_length;
+        const uint8_t *expected = tokenizer_piece(&tokenizer, i, &expected_length);
+        const uint8_t *piece = tokenizer_piece(&file->tokenizer, i, &length);
+        check_true(length == expected_length && memcmp(piece, expected, length) == 0, "piece %d", i);
+    }
+    token_file_close(file);
+    tokenizer_destroy(&tokenizer);
+}
+
+static void test_wrong_tokens(void)
+{
+    Message problem = {""};
+    Tokenizer tokenizer = {.name = "numbers", .vocab_size = 300};
+    TokenWriter *writer = token_file_create(scratch_path("wrong.h5"), &tokenizer, &problem);
+    expect_failure(token_file_append(writer, (int32_t[]){1, 300}, 2, &problem), &problem, "token 1 is 300");
+    token_file_abandon(writer);
+    check_true(access(scratch_path("wrong.h5.tmp"), F_OK) != 0, "nothing is left of an abandoned file");
+    expect_failure(token_file_create(scratch_path("nowhere/a.h5"), &tokenizer, &problem) != NULL, &problem, "nowhere");
+}
+
+/* ---- files of others ---- */
+
+/* False where there is no h5py to make the files with. */
+static bool run_python(const char *script)
+{
+    scratch_write("make.py", script, strlen(script));
+    char command[700];
+    snprintf(command, sizeof command, "cd %s && /usr/bin/python3 make.py", scratch_path("."));
+    return system("/usr/bin/python3 -c 'import h5py' 2>/dev/null") == 0 && check_true(system(command) == 0, "script runs");
+}
+
+static const char make_files[] =
+    "import h5py, numpy as np\n"
+    "def make(name, tokens, pieces=None, bytes_attributes=False, **changes):\n"
+    "    attributes = dict(format='polysketch-tokens', format_version=1, tokenizer='mine', vocab_size=4) | changes\n"
+    "    with h5py.File(name + '.h5', 'w') as f:\n"
+    "        for key, value in attributes.items():\n"
+    "            if value is not None:\n"
+    "                f.attrs[key] = np.bytes_(value) if bytes_attributes and isinstance(value, str) else value\n"
+    "        if tokens is not None: f['tokens'] = tokens\n"
+    "        if pieces is not None: f['pieces'] = pieces\n"
+    "tokens = np.array([0, 1, 2, 3, 3], np.uint16)\n"
+    "texts = ['a', '', 'b\\u00e9', '\\n']\n"
+    "vlen = np.empty(4, dtype=h5py.vlen_dtype(np.uint8))\n"
+    "for i, t in enumerate(texts): vlen[i] = np.frombuffer(t.encode(), np.uint8)\n"
+    "make('plain', tokens)\n"
+    "make('fixed-attributes', tokens, bytes_attributes=True, format_version=np.int32(1), vocab_size=np.float32(4))\n"
+    "make('array-attributes', tokens.astype('<u4'), vocab_size=np.array([4]))\n"
+    "make('pieces-vlen', tokens.astype(np.uint8), vlen)\n"
+    "make('pieces-string', tokens.astype('>u2'), np.array(texts, dtype=h5py.string_dtype()))\n"
+    "make('pieces-fixed', tokens.astype(np.int32), np.array([t.encode() for t in texts]))\n"
+    "make('text', np.frombuffer(b'text', np.uint8), tokenizer='bytes', vocab_size=128)\n"
+    "make('no-vocabulary', tokens, vocab_size=None)\n"
+    "make('small-vocabulary', tokens, vocab_size=3)\n"
+    "make('negative', np.array([1, -1], np.int16))\n"
+    "make('few-pieces', tokens, vlen[:3])\n"
+    "make('floats', tokens.astype(np.float32))\n"
+    "make('long', tokens.astype(np.int64))\n"
+    "make('square', tokens[:4].reshape(2, 2))\n"
+    "make('none', None)\n"
+    "make('other-format', tokens, format='others')\n"
+    "make('newer', tokens, format_version=2)\n"
+    "h5py.File('foreign.h5', 'w').close()\n";
+
+static void check_accepted(const char *name, bool has_pieces)
+{
+    Message problem = {""};
+    TokenFile *file = token_file_open(scratch_path(name), &problem);
+    if (!check_true(file != NULL, "%s is accepted: %s", name, problem.text)) return;
+    int32_t ids[5] = {9, 9, 9, 9, 9}, expected[5] = {0, 1, 2, 3, 3};
+    check_true(file->count == 5 && token_file_read(file, 0, 5, ids, &problem), "%s is read: %s", name, problem.text);
+    check_true(memcmp(ids, expected, sizeof ids) == 0, "%s: tokens", name);
+    check_true(strcmp(file->tokenizer.name, "mine") == 0, "%s: tokenizer '%s'", name, file->tokenizer.name);
+    check_true(tokenizer_has_pieces(&file->tokenizer) == has_pieces, "%s: pieces", name);
+    static const char *const texts[] = {"a", "", "b\xc3\xa9", "\n"};
+    for (int i = 0; i < 4 && has_pieces; i++) {
+        size_t length;
+        const uint8_t *piece = tokenizer_piece(&file->tokenizer, i, &length);
+        check_true(length == strlen(texts[i]) && memcmp(piece, texts[i], length) == 0, "%s: piece %d", name, i);
+    }
+    token_file_close(file);
+}
+
+static void check_refused(const char *name, const char *word)
+{
+    Message problem = {""};
+    TokenFile *file = token_file_open(scratch_path(name), &problem);
+    bool good = file != NULL;
+    int32_t ids[8];
+    if (file) good = token_file_read(file, 0, file->count, ids, &problem);
+    expect_failure(good, &problem, word);
+    check_true(strstr(problem.text, name) != NULL, "'%s' must name %s", problem.text, name);
+    token_file_close(file);
+}
+
+static void test_files_of_h5py(void)
+{
+    if (!run_python(make_files)) {
+        printf("       without h5py in /usr/bin/python3: files of others are not tested\n");
+        return;
+    }
+    check_accepted("plain.h5", false);
+    check_accepted("fixed-attributes.h5", false);
+    check_accepted("array-attributes.h5", false);
+    check_accepted("pieces-vlen.h5", true);
+    check_accepted("pieces-string.h5", true);
+    check_accepted("pieces-fixed.h5", true);
+    check_refused("no-vocabulary.h5", "vocab_size");
+    check_refused("small-vocabulary.h5", "token 3 is 3");
+    check_refused("negative.h5", "token 1 is -1");
+    check_refused("few-pieces.h5", "3 entries");
+    check_refused("floats.h5", "uint8");
+    check_refused("long.h5", "uint8");
+    check_refused("square.h5", "2 dimensions");
+    check_refused("none.h5", "no dataset tokens");
+    check_refused("other-format.h5", "others");
+    check_refused("newer.h5", "version 2");
+    check_refused("foreign.h5", "no attribute format");
+    Message problem = {""};
+    TokenFile *file = token_file_open(scratch_path("text.h5"), &problem);
+    if (!check_true(file != NULL, "text: %s", problem.text)) return;
+    check_true(tokenizer_has_pieces(&file->tokenizer) && file->tokenizer.vocab_size == 128, "bytes below 128");
+    token_file_close(file);
+}
+
+static void test_bad_files(void)
+{
+    Message problem;
+    char format[64];
+    int64_t version;
+    check_refused("missing.h5", "no such file");
+    scratch_write("empty.h5", "", 0);
+    check_refused("empty.h5", "empty");
+    scratch_write("text.txt", "Once upon a time", 16);
+    check_refused("text.txt", "not an HDF5 file");
+    mkdir(scratch_path("folder"), 0777);
+    check_refused("folder", "folder");
+    Tokenizer tokenizer = {.name = "numbers", .vocab_size = 300};
+    write_tokens(scratch_path("cut.h5"), &tokenizer, 5000);
+    check_true(file_format_read(scratch_path("cut.h5"), format, &version, &problem) && strcmp(format, FORMAT_TOKENS) == 0 &&
+                   version == FORMAT_VERSION,
+               "format");
+    check_true(truncate(scratch_path("cut.h5"), 2000) == 0, "cut");
+    check_refused("cut.h5", "truncated");
+    if (geteuid() == 0) return; /* root may read everything */
+    write_tokens(scratch_path("locked.h5"), &tokenizer, 50);
+    chmod(scratch_path("locked.h5"), 0);
+    check_refused("locked.h5", "no permission");
+}
+
+/* ---- which tokens a step uses ---- */
+
+enum { T = 5, TOKENS = 44 }; /* 8 windows, 3 tokens left over */
+
+static TokenFile *numbered_tokens(size_t count)
+{
+    Message problem = {""};
+    Tokenizer tokenizer = {.name = "numbers", .vocab_size = 1000};
+    char name[32];
+    snprintf(name, sizeof name, "numbered%zu.h5", count);
+    TokenWriter *writer = token_file_create(scratch_path(name), &tokenizer, &problem);
+    for (size_t i = 0; i < count; i++) token_file_append(writer, &(int32_t){(int32_t)i}, 1, &problem);
+    check_true(token_file_finish(&writer, 1, &problem), "finished: %s", problem.text);
+    TokenFile *file = token_file_open(scratch_path(name), &problem);
+    check_true(file != NULL, "opened: %s", problem.text);
+    return file;
+}
+
+static void test_epochs(void)
+{
+    TokenFile *file = numbered_tokens(TOKENS);
+    Message problem = {""};
+    BatchLoader *loader = batch_loader_create(file, T, (TokenRange){0, T}, 3, &problem);
+    check_true(loader && batch_loader_windows(loader) == 8, "8 windows: %s", problem.text);
+    int phases_seen = 0, orders_differ = 0;
+    int32_t inputs[8 * T], targets[8 * T], first_order[8] = {0};
+    for (uint64_t epoch = 0; epoch < 20; epoch++) {
+        check_true(batch_loader_training(loader, 8 * epoch, 8, inputs, targets, &problem), "read: %s", problem.text);
+        int phase = inputs[0] % T, windows = 0;
+        for (int i = 0; i < 8; i++) {
+            check_true(inputs[i * T] % T == phase, "one phase in an epoch");
+            windows |= 1 << inputs[i * T] / T;
+            for (int t = 0; t < T; t++)
+                check_true(inputs[i * T + t] == inputs[i * T] + t && targets[i * T + t] == inputs[i * T + t] + 1,
+                           "tokens follow each other");
+            if (epoch == 0) first_order[i] = inputs[i * T] / T;
+            else orders_differ |= first_order[i] != inputs[i * T] / T;
+        }
+        check_true(windows == 255, "each window once in epoch %d", (int)epoch);
+        check_true(phase <= 3, "phase %d", phase);
+        phases_seen |= 1 << phase;
+    }
+    check_true(phases_seen == 15 && orders_differ, "phases and orders change from epoch to epoch");
+    batch_loader_destroy(loader);
+    token_file_close(file);
+}
+
+/* Any batch size and any part of the sequence give the same tokens. */
+static void test_parts_of_a_sequence(void)
+{
+    TokenFile *file = numbered_tokens(TOKENS);
+    Message problem = {""};
+    BatchLoader *whole = batch_loader_create(file, T, (TokenRange){0, T}, 3, &problem);
+    BatchLoader *part = batch_loader_create(file, T, (TokenRange){2, 3}, 3, &problem);
+    int32_t inputs[12 * T], targets[12 * T], part_inputs[3], part_targets[3];
+    check_true(batch_loader_training(whole, 3, 12, inputs, targets, &problem), "read: %s", problem.text);
+    for (int i = 0; i < 12; i++) {
+        check_true(batch_loader_training(part, (uint64_t)(3 + i), 1, part_inputs, part_targets, &problem), "read: %s",
+                   problem.text);
+        check_true(memcmp(part_inputs, inputs + i * T + 2, sizeof part_inputs) == 0, "inputs of sequence %d", i);
+        check_true(memcmp(part_targets, targets + i * T + 2, sizeof part_targets) == 0, "targets of sequence %d", i);
+    }
+    check_true(batch_loader_sequential(part, 7, 1, part_inputs, part_targets, &problem), "read: %s", problem.text);
+    check_true(part_inputs[0] == 37 && part_targets[2] == 40, "window 7, from its token 2");
+    batch_loader_destroy(whole);
+    batch_loader_destroy(part);
+    token_file_close(file);
+}
+
+static void test_short_files(void)
+{
+    TokenFile *one = numbered_tokens(T + 1), *none = numbered_tokens(T);
+    Message problem = {""};
+    BatchLoader *loader = batch_loader_create(one, T, (TokenRange){0, T}, 3, &problem);
+    check_true(loader && batch_loader_windows(loader) == 1, "T + 1 tokens are one sequence: %s", problem.text);
+    int32_t inputs[3 * T], targets[3 * T];
+    check_true(batch_loader_training(loader, 41, 3, inputs, targets, &problem), "read: %s", problem.text);
+    for (int i = 0; i < 3; i++) check_true(inputs[i * T] == 0 && targets[i * T + T - 1] == T, "used at every step");
+    batch_loader_destroy(loader);
+    expect_failure(batch_loader_create(none, T, (TokenRange){0, T}, 3, &problem) != NULL, &problem, "at least 6");
+    token_file_close(one);
+    token_file_close(none);
+}
+
+/* ---- metrics ---- */
+
+static const char *const columns[] = {"step", "loss", "seconds"};
+
+static Metrics *open_metrics(const char *folder, int64_t last_step)
+{
+    Message problem = {""};
+    Metrics *metrics = metrics_open(scratch_path(folder), "steps", "metrics.csv", columns, 3, last_step, &problem);
+    check_true(metrics != NULL, "opened: %s", problem.text);
+    return metrics;
+}
+
+static void append_steps(Metrics *metrics, int first, int last)
+{
+    for (int step = first; step <= last; step++) metrics_append(metrics, (double[]){step, 1.0 / step, step == 3 ? NAN : 0.5});
+}
+
+typedef struct Seen {
+    int columns;
+    size_t rows;
+    double steps[64], losses[64];
+} Seen;
+
+static void see_column(void *context, const char *group, const char *column, const double *values, size_t rows)
+{
+    Seen *seen = context;
+    if (strcmp(group, "steps")) return;
+    check_true(seen->columns == 0 || rows == seen->rows, "equally long columns");
+    seen->columns++;
+    seen->rows = rows;
+    if (strcmp(column, "step") == 0) memcpy(seen->steps, values, rows * sizeof *values);
+    if (strcmp(column, "loss") == 0) memcpy(seen->losses, values, rows * sizeof *values);
+}
+
+/* metrics.h5 and the CSV file both have steps 1 .. rows, and the losses to the last bit. */
+static void check_rows(const char *folder, size_t rows)
+{
+    Message problem = {""};
+    Seen seen = {0};
+    char name[64], line[256] = "";
+    snprintf(name, sizeof name, "%s/metrics.h5", folder);
+    check_true(metrics_visit(scratch_path(name), see_column, &seen, &problem), "visited: %s", problem.text);
+    check_true(seen.columns == 3 && seen.rows == rows, "%s: %d columns, %zu rows", folder, seen.columns, seen.rows);
+    for (size_t i = 0; i < seen.rows; i++)
+        check_true(seen.steps[i] == (double)i + 1 && seen.losses[i] == 1.0 / ((double)i + 1), "%s: row %zu", folder, i);
+    snprintf(name, sizeof name, "%s/metrics.csv", folder);
+    FILE *csv = fopen(scratch_path(name), "r");
+    check_true(csv && fgets(line, sizeof line, csv) && strcmp(line, "step,loss,seconds\n") == 0, "header '%s'", line);
+    size_t lines = 0;
+    for (; csv && fgets(line, sizeof line, csv); lines++) {
+        double loss;
+        long step;
+        check_true(sscanf(line, "%ld,%lf,", &step, &loss) == 2 && step == (long)lines + 1 && loss == 1.0 / (double)step, "line '%s'",
+                   line);
+    }
+    check_true(lines == rows, "%s: %zu lines", folder, lines);
+    if (csv) fclose(csv);
+}
+
+static void test_metrics_grow(void)
+{
+    Metrics *metrics = open_metrics("grow", -1);
+    append_steps(metrics, 1, 5);
+    metrics_flush(metrics);
+    check_rows("grow", 5);
+    metrics_flush(metrics); /* nothing new */
+    append_steps(metrics, 6, 6);
+    metrics_close(metrics);
+    check_rows("grow", 6);
+    metrics_close(open_metrics("grow", -1));
+    check_rows("grow", 0);
+}
+
+/* Stops without a flush, as a killed run does: the buffered rows are lost with the process, the CSV lines are not. */
+static void test_metrics_continue(void)
+{
+    Metrics *metrics = open_metrics("kill", -1);
+    append_steps(metrics, 1, 5);
+    metrics_flush(metrics);
+    append_steps(metrics, 6, 9);
+    metrics_close(open_metrics("kill", 8)); /* the first one is still open: it was killed, as far as the files can tell */
+    check_rows("kill", 8);
+    FILE *csv = fopen(scratch_path("kill/metrics.csv"), "a");
+    fputs("9,0.11", csv); /* torn by the crash */
+    fclose(csv);
+    Metrics *again = open_metrics("kill", 100);
+    append_steps(again, 9, 10);
+    metrics_close(again);
+    check_rows("kill", 10);
+    metrics_close(open_metrics("kill", 4)); /* back to an earlier checkpoint */
+    check_rows("kill", 4);
+    unlink(scratch_path("kill/metrics.csv"));
+    metrics_close(open_metrics("kill", 4));
+    check_rows("kill", 4);
+    metrics_close(metrics);
+}
+
+static void test_metrics_damaged(void)
+{
+    Metrics *metrics = open_metrics("damaged", -1);
+    append_steps(metrics, 1, 7);
+    metrics_close(metrics);
+    check_true(truncate(scratch_path("damaged/metrics.h5"), 600) == 0, "cut");
+    metrics_close(open_metrics("damaged", 7));
+    check_rows("damaged", 7);
+}
+
+static void test_metrics_tables(void)
+{
+    Message problem = {""};
+    Metrics *steps = open_metrics("two", -1);
+    static const char *const other[] = {"step", "validation_loss"};
+    Metrics *evaluations = metrics_open(scratch_path("two"), "evaluations", "evaluations.csv", other, 2, -1, &problem);
+    append_steps(steps, 1, 3);
+    metrics_append(evaluations, (double[]){3, 2.5});
+    metrics_close(steps);
+    metrics_close(evaluations);
+    check_rows("two", 3);
+    /* A new column: old rows have nothing in it, the other table stays. */
+    static const char *const more[] = {"step", "accuracy", "validation_loss"};
+    evaluations = metrics_open(scratch_path("two"), "evaluations", "evaluations.csv", more, 3, 3, &problem);
+    check_true(evaluations != NULL, "opened: %s", problem.text);
+    metrics_close(evaluations);
+    check_rows("two", 3);
+    char line[64] = "";
+    FILE *csv = fopen(scratch_path("two/evaluations.csv"), "r");
+    check_true(csv && fgets(line, sizeof line, csv) && fgets(line, sizeof line, csv) && strcmp(line, "3,nan,2.5\n") == 0,
+               "line '%s'", line);
+    if (csv) fclose(csv);
+    scratch_write("no-folder", "", 0);
+    expect_failure(metrics_open(scratch_path("no-folder"), "steps", "m.csv", other, 2, -1, &problem) != NULL, &problem,
+                   "folder");
+}
+
+/* ---- prepare ---- */
+
+static void test_utf8(void)
+{
+    static const struct {
+        const char *text;
+        size_t error; /* the length when it is valid */
+    } cases[] = {{"plain", 5},         {"\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80", 9}, {"a\x80", 1}, {"\xc0\xaf", 0}, {"b\xe0\x80\x80", 1},
+                 {"\xed\xa0\x80", 0},  {"\xf4\x90\x80\x80", 0},                     {"ab\xc3", 2}, {"\xff", 0},     {"\xf0\x8f\xbf\xbf", 0}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        check_true(utf8_first_error((const uint8_t *)cases[i].text, strlen(cases[i].text)) == cases[i].error, "case %zu", i);
+}
+
+static size_t tokens_of(const char *name, char *text, size_t size)
+{
+    Message problem = {""};
+    int32_t ids[256] = {0};
+    TokenFile *file = token_file_open(scratch_path(name), &problem);
+    if (!check_true(file != NULL, "%s: %s", name, problem.text)) return 0;
+    size_t count = file->count < size - 1 ? file->count : size - 1;
+    check_true(token_file_read(file, 0, count, ids, &problem), "%s: %s", name, problem.text);
+    for (size_t i = 0; i < count; i++) text[i] = (char)ids[i];
+    text[count] = 0;
+    token_file_close(file);
+    return count;
+}
+
+static void test_prepare(void)
+{
+    char input[600], output[600], train[256], validation[256];
+    mkdir(scratch_path("texts"), 0777);
+    scratch_write("texts/b", "second document, the longest of all\n", 36);
+    scratch_write("texts/a", "first\n-\nlast\n", 13);
+    snprintf(input, sizeof input, "--input=%s", scratch_path("texts"));
+    snprintf(output, sizeof output, "--output=%s", scratch_path("prepared"));
+    char *arguments[] = {input, output, (char[]){"--document_separator=-"}, (char[]){"--utf8"}};
+    check_true(prepare_main(4, arguments) == 0, "prepared");
+    size_t total = tokens_of("prepared/train.h5", train, 256) + tokens_of("prepared/validation.h5", validation, 256);
+    check_true(total == 36 + 6 + 5, "%zu tokens: all but the line between", total);
+    check_true(strcmp(validation, "last\n") == 0, "the shortest document is for validation: '%s'", validation);
+    check_true(strcmp(train, "first\nsecond document, the longest of all\n") == 0, "the others in order: '%s'", train);
+
+    snprintf(input, sizeof input, "--input=%s", scratch_path("texts/b"));
+    char *single[] = {input, output, (char[]){"--validation_fraction=0.25"}};
+    check_true(prepare_main(3, single) == 0, "prepared");
+    check_true(tokens_of("prepared/train.h5", train, 256) == 27 && tokens_of("prepared/validation.h5", validation, 256) == 9 &&
+                   strcmp(validation, "t of all\n") == 0,
+               "a single document is cut: '%s'", validation);
+}
+
+int main(int argc, char **argv)
+{
+    static const TestCase tokenizer[] = {
+        {"bytes", test_bytes},
+        {"longest match", test_longest_match},
+        {"SentencePiece table", test_sentencepiece_table},
+    };
+    static const TestCase tokens[] = {
+        {"round trip", test_round_trip},     {"pieces", test_pieces_round_trip}, {"wrong tokens", test_wrong_tokens},
+        {"files of h5py", test_files_of_h5py}, {"bad files", test_bad_files},
+    };
+    static const TestCase loader[] = {
+        {"epochs", test_epochs},
+        {"parts of a sequence", test_parts_of_a_sequence},
+        {"short files", test_short_files},
+    };
+    static const TestCase metrics[] = {
+        {"rows are added", test_metrics_grow},
+        {"a killed run continues", test_metrics_continue},
+        {"damaged file", test_metrics_damaged},
+        {"two tables, new columns", test_metrics_tables},
+    };
+    static const TestCase prepare[] = {{"UTF-8", test_utf8}, {"documents", test_prepare}};
+    static const Suite suites[] = {
+        {"tokenizer", tokenizer, 3}, {"token file", tokens, 5}, {"batch loader", loader, 3},
+        {"metrics", metrics, 4},     {"prepare", prepare, 2},
+    };
+    world_start(&argc, &argv);
+    scratch_make();
+    int code = run_suites("test_io", suites, 5);
+    scratch_remove();
+    world_stop();
+    return code;
+}
