@@ -18,8 +18,9 @@ BatchLoader *batch_loader_create(TokenFile *file, size_t context_length, TokenRa
                                  Message *problem)
 {
     if (file->count < context_length + 1) {
-        fail(problem, "'%s' has %zu tokens; a sequence of model.context_length = %zu needs at least %zu. Use a longer text or a "
-                      "shorter context",
+        fail(problem,
+             "'%s' has %zu tokens; a sequence of model.context_length = %zu needs at least %zu. Use a longer text or a "
+             "shorter context",
              file->path, file->count, context_length, context_length + 1);
         return NULL;
     }

@@ -30,8 +30,8 @@ void batch_loader_destroy(BatchLoader *loader);
 uint64_t batch_loader_windows(const BatchLoader *loader);
 
 /* This rank's part of training sequences first_sequence .. first_sequence + count - 1. Local, not collective. */
-bool batch_loader_training(BatchLoader *loader, uint64_t first_sequence, int64_t count, int32_t *inputs /* (count, N) */,
-                           int32_t *targets /* (count, N) */, Message *problem);
+bool batch_loader_training(BatchLoader *loader, uint64_t first_sequence, int64_t count,
+                           int32_t *inputs /* (count, N) */, int32_t *targets /* (count, N) */, Message *problem);
 
 /* The same for windows in the order of the file, without a phase: window i starts at token i T; i < W. */
 bool batch_loader_sequential(BatchLoader *loader, uint64_t first_window, int64_t count,

@@ -100,14 +100,17 @@ static Slice slice_of(hsize_t extent)
 }
 
 /* Creates a dataset and writes this rank's slice of it. `type` is that of the file and of memory. Collective. */
-static void write_slices(hid_t parent, const char *name, hid_t type, int dimensions, const hsize_t *shape, const void *slice)
+static void write_slices(hid_t parent, const char *name, hid_t type, int dimensions, const hsize_t *shape,
+                         const void *slice)
 {
     hid_t dataset = h5_create_dataset(parent, name, type, dimensions, shape);
     Slice mine = slice_of(shape[0]);
     hsize_t start[2] = {mine.first, 0}, count[2] = {mine.count, dimensions == 2 ? shape[1] : 1};
     hid_t space = CHECK_H5(H5Dget_space(dataset)), memory = CHECK_H5(H5Screate_simple(dimensions, count, NULL));
-    if (mine.count == 0) CHECK_H5(H5Sselect_none(space));
-    else CHECK_H5(H5Sselect_hyperslab(space, H5S_SELECT_SET, start, NULL, count, NULL));
+    if (mine.count == 0)
+        CHECK_H5(H5Sselect_none(space));
+    else
+        CHECK_H5(H5Sselect_hyperslab(space, H5S_SELECT_SET, start, NULL, count, NULL));
     hid_t transfer = h5_collective_transfer();
     CHECK_H5(H5Dwrite(dataset, type, memory, space, transfer, slice));
     CHECK_H5(H5Pclose(transfer));
@@ -128,7 +131,8 @@ static void write_tensor(hid_t group, const Param *param, const real *values)
     free(slice);
 }
 
-static void write_tensors(hid_t parent, const char *name, const ParamTable *table, bool trained_only, const real *values)
+static void write_tensors(hid_t parent, const char *name, const ParamTable *table, bool trained_only,
+                          const real *values)
 {
     hid_t group = h5_create_group(parent, name);
     for (int i = 0; i < table->count; i++)

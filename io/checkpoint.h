@@ -21,9 +21,9 @@ enum { CHECKPOINT_PATH_SIZE = OPTION_TEXT_SIZE + 64 };
 typedef struct Checkpoint {
     const Config *config; /* resolved; not used for reading */
     const ParamTable *table;
-    real *values;  /* (table->total_count) */
-    real *m, *v;   /* (table->trained_count), moments of AdamW; both NULL: none */
-    int64_t step, tokens_seen; /* for writing */
+    real *values;               /* (table->total_count) */
+    real *m, *v;                /* (table->trained_count), moments of AdamW; both NULL: none */
+    int64_t step, tokens_seen;  /* for writing */
     const Tokenizer *tokenizer; /* NULL: none */
 } Checkpoint;
 
@@ -61,7 +61,7 @@ bool checkpoint_read_info(const char *path, CheckpointInfo *info, Message *probl
 typedef enum TensorUse { TENSOR_TRAINED, TENSOR_CONSTANT, TENSOR_USE_UNKNOWN /* no optimizer state */ } TensorUse;
 typedef struct CheckpointTensor {
     const char *name;
-    int dimensions; /* 1 or 2 */
+    int dimensions;       /* 1 or 2 */
     size_t rows, columns; /* rows = 1 when dimensions = 1 */
     TensorUse use;
     const float *values; /* (rows, columns), valid during the visit */

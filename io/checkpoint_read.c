@@ -11,7 +11,8 @@
 static bool open_checkpoint(const char *path, hid_t *file, Message *problem)
 {
     if (!h5_open_readonly(path, file, problem)) return false;
-    if (h5_check_format(*file, path, FORMAT_CHECKPOINT, "Name a file <folder>/checkpoints/step-....h5", problem)) return true;
+    if (h5_check_format(*file, path, FORMAT_CHECKPOINT, "Name a file <folder>/checkpoints/step-....h5", problem))
+        return true;
     CHECK_H5(H5Fclose(*file));
     return false;
 }
@@ -33,7 +34,8 @@ static bool read_option(hid_t group, const OptionTable *options, const OptionRow
     bool found = false;
     if (row->type == OPTION_INTEGER && (found = h5_read_integer(group, name, &whole)))
         snprintf(text, sizeof text, "%lld", (long long)whole);
-    if (row->type == OPTION_BOOL && (found = h5_read_integer(group, name, &whole))) strcpy(text, whole ? "true" : "false");
+    if (row->type == OPTION_BOOL && (found = h5_read_integer(group, name, &whole)))
+        strcpy(text, whole ? "true" : "false");
     if (row->type == OPTION_REAL && (found = h5_read_real(group, name, &value)))
         snprintf(text, sizeof text, isnan(value) ? "auto" : "%.17g", value);
     if (!found) found = h5_read_text(group, name, text, sizeof text); /* a choice, a text, or a number written as one */
@@ -60,8 +62,10 @@ bool checkpoint_read_config(const char *path, Config *config, Message *problem)
 
 static void format_shape(char text[64], int dimensions, size_t rows, size_t columns)
 {
-    if (dimensions == 2) snprintf(text, 64, "(%zu, %zu)", rows, columns);
-    else snprintf(text, 64, "(%zu)", columns);
+    if (dimensions == 2)
+        snprintf(text, 64, "(%zu, %zu)", rows, columns);
+    else
+        snprintf(text, 64, "(%zu)", columns);
 }
 
 static bool check_shape(const Param *param, const char *path, const hsize_t *shape, Message *problem)
@@ -72,7 +76,8 @@ static bool check_shape(const Param *param, const char *path, const hsize_t *sha
     char found[64], needed[64];
     format_shape(found, param->dimensions, rows, columns);
     format_shape(needed, param->dimensions, param->rows, param->columns);
-    return fail(problem, "the checkpoint '%s': %s has shape %s, but this model needs %s. Use the model options it was made with",
+    return fail(problem,
+                "the checkpoint '%s': %s has shape %s, but this model needs %s. Use the model options it was made with",
                 path, param->name, found, needed);
 }
 
@@ -83,12 +88,13 @@ static bool read_tensor(hid_t group, const Param *param, const char *path, real 
     if (!h5_open_dataset(group, param->name, path, param->dimensions, &dataset, shape, problem)) return false;
     bool good = check_shape(param, path, shape, problem);
     if (good && H5Dread(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) < 0)
-        good = fail(problem, "the checkpoint '%s': %s cannot be read; the file is damaged. Use an earlier checkpoint", path,
-                    param->name);
+        good = fail(problem, "the checkpoint '%s': %s cannot be read; the file is damaged. Use an earlier checkpoint",
+                    path, param->name);
     for (size_t i = 0; i < param->count && good; i++)
         if (!isfinite(values[i]))
-            good = fail(problem, "the checkpoint '%s': element %zu of %s is not finite: training had diverged. Use an earlier "
-                                 "checkpoint and a smaller train.learning_rate",
+            good = fail(problem,
+                        "the checkpoint '%s': element %zu of %s is not finite: training had diverged. Use an earlier "
+                        "checkpoint and a smaller train.learning_rate",
                         path, i, param->name);
     CHECK_H5(H5Dclose(dataset));
     return good;
@@ -111,8 +117,9 @@ static bool read_tensors(hid_t file, const char *name, const char *path, const P
 static bool read_moments(hid_t file, const char *path, const Checkpoint *into, Message *problem)
 {
     if (!h5_has(file, "optimizer"))
-        return fail(problem, "the checkpoint '%s' has no optimizer state, so training cannot continue from it. Use another "
-                             "checkpoint",
+        return fail(problem,
+                    "the checkpoint '%s' has no optimizer state, so training cannot continue from it. Use another "
+                    "checkpoint",
                     path);
     return read_tensors(file, "optimizer/m", path, into->table, true, into->m, problem) &&
            read_tensors(file, "optimizer/v", path, into->table, true, into->v, problem);
@@ -123,7 +130,8 @@ bool checkpoint_read(const char *path, const Checkpoint *into, int64_t *step, in
     hid_t file;
     if (!open_checkpoint(path, &file, problem)) return false;
     bool good = h5_read_integer(file, "step", step) && h5_read_integer(file, "tokens_seen", tokens_seen);
-    if (!good) fail(problem, "the checkpoint '%s' has no attributes step and tokens_seen. Choose another checkpoint", path);
+    if (!good)
+        fail(problem, "the checkpoint '%s' has no attributes step and tokens_seen. Choose another checkpoint", path);
     good = good && read_tensors(file, "parameters", path, into->table, false, into->values, problem);
     good = good && (!into->m || read_moments(file, path, into, problem));
     CHECK_H5(H5Fclose(file));
@@ -153,8 +161,8 @@ static bool read_pieces(hid_t group, const char *path, Tokenizer *tokenizer, Mes
     tokenizer->vocab_size = (int64_t)ends;
     for (hsize_t i = 0; i < ends; i++) /* pieces must lie within the bytes */
         if (tokenizer->ends[i] > bytes || (i > 0 && tokenizer->ends[i] < tokenizer->ends[i - 1]))
-            return fail(problem, "'%s': the pieces of the tokenizer are damaged at token %llu. Use another checkpoint", path,
-                        (unsigned long long)i);
+            return fail(problem, "'%s': the pieces of the tokenizer are damaged at token %llu. Use another checkpoint",
+                        path, (unsigned long long)i);
     return true;
 }
 
@@ -201,8 +209,8 @@ static TensorUse use_of(hid_t file, const char *name)
     return h5_has(file, moment) ? TENSOR_TRAINED : TENSOR_CONSTANT;
 }
 
-static bool visit_tensor(hid_t file, hid_t group, const char *path, const char *name, CheckpointVisitor visit, void *context,
-                         Message *problem)
+static bool visit_tensor(hid_t file, hid_t group, const char *path, const char *name, CheckpointVisitor visit,
+                         void *context, Message *problem)
 {
     hid_t dataset;
     hsize_t shape[2] = {1, 1};
@@ -217,8 +225,9 @@ static bool visit_tensor(hid_t file, hid_t group, const char *path, const char *
     CheckpointTensor tensor = {name, dimensions, shape[0], shape[1], use_of(file, name), values};
     if (good) visit(context, &tensor);
     free(values);
-    return good || fail(problem, "the checkpoint '%s': %s cannot be read; the file is damaged. Use an earlier checkpoint", path,
-                        name);
+    return good ||
+           fail(problem, "the checkpoint '%s': %s cannot be read; the file is damaged. Use an earlier checkpoint", path,
+                name);
 }
 
 bool checkpoint_visit(const char *path, CheckpointVisitor visit, void *context, Message *problem)

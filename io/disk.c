@@ -34,8 +34,10 @@ bool disk_make_folder(const char *folder, Message *problem)
 void disk_folder_of(const char *path, char folder[DISK_PATH_SIZE])
 {
     const char *slash = strrchr(path, '/');
-    if (!slash) path = ".";
-    else if (slash == path) path = "/";
+    if (!slash)
+        path = ".";
+    else if (slash == path)
+        path = "/";
     snprintf(folder, DISK_PATH_SIZE, "%.*s", slash > path ? (int)(slash - path) : (int)strlen(path), path);
 }
 
@@ -44,13 +46,14 @@ bool disk_has_room(const char *path, uint64_t bytes, Message *problem)
     char folder[DISK_PATH_SIZE];
     disk_folder_of(path, folder);
     if (access(folder, W_OK | X_OK))
-        return fail(problem, "cannot write '%s': the folder '%s' is not writable (%s). Choose another folder", path, folder,
-                    strerror(errno));
+        return fail(problem, "cannot write '%s': the folder '%s' is not writable (%s). Choose another folder", path,
+                    folder, strerror(errno));
     struct statvfs room;
     if (statvfs(folder, &room)) return true; /* some file systems do not tell; writing will */
     double have = (double)room.f_bavail * (double)room.f_frsize;
     if ((double)bytes <= have) return true;
-    return fail(problem, "cannot write '%s': it needs %.1f MB, but only %.1f MB are free. Remove files or choose another disk",
+    return fail(problem,
+                "cannot write '%s': it needs %.1f MB, but only %.1f MB are free. Remove files or choose another disk",
                 path, (double)bytes / 1e6, have / 1e6);
 }
 
@@ -67,7 +70,8 @@ static int sync_path(const char *path)
 bool disk_sync(const char *path, Message *problem)
 {
     if (sync_path(path) == 0) return true;
-    return fail(problem, "cannot bring '%s' to disk: %s. Free some space or choose another disk", path, strerror(errno));
+    return fail(problem, "cannot bring '%s' to disk: %s. Free some space or choose another disk", path,
+                strerror(errno));
 }
 
 bool disk_rename(const char *temporary, const char *path, Message *problem)

@@ -11,6 +11,7 @@
 #define FORMAT_TOKENS "polysketch-tokens"
 #define FORMAT_CHECKPOINT "polysketch-checkpoint"
 #define FORMAT_METRICS "polysketch-metrics"
+#define FORMAT_LOSSES "polysketch-losses"
 
 /* The newest `format_version` this program writes and reads, for all of them. */
 enum { FORMAT_VERSION = 1 };

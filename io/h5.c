@@ -37,7 +37,8 @@ static bool fail_of_system(const char *path, Message *problem)
 {
     switch (errno) {
     case ENOENT:
-        return fail(problem, "cannot open '%s': no such file. Check the name, or make the file with polysketch prepare or train",
+        return fail(problem,
+                    "cannot open '%s': no such file. Check the name, or make the file with polysketch prepare or train",
                     path);
     case EACCES: return fail(problem, "cannot open '%s': no permission. Try: chmod u+rw %s", path, path);
     default: return fail(problem, "cannot open '%s': %s", path, strerror(errno));
@@ -65,7 +66,8 @@ static bool open_file(const char *path, bool writable, hid_t *file, Message *pro
     h5_start();
     if (!look_first(path, writable, problem)) return false;
     if (H5Fis_hdf5(path) <= 0)
-        return fail(problem, "'%s' is not an HDF5 file. Make a token file of a text with: polysketch prepare --input=%s", path,
+        return fail(problem,
+                    "'%s' is not an HDF5 file. Make a token file of a text with: polysketch prepare --input=%s", path,
                     path);
     *file = H5Fopen(path, writable ? H5F_ACC_RDWR : H5F_ACC_RDONLY, H5P_DEFAULT);
     if (*file >= 0) return true;
@@ -166,8 +168,8 @@ bool h5_open_dataset(hid_t parent, const char *name, const char *path, int dimen
     CHECK_H5(H5Sclose(space));
     if (found == dimensions) return true;
     CHECK_H5(H5Dclose(*dataset));
-    return fail(problem, "'%s': dataset %s has %d dimensions instead of %d. Try: h5ls -r %s", path, name, found, dimensions,
-                path);
+    return fail(problem, "'%s': dataset %s has %d dimensions instead of %d. Try: h5ls -r %s", path, name, found,
+                dimensions, path);
 }
 
 /* ---- attributes ---- */
@@ -266,9 +268,12 @@ bool h5_read_text(hid_t object, const char *name, char *text, size_t size)
     if (attribute < 0) return false;
     hid_t type = CHECK_H5(H5Aget_type(attribute));
     bool good = H5Tget_class(type) == H5T_STRING && size > 0;
-    if (good && elements == 0) text[0] = 0;
-    else if (good && H5Tis_variable_str(type) > 0) good = read_variable_text(attribute, type, text, size);
-    else if (good) good = read_fixed_text(attribute, type, text, size);
+    if (good && elements == 0)
+        text[0] = 0;
+    else if (good && H5Tis_variable_str(type) > 0)
+        good = read_variable_text(attribute, type, text, size);
+    else if (good)
+        good = read_fixed_text(attribute, type, text, size);
     CHECK_H5(H5Tclose(type));
     CHECK_H5(H5Aclose(attribute));
     return good;
@@ -285,7 +290,8 @@ bool h5_check_format(hid_t file, const char *path, const char *format, const cha
     if (!h5_read_integer(file, "format_version", &version) || version < 1)
         return fail(problem, "'%s' has no attribute format_version. Set it to %d", path, FORMAT_VERSION);
     if (version > FORMAT_VERSION)
-        return fail(problem, "'%s' has format version %lld, this program knows versions up to %d. Use a newer polysketch", path,
+        return fail(problem,
+                    "'%s' has format version %lld, this program knows versions up to %d. Use a newer polysketch", path,
                     (long long)version, FORMAT_VERSION);
     return true;
 }

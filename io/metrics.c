@@ -47,8 +47,10 @@ static int column_index(const Metrics *metrics, const char *name)
 static void print_value(FILE *file, double value)
 {
     char text[32];
-    if (isnan(value)) strcpy(text, "nan"); /* printf may add a sign */
-    else if (value == floor(value) && fabs(value) < 1e15) snprintf(text, sizeof text, "%.0f", value);
+    if (isnan(value))
+        strcpy(text, "nan"); /* printf may add a sign */
+    else if (value == floor(value) && fabs(value) < 1e15)
+        snprintf(text, sizeof text, "%.0f", value);
     else
         for (int digits = 6; digits <= 17; digits++) {
             snprintf(text, sizeof text, "%.*g", digits, value);
@@ -239,8 +241,8 @@ static void store_rows(Metrics *metrics, hid_t file)
     metrics->row_count = 0;
 }
 
-/* An old file that cannot be opened was damaged by a crash, or a viewer holds it: it is put aside, since all of its rows
-   are in the CSV files. */
+/* An old file that cannot be opened was damaged by a crash, or a viewer holds it: it is put aside, since all of its
+   rows are in the CSV files. */
 static bool open_or_create(const Metrics *metrics, hid_t *file, Message *problem)
 {
     bool exists = access(metrics->h5_path, F_OK) == 0;
@@ -301,8 +303,9 @@ void metrics_append(Metrics *metrics, const double *row)
 {
     add_row(metrics, row);
     print_row(metrics->csv, row, metrics->count);
-    CHECK(fflush(metrics->csv) == 0, "cannot write '%s': %s. Free some space; the run continues from its last checkpoint",
-          metrics->csv_path, strerror(errno));
+    CHECK(fflush(metrics->csv) == 0,
+          "cannot write '%s': %s. Free some space; the run continues from its last checkpoint", metrics->csv_path,
+          strerror(errno));
 }
 
 void metrics_flush(Metrics *metrics)

@@ -2,18 +2,18 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "io/file_format.h"
 #include "io/h5.h"
 
 /* ---- opening ---- */
 
-static const char remedy[] = "Make a token file with: polysketch prepare (docs/format.md says how to make one yourself)";
+static const char remedy[] =
+    "Make a token file with: polysketch prepare (docs/format.md says how to make one yourself)";
 
 /* One element of /pieces in memory: bytes of its own, as HDF5 hands them out. */
 typedef struct PieceReader {
-    hid_t type;  /* in memory */
+    hid_t type;   /* in memory */
     bool counted; /* elements are hvl_t; otherwise zero-terminated strings */
     size_t fixed; /* bytes of an element that is a string of fixed length; 0: a pointer to a string */
     size_t element_bytes;
@@ -80,14 +80,16 @@ static bool read_pieces(TokenFile *file, Message *problem)
     hid_t type = CHECK_H5(H5Dget_type(dataset)), space = CHECK_H5(H5Dget_space(dataset));
     PieceReader reader;
     bool good = choose_reader(type, &reader);
-    if (!good) fail(problem, "'%s': /pieces holds neither bytes nor strings of variable length. %s", file->path, remedy);
+    if (!good)
+        fail(problem, "'%s': /pieces holds neither bytes nor strings of variable length. %s", file->path, remedy);
     else if ((int64_t)entries != file->vocab_size)
-        good = fail(problem, "'%s': /pieces has %lld entries, but vocab_size is %lld. Give one piece per token", file->path,
-                    (long long)entries, (long long)file->vocab_size);
+        good = fail(problem, "'%s': /pieces has %lld entries, but vocab_size is %lld. Give one piece per token",
+                    file->path, (long long)entries, (long long)file->vocab_size);
     if (good) {
         char *elements = checked_calloc((size_t)entries, reader.element_bytes);
         good = H5Dread(dataset, reader.type, H5S_ALL, H5S_ALL, H5P_DEFAULT, elements) >= 0 ||
-               fail(problem, "'%s': /pieces cannot be read; the file is damaged. Copy it again, or make it again", file->path);
+               fail(problem, "'%s': /pieces cannot be read; the file is damaged. Copy it again, or make it again",
+                    file->path);
         if (good) gather_pieces(&file->tokenizer, &reader, elements);
         if (good && !reader.fixed) CHECK_H5(H5Dvlen_reclaim(reader.type, space, H5P_DEFAULT, elements));
         free(elements);
@@ -102,7 +104,8 @@ static bool read_pieces(TokenFile *file, Message *problem)
 static bool read_tokenizer(TokenFile *file, Message *problem)
 {
     Tokenizer *tokenizer = &file->tokenizer;
-    if (!h5_read_text(file->file, "tokenizer", tokenizer->name, sizeof tokenizer->name)) strcpy(tokenizer->name, "unknown");
+    if (!h5_read_text(file->file, "tokenizer", tokenizer->name, sizeof tokenizer->name))
+        strcpy(tokenizer->name, "unknown");
     if (!h5_has(file->file, "pieces") && strcmp(tokenizer->name, "bytes") == 0 && file->vocab_size <= 256)
         *tokenizer = tokenizer_bytes(); /* text of fewer bytes than 256 uses the first of them */
     tokenizer->vocab_size = file->vocab_size;
@@ -143,7 +146,8 @@ static bool read_contents(TokenFile *file, Message *problem)
     if (!h5_read_integer(file->file, "vocab_size", &file->vocab_size))
         return fail(problem, "'%s' has no attribute vocab_size. %s", file->path, remedy);
     if (file->vocab_size < 1 || file->vocab_size > 1 << 24)
-        return fail(problem, "'%s': vocab_size = %lld is not in 1 .. 2^24. %s", file->path, (long long)file->vocab_size, remedy);
+        return fail(problem, "'%s': vocab_size = %lld is not in 1 .. 2^24. %s", file->path, (long long)file->vocab_size,
+                    remedy);
     return open_tokens(file, problem) && read_tokenizer(file, problem);
 }
 
@@ -175,8 +179,8 @@ void token_file_close(TokenFile *file)
 bool token_file_read(TokenFile *file, size_t first, size_t count, int32_t *tokens, Message *problem)
 {
     if (first > file->count || count > file->count - first)
-        return fail(problem, "'%s' has %zu tokens, but tokens %zu to %zu are needed. Use a longer text", file->path, file->count,
-                    first, first + count);
+        return fail(problem, "'%s' has %zu tokens, but tokens %zu to %zu are needed. Use a longer text", file->path,
+                    file->count, first, first + count);
     if (count == 0) return true;
     hid_t space = CHECK_H5(H5Dget_space(file->tokens));
     CHECK_H5(H5Sselect_hyperslab(space, H5S_SELECT_SET, &(hsize_t){first}, NULL, &(hsize_t){count}, NULL));
@@ -185,12 +189,14 @@ bool token_file_read(TokenFile *file, size_t first, size_t count, int32_t *token
     CHECK_H5(H5Sclose(memory));
     CHECK_H5(H5Sclose(space));
     if (!read)
-        return fail(problem, "'%s': tokens %zu to %zu cannot be read; the file is damaged. Copy it again, or make it again",
+        return fail(problem,
+                    "'%s': tokens %zu to %zu cannot be read; the file is damaged. Copy it again, or make it again",
                     file->path, first, first + count);
     for (size_t i = 0; i < count; i++)
         if (tokens[i] < 0 || tokens[i] >= file->vocab_size)
-            return fail(problem, "'%s': token %zu is %d, but vocab_size is %lld. Set vocab_size to the size of the vocabulary "
-                                 "it was made with, or make it again",
+            return fail(problem,
+                        "'%s': token %zu is %d, but vocab_size is %lld. Set vocab_size to the size of the vocabulary "
+                        "it was made with, or make it again",
                         file->path, first + i, (int)tokens[i], (long long)file->vocab_size);
     return true;
 }

@@ -1,8 +1,8 @@
 /* Token files (docs/format.md): one long row of token numbers with the vocabulary it uses, in HDF5.
 
    Reading is local to a rank and not collective: each rank opens the file with the POSIX driver and reads its own short
-   pieces. MPI-IO would gain nothing, because the pieces are small and scattered and the page cache of the machine serves
-   all of its ranks, and it would force every rank to take part in every read. */
+   pieces. MPI-IO would gain nothing, because the pieces are small and scattered and the page cache of the machine
+   serves all of its ranks, and it would force every rank to take part in every read. */
 #ifndef POLYSKETCH_IO_TOKEN_FILE_H
 #define POLYSKETCH_IO_TOKEN_FILE_H
 
@@ -16,7 +16,7 @@
 typedef struct TokenFile {
     char *path;
     int64_t vocab_size;
-    size_t count; /* tokens */
+    size_t count;    /* tokens */
     int token_bytes; /* bytes of a stored token: 1, 2 or 4 */
     Tokenizer tokenizer;
     int64_t file, tokens; /* handles of HDF5 */
@@ -32,14 +32,20 @@ void token_file_close(TokenFile *file);
 bool token_file_read(TokenFile *file, size_t first, size_t count, int32_t *tokens, Message *problem);
 
 /* Writing, by one process. The file grows as `path`.tmp and takes its name when it is finished, so that a file under
-   its final name is always whole. Tokens are stored in 1, 2 or 4 bytes as tokenizer->vocab_size needs. */
+   its final name is always whole. Tokens are stored in 1, 2 or 4 bytes as tokenizer->vocab_size needs.
+
+   token_file_create() returns NULL with a message when the folder is not writable or has no room for `expected` tokens
+   (0: not known). A disk that fills up later ends the job; the unfinished file is removed. */
 typedef struct TokenWriter TokenWriter;
 
-TokenWriter *token_file_create(const char *path, const Tokenizer *tokenizer, Message *problem);
+TokenWriter *token_file_create(const char *path, const Tokenizer *tokenizer, size_t expected, Message *problem);
+
+/* False with a message for an id that is not below vocab_size. */
 bool token_file_append(TokenWriter *writer, const int32_t *ids, size_t count, Message *problem);
 
 /* Brings `count` files to disk, then names all of them, so that files which belong together appear together.
-   The writers are freed, whatever the outcome; when it is false the unfinished files are removed. */
+   The writers are freed, whatever the outcome; when it is false (no permission to rename) the unfinished files are
+   removed. */
 bool token_file_finish(TokenWriter *const *writers, int count, Message *problem);
 
 /* Removes the unfinished file and frees the writer; NULL is allowed. */

@@ -18,22 +18,27 @@ struct TokenWriter {
     int64_t vocab_size;
     hid_t file, tokens; /* -1 when closed */
     hsize_t written;
-    size_t chunk;     /* ids of a chunk */
+    size_t chunk;       /* ids of a chunk */
     uint32_t *gathered; /* (chunk) */
     size_t gathered_count;
 };
 
-static bool fail_of_disk(const TokenWriter *writer, Message *problem)
+/* HDF5 cannot let go of a file that it failed to write, and crashes when it is shut down; so this ends the job. */
+static _Noreturn void die_of_disk(const TokenWriter *writer)
 {
-    return fail(problem, "cannot write '%s': %s. Free some space or choose another disk", writer->temporary,
-                errno ? strerror(errno) : "the disk may be full");
+    const char *cause = errno ? strerror(errno) : "the disk may be full";
+    unlink(writer->temporary);
+    die_at(__FILE__, __LINE__, "cannot write '%s': %s. Free some space or choose another disk", writer->path, cause);
 }
+
+static int bytes_of_token(int64_t vocab_size) { return vocab_size <= 256 ? 1 : vocab_size <= 65536 ? 2 : 4; }
 
 /* The ids are numbers of as many bytes as the vocabulary needs, compressed chunk by chunk. */
 static void create_tokens(TokenWriter *writer)
 {
-    hid_t type = writer->vocab_size <= 256 ? H5T_STD_U8LE : writer->vocab_size <= 65536 ? H5T_STD_U16LE : H5T_STD_U32LE;
-    writer->chunk = CHUNK_BYTES / H5Tget_size(type);
+    int bytes = bytes_of_token(writer->vocab_size);
+    hid_t type = bytes == 1 ? H5T_STD_U8LE : bytes == 2 ? H5T_STD_U16LE : H5T_STD_U32LE;
+    writer->chunk = CHUNK_BYTES / (size_t)bytes;
     hid_t properties = CHECK_H5(H5Pcreate(H5P_DATASET_CREATE));
     CHECK_H5(H5Pset_chunk(properties, 1, &(hsize_t){writer->chunk}));
     CHECK_H5(H5Pset_shuffle(properties));
@@ -44,22 +49,22 @@ static void create_tokens(TokenWriter *writer)
     CHECK_H5(H5Pclose(properties));
 }
 
-static bool write_pieces(TokenWriter *writer, const Tokenizer *tokenizer)
+static void write_pieces(TokenWriter *writer, const Tokenizer *tokenizer)
 {
     size_t count = (size_t)tokenizer->vocab_size;
     hvl_t *pieces = checked_calloc(count, sizeof *pieces);
     for (size_t i = 0; i < count; i++) pieces[i].p = (void *)tokenizer_piece(tokenizer, (int64_t)i, &pieces[i].len);
     hid_t type = CHECK_H5(H5Tvlen_create(H5T_NATIVE_UINT8));
     hid_t dataset = h5_create_dataset(writer->file, "pieces", type, 1, &(hsize_t){count});
-    bool written = H5Dwrite(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, pieces) >= 0;
+    if (H5Dwrite(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, pieces) < 0) die_of_disk(writer);
     CHECK_H5(H5Tclose(type));
-    bool closed = H5Dclose(dataset) >= 0;
+    CHECK_H5(H5Dclose(dataset));
     free(pieces);
-    return written && closed;
 }
 
-TokenWriter *token_file_create(const char *path, const Tokenizer *tokenizer, Message *problem)
+TokenWriter *token_file_create(const char *path, const Tokenizer *tokenizer, size_t expected, Message *problem)
 {
+    const uint64_t descriptions = 1 << 16;
     char temporary[DISK_PATH_SIZE];
     int length = snprintf(temporary, sizeof temporary, "%s.tmp", path);
     hid_t file;
@@ -67,7 +72,8 @@ TokenWriter *token_file_create(const char *path, const Tokenizer *tokenizer, Mes
         fail(problem, "the name of the file '%.80s...' is too long", path);
         return NULL;
     }
-    if (!disk_has_room(path, 0, problem) || !h5_create(temporary, &file, problem)) return NULL;
+    uint64_t room = expected * (uint64_t)bytes_of_token(tokenizer->vocab_size) + descriptions;
+    if (!disk_has_room(path, room, problem) || !h5_create(temporary, &file, problem)) return NULL;
     TokenWriter *writer = checked_calloc(1, sizeof *writer);
     *writer = (TokenWriter){strdup(path), strdup(temporary), tokenizer->vocab_size, file, -1, 0, 0, NULL, 0};
     h5_write_text(file, "format", FORMAT_TOKENS);
@@ -76,27 +82,24 @@ TokenWriter *token_file_create(const char *path, const Tokenizer *tokenizer, Mes
     h5_write_integer(file, "vocab_size", tokenizer->vocab_size);
     create_tokens(writer);
     writer->gathered = checked_calloc(writer->chunk, sizeof *writer->gathered);
-    if (!tokenizer_has_pieces(tokenizer) || write_pieces(writer, tokenizer)) return writer;
-    fail_of_disk(writer, problem);
-    token_file_abandon(writer);
-    return NULL;
+    if (tokenizer_has_pieces(tokenizer)) write_pieces(writer, tokenizer);
+    return writer;
 }
 
-static bool write_gathered(TokenWriter *writer, Message *problem)
+static void write_gathered(TokenWriter *writer)
 {
     hsize_t count = writer->gathered_count, first = writer->written, total = first + count;
-    if (count == 0) return true;
+    if (count == 0) return;
     errno = 0;
-    if (H5Dset_extent(writer->tokens, &total) < 0) return fail_of_disk(writer, problem);
+    if (H5Dset_extent(writer->tokens, &total) < 0) die_of_disk(writer);
     hid_t space = CHECK_H5(H5Dget_space(writer->tokens)), memory = CHECK_H5(H5Screate_simple(1, &count, NULL));
     CHECK_H5(H5Sselect_hyperslab(space, H5S_SELECT_SET, &first, NULL, &count, NULL));
-    bool written = H5Dwrite(writer->tokens, H5T_NATIVE_UINT32, memory, space, H5P_DEFAULT, writer->gathered) >= 0;
+    if (H5Dwrite(writer->tokens, H5T_NATIVE_UINT32, memory, space, H5P_DEFAULT, writer->gathered) < 0)
+        die_of_disk(writer);
     CHECK_H5(H5Sclose(memory));
     CHECK_H5(H5Sclose(space));
-    if (!written) return fail_of_disk(writer, problem);
     writer->written = total;
     writer->gathered_count = 0;
-    return true;
 }
 
 bool token_file_append(TokenWriter *writer, const int32_t *ids, size_t count, Message *problem)
@@ -107,24 +110,23 @@ bool token_file_append(TokenWriter *writer, const int32_t *ids, size_t count, Me
                         (unsigned long long)(writer->written + writer->gathered_count), (int)ids[i],
                         (long long)writer->vocab_size);
         writer->gathered[writer->gathered_count++] = (uint32_t)ids[i];
-        if (writer->gathered_count == writer->chunk && !write_gathered(writer, problem)) return false;
+        if (writer->gathered_count == writer->chunk) write_gathered(writer);
     }
     return true;
 }
 
-static bool close_files(TokenWriter *writer)
+static void close_file(TokenWriter *writer)
 {
-    bool closed = writer->tokens < 0 || H5Dclose(writer->tokens) >= 0;
-    if (writer->file >= 0) closed = H5Fclose(writer->file) >= 0 && closed;
+    if (writer->file < 0) return;
+    errno = 0;
+    if (H5Dclose(writer->tokens) < 0 || H5Fclose(writer->file) < 0) die_of_disk(writer);
     writer->tokens = writer->file = -1;
-    return closed;
 }
 
 static bool bring_to_disk(TokenWriter *writer, Message *problem)
 {
-    if (!write_gathered(writer, problem)) return false;
-    errno = 0;
-    if (H5Fflush(writer->file, H5F_SCOPE_GLOBAL) < 0 || !close_files(writer)) return fail_of_disk(writer, problem);
+    write_gathered(writer);
+    close_file(writer);
     return disk_sync(writer->temporary, problem);
 }
 
@@ -133,14 +135,15 @@ bool token_file_finish(TokenWriter *const *writers, int count, Message *problem)
     bool good = true;
     for (int i = 0; i < count && good; i++) good = bring_to_disk(writers[i], problem);
     for (int i = 0; i < count && good; i++) good = disk_rename(writers[i]->temporary, writers[i]->path, problem);
-    for (int i = 0; i < count; i++) token_file_abandon(writers[i]); /* after the renaming there is nothing left to remove */
+    for (int i = 0; i < count; i++)
+        token_file_abandon(writers[i]); /* after the renaming there is nothing left to remove */
     return good;
 }
 
 void token_file_abandon(TokenWriter *writer)
 {
     if (!writer) return;
-    close_files(writer);
+    close_file(writer);
     unlink(writer->temporary);
     free(writer->path);
     free(writer->temporary);

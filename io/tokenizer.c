@@ -63,15 +63,17 @@ static int32_t *sorted_ids(const Tokenizer *tokenizer)
 
 /* The first place in low .. high - 1 whose piece has a byte >= `byte` at `position`; a piece that ended before counts
    as having a smaller one. All of them agree in the bytes before. */
-static int64_t first_at_least(const Tokenizer *tokenizer, const int32_t *order, int64_t low, int64_t high, size_t position,
-                              int byte)
+static int64_t first_at_least(const Tokenizer *tokenizer, const int32_t *order, int64_t low, int64_t high,
+                              size_t position, int byte)
 {
     while (low < high) {
         int64_t middle = low + (high - low) / 2;
         size_t length;
         const uint8_t *piece = tokenizer_piece(tokenizer, order[middle], &length);
-        if (length > position && piece[position] >= byte) high = middle;
-        else low = middle + 1;
+        if (length > position && piece[position] >= byte)
+            high = middle;
+        else
+            low = middle + 1;
     }
     return low;
 }
@@ -100,8 +102,9 @@ bool tokenizer_encode(const Tokenizer *tokenizer, const char *text, size_t lengt
 {
     *count = 0;
     if (!tokenizer_has_pieces(tokenizer))
-        return fail(problem, "tokenizer '%s' has no table of pieces, so text cannot be turned into tokens. Prepare the data "
-                             "with --pieces, or give token numbers",
+        return fail(problem,
+                    "tokenizer '%s' has no table of pieces, so text cannot be turned into tokens. Prepare the data "
+                    "with --pieces, or give token numbers",
                     tokenizer->name);
     int32_t *order = sorted_ids(tokenizer);
     const uint8_t *bytes = (const uint8_t *)text;

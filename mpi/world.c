@@ -2,9 +2,11 @@
 
 #include <limits.h>
 #include <mpi.h>
+#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static World the_world = {0, 1};
 
@@ -75,6 +77,20 @@ bool world_same(uint64_t value)
 }
 
 void world_barrier(void) { CHECK_MPI(MPI_Barrier(MPI_COMM_WORLD)); }
+
+int world_set_threads(void)
+{
+    if (getenv("OMP_NUM_THREADS")) return omp_get_max_threads();
+    MPI_Comm node;
+    int ranks_here, cores = omp_get_num_procs(); /* of this rank's own mask when the launcher has bound it */
+    CHECK_MPI(MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, the_world.rank, MPI_INFO_NULL, &node));
+    CHECK_MPI(MPI_Comm_size(node, &ranks_here));
+    CHECK_MPI(MPI_Comm_free(&node));
+    bool bound = cores < (int)sysconf(_SC_NPROCESSORS_ONLN);
+    int threads = bound ? cores : cores / ranks_here;
+    omp_set_num_threads(threads > 1 ? threads : 1);
+    return omp_get_max_threads();
+}
 
 void world_library(char *text, size_t size)
 {

@@ -39,6 +39,10 @@ bool world_same(uint64_t value);
 
 void world_barrier(void);
 
+/* Sets the number of OpenMP threads of this rank where the user has not (OMP_NUM_THREADS): the cores the rank may use,
+   shared with the other ranks of its node that may use the same. Returns the number. Collective. */
+int world_set_threads(void);
+
 /* One line about the MPI library, for logs. */
 void world_library(char *text, size_t size);
 

@@ -139,24 +139,32 @@ bool config_check_model(const Config *config, Message *problem)
     return true;
 }
 
-bool config_check_ranks(const Config *config, int ranks, Message *problem)
+bool config_check_data_ranks(const Config *config, int ranks, Message *problem)
 {
-    long long data_ranks = config->parallel.data_ranks, context = config->model.context_length;
-    long long block = config->attention.block_length, blocks = (context + block - 1) / block;
+    long long data_ranks = config->parallel.data_ranks, batch = config->train.batch_sequences;
     REQUIRE(ranks % data_ranks == 0,
             "%d ranks are not divisible by parallel.data_ranks = %lld. Choose a divisor, or another number of ranks", ranks,
             data_ranks);
+    REQUIRE(batch % data_ranks == 0,
+            "train.batch_sequences = %lld is not divisible by parallel.data_ranks = %lld. Try train.batch_sequences = %lld",
+            batch, data_ranks, (batch / data_ranks + 1) * data_ranks);
+    return true;
+}
+
+bool config_check_ranks(const Config *config, int ranks, Message *problem)
+{
+    if (!config_check_data_ranks(config, ranks, problem)) return false;
+    long long data_ranks = config->parallel.data_ranks, context = config->model.context_length;
+    long long block = config->attention.block_length, blocks = (context + block - 1) / block;
     int sequence_ranks = config_sequence_ranks(config, ranks);
     REQUIRE(sequence_ranks <= blocks,
             "%d ranks share a sequence, but it has only %lld blocks (model.context_length = %lld, attention.block_length "
             "= %lld). Use fewer ranks, more parallel.data_ranks or shorter blocks",
             sequence_ranks, blocks, context, block);
     long long batch = config->train.batch_sequences, micro = config->train.micro_batch_sequences;
-    REQUIRE(batch % data_ranks == 0, "train.batch_sequences = %lld is not divisible by parallel.data_ranks = %lld", batch,
-            data_ranks);
     REQUIRE(micro >= 1 && batch / data_ranks % micro == 0,
-            "train.micro_batch_sequences = %lld does not divide the %lld sequences of a data rank", micro,
-            batch / data_ranks);
+            "train.micro_batch_sequences = %lld does not divide the %lld sequences of a data rank. Try 0 (all at once) or 1",
+            micro, batch / data_ranks);
     return true;
 }
 

@@ -92,6 +92,9 @@ void config_resolve(Config *config);
 bool config_check_model(const Config *config, Message *problem);
 bool config_check_ranks(const Config *config, int ranks, Message *problem);
 
+/* The rule that config_resolve() itself needs: ranks and batch divide by parallel.data_ranks. */
+bool config_check_data_ranks(const Config *config, int ranks, Message *problem);
+
 /* False with a message when `config` describes another model than `saved` does. */
 bool config_same_model(const Config *config, const Config *saved, Message *problem);
 

@@ -35,7 +35,8 @@ static bool add_path(Corpus *corpus, const char *path, bool named_by_user, Messa
     struct stat status, itself;
     if (stat(path, &status) || lstat(path, &itself))
         return fail(problem, "cannot open '%s': %s. Check --input", path, strerror(errno));
-    if (S_ISDIR(status.st_mode)) return (S_ISLNK(itself.st_mode) && !named_by_user) || add_folder(corpus, path, problem);
+    if (S_ISDIR(status.st_mode))
+        return (S_ISLNK(itself.st_mode) && !named_by_user) || add_folder(corpus, path, problem);
     if (!S_ISREG(status.st_mode))
         return !named_by_user || fail(problem, "'%s' is neither a file nor a folder. Check --input", path);
     GROW(corpus->paths, corpus->path_count, corpus->path_capacity);
@@ -117,8 +118,8 @@ static bool read_text(Corpus *corpus, int file, const uint8_t *text, size_t leng
         return fail(problem, "'%s' is an HDF5 file, not a text. Keep --output out of --input", path);
     size_t error = utf8 ? utf8_first_error(text, length) : length;
     if (error < length)
-        return fail(problem, "'%s' is no valid UTF-8 at byte %zu (value 0x%02x). Correct the file, or leave --utf8 out", path,
-                    error, text[error]);
+        return fail(problem, "'%s' is no valid UTF-8 at byte %zu (value 0x%02x). Correct the file, or leave --utf8 out",
+                    path, error, text[error]);
     split(corpus, file, text, length, separator);
     return true;
 }
@@ -134,8 +135,10 @@ static bool read_file(Corpus *corpus, int file, const char *separator, bool utf8
     if (length > 0) {
         void *text = mmap(NULL, length, PROT_READ, MAP_PRIVATE, descriptor, 0);
         good = text != MAP_FAILED;
-        if (!good) fail(problem, "cannot read '%s': %s", path, strerror(errno));
-        else good = read_text(corpus, file, text, length, separator, utf8, problem);
+        if (!good)
+            fail(problem, "cannot read '%s': %s", path, strerror(errno));
+        else
+            good = read_text(corpus, file, text, length, separator, utf8, problem);
         if (text != MAP_FAILED) munmap(text, length);
     }
     if (descriptor >= 0) close(descriptor);
@@ -164,9 +167,11 @@ bool corpus_read_ids(Corpus *corpus, FILE *input, int64_t vocab_size, Message *p
              word = strtok_r(NULL, " \t\r\n", &rest)) {
             char *end;
             long long id = strtoll(word, &end, 10);
-            if (*end) good = fail(problem, "standard input, line %lld: '%.40s' is no token number", number, word);
+            if (*end)
+                good = fail(problem, "standard input, line %lld: '%.40s' is no token number", number, word);
             else if (id < 0 || id >= vocab_size)
-                good = fail(problem, "standard input, line %lld: token %lld, but the table has pieces 0 to %lld. Check --pieces",
+                good = fail(problem,
+                            "standard input, line %lld: token %lld, but the table has pieces 0 to %lld. Check --pieces",
                             number, id, (long long)vocab_size - 1);
             GROW(corpus->ids, corpus->id_count, corpus->id_capacity);
             corpus->ids[corpus->id_count++] = (int32_t)id;

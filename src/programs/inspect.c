@@ -50,8 +50,10 @@ static void print_tensor(void *context, const CheckpointTensor *tensor)
         greatest = fmax(greatest, value);
     }
     char shape[48];
-    if (tensor->dimensions == 2) snprintf(shape, sizeof shape, "(%zu, %zu)", tensor->rows, tensor->columns);
-    else snprintf(shape, sizeof shape, "(%zu)", tensor->columns);
+    if (tensor->dimensions == 2)
+        snprintf(shape, sizeof shape, "(%zu, %zu)", tensor->rows, tensor->columns);
+    else
+        snprintf(shape, sizeof shape, "(%zu)", tensor->columns);
     printf("%-58s %-16s %-8s %11.4g %11.4g %11.4g%s\n", tensor->name, shape, words[tensor->use],
            count ? sqrt(squares / (double)count) : 0, least, greatest, not_finite ? "  NOT FINITE" : "");
     *(tensor->use == TENSOR_TRAINED    ? &totals->trained
@@ -70,16 +72,19 @@ static bool inspect_checkpoint(const char *path, Message *problem)
     if (!checkpoint_read_info(path, &info, problem) || !checkpoint_read_config(path, &config, problem) ||
         !checkpoint_read_tokenizer(path, &tokenizer, problem))
         return false;
-    printf("step            %lld\ntokens seen     %lld\ncreated         %s\nsource version  %s\ntokenizer       %s%s\n\n",
-           (long long)info.step, (long long)info.tokens_seen, info.created, info.source_version, tokenizer.name,
-           tokenizer_has_pieces(&tokenizer) ? "" : " (no pieces)");
+    printf(
+        "step            %lld\ntokens seen     %lld\ncreated         %s\nsource version  %s\ntokenizer       %s%s\n\n",
+        (long long)info.step, (long long)info.tokens_seen, info.created, info.source_version, tokenizer.name,
+        tokenizer_has_pieces(&tokenizer) ? "" : " (no pieces)");
     tokenizer_destroy(&tokenizer);
     option_print_ini(&options, stdout);
     printf("\n%-58s %-16s %-8s %11s %11s %11s\n", "tensor", "shape", "use", "rms", "min", "max");
     Totals totals = {0};
     if (!checkpoint_visit(path, print_tensor, &totals, problem)) return false;
-    if (totals.unknown) printf("\n%zu values; without optimizer state it is not said which are trained\n", totals.unknown);
-    else printf("\n%zu parameters, and %zu values that are not trained\n", totals.trained, totals.constant);
+    if (totals.unknown)
+        printf("\n%zu values; without optimizer state it is not said which are trained\n", totals.unknown);
+    else
+        printf("\n%zu parameters, and %zu values that are not trained\n", totals.trained, totals.constant);
     if (totals.not_finite)
         return fail(problem, "'%s': %zu values are not finite: training had diverged. Use an earlier checkpoint", path,
                     totals.not_finite);
@@ -93,11 +98,16 @@ static bool inspect_checkpoint(const char *path, Message *problem)
 static void print_piece(const uint8_t *piece, size_t length)
 {
     for (size_t i = 0; i < length; i++) {
-        if (piece[i] == '\n') printf("\\n");
-        else if (piece[i] == '\t') printf("\\t");
-        else if (piece[i] == '\\' || piece[i] == '"') printf("\\%c", piece[i]);
-        else if (isprint(piece[i]) || (piece[i] >= 0x80 && length > 1)) putchar(piece[i]);
-        else printf("\\x%02x", piece[i]);
+        if (piece[i] == '\n')
+            printf("\\n");
+        else if (piece[i] == '\t')
+            printf("\\t");
+        else if (piece[i] == '\\' || piece[i] == '"')
+            printf("\\%c", piece[i]);
+        else if (isprint(piece[i]) || (piece[i] >= 0x80 && length > 1))
+            putchar(piece[i]);
+        else
+            printf("\\x%02x", piece[i]);
     }
 }
 
@@ -198,7 +208,8 @@ static bool inspect(const char *path, Message *problem)
     if (strcmp(format, FORMAT_CHECKPOINT) == 0) return inspect_checkpoint(path, problem);
     if (strcmp(format, FORMAT_TOKENS) == 0) return inspect_tokens(path, problem);
     if (strcmp(format, FORMAT_METRICS) == 0) return inspect_metrics(path, problem);
-    return fail(problem, "'%s' says it has the format '%.63s', which is unknown here. Try: h5ls -r %s", path, format, path);
+    return fail(problem, "'%s' says it has the format '%.63s', which is unknown here. Try: h5ls -r %s", path, format,
+                path);
 }
 
 int inspect_main(int argc, char **argv)

@@ -1,1 +1,66 @@
-int main(void) { return 0; }
+/* polysketch: one program, a table of subcommands. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "mpi/world.h"
+#include "src/base/log.h"
+#include "src/base/version.h"
+#include "src/programs/programs.h"
+
+typedef struct Subcommand {
+    const char *name, *summary;
+    int (*run)(int argc, char **argv);
+} Subcommand;
+
+static const Subcommand subcommands[] = {
+    {"prepare", "turn text into token files for training and validation", prepare_main},
+    {"train", "train a model, or continue the run of a folder", train_main},
+    {"eval", "loss, perplexity and bits per byte of a checkpoint on a token file", eval_main},
+    {"generate", "write text with a checkpoint, token by token", generate_main},
+    {"inspect", "say what is in a checkpoint, a token file or a metrics file", inspect_main},
+    {"plan", "memory, operations and messages of a job before it is submitted", plan_main},
+    {"bench", "time attention and whole training steps", bench_main},
+};
+enum { SUBCOMMANDS = sizeof subcommands / sizeof *subcommands };
+
+static void print_usage(void)
+{
+    printf("polysketch %s: trains PolySketchFormer language models on clusters of CPUs\n\n"
+           "Usage: polysketch SUBCOMMAND ...\n"
+           "       mpirun -n RANKS polysketch train FILE.ini --section.key=value ...\n\n",
+           source_version());
+    for (int i = 0; i < SUBCOMMANDS; i++) printf("  %-10s %s\n", subcommands[i].name, subcommands[i].summary);
+    printf("\npolysketch SUBCOMMAND --help lists the options of a subcommand.\n");
+}
+
+static bool is_any(const char *word, const char *a, const char *b) { return !strcmp(word, a) || !strcmp(word, b); }
+
+static int run(int argc, char **argv)
+{
+    const char *name = argc > 1 ? argv[1] : "--help";
+    for (int i = 0; i < SUBCOMMANDS; i++)
+        if (strcmp(name, subcommands[i].name) == 0) return subcommands[i].run(argc - 2, argv + 2);
+    if (is_any(name, "--version", "version")) {
+        if (world().rank == 0) printf("polysketch %s\n", source_version());
+        return EXIT_SUCCESS;
+    }
+    if (is_any(name, "--help", "help")) {
+        if (world().rank == 0) print_usage();
+        return EXIT_SUCCESS;
+    }
+    Message problem;
+    fail(&problem, "unknown subcommand '%s'. polysketch --help lists them", name);
+    require_all(false, &problem);
+    return EXIT_FAILURE;
+}
+
+int main(int argc, char **argv)
+{
+    world_start(&argc, &argv);
+    world_set_threads();
+    log_set_speaker(world().rank == 0);
+    int code = run(argc, argv);
+    world_stop();
+    return code;
+}

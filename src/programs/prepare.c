@@ -25,7 +25,8 @@ typedef struct PrepareOptions {
 #define AT(field) offsetof(PrepareOptions, field)
 
 static const OptionRow rows[] = {
-    {"", "input", OPTION_TEXT, AT(input), "", 0, 0, "", false, "a text file, or a folder: each file in it is a document"},
+    {"", "input", OPTION_TEXT, AT(input), "", 0, 0, "", false,
+     "a text file, or a folder: each file in it is a document"},
     {"", "output", OPTION_TEXT, AT(output), "", 0, 0, "", false, "folder for train.h5 and validation.h5"},
     {"", "validation_fraction", OPTION_REAL, AT(validation_fraction), "0.05", 1e-6, 0.9, "", false,
      "part of the text that is kept for validation, in whole documents"},
@@ -48,7 +49,8 @@ static void print_help(const OptionTable *table)
     option_print_help(table, stdout);
     printf("\nExample:\n"
            "  polysketch prepare --input=books/ --output=data/books\n"
-           "  spm_encode --model=m.model --output_format=id < text | polysketch prepare --ids --pieces=m.vocab --output=data/spm\n");
+           "  spm_encode --model=m.model --output_format=id < text | polysketch prepare --ids --pieces=m.vocab "
+           "--output=data/spm\n");
 }
 
 static bool check_options(const PrepareOptions *options, Message *problem)
@@ -113,8 +115,8 @@ typedef struct Tally {
     size_t documents, tokens, bytes;
 } Tally;
 
-static bool write_document(TokenWriter *writer, const Corpus *corpus, const Document *document, const Tokenizer *tokenizer,
-                           Tally *tally, Message *problem)
+static bool write_document(TokenWriter *writer, const Corpus *corpus, const Document *document,
+                           const Tokenizer *tokenizer, Tally *tally, Message *problem)
 {
     enum { PIECE = 1 << 18 };
     int32_t *tokens = checked_calloc(PIECE, sizeof *tokens);
@@ -123,7 +125,8 @@ static bool write_document(TokenWriter *writer, const Corpus *corpus, const Docu
         size_t count = document->length - first < PIECE ? document->length - first : PIECE, length;
         good = corpus_tokens(corpus, document, first, count, tokens, problem) &&
                token_file_append(writer, tokens, count, problem);
-        for (size_t i = 0; i < count && good; i++, tally->bytes += length) tokenizer_piece(tokenizer, tokens[i], &length);
+        for (size_t i = 0; i < count && good; i++, tally->bytes += length)
+            tokenizer_piece(tokenizer, tokens[i], &length);
     }
     free(tokens);
     tally->documents++;
@@ -134,7 +137,8 @@ static bool write_document(TokenWriter *writer, const Corpus *corpus, const Docu
 static void print_tally(const char *path, const Tally *tally, const Tokenizer *tokenizer)
 {
     printf("%s: %zu document%s, %zu tokens, vocabulary %lld (%s), %zu bytes of text\n", path, tally->documents,
-           tally->documents == 1 ? "" : "s", tally->tokens, (long long)tokenizer->vocab_size, tokenizer->name, tally->bytes);
+           tally->documents == 1 ? "" : "s", tally->tokens, (long long)tokenizer->vocab_size, tokenizer->name,
+           tally->bytes);
 }
 
 /* Writes both files; they appear together or not at all. */
@@ -147,13 +151,15 @@ static bool write_files(const Corpus *corpus, const bool *chosen, const Tokenize
     bool good = disk_make_folder(folder, problem);
     for (int i = 0; i < 2 && good; i++) {
         snprintf(paths[i], sizeof paths[i], "%s/%s.h5", folder, i == 0 ? "train" : "validation");
-        good = (writers[i] = token_file_create(paths[i], tokenizer, problem)) != NULL;
+        good = (writers[i] = token_file_create(paths[i], tokenizer, total_tokens(corpus), problem)) != NULL;
     }
     for (size_t d = 0; d < corpus->count && good; d++)
-        good = write_document(writers[chosen[d]], corpus, &corpus->documents[d], tokenizer, &tallies[chosen[d]], problem);
+        good =
+            write_document(writers[chosen[d]], corpus, &corpus->documents[d], tokenizer, &tallies[chosen[d]], problem);
     for (int i = 0; i < 2 && good; i++)
         if (tallies[i].tokens < 2) good = fail(problem, "the text is too short for %s. Give a longer one", paths[i]);
-    if (good) good = token_file_finish(writers, 2, problem);
+    if (good)
+        good = token_file_finish(writers, 2, problem);
     else
         for (int i = 0; i < 2; i++) token_file_abandon(writers[i]);
     for (int i = 0; i < 2 && good; i++) print_tally(paths[i], &tallies[i], tokenizer);
@@ -166,15 +172,19 @@ static bool prepare(const PrepareOptions *options, Message *problem)
     Tokenizer tokenizer = {0};
     if (options->ids) {
         if (!piece_table_read(options->pieces, &tokenizer, problem)) return false;
-    } else tokenizer = tokenizer_bytes();
-    bool good = options->ids ? corpus_read_ids(&corpus, stdin, tokenizer.vocab_size, problem)
-                             : corpus_read_texts(&corpus, options->input, options->document_separator, options->utf8, problem);
+    } else
+        tokenizer = tokenizer_bytes();
+    bool good = options->ids
+                    ? corpus_read_ids(&corpus, stdin, tokenizer.vocab_size, problem)
+                    : corpus_read_texts(&corpus, options->input, options->document_separator, options->utf8, problem);
     if (good) {
         bool single = corpus.count == 1;
         if (single) cut_single_document(&corpus, options->validation_fraction);
         bool *chosen = checked_calloc(corpus.count, sizeof *chosen);
-        if (single) chosen[corpus.count - 1] = true;
-        else choose_documents(&corpus, options, chosen);
+        if (single)
+            chosen[corpus.count - 1] = true;
+        else
+            choose_documents(&corpus, options, chosen);
         good = write_files(&corpus, chosen, &tokenizer, options->output, problem);
         free(chosen);
     }

@@ -135,8 +135,8 @@ static void test_config(void)
     option_set_defaults(&options);
     check_true(checkpoint_load_config(path, &config, &problem), "loaded: %s", problem.text);
     for (int i = 0; i < options.count; i++)
-        check_true(option_equal(&options.rows[i], &config, &written.config), "%s.%s is the same", options.rows[i].section,
-                   options.rows[i].key);
+        check_true(option_equal(&options.rows[i], &config, &written.config), "%s.%s is the same",
+                   options.rows[i].section, options.rows[i].key);
     check_true(config_same_model(&config, &written.config, &problem), "same model: %s", problem.text);
     fixture_destroy(&written);
 }
@@ -175,7 +175,8 @@ static void compare_tensor(void *context, const CheckpointTensor *tensor)
     Comparison *comparison = context;
     const Param *param = &comparison->fixture->table.params[comparison->next++];
     check_true(strcmp(tensor->name, param->name) == 0, "%s stands where %s should", tensor->name, param->name);
-    check_true(tensor->dimensions == param->dimensions && tensor->rows == param->rows && tensor->columns == param->columns,
+    check_true(tensor->dimensions == param->dimensions && tensor->rows == param->rows &&
+                   tensor->columns == param->columns,
                "shape of %s", tensor->name);
     check_true(tensor->use == (param->trained ? TENSOR_TRAINED : TENSOR_CONSTANT), "use of %s", tensor->name);
     bool same = true;
@@ -268,7 +269,8 @@ static void test_bad_places(void)
     fixture_create(&written, 5);
     Message problem = {""};
     if (world().rank == 0) scratch_write("file", "text", 4);
-    expect_failure(checkpoint_write(&written.checkpoint, scratch_path("file/checkpoints/a.h5"), &problem), &problem, "folder");
+    expect_failure(checkpoint_write(&written.checkpoint, scratch_path("file/checkpoints/a.h5"), &problem), &problem,
+                   "folder");
     expect_failure(load(scratch_path("none.h5"), &written, &problem), &problem, "no such file");
     world_barrier();
     expect_failure(load(scratch_path("file"), &written, &problem), &problem, "not an HDF5 file");

@@ -1,0 +1,11 @@
+/* What this process has used: time and memory. */
+#ifndef POLYSKETCH_BASE_USAGE_H
+#define POLYSKETCH_BASE_USAGE_H
+
+/* Wall-clock seconds since some fixed moment; never goes back. */
+double usage_seconds(void);
+
+/* The greatest resident memory so far, in bytes. */
+double usage_peak_bytes(void);
+
+#endif

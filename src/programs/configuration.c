@@ -1,0 +1,108 @@
+#include "src/programs/configuration.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "io/checkpoint.h"
+#include "io/disk.h"
+#include "mpi/world.h"
+
+enum { MAX_CONFIG_BYTES = 1 << 20 };
+
+static bool is_folder(const char *path)
+{
+    struct stat status;
+    return stat(path, &status) == 0 && S_ISDIR(status.st_mode);
+}
+
+/* The file as text, which the caller frees; NULL with a message. */
+static char *read_text(const char *path, Message *problem)
+{
+    FILE *file = fopen(path, "r");
+    if (!file) {
+        fail(problem, "cannot open the configuration '%s'. Examples are in configs/", path);
+        return NULL;
+    }
+    char *text = checked_calloc(MAX_CONFIG_BYTES, 1);
+    size_t length = fread(text, 1, MAX_CONFIG_BYTES - 1, file);
+    fclose(file);
+    if (length < MAX_CONFIG_BYTES - 1 && strlen(text) == length) return text;
+    fail(problem, "'%s' is not a configuration in INI form. Examples are in configs/", path);
+    free(text);
+    return NULL;
+}
+
+/* Rank 0 reads, all ranks parse. */
+static void read_file(Config *config, const char *path)
+{
+    Message problem;
+    char *text = world().rank == 0 ? read_text(path, &problem) : NULL;
+    require_all(world().rank != 0 || text, &problem);
+    size_t length = text ? strlen(text) + 1 : 0;
+    world_broadcast(&length, sizeof length);
+    if (!text) text = checked_calloc(length, 1);
+    world_broadcast(text, length);
+    OptionTable table = config_options(config);
+    bool ok = option_read_ini(&table, text, path, &problem);
+    free(text);
+    require_all(ok, &problem);
+}
+
+void configuration_read(const OptionTable *own, Config *config, int argc, char **argv)
+{
+    OptionTable tables[2] = {*own, config_options(config)};
+    const char *positional = NULL;
+    Message problem;
+    option_set_defaults(&tables[0]);
+    option_set_defaults(&tables[1]);
+    /* The file comes before the options, but only reading them tells where it is: they are read twice. */
+    require_all(option_read_arguments(tables, 2, argc, argv, &positional, 1, &problem), &problem);
+    if (!positional) return;
+    option_set_defaults(&tables[1]);
+    if (is_folder(positional)) {
+        char path[DISK_PATH_SIZE];
+        snprintf(path, sizeof path, "%s/config.ini", positional);
+        read_file(config, path);
+        snprintf(config->output.folder, sizeof config->output.folder, "%s", positional);
+    } else {
+        read_file(config, positional);
+    }
+    require_all(option_read_arguments(tables, 2, argc, argv, &positional, 1, &problem), &problem);
+}
+
+void arguments_read(const OptionTable *own, int argc, char **argv)
+{
+    Message problem;
+    option_set_defaults(own);
+    require_all(option_read_arguments(own, 1, argc, argv, NULL, 0, &problem), &problem);
+}
+
+LoadedModel loaded_model_read(const char *path)
+{
+    Message problem;
+    Config config;
+    LoadedModel loaded = {0};
+    OptionTable table = config_options(&config);
+    option_set_defaults(&table);
+    bool given = path[0] != 0;
+    if (!given) fail(&problem, "--checkpoint=FILE is missing: a file of a run folder's checkpoints/");
+    require_all(given, &problem);
+    require_all(checkpoint_load_config(path, &config, &problem), &problem);
+    require_all(config_check_model(&config, &problem), &problem);
+    loaded.model = model_create(&config);
+    loaded.params = checked_calloc(loaded.model->table.total_count, sizeof(real));
+    Checkpoint into = {.config = &config, .table = &loaded.model->table, .values = loaded.params};
+    int64_t tokens_seen;
+    require_all(checkpoint_load(path, &into, &loaded.step, &tokens_seen, &problem), &problem);
+    require_all(checkpoint_read_tokenizer(path, &loaded.tokenizer, &problem), &problem);
+    return loaded;
+}
+
+void loaded_model_destroy(LoadedModel *loaded)
+{
+    model_destroy(loaded->model);
+    free(loaded->params);
+    tokenizer_destroy(&loaded->tokenizer);
+}

@@ -1,0 +1,134 @@
+/* polysketch plan: what a job will need, for any number of ranks, on one process. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "io/token_file.h"
+#include "mpi/world.h"
+#include "src/base/log.h"
+#include "src/programs/configuration.h"
+#include "src/programs/programs.h"
+#include "src/train/memory_report.h"
+
+typedef struct PlanOptions {
+    int64_t ranks;
+    bool help;
+} PlanOptions;
+
+static const OptionRow rows[] = {
+    {"", "ranks", OPTION_INTEGER, offsetof(PlanOptions, ranks), "1", 1, 1 << 24, "", false,
+     "MPI ranks of the job; they need not exist here"},
+    {"", "help", OPTION_BOOL, offsetof(PlanOptions, help), "false", 0, 0, "", false, "print this"},
+};
+
+static void print_help(const OptionTable *table)
+{
+    printf("Usage: polysketch plan FILE.ini --ranks=P [--section.key=value ...]\n\n"
+           "Prints parameters, memory per rank, operations and messages of a training step, without starting P ranks.\n"
+           "OMP_NUM_THREADS counts: each thread has scratch of its own. Without data files, set model.vocab_size.\n"
+           "Takes every option of polysketch train.\n\n");
+    option_print_help(table, stdout);
+    printf("\nExample:\n  polysketch plan configs/default.ini --ranks=512 --model.context_length=1048576\n");
+}
+
+/* The vocabulary of the training data, when the options do not say it and the file is there. */
+static void find_vocabulary(Config *config)
+{
+    if (config->model.vocab_size > 0 || !config->data.train[0]) return;
+    Message problem;
+    TokenFile *file = token_file_open(config->data.train, &problem);
+    if (!file) return;
+    config->model.vocab_size = file->vocab_size;
+    token_file_close(file);
+}
+
+/* Values of the tensors whose names have `part`. */
+static double count_values(const ParamTable *table, const char *part, bool trained)
+{
+    double values = 0;
+    for (int i = 0; i < table->count; i++)
+        if (table->params[i].trained == trained && strstr(table->params[i].name, part))
+            values += (double)table->params[i].count;
+    return values;
+}
+
+static void print_parameters(const Model *model)
+{
+    const char *parts[] = {"token_embedding", "attention.qkv", "attention.out", "attention.sketch", "feedforward.in",
+                           "feedforward.out"};
+    log_line("parameters");
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        double values = count_values(&model->table, parts[i], true);
+        if (values > 0) log_line("  %-28s %14.0f", parts[i], values);
+    }
+    double constant = count_values(&model->table, "", false);
+    log_line("  %-28s %14.0f", "all trained", (double)param_table_trained_values(&model->table));
+    if (constant > 0) log_line("  %-28s %14.0f", "constant (drawn once)", constant);
+}
+
+static void print_operations(const Model *model, int64_t ranks)
+{
+    const Config *config = &model->config;
+    double T = (double)config->model.context_length, batch = (double)config->train.batch_sequences;
+    double flops = model_train_flops(model, (size_t)config->model.context_length);
+    log_line("operations (products, packed features, causal halves; nothing computed again)");
+    log_line("  %-28s %14.4g", "flops per token", flops / T);
+    log_line("  %-28s %14.4g", "flops per step", flops * batch);
+    log_line("  %-28s %14.4g", "flops per step and rank", flops * batch / (double)ranks);
+}
+
+static void print_messages(const Model *model, int sequence_ranks, int64_t ranks)
+{
+    const Config *config = &model->config;
+    double micro_batches =
+        (double)(config->train.batch_sequences / config->parallel.data_ranks / config->train.micro_batch_sequences);
+    AttentionShape shape = model_shape(config, (size_t)config->train.micro_batch_sequences,
+                                       (size_t)config->model.context_length, 0, sequence_ranks);
+    double numbers = 0, messages = 0;
+    for (size_t i = 0; i < model->layer_count; i++) {
+        const AttentionLayer *layer = &model->layers[i].attention;
+        AttentionCost cost = layer->kind->cost(layer, &shape);
+        int backward = layer->map ? 1 : 2; /* the ring carries keys and values, and their gradients after them */
+        int again = config->train.recompute == RECOMPUTE_LAYER ? 1 : 0;
+        numbers += (double)cost.message_numbers * (1 + backward + again) * micro_batches;
+        messages += cost.messages * (1 + backward + again) * micro_batches;
+    }
+    char text[32];
+    log_line("messages per step and rank");
+    log_line("  %-28s %14.0f", "of attention", messages);
+    log_line("  %-28s %14s", "their bytes", log_bytes(numbers * sizeof(real), text));
+    log_line("  %-28s %14s", "gradients, all-reduced",
+             log_bytes(ranks > 1 ? (double)model->table.trained_count * sizeof(real) : 0, text));
+}
+
+int plan_main(int argc, char **argv)
+{
+    static Config config;
+    PlanOptions options;
+    OptionTable own = {rows, sizeof rows / sizeof *rows, &options};
+    configuration_read(&own, &config, argc, argv);
+    if (options.help) {
+        if (world().rank == 0) print_help(&own);
+        return EXIT_SUCCESS;
+    }
+    Message problem;
+    find_vocabulary(&config);
+    bool known = config.model.vocab_size > 0;
+    if (!known) fail(&problem, "the vocabulary is unknown. Give --model.vocab_size=N or an existing data.train");
+    require_all(known, &problem);
+    require_all(config_check_data_ranks(&config, (int)options.ranks, &problem), &problem);
+    config_resolve(&config);
+    require_all(config_check_model(&config, &problem) && config_check_ranks(&config, (int)options.ranks, &problem), &problem);
+    Model *model = model_create(&config);
+    int sequence_ranks = config_sequence_ranks(&config, (int)options.ranks);
+    log_line("plan for %lld ranks = %lld data x %d sequence, %lld x %lld tokens per step", (long long)options.ranks,
+             (long long)config.parallel.data_ranks, sequence_ranks, (long long)config.train.batch_sequences,
+             (long long)config.model.context_length);
+    print_parameters(model);
+    MemoryReport report = memory_report(model, sequence_ranks, config.data.validation[0] != 0);
+    memory_report_print(&report);
+    print_operations(model, options.ranks);
+    print_messages(model, sequence_ranks, options.ranks);
+    model_destroy(model);
+    return EXIT_SUCCESS;
+}

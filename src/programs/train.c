@@ -1,0 +1,108 @@
+/* polysketch train: reads the configuration, opens the data, checks everything that can be checked, trains. */
+#include <omp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <xxhash.h>
+
+#include "mpi/world.h"
+#include "src/base/config.h"
+#include "src/base/log.h"
+#include "src/base/version.h"
+#include "src/programs/configuration.h"
+#include "src/programs/programs.h"
+#include "src/tensor/blas.h"
+#include "src/train/trainer.h"
+
+typedef struct TrainOptions {
+    bool help;
+} TrainOptions;
+
+static const OptionRow rows[] = {
+    {"", "help", OPTION_BOOL, offsetof(TrainOptions, help), "false", 0, 0, "", false, "print this"},
+};
+
+static void print_help(const OptionTable tables[2])
+{
+    printf("Usage: mpirun -n RANKS polysketch train FILE.ini [--section.key=value ...]\n"
+           "       mpirun -n RANKS polysketch train RUN_FOLDER [--section.key=value ...]\n\n"
+           "Trains, and writes checkpoints, metrics (HDF5 and CSV), the resolved configuration and a log to output.folder.\n"
+           "Where that folder has a checkpoint, the run continues from it, on any number of ranks: the same command starts\n"
+           "and continues. The command line wins over the file, the file over the defaults.\n\n");
+    option_print_help(&tables[0], stdout);
+    option_print_help(&tables[1], stdout);
+    printf("\nExample:\n  mpirun -n 4 polysketch train configs/default.ini --output.folder=results/a --train.steps=200\n");
+}
+
+/* A rank that was started with other options would wait for the others for ever. */
+static void require_same_configuration(const Config *config)
+{
+    Message problem;
+    bool same = world_same(XXH64(config, sizeof *config, 0));
+    if (!same) fail(&problem, "the ranks have different options. Start all of them with the same command line");
+    require_all(same, &problem);
+}
+
+static TokenFile *open_tokens(const char *option, const char *path, const Config *config, Message *problem)
+{
+    if (!path[0]) {
+        fail(problem, "%s is not set. Give --%s=FILE.h5; polysketch prepare makes one from text", option, option);
+        return NULL;
+    }
+    TokenFile *file = token_file_open(path, problem);
+    if (!file || config->model.vocab_size == 0 || file->vocab_size <= config->model.vocab_size) return file;
+    fail(problem, "'%s' has a vocabulary of %lld tokens, the model one of %lld. Use data made with the same tokenizer, or "
+         "set model.vocab_size = %lld for a new model",
+         path, (long long)file->vocab_size, (long long)config->model.vocab_size, (long long)file->vocab_size);
+    token_file_close(file);
+    return NULL;
+}
+
+static void say_machine(const Config *config)
+{
+    char library[128];
+    world_library(library, sizeof library);
+    log_line("polysketch %s | %d ranks = %lld data x %d sequence, %d threads each | %s | OpenBLAS %s", source_version(),
+             world().size, (long long)config->parallel.data_ranks, config_sequence_ranks(config, world().size),
+             omp_get_max_threads(), library, blas_kernel_name());
+}
+
+static void check_configuration(Config *config)
+{
+    Message problem;
+    bool ok = config_check_data_ranks(config, world().size, &problem);
+    require_all(ok, &problem);
+    config_resolve(config);
+    ok = config_check_model(config, &problem) && config_check_ranks(config, world().size, &problem);
+    require_all(ok, &problem);
+    require_same_configuration(config);
+}
+
+int train_main(int argc, char **argv)
+{
+    static Config config; /* zeroed: its padding is compared too */
+    TrainOptions options;
+    OptionTable tables[2] = {{rows, sizeof rows / sizeof *rows, &options}, config_options(&config)};
+    configuration_read(&tables[0], &config, argc, argv);
+    if (options.help) {
+        if (world().rank == 0) print_help(tables);
+        return EXIT_SUCCESS;
+    }
+    Message problem;
+    TokenFile *validation = NULL, *train = open_tokens("data.train", config.data.train, &config, &problem);
+    require_all(train != NULL, &problem);
+    if (config.model.vocab_size == 0) config.model.vocab_size = train->vocab_size;
+    if (config.data.validation[0]) {
+        validation = open_tokens("data.validation", config.data.validation, &config, &problem);
+        require_all(validation != NULL, &problem);
+    }
+    check_configuration(&config);
+    Trainer *trainer = trainer_create(&config, train, validation);
+    say_machine(&config);
+    trainer_run(trainer);
+    trainer_destroy(trainer);
+    if (validation) token_file_close(validation);
+    token_file_close(train);
+    return EXIT_SUCCESS;
+}

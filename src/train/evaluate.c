@@ -1,0 +1,111 @@
+#include "src/train/evaluate.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "io/batch_loader.h"
+#include "mpi/world.h"
+#include "src/base/error.h"
+#include "src/base/usage.h"
+
+struct Evaluator {
+    const Model *model;
+    const Topology *topology;
+    TokenFile *file;
+    BatchLoader *loader;
+    ModelPass *pass;
+    AttentionShape shape;
+    int64_t sequences;
+    int32_t *inputs, *targets; /* (B, N) */
+    real *losses;              /* (B, N) */
+};
+
+Evaluator *evaluator_create(const Model *model, const Topology *topology, TokenFile *file, size_t context_length,
+                            int64_t max_sequences, int64_t micro_batch, Message *problem)
+{
+    SequenceLink *link = topology->link;
+    AttentionShape shape = model_shape(&model->config, 1, context_length, link->position, link->segments);
+    TokenRange range = {shape.first_token, shape.tokens};
+    BatchLoader *loader = batch_loader_create(file, context_length, range, 0, problem);
+    if (!loader) return NULL;
+    Evaluator *evaluator = checked_calloc(1, sizeof *evaluator);
+    *evaluator = (Evaluator){.model = model, .topology = topology, .file = file, .loader = loader, .shape = shape};
+    evaluator->sequences = (int64_t)batch_loader_windows(loader);
+    if (max_sequences > 0 && max_sequences < evaluator->sequences) evaluator->sequences = max_sequences;
+    if (micro_batch > evaluator->sequences) micro_batch = evaluator->sequences;
+    evaluator->shape.sequences = (size_t)micro_batch;
+    evaluator->pass = model_pass_create(model, evaluator->shape, link, PASS_EVALUATE);
+    size_t count = evaluator->shape.sequences * shape.tokens;
+    evaluator->inputs = checked_calloc(count, sizeof *evaluator->inputs);
+    evaluator->targets = checked_calloc(count, sizeof *evaluator->targets);
+    evaluator->losses = checked_calloc(count, sizeof *evaluator->losses);
+    return evaluator;
+}
+
+void evaluator_destroy(Evaluator *evaluator)
+{
+    if (!evaluator) return;
+    batch_loader_destroy(evaluator->loader);
+    model_pass_destroy(evaluator->pass);
+    free(evaluator->inputs);
+    free(evaluator->targets);
+    free(evaluator->losses);
+    free(evaluator);
+}
+
+int64_t evaluator_sequences(const Evaluator *evaluator) { return evaluator->sequences; }
+
+/* sums: loss, tokens, bytes of the first `count` sequences of the micro-batch. */
+static void add_losses(const Evaluator *evaluator, int64_t count, double sums[3])
+{
+    size_t tokens = (size_t)count * evaluator->shape.tokens;
+    for (size_t i = 0; i < tokens; i++) {
+        size_t bytes;
+        tokenizer_piece(&evaluator->file->tokenizer, evaluator->targets[i], &bytes);
+        sums[0] += (double)evaluator->losses[i];
+        sums[2] += (double)bytes;
+    }
+    sums[1] += (double)tokens;
+}
+
+/* `count` windows from `first` on. The pass always computes a full micro-batch: a short one at the end of the file reads
+   earlier windows again, whose losses are not used. */
+static void run_micro_batch(Evaluator *evaluator, const real *params, int64_t first, int64_t count, double sums[3],
+                            LossFile *losses)
+{
+    int64_t B = (int64_t)evaluator->shape.sequences, missing = B - count;
+    size_t N = evaluator->shape.tokens;
+    Message problem;
+    bool ok = batch_loader_sequential(evaluator->loader, (uint64_t)first, count, evaluator->inputs, evaluator->targets,
+                                      &problem);
+    if (ok && missing > 0)
+        ok = batch_loader_sequential(evaluator->loader, 0, missing, evaluator->inputs + (size_t)count * N,
+                                     evaluator->targets + (size_t)count * N, &problem);
+    CHECK(ok, "%s", problem.text);
+    model_evaluate(evaluator->pass, params, evaluator->inputs, evaluator->targets, evaluator->losses);
+    add_losses(evaluator, count, sums);
+    if (losses)
+        loss_file_write(losses, (size_t)first, (size_t)count, (TokenRange){evaluator->shape.first_token, N},
+                        evaluator->losses);
+}
+
+Evaluation evaluator_run(Evaluator *evaluator, const real *params, LossFile *losses)
+{
+    int64_t B = (int64_t)evaluator->shape.sequences, groups = evaluator->topology->data_ranks;
+    double sums[3] = {0}, start = usage_seconds();
+    for (int64_t first = B * evaluator->topology->data_rank; first < evaluator->sequences; first += B * groups) {
+        int64_t rest = evaluator->sequences - first;
+        run_micro_batch(evaluator, params, first, rest < B ? rest : B, sums, losses);
+    }
+    world_sum_doubles(sums, 3);
+    bool has_bytes = tokenizer_has_pieces(&evaluator->file->tokenizer) && sums[2] > 0;
+    return (Evaluation){
+        .loss = sums[0] / sums[1],
+        .perplexity = exp(sums[0] / sums[1]),
+        .bits_per_byte = has_bytes ? sums[0] / log(2) / sums[2] : NAN,
+        .sequences = evaluator->sequences,
+        .tokens = (int64_t)sums[1],
+        .bytes = (int64_t)sums[2],
+        .seconds = usage_seconds() - start,
+    };
+}

@@ -1,0 +1,26 @@
+/* A training run: its state, its steps, what it writes.
+
+   The state is (parameters, moments, step): which tokens a step uses, its dropout and its learning rate follow from the
+   configuration and the step alone. */
+#ifndef POLYSKETCH_TRAIN_TRAINER_H
+#define POLYSKETCH_TRAIN_TRAINER_H
+
+#include <stdint.h>
+
+#include "io/token_file.h"
+#include "src/base/config.h"
+#include "src/base/error.h"
+
+typedef struct Trainer Trainer;
+
+/* `config` is resolved and checked; the token files are open (validation may be NULL) and stay with the caller, as does
+   config. Continues from the newest checkpoint of config->output.folder where there is one. Collective over all ranks;
+   leaves together with one line when something is wrong. */
+Trainer *trainer_create(const Config *config, TokenFile *train, TokenFile *validation);
+
+/* Trains up to config->train.steps, writes checkpoints and metrics. Collective. */
+void trainer_run(Trainer *trainer);
+
+void trainer_destroy(Trainer *trainer);
+
+#endif
