@@ -68,7 +68,7 @@ static void chunk_forward(const AttentionLayer *layer, const real *projection, r
         real half_square = 0, *row = u + i * m;
         for (size_t c = 0; c < h; c++) half_square += z[i * h + c] * z[i * h + c] / 2;
 #pragma omp simd
-        for (size_t f = 0; f < m; f++) row[f] = norm * real_exp(row[f] - half_square);
+        for (size_t f = 0; f < m; f++) row[f] = norm * vector_exp(row[f] - half_square);
     }
 }
 

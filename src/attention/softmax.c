@@ -24,7 +24,7 @@ static void softmax_forward_tile(const PairWeight *weight, real *scores, size_t 
         for (size_t j = 0; j < visible; j++) largest = s[j] > largest ? s[j] : largest;
 #pragma omp simd reduction(+ : sum)
         for (size_t j = 0; j < visible; j++) {
-            s[j] = real_exp(s[j] - largest);
+            s[j] = vector_exp(s[j] - largest);
             sum += s[j];
         }
         factors[i] = real_exp(maxima[i] - largest); /* 0 for the first tile of a row, whose maximum is -infinity */
@@ -42,7 +42,7 @@ static void softmax_backward_tile(const PairWeight *weight, real *scores, real *
         size_t visible = visible_columns(i, columns, offset);
 #pragma omp simd
         for (size_t j = 0; j < visible; j++) {
-            s[j] = real_exp(s[j] - log_sum);
+            s[j] = vector_exp(s[j] - log_sum);
             d_row[j] = s[j] * (d_row[j] - mean);
         }
         memset(s + visible, 0, (columns - visible) * sizeof *s);

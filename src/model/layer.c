@@ -63,7 +63,7 @@ static void dropout(const LayerRun *run, real *x, size_t layer, const char *site
 
 static void add_residual(real *x, const real *residual, size_t count)
 {
-#pragma omp parallel for simd schedule(static) if (count > 65536)
+#pragma omp parallel for simd schedule(static) if (parallel : count > 65536)
     for (size_t i = 0; i < count; i++) x[i] += residual[i];
 }
 

@@ -6,7 +6,7 @@ static const real TWICE_SQRT_2_OVER_PI = (real)1.5957691216057307117597842397375
 static const real CUBIC = (real)0.044715;
 
 /* Half of 1 + tanh(u) is the logistic function of 2u. */
-static inline real gate(real x) { return 1 / (1 + real_exp(-TWICE_SQRT_2_OVER_PI * (x + CUBIC * x * x * x))); }
+static inline real gate(real x) { return 1 / (1 + vector_exp(-TWICE_SQRT_2_OVER_PI * (x + CUBIC * x * x * x))); }
 
 /* d/dx (x gate(x)) = gate + x gate (1 - gate) d(2u)/dx */
 static inline real gelu_slope(real x, real gate_of_x)
@@ -16,13 +16,13 @@ static inline real gelu_slope(real x, real gate_of_x)
 
 void gelu_forward(real *y, const real *x, size_t count)
 {
-#pragma omp parallel for simd schedule(static) if (count > 16384)
+#pragma omp parallel for simd schedule(static) if (parallel : count > 16384)
     for (size_t i = 0; i < count; i++) y[i] = x[i] * gate(x[i]);
 }
 
 void gelu_backward(real *d_x, const real *d_y, const real *x, size_t count)
 {
-#pragma omp parallel for simd schedule(static) if (count > 16384)
+#pragma omp parallel for simd schedule(static) if (parallel : count > 16384)
     for (size_t i = 0; i < count; i++) d_x[i] = d_y[i] * gelu_slope(x[i], gate(x[i]));
 }
 

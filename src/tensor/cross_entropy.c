@@ -15,7 +15,7 @@ static real row_cross_entropy(real *x, const real *bias, size_t target, size_t v
     real target_logit = x[target] - largest;
 #pragma omp simd reduction(+ : sum)
     for (size_t c = 0; c < vocab_size; c++) {
-        x[c] = real_exp(x[c] - largest);
+        x[c] = vector_exp(x[c] - largest);
         sum += x[c];
     }
     if (gradient_scale != 0) {

@@ -36,7 +36,7 @@ typedef struct Factors {
 
 static void update_tensor(real *x, real *m, real *v, const real *g, size_t count, Factors f)
 {
-#pragma omp parallel for simd schedule(static) if (count > 16384)
+#pragma omp parallel for simd schedule(static) if (parallel : count > 16384)
     for (size_t i = 0; i < count; i++) {
         real gradient = f.gradient * g[i];
         m[i] = f.beta1 * m[i] + (1 - f.beta1) * gradient;

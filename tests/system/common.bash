@@ -1,0 +1,85 @@
+# shellcheck shell=bash
+# What the system tests share. Each of them starts with:  . "$(dirname "$0")/common.bash"
+#
+# Afterwards the current folder is the root of the repository, $program the program and $TEST_FOLDER a folder for files:
+# that of scripts/run_tests.sh, or a temporary one. PROGRAM=... tries another program than build/release/polysketch.
+export LC_ALL=C
+export PYTHONDONTWRITEBYTECODE=1
+
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+# shellcheck source=scripts/environment.sh
+. scripts/environment.sh
+
+program=$(realpath "${PROGRAM:-build/release/polysketch}")
+tools=tests/system
+if [ -z "${TEST_FOLDER:-}" ]; then
+    TEST_FOLDER=$(mktemp -d)
+    trap 'rm -rf "$TEST_FOLDER"' EXIT
+fi
+data=$TEST_FOLDER/data
+
+# give_up WORDS...: the test fails with this explanation.
+give_up() {
+    echo "FAILED: $*" >&2
+    exit 1
+}
+
+# quiet COMMAND...: runs it and shows what it wrote only when it fails, which ends the test.
+quiet() {
+    local status=0 output
+    output=$("$@" 2>&1) || status=$?
+    if [ "$status" -ne 0 ]; then
+        printf '%s\n' "$output" >&2
+        give_up "exit code $status of: $*"
+    fi
+}
+
+# python ARGUMENTS...: the interpreter that has h5py, whatever else is on the path.
+python() {
+    OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 /usr/bin/python3 "$@"
+}
+
+# write_text WORDS: so many words of a small language, the same ones every time, on standard output.
+write_text() {
+    awk -v words="$1" 'BEGIN {
+        count = split("the alpha beta gamma of delta and epsilon to zeta eta in theta", list, " ")
+        for (x = 7; words > 0; words--) {
+            x = (x * 1103515245 + 12345) % 2147483648
+            printf "%s%s", list[int(x / 65536) % count + 1], words % 12 == 1 ? ".\n" : " "
+        }
+    }'
+}
+
+# prepare_data: $data/train.h5 with some 5000 tokens and $data/validation.h5 with some 300.
+prepare_data() {
+    write_text 1200 >"$TEST_FOLDER/text.txt"
+    quiet "$program" prepare --input="$TEST_FOLDER/text.txt" --output="$data" --validation_fraction=0.06
+}
+
+# train RANKS FOLDER [OPTIONS...]: trains the model of tests/data/tiny.ini, one thread a rank; FOLDER is below $TEST_FOLDER.
+train() {
+    local ranks=$1 folder=$2
+    shift 2
+    quiet launch "$ranks" 1 "$program" train tests/data/tiny.ini --data.train="$data/train.h5" \
+        --output.folder="$TEST_FOLDER/$folder" "$@"
+}
+
+# checkpoint FOLDER STEP: its path.
+checkpoint() {
+    printf '%s/%s/checkpoints/step-%08d.h5' "$TEST_FOLDER" "$1" "$2"
+}
+
+# column NAME FILE.csv: the values of a column, one a line.
+column() {
+    awk -F , -v name="$1" '
+        NR == 1 { for (i = 1; i <= NF; i++) if ($i == name) place = i; if (!place) exit 1; next }
+        { print $place }' "$2" || give_up "$2 has no column $1"
+}
+
+# require_close FILE FILE TOLERANCE: two lists of numbers, equally long, agree relative to their size.
+require_close() {
+    paste "$1" "$2" | awk -v tolerance="$3" '
+        { difference = $1 - $2; if (difference < 0) difference = -difference; size = $1 < 0 ? -$1 : $1 }
+        NF != 2 || $1 != $1 + 0 || $2 != $2 + 0 || difference > tolerance * size { print "line " NR ": " $0; bad = 1 }
+        END { exit bad || NR == 0 }' >&2 || give_up "$1 and $2 differ by more than $3"
+}

@@ -1,0 +1,44 @@
+#!/bin/bash
+# The loss of every token agrees with the NumPy model of numpy_reference.py, for each kind of attention: trained on two ranks,
+# given parameters large enough to matter, and evaluated on three.
+set -euo pipefail
+. "$(dirname "$0")/common.bash"
+
+# compare NAME EVAL_OPTIONS...: evaluates the checkpoint of this name as it is, and with other parameters.
+compare() {
+    local name=$1 file losses
+    shift
+    file=$(checkpoint "$name" 2)
+    losses=$TEST_FOLDER/$name.losses.h5
+    quiet python $tools/spread_parameters.py "$file"
+    quiet launch 3 1 "$program" eval --checkpoint="$file" --data="$data/validation.h5" --per_token_loss="$losses" "$@"
+    quiet python $tools/numpy_reference.py "$file" "$data/validation.h5" --per_token_loss="$losses"
+}
+
+# check NAME OPTIONS...: 40 tokens are two blocks of 16 and half of one.
+check() {
+    local name=$1
+    shift
+    train 2 "$name" --train.steps=2 --model.width=16 --model.context_length=40 "$@"
+    compare "$name"
+}
+
+prepare_data
+quiet python $tools/numpy_reference.py --self_test
+
+check softmax --attention.kind=softmax
+check performer --attention.kind=performer --attention.features=24
+for degree in 2 4 8; do
+    check polynomial$degree --attention.kind=polynomial --attention.degree=$degree
+    for local in exact sketch; do
+        check random$degree-$local --attention.sketch=random --attention.degree=$degree --attention.local=$local
+    done
+done
+check learned-exact --attention.sketch=learned --attention.local=exact
+check learned-sketch --attention.sketch=learned --attention.local=sketch
+check gelu --model.feedforward=gelu --attention.scale=1 --attention.denominator_one=0.5
+check whole-blocks --model.context_length=48 --model.heads=1 --model.layers=1 --parallel.scan=iexscan
+
+# Ranks with sequences of their own, and micro-batches that do not divide their number.
+train 2 grid --train.steps=2 --model.width=16 --model.context_length=40 --parallel.data_ranks=2
+compare grid --data_ranks=3 --micro_batch_sequences=2
