@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "io/disk.h"
 #include "io/file_format.h"
@@ -56,4 +57,12 @@ bool loss_file_finish(LossFile *file, Message *problem)
         world().rank != 0 || (disk_sync(file->temporary, problem) && disk_rename(file->temporary, file->path, problem));
     free(file);
     return share_verdict(ok, problem);
+}
+
+void loss_file_abandon(LossFile *file)
+{
+    CHECK_H5(H5Dclose(file->losses));
+    CHECK_H5(H5Fclose(file->file));
+    if (world().rank == 0) unlink(file->temporary);
+    free(file);
 }

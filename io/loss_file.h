@@ -22,4 +22,7 @@ void loss_file_write(LossFile *file, size_t first, size_t count, TokenRange rang
 /* Closes the file and gives it its name. Collective; false with the same message on every rank. */
 bool loss_file_finish(LossFile *file, Message *problem);
 
+/* Closes and removes it. Collective. */
+void loss_file_abandon(LossFile *file);
+
 #endif

@@ -171,7 +171,8 @@ stop() {
 }
 
 start() {
-    ((${#directory} <= longest_path)) || fail 2 "'$directory' is longer than $longest_path characters. Try: \$(mktemp -d /tmp/psf-XXXX)"
+    ((${#directory} <= longest_path)) ||
+        fail 2 "'$directory' is longer than $longest_path characters. Try: \$(mktemp -d /tmp/psf-XXXX)"
     mkdir -p "$directory"
     [[ -z $(ls -A "$directory") ]] || fail 2 "'$directory' is not empty. Try: \$(mktemp -d /tmp/psf-XXXX)"
     write_configuration

@@ -58,11 +58,16 @@ typedef struct AttentionRun {
     Arena *scratch;
 } AttentionRun;
 
-/* What a layer costs, for reports; exact products only, counted as 2 per multiply-add. */
+/* What one rank sends in one pass. */
+typedef struct AttentionMessages {
+    int count;
+    size_t numbers; /* in all of them, B sequences */
+} AttentionMessages;
+
+/* What a layer costs, for reports; products only, a multiply-add counted as 2. */
 typedef struct AttentionCost {
-    double forward_flops;   /* per sequence of T tokens, all heads; the backward pass takes twice as many */
-    size_t message_numbers; /* numbers that a rank sends in one pass (forward or backward) over B sequences */
-    int messages;           /* in that many messages */
+    double forward_flops; /* per sequence of T tokens, all heads; the backward pass takes twice as many */
+    AttentionMessages forward, backward;
 } AttentionCost;
 
 struct AttentionKind {

@@ -731,10 +731,12 @@ static AttentionCost linear_cost(const AttentionLayer *layer, const AttentionSha
     double local = pairs * 2 * (double)(local_width(layer, &z) + z.h);
     double last = rest > 0 ? rest : b;
     double key_side = 2 * (T - last) * (double)z.state, query_side = 2 * (T > b ? T - b : 0) * (double)z.state;
+    AttentionMessages scan = {0};
+    if (shape->segments > 1) scan = (AttentionMessages){1, z.B * z.H * z.state};
     return (AttentionCost){
         .forward_flops = (double)z.H * (local + key_side + query_side + 2 * T * layer->map->flops(layer)),
-        .message_numbers = shape->segments > 1 ? z.B * z.H * z.state : 0,
-        .messages = shape->segments > 1,
+        .forward = scan,
+        .backward = scan,
     };
 }
 

@@ -191,10 +191,12 @@ void attention_divide(const AttentionRun *run, const real *normaliser)
 AttentionCost ring_cost(const AttentionLayer *layer, const AttentionShape *shape)
 {
     double T = (double)shape->context_length, pairs = T * (T + 1) / 2;
-    int turns = shape->segments - 1;
+    size_t packet = packet_count(layer, shape);
+    /* Keys and values stop at the last segment that needs them; their gradients go home. */
+    int shifts = shape->segments - 1, homeward = shape->segments > 1 ? shape->segments : 0;
     return (AttentionCost){
         .forward_flops = pairs * (double)layer->heads * 4 * (double)layer->head_width,
-        .message_numbers = packet_count(layer, shape) * (size_t)turns,
-        .messages = turns,
+        .forward = {shifts, packet * (size_t)shifts},
+        .backward = {shifts + homeward, packet * (size_t)(shifts + homeward)},
     };
 }

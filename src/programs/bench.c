@@ -1,2 +1,390 @@
-int bench_main(int argc, char **argv);
-int bench_main(int argc, char **argv) { (void)argc, (void)argv; return 0; }
+/* polysketch bench: times attention alone, or whole training steps, for a list of kinds and context lengths, and puts the
+   achieved rate beside that of sgemm in the same run on the same cores: absolute times of shared machines prove little. */
+#include <math.h>
+#include <omp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "mpi/gradient_reduce.h"
+#include "mpi/topology.h"
+#include "mpi/world.h"
+#include "src/base/log.h"
+#include "src/base/rng.h"
+#include "src/base/usage.h"
+#include "src/base/version.h"
+#include "src/programs/configuration.h"
+#include "src/programs/programs.h"
+#include "src/tensor/blas.h"
+#include "src/train/adamw.h"
+
+typedef struct BenchOptions {
+    char variants[OPTION_TEXT_SIZE], contexts[OPTION_TEXT_SIZE], csv[OPTION_TEXT_SIZE];
+    int64_t repeats;
+    bool help;
+} BenchOptions;
+
+#define AT(field) offsetof(BenchOptions, field)
+
+static const OptionRow rows[] = {
+    {"", "variants", OPTION_TEXT, AT(variants), "random,learned,softmax,polynomial,performer", 0, 0, "", false,
+     "comma-separated: softmax, polynomial, random, learned (local exact), random-sketch, learned-sketch (local sketch), "
+     "performer; config = as configured"},
+    {"", "contexts", OPTION_TEXT, AT(contexts), "1024,2048,4096,8192", 0, 0, "", false,
+     "comma-separated context lengths"},
+    {"", "repeats", OPTION_INTEGER, AT(repeats), "3", 1, 1000, "", false, "timed runs after one warm-up; the median counts"},
+    {"", "csv", OPTION_TEXT, AT(csv), "", 0, 0, "", false, "append the rows to this CSV file"},
+    {"", "help", OPTION_BOOL, AT(help), "false", 0, 0, "", false, "print this"},
+};
+
+typedef struct BenchVariant {
+    const char *name;
+    int kind, sketch, local;
+} BenchVariant;
+
+static const BenchVariant bench_variants[] = {
+    {"softmax", ATTENTION_SOFTMAX, SKETCH_LEARNED, LOCAL_EXACT},
+    {"polynomial", ATTENTION_POLYNOMIAL, SKETCH_LEARNED, LOCAL_EXACT},
+    {"random", ATTENTION_POLYSKETCH, SKETCH_RANDOM, LOCAL_EXACT},
+    {"learned", ATTENTION_POLYSKETCH, SKETCH_LEARNED, LOCAL_EXACT},
+    {"random-sketch", ATTENTION_POLYSKETCH, SKETCH_RANDOM, LOCAL_SKETCH},
+    {"learned-sketch", ATTENTION_POLYSKETCH, SKETCH_LEARNED, LOCAL_SKETCH},
+    {"performer", ATTENTION_PERFORMER, SKETCH_LEARNED, LOCAL_SKETCH},
+};
+enum { BENCH_VARIANTS = sizeof bench_variants / sizeof *bench_variants, MAX_CONTEXTS = 64 };
+
+static void print_help(const OptionTable *table)
+{
+    printf("Usage: [mpirun -n RANKS] polysketch bench step|attention [FILE.ini] [options] [--section.key=value ...]\n\n"
+           "step: forward, backward, sum of gradients, AdamW, on random tokens. attention: forward and backward of one layer's\n"
+           "attention (B, N, 3C) -> (B, N, C). Useful operations are products with packed features and causal halves; what is\n"
+           "computed again is not counted. sgemm: 2048 cubed on the same cores, all ranks at once, in the same run.\n"
+           "Takes every option of polysketch train. Without model.vocab_size the vocabulary is 256.\n\n");
+    option_print_help(table, stdout);
+    printf("\nExample:\n  polysketch bench step --variants=learned,softmax --contexts=2048,8192 --model.width=768 "
+           "--model.heads=12 --model.layers=2 --train.batch_sequences=1 --csv=step.csv\n");
+}
+
+/* ---- timing --------------------------------------------------------------------------------------------------------- */
+
+static int ascending(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* Median over the repeats of the slowest rank's seconds; the first run is not counted. */
+static double median_seconds(void (*run)(void *), void *context, int64_t repeats)
+{
+    double *seconds = checked_calloc((size_t)repeats, sizeof *seconds);
+    run(context);
+    for (int64_t i = 0; i < repeats; i++) {
+        world_barrier();
+        double start = usage_seconds();
+        run(context);
+        seconds[i] = usage_seconds() - start;
+        world_max_doubles(&seconds[i], 1);
+    }
+    qsort(seconds, (size_t)repeats, sizeof *seconds, ascending);
+    double median = repeats % 2 ? seconds[repeats / 2] : (seconds[repeats / 2 - 1] + seconds[repeats / 2]) / 2;
+    free(seconds);
+    return median;
+}
+
+static real *random_values(size_t count, uint64_t purpose)
+{
+    real *values = checked_calloc(count, sizeof *values);
+    RngStream stream = rng_stream(1, "bench", purpose);
+    for (size_t i = 0; i < count; i++) { /* one word each: cheap, and normal enough in variance */
+        uint32_t words[4];
+        rng_words(stream, i / 4, words);
+        values[i] = (real)(((double)words[i % 4] * 0x1p-32 - 0.5) * 3.4641016151377544);
+    }
+    return values;
+}
+
+typedef struct GemmCase {
+    real *a, *b, *c;
+    size_t n;
+} GemmCase;
+
+static void run_gemm(void *context)
+{
+    GemmCase *g = context;
+    gemm_nn(g->c, g->n, g->a, g->n, g->b, g->n, g->n, g->n, g->n, 1, 0);
+}
+
+/* GF/s of all ranks together. */
+static double gemm_rate(void)
+{
+    size_t n = 2048;
+    GemmCase g = {random_values(n * n, 1), random_values(n * n, 2), checked_calloc(n * n, sizeof(real)), n};
+    double seconds = median_seconds(run_gemm, &g, 5);
+    free(g.a), free(g.b), free(g.c);
+    return 2e-9 * (double)n * (double)n * (double)n / seconds * world().size;
+}
+
+/* ---- what is timed -------------------------------------------------------------------------------------------------- */
+
+typedef struct BenchCase {
+    const Config *config;
+    Model *model;
+    Topology *topology;
+    ModelPass *pass;
+    AttentionShape shape;
+    real *params, *grads, *m, *v;
+    int32_t *inputs, *targets;
+    real *qkv, *out, *saved, *d_out, *d_qkv;
+    Arena scratch;
+    double reduce_seconds;
+    int64_t step;
+} BenchCase;
+
+static void run_step(void *context)
+{
+    BenchCase *c = context;
+    const ParamTable *table = &c->model->table;
+    int64_t micro_batches =
+        c->config->train.batch_sequences / c->config->parallel.data_ranks / c->config->train.micro_batch_sequences;
+    memset(c->grads, 0, table->trained_count * sizeof(real));
+    for (int64_t i = 0; i < micro_batches; i++)
+        model_train(c->pass, c->params, c->grads, c->inputs, c->targets, (real)1e-6, (DropoutKey){1, 1, 0});
+    c->reduce_seconds += gradient_reduce(c->grads, table->trained_count);
+    double norm = adamw_gradient_norm(table, c->grads);
+    adamw_update(table, &c->config->train, c->params, c->m, c->v, c->grads, 1e-6, adamw_clip_factor(norm, 1), ++c->step);
+}
+
+static void run_attention(void *context)
+{
+    BenchCase *c = context;
+    const AttentionLayer *layer = &c->model->layers[0].attention;
+    AttentionRun run = {
+        .layer = layer,
+        .shape = c->shape,
+        .link = c->topology->link,
+        .params = c->params,
+        .grads = c->grads,
+        .qkv = c->qkv,
+        .out = c->out,
+        .saved = c->saved,
+        .d_out = c->d_out,
+        .d_qkv = c->d_qkv,
+        .scratch = &c->scratch,
+    };
+    layer->kind->forward(&run);
+    layer->kind->backward(&run);
+}
+
+static void prepare_step(BenchCase *c)
+{
+    const ParamTable *table = &c->model->table;
+    size_t tokens = c->shape.sequences * c->shape.tokens;
+    c->m = checked_calloc(table->trained_count, sizeof(real));
+    c->v = checked_calloc(table->trained_count, sizeof(real));
+    c->inputs = checked_calloc(tokens, sizeof *c->inputs);
+    c->targets = checked_calloc(tokens, sizeof *c->targets);
+    for (size_t i = 0; i < tokens; i++) {
+        double uniform = rng_uniform(rng_stream(1, "bench tokens", 0), i);
+        c->inputs[i] = (int32_t)(uniform * (double)c->model->vocab_size);
+        c->targets[i] = (int32_t)((1 - uniform) * (double)(c->model->vocab_size - 1));
+    }
+    c->pass = model_pass_create(c->model, c->shape, c->topology->link, PASS_TRAIN);
+}
+
+static void prepare_attention(BenchCase *c)
+{
+    const AttentionLayer *layer = &c->model->layers[0].attention;
+    size_t count = c->shape.sequences * c->shape.tokens * c->model->width;
+    Arena measure = arena_measure();
+    layer->kind->plan(layer, &c->shape, &measure);
+    c->scratch = arena_create(measure.peak, "scratch memory");
+    c->qkv = random_values(3 * count, 3);
+    c->d_out = random_values(count, 4);
+    c->out = checked_calloc(count, sizeof(real));
+    c->d_qkv = checked_calloc(3 * count, sizeof(real));
+    c->saved = checked_calloc(layer->kind->saved_count(layer, &c->shape), sizeof(real));
+}
+
+static void destroy(BenchCase *c)
+{
+    real *blocks[] = {c->params, c->grads, c->m, c->v, c->qkv, c->out, c->saved, c->d_out, c->d_qkv};
+    for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) free(blocks[i]);
+    free(c->inputs), free(c->targets);
+    arena_destroy(&c->scratch);
+    model_pass_destroy(c->pass);
+    model_destroy(c->model);
+}
+
+/* ---- the table ------------------------------------------------------------------------------------------------------ */
+
+typedef struct BenchRow {
+    double microseconds_per_token, useful_gflops, communication_fraction, peak_rss_bytes;
+} BenchRow;
+
+static BenchRow measure(const Config *config, bool whole_step, int64_t repeats, Topology *topology)
+{
+    BenchCase c = {.config = config, .model = model_create(config), .topology = topology};
+    const ParamTable *table = &c.model->table;
+    size_t T = (size_t)config->model.context_length;
+    c.shape = model_shape(config, (size_t)config->train.micro_batch_sequences, T, topology->link->position,
+                          topology->link->segments);
+    c.params = checked_calloc(table->total_count, sizeof(real));
+    c.grads = checked_calloc(table->trained_count, sizeof(real));
+    param_table_initialise(table, 1, c.params);
+    if (whole_step) prepare_step(&c);
+    else prepare_attention(&c);
+    AttentionShape whole = model_shape(config, 1, T, 0, 1);
+    const AttentionLayer *layer = &c.model->layers[0].attention;
+    double sequences = whole_step ? (double)config->train.batch_sequences
+                                  : (double)(config->train.micro_batch_sequences * config->parallel.data_ranks);
+    double flops = whole_step ? model_train_flops(c.model, T) : 3 * layer->kind->cost(layer, &whole).forward_flops;
+    double before = topology_communication_seconds(topology), start = usage_seconds();
+    double seconds = median_seconds(whole_step ? run_step : run_attention, &c, repeats);
+    double all_seconds = usage_seconds() - start;
+    double link_seconds = topology_communication_seconds(topology) - before + c.reduce_seconds;
+    double largest[2] = {link_seconds / all_seconds, usage_peak_bytes()};
+    world_max_doubles(largest, 2);
+    destroy(&c);
+    return (BenchRow){1e6 * seconds / (sequences * (double)T), 1e-9 * flops * sequences / seconds, largest[0], largest[1]};
+}
+
+static FILE *open_csv(const char *path, Message *problem)
+{
+    FILE *file = fopen(path, "a");
+    if (!file) {
+        fail(problem, "cannot write '%s'. Choose a writable --csv", path);
+        return NULL;
+    }
+    if (fseek(file, 0, SEEK_END) == 0 && ftell(file) == 0)
+        fprintf(file, "what,kind,sketch,local,sketch_size,block_length,context,layers,width,heads,batch_sequences,recompute,ranks,"
+                      "threads,microseconds_per_token,useful_gflops,sgemm_gflops,fraction_of_peak,communication_fraction,"
+                      "peak_rss_bytes,source_version,kernel\n");
+    return file;
+}
+
+static void option_word(const Config *config, const char *name, char word[OPTION_TEXT_SIZE])
+{
+    OptionTable table = config_options((Config *)config);
+    char candidate[128];
+    for (int i = 0; i < table.count; i++) {
+        option_name(&table.rows[i], candidate);
+        if (strcmp(candidate, name) == 0) option_format(&table.rows[i], config, word);
+    }
+}
+
+static void write_csv_row(FILE *file, const Config *config, const char *what, const BenchRow *row, double sgemm)
+{
+    const char *words[] = {"attention.kind", "attention.sketch", "attention.local", "attention.sketch_size",
+                           "attention.block_length", "model.context_length", "model.layers", "model.width", "model.heads",
+                           "train.batch_sequences", "train.recompute"};
+    char word[OPTION_TEXT_SIZE];
+    fprintf(file, "%s", what);
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        option_word(config, words[i], word);
+        fprintf(file, ",%s", word);
+    }
+    fprintf(file, ",%d,%d,%.6g,%.6g,%.6g,%.4f,%.4f,%.0f,%s,%s\n", world().size, omp_get_max_threads(),
+            row->microseconds_per_token, row->useful_gflops, sgemm, row->useful_gflops / sgemm,
+            row->communication_fraction, row->peak_rss_bytes, source_version(), blas_kernel_name());
+    fflush(file);
+}
+
+static Config with_variant(const Config *config, const BenchVariant *variant, int64_t context)
+{
+    Config changed = *config;
+    changed.model.context_length = context;
+    if (!variant) return changed;
+    changed.attention.kind = variant->kind;
+    changed.attention.sketch = variant->sketch;
+    changed.attention.local = variant->local;
+    return changed;
+}
+
+static bool find_variant(const char *name, const BenchVariant **variant, Message *problem)
+{
+    *variant = NULL;
+    for (int i = 0; i < BENCH_VARIANTS; i++)
+        if (strcmp(name, bench_variants[i].name) == 0) *variant = &bench_variants[i];
+    return *variant || strcmp(name, "config") == 0 ||
+           fail(problem, "--variants: '%s' is unknown. polysketch bench --help lists the variants", name);
+}
+
+static bool read_contexts(const char *list, int64_t contexts[MAX_CONTEXTS], int *count, Message *problem)
+{
+    const char *place = list;
+    for (*count = 0; *place; (*count)++) {
+        char *end;
+        long long value = strtoll(place, &end, 10);
+        if (end == place || value < 1 || *count == MAX_CONTEXTS || (*end && *end != ','))
+            return fail(problem, "--contexts = '%s' is not a list of at most %d lengths. Example: 1024,2048", list, MAX_CONTEXTS);
+        contexts[*count] = value;
+        place = *end ? end + 1 : end;
+    }
+    return true;
+}
+
+static void measure_row(const Config *config, const char *name, const char *what, const BenchOptions *options, double sgemm,
+                        FILE *csv)
+{
+    Message problem;
+    Config resolved = *config;
+    bool ok = config_check_data_ranks(&resolved, world().size, &problem);
+    require_all(ok, &problem);
+    config_resolve(&resolved);
+    ok = config_check_model(&resolved, &problem) && config_check_ranks(&resolved, world().size, &problem);
+    require_all(ok, &problem);
+    Topology topology = topology_create((int)resolved.parallel.data_ranks, (ScanKind)resolved.parallel.scan);
+    BenchRow row = measure(&resolved, strcmp(what, "step") == 0, options->repeats, &topology);
+    topology_destroy(&topology);
+    log_line("%-15s %8lld %12.3f %10.1f %10.1f %7.1f %% %7.2f %% %9.2f", name, (long long)resolved.model.context_length,
+             row.microseconds_per_token, row.useful_gflops, sgemm, 100 * row.useful_gflops / sgemm,
+             100 * row.communication_fraction, row.peak_rss_bytes / 1e9);
+    if (csv) write_csv_row(csv, &resolved, what, &row, sgemm);
+}
+
+static void measure_all(const Config *config, const char *what, const BenchOptions *options)
+{
+    Message problem;
+    int64_t contexts[MAX_CONTEXTS];
+    int count;
+    require_all(read_contexts(options->contexts, contexts, &count, &problem), &problem);
+    FILE *csv = NULL;
+    if (options->csv[0] && world().rank == 0) csv = open_csv(options->csv, &problem);
+    require_all(!options->csv[0] || world().rank != 0 || csv, &problem);
+    double sgemm = gemm_rate();
+    log_line("bench %s | polysketch %s | %d ranks x %d threads | OpenBLAS %s | sgemm %.1f GF/s", what, source_version(),
+             world().size, omp_get_max_threads(), blas_kernel_name(), sgemm);
+    log_line("%-15s %8s %12s %10s %10s %9s %9s %9s", "variant", "context", "us/token", "GF/s", "sgemm", "of peak", "comm.",
+             "peak GB");
+    char list[OPTION_TEXT_SIZE], *rest = list;
+    snprintf(list, sizeof list, "%s", options->variants);
+    for (char *name; (name = strtok_r(rest, ",", &rest));)
+        for (int i = 0; i < count; i++) {
+            const BenchVariant *variant;
+            require_all(find_variant(name, &variant, &problem), &problem);
+            Config changed = with_variant(config, variant, contexts[i]);
+            measure_row(&changed, name, what, options, sgemm, csv);
+        }
+    if (csv) fclose(csv);
+}
+
+int bench_main(int argc, char **argv)
+{
+    static Config config;
+    BenchOptions options;
+    OptionTable own = {rows, sizeof rows / sizeof *rows, &options};
+    const char *what = argc > 0 && argv[0][0] != '-' ? argv[0] : "";
+    bool named = what[0] != 0;
+    configuration_read(&own, &config, argc - named, argv + named);
+    if (options.help) {
+        if (world().rank == 0) print_help(&own);
+        return EXIT_SUCCESS;
+    }
+    Message problem;
+    bool known = strcmp(what, "step") == 0 || strcmp(what, "attention") == 0;
+    if (!known) fail(&problem, "say what to time: polysketch bench step, or polysketch bench attention; --help explains");
+    require_all(known, &problem);
+    if (config.model.vocab_size == 0) config.model.vocab_size = 256;
+    measure_all(&config, what, &options);
+    return EXIT_SUCCESS;
+}

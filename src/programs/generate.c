@@ -23,7 +23,7 @@ typedef struct GenerateOptions {
 
 static const OptionRow rows[] = {
     {"", "checkpoint", OPTION_TEXT, AT(checkpoint), "", 0, 0, "", false, "the model"},
-    {"", "prompt", OPTION_TEXT, AT(prompt), "", 0, 0, "", false, "text to continue"},
+    {"", "prompt", OPTION_TEXT, AT(prompt), "", 0, 0, "", false, "text to continue; token numbers where the model has no table of pieces"},
     {"", "prompt_file", OPTION_TEXT, AT(prompt_file), "", 0, 0, "", false, "the prompt from a file, of any length"},
     {"", "tokens", OPTION_INTEGER, AT(tokens), "200", 1, 1e12, "", false, "tokens to write"},
     {"", "temperature", OPTION_REAL, AT(temperature), "0.8", 0, 100, "", false, "0 = always the most likely token"},
@@ -68,13 +68,31 @@ static char *read_prompt(const GenerateOptions *options, size_t *length, Message
     return text;
 }
 
+/* Token numbers between blanks, for a model whose tokenizer has no pieces. */
+static bool parse_ids(const char *text, size_t vocab_size, int32_t *ids, size_t *count, Message *problem)
+{
+    *count = 0;
+    for (const char *place = text + strspn(text, " \t\n"); *place; place += strspn(place, " \t\n")) {
+        char *end;
+        long long id = strtoll(place, &end, 10);
+        if (end == place || (*end && !strchr(" \t\n", *end)) || id < 0 || (size_t)id >= vocab_size)
+            return fail(problem, "this model has no table of pieces: the prompt must be token numbers below %zu between blanks",
+                        vocab_size);
+        ids[(*count)++] = (int32_t)id;
+        place = end;
+    }
+    return true;
+}
+
 static int32_t *encode_prompt(const GenerateOptions *options, const LoadedModel *loaded, size_t *count, Message *problem)
 {
     size_t length;
     char *text = read_prompt(options, &length, problem);
     if (!text) return NULL;
     int32_t *ids = checked_calloc(length + 1, sizeof *ids);
-    bool ok = tokenizer_encode(&loaded->tokenizer, text, length, ids, count, problem);
+    bool ok = tokenizer_has_pieces(&loaded->tokenizer)
+                  ? tokenizer_encode(&loaded->tokenizer, text, length, ids, count, problem)
+                  : parse_ids(text, loaded->model->vocab_size, ids, count, problem);
     free(text);
     if (ok && *count > 0) return ids;
     if (ok) fail(problem, "the prompt is empty: a model continues at least one token. Give --prompt=TEXT");

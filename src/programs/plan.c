@@ -88,10 +88,10 @@ static void print_messages(const Model *model, int sequence_ranks, int64_t ranks
     for (size_t i = 0; i < model->layer_count; i++) {
         const AttentionLayer *layer = &model->layers[i].attention;
         AttentionCost cost = layer->kind->cost(layer, &shape);
-        int backward = layer->map ? 1 : 2; /* the ring carries keys and values, and their gradients after them */
-        int again = config->train.recompute == RECOMPUTE_LAYER ? 1 : 0;
-        numbers += (double)cost.message_numbers * (1 + backward + again) * micro_batches;
-        messages += cost.messages * (1 + backward + again) * micro_batches;
+        /* A recomputed layer goes forward twice; the last one is still there when the backward pass begins. */
+        int forward = config->train.recompute == RECOMPUTE_LAYER && i + 1 < model->layer_count ? 2 : 1;
+        numbers += (double)(cost.forward.numbers * (size_t)forward + cost.backward.numbers) * micro_batches;
+        messages += (double)(cost.forward.count * forward + cost.backward.count) * micro_batches;
     }
     char text[32];
     log_line("messages per step and rank");

@@ -68,34 +68,46 @@ static void add_losses(const Evaluator *evaluator, int64_t count, double sums[3]
     sums[1] += (double)tokens;
 }
 
-/* `count` windows from `first` on. The pass always computes a full micro-batch: a short one at the end of the file reads
-   earlier windows again, whose losses are not used. */
+/* Reads `count` windows from `first` on. A short micro-batch at the end of the file is filled up with the first windows: the
+   pass always computes a full one, and their losses are not used. */
+static bool read_micro_batch(Evaluator *evaluator, int64_t first, int64_t count, Message *problem)
+{
+    int64_t missing = (int64_t)evaluator->shape.sequences - count;
+    size_t used = (size_t)count * evaluator->shape.tokens;
+    return batch_loader_sequential(evaluator->loader, (uint64_t)first, count, evaluator->inputs, evaluator->targets,
+                                   problem) &&
+           batch_loader_sequential(evaluator->loader, 0, missing, evaluator->inputs + used, evaluator->targets + used,
+                                   problem);
+}
+
+/* Ends the job everywhere when one rank could not read. An HDF5 file that is still open would crash MPI_Finalize. */
+static void require_read(bool ok, const Message *problem, LossFile *losses)
+{
+    double failures = !ok;
+    world_sum_doubles(&failures, 1);
+    if (failures > 0 && losses) loss_file_abandon(losses);
+    require_all(ok, problem);
+}
+
 static void run_micro_batch(Evaluator *evaluator, const real *params, int64_t first, int64_t count, double sums[3],
                             LossFile *losses)
 {
-    int64_t B = (int64_t)evaluator->shape.sequences, missing = B - count;
-    size_t N = evaluator->shape.tokens;
-    Message problem;
-    bool ok = batch_loader_sequential(evaluator->loader, (uint64_t)first, count, evaluator->inputs, evaluator->targets,
-                                      &problem);
-    if (ok && missing > 0)
-        ok = batch_loader_sequential(evaluator->loader, 0, missing, evaluator->inputs + (size_t)count * N,
-                                     evaluator->targets + (size_t)count * N, &problem);
-    CHECK(ok, "%s", problem.text);
+    TokenRange range = {evaluator->shape.first_token, evaluator->shape.tokens};
     model_evaluate(evaluator->pass, params, evaluator->inputs, evaluator->targets, evaluator->losses);
     add_losses(evaluator, count, sums);
-    if (losses)
-        loss_file_write(losses, (size_t)first, (size_t)count, (TokenRange){evaluator->shape.first_token, N},
-                        evaluator->losses);
+    if (losses) loss_file_write(losses, (size_t)first, (size_t)count, range, evaluator->losses);
 }
 
 Evaluation evaluator_run(Evaluator *evaluator, const real *params, LossFile *losses)
 {
     int64_t B = (int64_t)evaluator->shape.sequences, groups = evaluator->topology->data_ranks;
     double sums[3] = {0}, start = usage_seconds();
-    for (int64_t first = B * evaluator->topology->data_rank; first < evaluator->sequences; first += B * groups) {
-        int64_t rest = evaluator->sequences - first;
-        run_micro_batch(evaluator, params, first, rest < B ? rest : B, sums, losses);
+    for (int64_t round = 0; round < evaluator->sequences; round += B * groups) { /* all ranks judge what was read */
+        int64_t first = round + B * evaluator->topology->data_rank, rest = evaluator->sequences - first;
+        int64_t count = rest < 0 ? 0 : rest < B ? rest : B;
+        Message problem;
+        require_read(count == 0 || read_micro_batch(evaluator, first, count, &problem), &problem, losses);
+        if (count > 0) run_micro_batch(evaluator, params, first, count, sums, losses);
     }
     world_sum_doubles(sums, 3);
     bool has_bytes = tokenizer_has_pieces(&evaluator->file->tokenizer) && sums[2] > 0;

@@ -10,6 +10,11 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 # shellcheck source=scripts/environment.sh
 . scripts/environment.sh
 
+# Two jobs run at a time, beside whatever else the machine does: ranks that wait give up their core.
+export OMPI_MCA_mpi_yield_when_idle=1 OMP_WAIT_POLICY=passive
+# All ranks are on this machine. Looking for networks would take most of the time of these tests.
+export OMPI_MCA_pml="${OMPI_MCA_pml:-ob1}" OMPI_MCA_btl="${OMPI_MCA_btl:-self,vader}"
+
 program=$(realpath "${PROGRAM:-build/release/polysketch}")
 tools=tests/system
 if [ -z "${TEST_FOLDER:-}" ]; then
@@ -32,6 +37,26 @@ quiet() {
         printf '%s\n' "$output" >&2
         give_up "exit code $status of: $*"
     fi
+}
+
+running=()
+at_once=2
+
+# start COMMAND...: runs it in the background, no more than $at_once at a time. The test ends when one fails, at the latest in `finish`.
+start() {
+    [ ${#running[@]} -lt $at_once ] || wait_for_oldest
+    "$@" &
+    running+=($!)
+}
+
+wait_for_oldest() {
+    wait "${running[0]}" || exit 1
+    running=("${running[@]:1}")
+}
+
+# finish: waits for all that was started.
+finish() {
+    while [ ${#running[@]} -gt 0 ]; do wait_for_oldest; done
 }
 
 # python ARGUMENTS...: the interpreter that has h5py, whatever else is on the path.

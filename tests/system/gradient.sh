@@ -22,7 +22,7 @@ check() {
     local name=$1 options
     shift
     options=(--data.train="$TEST_FOLDER/sequence.h5" --train.clip_norm=0 --train.batch_sequences=2 --model.width=16
-        --model.context_length=40 --train.micro_batch_sequences=1 --output.checkpoint_at_start=true "$@")
+        --model.context_length=20 --attention.block_length=8 --train.micro_batch_sequences=1 --output.checkpoint_at_start=true "$@")
     train 1 "$name" "${options[@]}" --train.steps=0
     quiet python $tools/spread_parameters.py "$(checkpoint "$name" 0)"
     train 2 "$name" "${options[@]}" --train.steps=1
@@ -30,11 +30,12 @@ check() {
 }
 
 prepare_data
-write_sequence 41
+write_sequence 21
 
-check softmax --attention.kind=softmax --model.feedforward=gelu
-check polynomial --attention.kind=polynomial
-check performer --attention.kind=performer --attention.features=24
-check random-exact --attention.sketch=random
-check learned-exact
-check learned-sketch --attention.local=sketch --train.recompute=layer
+start check softmax --attention.kind=softmax --model.feedforward=gelu
+start check polynomial --attention.kind=polynomial
+start check performer --attention.kind=performer --attention.features=24
+start check random-exact --attention.sketch=random
+start check learned-exact
+start check learned-sketch --attention.local=sketch --train.recompute=layer
+finish

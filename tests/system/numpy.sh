@@ -24,21 +24,22 @@ check() {
 }
 
 prepare_data
-quiet python $tools/numpy_reference.py --self_test
+start quiet python $tools/numpy_reference.py --self_test
 
-check softmax --attention.kind=softmax
-check performer --attention.kind=performer --attention.features=24
+start check softmax --attention.kind=softmax
+start check performer --attention.kind=performer --attention.features=24
 for degree in 2 4 8; do
-    check polynomial$degree --attention.kind=polynomial --attention.degree=$degree
+    start check polynomial$degree --attention.kind=polynomial --attention.degree=$degree
     for local in exact sketch; do
-        check random$degree-$local --attention.sketch=random --attention.degree=$degree --attention.local=$local
+        start check random$degree-$local --attention.sketch=random --attention.degree=$degree --attention.local=$local
     done
 done
-check learned-exact --attention.sketch=learned --attention.local=exact
-check learned-sketch --attention.sketch=learned --attention.local=sketch
-check gelu --model.feedforward=gelu --attention.scale=1 --attention.denominator_one=0.5
-check whole-blocks --model.context_length=48 --model.heads=1 --model.layers=1 --parallel.scan=iexscan
+start check learned-exact --attention.sketch=learned --attention.local=exact
+start check learned-sketch --attention.sketch=learned --attention.local=sketch
+start check gelu --model.feedforward=gelu --attention.scale=1 --attention.denominator_one=0.5
+start check whole-blocks --model.context_length=48 --model.heads=1 --model.layers=1 --parallel.scan=iexscan
 
 # Ranks with sequences of their own, and micro-batches that do not divide their number.
+finish
 train 2 grid --train.steps=2 --model.width=16 --model.context_length=40 --parallel.data_ranks=2
 compare grid --data_ranks=3 --micro_batch_sequences=2

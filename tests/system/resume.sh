@@ -1,0 +1,123 @@
+#!/bin/bash
+# A run that was stopped or killed continues as if nothing had happened: parameters, moments, dropout, order of the data, metrics.
+set -euo pipefail
+. "$(dirname "$0")/common.bash"
+
+# Constant, since the other courses of the learning rate depend on train.steps.
+options=(--train.schedule=constant --model.context_length=48 --model.dropout=0.1 --evaluate.every=3)
+
+run() {
+    local ranks=$1 folder=$2
+    shift 2
+    train "$ranks" "$folder" --data.validation="$data/validation.h5" "${options[@]}" "$@"
+}
+
+# require_same_state FILE FILE TOLERANCE: the tensors of two checkpoints; a tolerance of 0 means bit by bit.
+require_same_state() {
+    quiet python - "$@" <<'END'
+import sys
+import h5py
+import numpy as np
+tolerance = float(sys.argv[3])
+with h5py.File(sys.argv[1]) as one, h5py.File(sys.argv[2]) as other:
+    assert one.attrs["step"] == other.attrs["step"] and one.attrs["tokens_seen"] == other.attrs["tokens_seen"]
+    for group in ("parameters", "optimizer/m", "optimizer/v"):
+        assert set(one[group]) == set(other[group]) and len(one[group]) > 20, group
+        for name, data in one[group].items():
+            a, b = data[...], other[group][name][...]
+            equal = a.tobytes() == b.tobytes() if tolerance == 0 else np.abs(a - b).max() <= tolerance * np.abs(a).max()
+            assert equal, f"{group}/{name} differs by {np.abs(a - b).max()}"
+END
+}
+
+# require_rows FOLDER LAST_STEP: the tables have every step once, and both files of a table say the same.
+require_rows() {
+    quiet python - "$TEST_FOLDER/$1" "$2" <<'END'
+import sys
+import h5py
+import numpy as np
+folder, last = sys.argv[1], int(sys.argv[2])
+for group, name, steps in (("steps", "metrics.csv", range(1, last + 1)), ("evaluations", "evaluations.csv", None)):
+    table = np.genfromtxt(f"{folder}/{name}", delimiter=",", names=True)
+    if steps is None:
+        steps = [step for step in range(1, last + 1) if step % 3 == 0 or step == last]
+    assert list(table["step"]) == list(steps), (name, table["step"])
+    with h5py.File(f"{folder}/metrics.h5") as file:
+        assert set(file[group]) == set(table.dtype.names), group
+        for column, data in file[group].items():
+            assert np.array_equal(data[...], table[column]), (group, column)
+END
+}
+
+# require_same_losses FOLDER FOLDER
+require_same_losses() {
+    local table
+    for table in metrics.csv evaluations.csv; do
+        cmp <(column loss "$TEST_FOLDER/$1/$table") <(column loss "$TEST_FOLDER/$2/$table") >&2 ||
+            give_up "the losses in $1/$table and $2/$table differ"
+    done
+}
+
+test_stopped() {
+    run 2 stopped --train.steps=3
+    run 2 stopped --train.steps=6
+    require_same_state "$(checkpoint whole 6)" "$(checkpoint stopped 6)" 0
+    require_same_losses whole stopped
+    require_rows stopped 6
+}
+
+# What a crash after step 3 can leave behind, on another number of ranks.
+test_other_ranks() {
+    cp -r "$TEST_FOLDER/whole" "$TEST_FOLDER/other"
+    mv "$(checkpoint other 6)" "$(checkpoint other 6).tmp"
+    printf '7,5.1' >>"$TEST_FOLDER/other/metrics.csv"
+    run 3 other --train.steps=6 --output.checkpoint_every=3
+    require_same_state "$(checkpoint whole 6)" "$(checkpoint other 6)" 1e-4
+    require_rows other 6
+    column loss "$TEST_FOLDER/whole/metrics.csv" >"$TEST_FOLDER/whole.losses"
+    column loss "$TEST_FOLDER/other/metrics.csv" >"$TEST_FOLDER/other.losses"
+    require_close "$TEST_FOLDER/whole.losses" "$TEST_FOLDER/other.losses" 1e-5
+}
+
+# Nothing is left to do; then one step more, with the run folder as the only word about the run.
+test_finished() {
+    local sums
+    cp -r "$TEST_FOLDER/whole" "$TEST_FOLDER/finished"
+    sums=$(sha256sum "$TEST_FOLDER"/finished/*.csv "$TEST_FOLDER"/finished/checkpoints/*)
+    run 2 finished --train.steps=6 --output.checkpoint_every=3
+    sha256sum --quiet --check <<<"$sums" >&2 || give_up "a finished run was changed by starting it again"
+    quiet launch 1 1 "$program" train "$TEST_FOLDER/finished"
+    sha256sum --quiet --check <<<"$sums" >&2 || give_up "a finished run was changed by starting it by its folder"
+    quiet launch 2 1 "$program" train "$TEST_FOLDER/finished" --train.steps=7
+    require_rows finished 7
+    [ -f "$(checkpoint finished 7)" ] || give_up "step 7 was not made"
+}
+
+
+# A rank is killed, perhaps while a checkpoint is written.
+test_killed() {
+    local job rank newest
+    run 2 killed --train.steps=100000 --output.checkpoint_every=3 2>"$TEST_FOLDER/killed.log" &
+    job=$!
+    until [ -f "$(checkpoint killed 6)" ]; do
+        kill -0 "$job" 2>/dev/null || give_up "the run ended by itself: $(cat "$TEST_FOLDER/killed.log")"
+        sleep 0.02
+    done
+    rank=$(pgrep -n -f "^$program train .*folder=$TEST_FOLDER/killed ")
+    kill -KILL "$rank"
+    ! wait "$job" || give_up "a job whose rank was killed ended with exit code 0"
+    newest=$(find "$TEST_FOLDER/killed/checkpoints" -name 'step-*.h5' | sort | tail -n 1)
+    newest=$((10#$(basename "${newest#*step-}" .h5)))
+    run 2 killed --train.steps=$((newest + 3)) --output.checkpoint_every=3
+    require_same_state "$(checkpoint whole 6)" "$(checkpoint killed 6)" 0
+    require_rows killed $((newest + 3))
+}
+
+prepare_data
+run 2 whole --train.steps=6 --output.checkpoint_every=3
+require_rows whole 6
+start test_stopped
+start test_other_ranks
+start test_finished
+start test_killed
+finish
