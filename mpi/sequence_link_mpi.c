@@ -42,8 +42,8 @@ static void sum_begin(SequenceLink *link, ScanDirection direction, const real *l
     /* The standard leaves the first rank's result undefined: nothing came before it, so it is zero. */
     if (rank == 0) memset(incoming, 0, count * sizeof *incoming);
     if (transport->scan == SCAN_IEXSCAN)
-        CHECK_MPI(MPI_Iexscan(local, incoming, checked_count(count), MPI_REAL_TYPE, MPI_SUM, comm,
-                              &transport->sum_request));
+        CHECK_MPI(
+            MPI_Iexscan(local, incoming, checked_count(count), MPI_REAL_TYPE, MPI_SUM, comm, &transport->sum_request));
     else
         CHECK_MPI(MPI_Exscan(local, incoming, checked_count(count), MPI_REAL_TYPE, MPI_SUM, comm));
     transport->seconds += MPI_Wtime() - start;

@@ -37,9 +37,9 @@ typedef struct AttentionLayer {
     const FeatureMap *map; /* of the linear kinds, else NULL */
     const ParamTable *table;
     AttentionConfig config;
-    size_t heads, head_width;                 /* H, h */
-    int query_norm[2], key_norm[2];           /* weight, bias; where q' and k' are used */
-    int map_tensors[ATTENTION_MAX_TENSORS];   /* the feature map's, in its own order */
+    size_t heads, head_width;               /* H, h */
+    int query_norm[2], key_norm[2];         /* weight, bias; where q' and k' are used */
+    int map_tensors[ATTENTION_MAX_TENSORS]; /* the feature map's, in its own order */
 } AttentionLayer;
 
 /* The tensors of one pass. The forward pass fills `out` and `saved`; the backward pass adds to `grads` and overwrites

@@ -21,7 +21,8 @@ static int tile_at(const ExactHead *head, size_t first_row, size_t first_column,
     tile->rows = smaller(head->queries - first_row, EXACT_TILE_ROWS);
     tile->first_column = first_column;
     tile->offset = (ptrdiff_t)first_row + head->offset - (ptrdiff_t)first_column;
-    tile->columns = visible_columns(tile->rows - 1, smaller(head->keys - first_column, EXACT_TILE_COLUMNS), tile->offset);
+    tile->columns =
+        visible_columns(tile->rows - 1, smaller(head->keys - first_column, EXACT_TILE_COLUMNS), tile->offset);
     return tile->columns > 0;
 }
 
@@ -41,15 +42,16 @@ void exact_forward(const PairWeight *weight, const ExactHead *head, HeadGradient
     real *scores = scratch, *factors = scratch + EXACT_TILE_ROWS * EXACT_TILE_COLUMNS;
     Tile tile;
     for (size_t row = 0; row < head->queries; row += EXACT_TILE_ROWS)
-        for (size_t column = 0; column < head->keys && tile_at(head, row, column, &tile); column += EXACT_TILE_COLUMNS) {
+        for (size_t column = 0; column < head->keys && tile_at(head, row, column, &tile);
+             column += EXACT_TILE_COLUMNS) {
             tile_scores(scores, weight, head, &tile);
-            weight->forward(weight, scores, tile.rows, tile.columns, tile.offset, sums + row, maxima ? maxima + row : NULL,
-                            factors);
+            weight->forward(weight, scores, tile.rows, tile.columns, tile.offset, sums + row,
+                            maxima ? maxima + row : NULL, factors);
             if (maxima)
                 for (size_t i = 0; i < tile.rows; i++)
                     for (size_t c = 0; c < head->value_width; c++) row_of_gradient(out, row + i)[c] *= factors[i];
-            gemm_nn(row_of_gradient(out, row), out.stride, scores, tile.columns, row_of(head->v, column), head->v.stride,
-                    tile.rows, head->value_width, tile.columns, 1, 1);
+            gemm_nn(row_of_gradient(out, row), out.stride, scores, tile.columns, row_of(head->v, column),
+                    head->v.stride, tile.rows, head->value_width, tile.columns, 1, 1);
         }
 }
 
@@ -59,15 +61,16 @@ void exact_backward(const PairWeight *weight, const ExactHead *head, HeadRows d_
     real *scores = scratch, *d_scores = scratch + EXACT_TILE_ROWS * EXACT_TILE_COLUMNS;
     Tile tile;
     for (size_t row = 0; row < head->queries; row += EXACT_TILE_ROWS)
-        for (size_t column = 0; column < head->keys && tile_at(head, row, column, &tile); column += EXACT_TILE_COLUMNS) {
+        for (size_t column = 0; column < head->keys && tile_at(head, row, column, &tile);
+             column += EXACT_TILE_COLUMNS) {
             size_t rows = tile.rows, columns = tile.columns;
             tile_scores(scores, weight, head, &tile);
             gemm_nt(d_scores, columns, row_of(d_out, row), d_out.stride, row_of(head->v, column), head->v.stride, rows,
                     columns, head->value_width, 1, 0);
             weight->backward(weight, scores, d_scores, rows, columns, tile.offset, normaliser + row, delta + row);
             /* out = weights v */
-            gemm_tn(row_of_gradient(d_v, column), d_v.stride, scores, columns, row_of(d_out, row), d_out.stride, columns,
-                    head->value_width, rows, 1, 1);
+            gemm_tn(row_of_gradient(d_v, column), d_v.stride, scores, columns, row_of(d_out, row), d_out.stride,
+                    columns, head->value_width, rows, 1, 1);
             /* scores = scale q k^T */
             gemm_nn(row_of_gradient(d_q, row), d_q.stride, d_scores, columns, row_of(head->k, column), head->k.stride,
                     rows, head->width, columns, weight->scale, 1);

@@ -163,14 +163,14 @@ static void extend_values(real *extended, const real *v, size_t stride, size_t r
 typedef enum Pass { FORWARD, BACKWARD } Pass;
 
 typedef struct Buffers {
-    real *query, *key;     /* (B, N, C) q', k'; NULL when unused */
+    real *query, *key;      /* (B, N, C) q', k'; NULL when unused */
     real *total, *incoming; /* (B, H, m, W) */
-    real *threads;         /* per thread: local scratch, or panels */
+    real *threads;          /* per thread: local scratch, or panels */
     size_t per_thread;
-    real *d_query, *d_key; /* (B, N, C) gradients of q', k' */
+    real *d_query, *d_key;     /* (B, N, C) gradients of q', k' */
     real *d_u_query, *d_u_key; /* (B, N, H, r) */
-    real *delta;           /* (B, H, N) */
-    real *adjoint;         /* (B, H, blocks, m, W): G, then Y */
+    real *delta;               /* (B, H, N) */
+    real *adjoint;             /* (B, H, blocks, m, W): G, then Y */
 } Buffers;
 
 static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
@@ -216,14 +216,14 @@ static void linear_plan(const AttentionLayer *layer, const AttentionShape *shape
 
 /* Everything a head needs, addressed from its first token. Strides are from token to token. */
 typedef struct Head {
-    size_t index;                  /* s * H + j */
-    const real *u_query, *u_key;   /* stride H r */
-    const real *values;            /* stride 3C */
-    real *out;                     /* stride C */
-    real *normaliser, *states;     /* (N), (blocks, m, W) */
-    ExactHead local;               /* of a whole segment; a block is cut from it */
+    size_t index;                /* s * H + j */
+    const real *u_query, *u_key; /* stride H r */
+    const real *values;          /* stride 3C */
+    real *out;                   /* stride C */
+    real *normaliser, *states;   /* (N), (blocks, m, W) */
+    ExactHead local;             /* of a whole segment; a block is cut from it */
     PairWeight weight;
-    real *scratch;                 /* of this thread */
+    real *scratch; /* of this thread */
 } Head;
 
 /* The pairs of a block: exact polynomial of q', k', or the features' own inner products. */
@@ -333,8 +333,8 @@ static void head_local_forward(const AttentionRun *run, const Sizes *z, const He
     for (size_t l = 0; l < z->blocks; l++) {
         ExactHead part = local_block(head, z, l);
         size_t first = l * z->b;
-        exact_forward(&head->weight, &part, (HeadGradient){head->out + first * z->C, z->C}, head->normaliser + first, NULL,
-                      head->scratch);
+        exact_forward(&head->weight, &part, (HeadGradient){head->out + first * z->C, z->C}, head->normaliser + first,
+                      NULL, head->scratch);
     }
 }
 
@@ -422,7 +422,8 @@ typedef struct HeadGradients {
     HeadGradient d_values;       /* stride 3C */
 } HeadGradients;
 
-static HeadGradients head_gradients_at(const AttentionRun *run, const Sizes *z, const Buffers *buffers, size_t s, size_t j)
+static HeadGradients head_gradients_at(const AttentionRun *run, const Sizes *z, const Buffers *buffers, size_t s,
+                                       size_t j)
 {
     size_t token = s * z->N, u = (token * z->H + j) * z->r, row = token * z->C + j * z->h;
     bool exact = exact_local(run->layer);
@@ -434,9 +435,10 @@ static HeadGradients head_gradients_at(const AttentionRun *run, const Sizes *z, 
         .d_u_key = buffers->d_u_key + u,
         .d_values = {run->d_qkv + token * 3 * z->C + 2 * z->C + j * z->h, 3 * z->C},
     };
-    gradients.d_query = exact ? (HeadGradient){buffers->d_query + row, z->C}
-                              : (HeadGradient){gradients.d_u_query, z->H * z->r};
-    gradients.d_key = exact ? (HeadGradient){buffers->d_key + row, z->C} : (HeadGradient){gradients.d_u_key, z->H * z->r};
+    gradients.d_query =
+        exact ? (HeadGradient){buffers->d_query + row, z->C} : (HeadGradient){gradients.d_u_query, z->H * z->r};
+    gradients.d_key =
+        exact ? (HeadGradient){buffers->d_key + row, z->C} : (HeadGradient){gradients.d_u_key, z->H * z->r};
     return gradients;
 }
 
@@ -486,8 +488,8 @@ static void head_query_side_backward(const AttentionRun *run, const Sizes *z, co
 }
 
 /* d_u(k) and d_v of a panel. */
-static void key_panel_backward(const AttentionRun *run, const Sizes *z, const Head *head, const HeadGradients *gradients,
-                               const real *adjoint, size_t first, size_t count)
+static void key_panel_backward(const AttentionRun *run, const Sizes *z, const Head *head,
+                               const HeadGradients *gradients, const real *adjoint, size_t first, size_t count)
 {
     bool self_tensored = run->layer->map->self_tensored;
     size_t u_stride = z->H * z->r, panel_size = z->panel_rows * z->m;
@@ -513,16 +515,20 @@ static void head_key_side_backward(const AttentionRun *run, const Sizes *z, cons
     }
 }
 
-static HeadGradient gradient_from(HeadGradient x, size_t row) { return (HeadGradient){x.rows + row * x.stride, x.stride}; }
+static HeadGradient gradient_from(HeadGradient x, size_t row)
+{
+    return (HeadGradient){x.rows + row * x.stride, x.stride};
+}
 
 static void head_local_backward(const Sizes *z, const Head *head, const HeadGradients *gradients)
 {
     for (size_t l = 0; l < z->blocks; l++) {
         ExactHead part = local_block(head, z, l);
         size_t first = l * z->b;
-        exact_backward(&head->weight, &part, (HeadRows){gradients->d_out + first * z->C, z->C}, head->normaliser + first,
-                       gradients->delta + first, gradient_from(gradients->d_query, first),
-                       gradient_from(gradients->d_key, first), gradient_from(gradients->d_values, first), head->scratch);
+        exact_backward(&head->weight, &part, (HeadRows){gradients->d_out + first * z->C, z->C},
+                       head->normaliser + first, gradients->delta + first, gradient_from(gradients->d_query, first),
+                       gradient_from(gradients->d_key, first), gradient_from(gradients->d_values, first),
+                       head->scratch);
     }
 }
 
@@ -623,10 +629,10 @@ static DecodeState decode_state_at(const AttentionLayer *layer, const Sizes *z, 
 }
 
 typedef struct DecodeBuffers {
-    real *query, *key;      /* (C) */
-    real *u_query, *u_key;  /* (H, r) */
-    real *panel;            /* (panel_rows, m) */
-    real *extended;         /* (panel_rows, W) */
+    real *query, *key;     /* (C) */
+    real *u_query, *u_key; /* (H, r) */
+    real *panel;           /* (panel_rows, m) */
+    real *extended;        /* (panel_rows, W) */
 } DecodeBuffers;
 
 static DecodeBuffers take_decode_buffers(const Sizes *z, Arena *scratch)
@@ -651,7 +657,8 @@ static void linear_plan_decode(const AttentionLayer *layer, Arena *scratch)
 }
 
 /* A block is complete: its rows become part of the prefix state. */
-static void fold_block(const AttentionLayer *layer, const Sizes *z, const DecodeState *state, const DecodeBuffers *buffers)
+static void fold_block(const AttentionLayer *layer, const Sizes *z, const DecodeState *state,
+                       const DecodeBuffers *buffers)
 {
     for (size_t i = 0; i < z->b; i += z->panel_rows) {
         size_t count = z->b - i < z->panel_rows ? z->b - i : z->panel_rows;
@@ -690,8 +697,8 @@ static void decode_head(const AttentionLayer *layer, const Sizes *z, const Decod
     for (size_t c = 0; c < z->h; c++) out[c] /= sum;
 }
 
-static void linear_decode(const AttentionLayer *layer, const real *params, real *state, size_t position, const real *qkv,
-                          real *out, Arena *scratch)
+static void linear_decode(const AttentionLayer *layer, const real *params, real *state, size_t position,
+                          const real *qkv, real *out, Arena *scratch)
 {
     Sizes z = decode_sizes(layer);
     size_t mark = arena_mark(scratch);
@@ -742,7 +749,8 @@ static AttentionCost linear_cost(const AttentionLayer *layer, const AttentionSha
 
 const AttentionKind attention_polysketch = {
     .name = "polysketch",
-    .summary = "<u(q),u(k)>^2 by random or learned sketches, exact polynomial within a block; time linear in the context",
+    .summary =
+        "<u(q),u(k)>^2 by random or learned sketches, exact polynomial within a block; time linear in the context",
     .declare = polysketch_declare,
     .saved_count = linear_saved_count,
     .plan = linear_plan,

@@ -21,8 +21,8 @@ static void performer_declare(AttentionLayer *layer, ParamTable *table, const ch
 {
     char name[128];
     snprintf(name, sizeof name, "%s.performer.projection", prefix);
-    layer->map_tensors[0] = param_table_add_matrix(table, name, performer_width(layer), layer->head_width,
-                                                   INIT_ORTHOGONAL_FEATURES, 1);
+    layer->map_tensors[0] =
+        param_table_add_matrix(table, name, performer_width(layer), layer->head_width, INIT_ORTHOGONAL_FEATURES, 1);
     param_table_not_trained(table, layer->map_tensors[0]);
 }
 

@@ -32,8 +32,8 @@ static PairWeight polynomial_weight(const AttentionLayer *layer)
 static void normalise(const AttentionRun *run, RingBuffers *buffers, real *queries)
 {
     size_t N = run->shape.tokens, C = run->layer->heads * run->layer->head_width;
-    size_t longest = segment_longest(run->shape.context_length, (size_t)run->layer->config.block_length,
-                                     run->shape.segments);
+    size_t longest =
+        segment_longest(run->shape.context_length, (size_t)run->layer->config.block_length, run->shape.segments);
     ring_pack(run, buffers, 0);
     for (size_t s = 0; s < run->shape.sequences; s++)
         qk_norm_forward(run->layer, run->params, queries + s * N * C, C, buffers->packet + s * longest * 2 * C, 2 * C,
@@ -58,8 +58,8 @@ static void polynomial_forward(const AttentionRun *run)
 static void polynomial_backward(const AttentionRun *run)
 {
     size_t N = run->shape.tokens, C = run->layer->heads * run->layer->head_width, tokens = run->shape.sequences * N;
-    size_t longest = segment_longest(run->shape.context_length, (size_t)run->layer->config.block_length,
-                                     run->shape.segments);
+    size_t longest =
+        segment_longest(run->shape.context_length, (size_t)run->layer->config.block_length, run->shape.segments);
     size_t mark = arena_mark(run->scratch);
     RingBuffers buffers = ring_take_buffers(run->layer, &run->shape, RING_BACKWARD, run->scratch);
     real *queries = arena_take(run->scratch, tokens * C), *d_queries = arena_take(run->scratch, tokens * C);

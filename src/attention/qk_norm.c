@@ -52,6 +52,7 @@ void qk_norm_backward(const AttentionLayer *layer, const real *params, real *gra
     size_t mark = arena_mark(scratch), width = layer->heads * layer->head_width;
     real *partial = arena_take(scratch, layernorm_scratch(layer->head_width));
     backward_one(layer, params, grads, layer->query_norm, d_qkv, d_query, d_query_stride, qkv, tokens, partial);
-    backward_one(layer, params, grads, layer->key_norm, d_qkv + width, d_key, d_key_stride, qkv + width, tokens, partial);
+    backward_one(layer, params, grads, layer->key_norm, d_qkv + width, d_key, d_key_stride, qkv + width, tokens,
+                 partial);
     arena_release(scratch, mark);
 }

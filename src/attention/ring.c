@@ -66,8 +66,8 @@ static ExactHead head_against(const AttentionRun *run, const real *packet, int s
 {
     const AttentionShape *shape = &run->shape;
     size_t C = model_width(run->layer), h = run->layer->head_width, rows = longest(run->layer, shape);
-    TokenRange keys = segment_range(shape->context_length, (size_t)run->layer->config.block_length, source,
-                                    shape->segments);
+    TokenRange keys =
+        segment_range(shape->context_length, (size_t)run->layer->config.block_length, source, shape->segments);
     const real *first_key = packet + s * rows * 2 * C + j * h;
     return (ExactHead){
         .q = {queries + s * shape->tokens * query_stride + j * h, query_stride},
@@ -144,7 +144,8 @@ static void fill_delta(const AttentionRun *run, real *delta)
     for (size_t s = 0; s < run->shape.sequences; s++)
         for (size_t j = 0; j < H; j++) {
             size_t first = s * N * C + j * h;
-            exact_delta(delta + (s * H + j) * N, (HeadRows){run->d_out + first, C}, (HeadRows){run->out + first, C}, N, h);
+            exact_delta(delta + (s * H + j) * N, (HeadRows){run->d_out + first, C}, (HeadRows){run->out + first, C}, N,
+                        h);
         }
 }
 

@@ -66,12 +66,12 @@ typedef struct LevelBuffers {
 } LevelBuffers;
 
 typedef struct ChunkBuffers {
-    real *x;                                /* (rows, h), gathered */
+    real *x; /* (rows, h), gathered */
     LevelBuffers levels[BRANCHES][LEVELS];
-    real *d_hidden;                         /* (rows, 8r) */
-    real *d_normed, *d_level;               /* (rows, max(h, r)) */
-    real *d_y;                              /* (rows, r) */
-    real *gradients;                        /* this thread's share of all the network's gradients */
+    real *d_hidden;           /* (rows, 8r) */
+    real *d_normed, *d_level; /* (rows, max(h, r)) */
+    real *d_y;                /* (rows, r) */
+    real *gradients;          /* this thread's share of all the network's gradients */
 } ChunkBuffers;
 
 static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
@@ -131,13 +131,14 @@ static void level_forward(const AttentionLayer *layer, const real *params, int b
                           const real *z, size_t rows)
 {
     size_t r = sketch_width(layer), inputs = level_inputs(layer, level), wide = EXPANSION * r;
-    layernorm_forward(b->normed, inputs, z, inputs, attention_values(layer, params, tensor_of(layer, branch, level, NORM_WEIGHT)),
+    layernorm_forward(b->normed, inputs, z, inputs,
+                      attention_values(layer, params, tensor_of(layer, branch, level, NORM_WEIGHT)),
                       attention_values(layer, params, tensor_of(layer, branch, level, NORM_BIAS)), rows, 1, inputs);
-    dense_forward(b->hidden, b->normed, attention_values(layer, params, tensor_of(layer, branch, level, IN_WEIGHT)), rows,
-                  wide, inputs);
+    dense_forward(b->hidden, b->normed, attention_values(layer, params, tensor_of(layer, branch, level, IN_WEIGHT)),
+                  rows, wide, inputs);
     gelu_forward(b->active, b->hidden, rows * wide);
-    dense_forward(b->out, b->active, attention_values(layer, params, tensor_of(layer, branch, level, OUT_WEIGHT)), rows, r,
-                  wide);
+    dense_forward(b->out, b->active, attention_values(layer, params, tensor_of(layer, branch, level, OUT_WEIGHT)), rows,
+                  r, wide);
 }
 
 static void chunk_forward(const AttentionLayer *layer, const real *params, ChunkBuffers *buffers, size_t rows)
@@ -202,8 +203,9 @@ static LevelGradients level_gradients(const AttentionLayer *layer, real *gradien
 }
 
 /* d_z (tokens, heads, inputs) += gradient through the level; d_out (rows, r), z the level's input. */
-static void level_backward(const AttentionLayer *layer, const real *params, ChunkBuffers *buffers, int branch, int level,
-                           real *d_z, size_t d_z_stride, const real *d_out, const real *z, size_t tokens, size_t heads)
+static void level_backward(const AttentionLayer *layer, const real *params, ChunkBuffers *buffers, int branch,
+                           int level, real *d_z, size_t d_z_stride, const real *d_out, const real *z, size_t tokens,
+                           size_t heads)
 {
     size_t r = sketch_width(layer), inputs = level_inputs(layer, level), wide = EXPANSION * r, rows = tokens * heads;
     LevelBuffers *b = &buffers->levels[branch][level];
@@ -231,7 +233,8 @@ static void chunk_backward(const AttentionLayer *layer, const real *params, Chun
 #pragma omp simd
         for (size_t i = 0; i < count; i++) buffers->d_y[i] = d_u[i] * (1 - u[i] * u[i] * inverse_r) * other[i];
         memset(buffers->d_level, 0, count * sizeof(real));
-        level_backward(layer, params, buffers, branch, 1, buffers->d_level, H * r, buffers->d_y, levels[0].out, tokens, H);
+        level_backward(layer, params, buffers, branch, 1, buffers->d_level, H * r, buffers->d_y, levels[0].out, tokens,
+                       H);
         level_backward(layer, params, buffers, branch, 0, d_x, d_x_stride, buffers->d_level, buffers->x, tokens, H);
     }
 }
@@ -271,7 +274,8 @@ static void sketch_backward(const AttentionLayer *layer, const real *params, rea
             size_t count = tokens - first < step ? tokens - first : step, first_u = first * H * r;
             gather(buffers.x, x + first * x_stride, x_stride, count, C);
             chunk_forward(layer, params, &buffers, count * H);
-            chunk_backward(layer, params, &buffers, d_x + first * d_x_stride, d_x_stride, d_u + first_u, u + first_u, count);
+            chunk_backward(layer, params, &buffers, d_x + first * d_x_stride, d_x_stride, d_u + first_u, u + first_u,
+                           count);
         }
     }
     for (int thread = 0; thread < team; thread++) { /* always in this order: the sum is reproducible */

@@ -164,7 +164,8 @@ static void sketch_forward(const AttentionLayer *layer, const real *params, real
     real *threads = arena_take(scratch, (size_t)omp_get_max_threads() * thread_count(layer));
 #pragma omp parallel for schedule(static)
     for (size_t first = 0; first < rows; first += CHUNK_ROWS)
-        chunk_forward(layer, params, u + first * r, x + first * h, rows - first < CHUNK_ROWS ? rows - first : CHUNK_ROWS,
+        chunk_forward(layer, params, u + first * r, x + first * h,
+                      rows - first < CHUNK_ROWS ? rows - first : CHUNK_ROWS,
                       threads + (size_t)omp_get_thread_num() * thread_count(layer));
     arena_release(scratch, mark);
 }

@@ -88,10 +88,7 @@ static const OptionRow rows[] = {
      "steps between progress lines"},
 };
 
-OptionTable config_options(Config *config)
-{
-    return (OptionTable){rows, (int)(sizeof rows / sizeof *rows), config};
-}
+OptionTable config_options(Config *config) { return (OptionTable){rows, (int)(sizeof rows / sizeof *rows), config}; }
 
 int config_sequence_ranks(const Config *config, int ranks) { return ranks / (int)config->parallel.data_ranks; }
 
@@ -122,8 +119,8 @@ bool config_check_model(const Config *config, Message *problem)
     const ModelConfig *model = &config->model;
     const AttentionConfig *attention = &config->attention;
     long long width = model->width, heads = model->heads, degree = attention->degree;
-    REQUIRE(width % heads == 0, "model.width = %lld is not divisible by model.heads = %lld. Try model.width = %lld", width,
-            heads, (width / heads + 1) * heads);
+    REQUIRE(width % heads == 0, "model.width = %lld is not divisible by model.heads = %lld. Try model.width = %lld",
+            width, heads, (width / heads + 1) * heads);
     REQUIRE(width / heads % 2 == 0,
             "the head width model.width / model.heads = %lld is odd, but rotary embedding pairs numbers. Try "
             "model.width = %lld",
@@ -143,11 +140,12 @@ bool config_check_data_ranks(const Config *config, int ranks, Message *problem)
 {
     long long data_ranks = config->parallel.data_ranks, batch = config->train.batch_sequences;
     REQUIRE(ranks % data_ranks == 0,
-            "%d ranks are not divisible by parallel.data_ranks = %lld. Choose a divisor, or another number of ranks", ranks,
-            data_ranks);
-    REQUIRE(batch % data_ranks == 0,
-            "train.batch_sequences = %lld is not divisible by parallel.data_ranks = %lld. Try train.batch_sequences = %lld",
-            batch, data_ranks, (batch / data_ranks + 1) * data_ranks);
+            "%d ranks are not divisible by parallel.data_ranks = %lld. Choose a divisor, or another number of ranks",
+            ranks, data_ranks);
+    REQUIRE(
+        batch % data_ranks == 0,
+        "train.batch_sequences = %lld is not divisible by parallel.data_ranks = %lld. Try train.batch_sequences = %lld",
+        batch, data_ranks, (batch / data_ranks + 1) * data_ranks);
     return true;
 }
 
@@ -157,13 +155,15 @@ bool config_check_ranks(const Config *config, int ranks, Message *problem)
     long long data_ranks = config->parallel.data_ranks, context = config->model.context_length;
     long long block = config->attention.block_length, blocks = (context + block - 1) / block;
     int sequence_ranks = config_sequence_ranks(config, ranks);
-    REQUIRE(sequence_ranks <= blocks,
-            "%d ranks share a sequence, but it has only %lld blocks (model.context_length = %lld, attention.block_length "
-            "= %lld). Use fewer ranks, more parallel.data_ranks or shorter blocks",
-            sequence_ranks, blocks, context, block);
+    REQUIRE(
+        sequence_ranks <= blocks,
+        "%d ranks share a sequence, but it has only %lld blocks (model.context_length = %lld, attention.block_length "
+        "= %lld). Use fewer ranks, more parallel.data_ranks or shorter blocks",
+        sequence_ranks, blocks, context, block);
     long long batch = config->train.batch_sequences, micro = config->train.micro_batch_sequences;
     REQUIRE(micro >= 1 && batch / data_ranks % micro == 0,
-            "train.micro_batch_sequences = %lld does not divide the %lld sequences of a data rank. Try 0 (all at once) or 1",
+            "train.micro_batch_sequences = %lld does not divide the %lld sequences of a data rank. Try 0 (all at once) "
+            "or 1",
             micro, batch / data_ranks);
     return true;
 }
@@ -176,8 +176,9 @@ bool config_same_model(const Config *config, const Config *saved, Message *probl
         option_name(&rows[i], name);
         option_format(&rows[i], config, mine);
         option_format(&rows[i], saved, theirs);
-        return fail(problem, "the checkpoint has %s = %s, this configuration %s. Use that value, or another output.folder",
-                    name, theirs, mine);
+        return fail(problem,
+                    "the checkpoint has %s = %s, this configuration %s. Use that value, or another output.folder", name,
+                    theirs, mine);
     }
     return true;
 }

@@ -37,16 +37,22 @@ void log_line(const char *format, ...)
 const char *log_duration(double seconds, char text[32])
 {
     long whole = (long)(seconds + 0.5);
-    if (whole >= 3600) snprintf(text, 32, "%ldh%02ldm", whole / 3600, whole / 60 % 60);
-    else if (whole >= 60) snprintf(text, 32, "%ldm%02lds", whole / 60, whole % 60);
-    else snprintf(text, 32, "%lds", whole);
+    if (whole >= 3600)
+        snprintf(text, 32, "%ldh%02ldm", whole / 3600, whole / 60 % 60);
+    else if (whole >= 60)
+        snprintf(text, 32, "%ldm%02lds", whole / 60, whole % 60);
+    else
+        snprintf(text, 32, "%lds", whole);
     return text;
 }
 
 const char *log_bytes(double bytes, char text[32])
 {
-    if (bytes >= 1e9) snprintf(text, 32, "%.2f GB", bytes / 1e9);
-    else if (bytes >= 1e6) snprintf(text, 32, "%.1f MB", bytes / 1e6);
-    else snprintf(text, 32, "%.1f kB", bytes / 1e3);
+    if (bytes >= 1e9)
+        snprintf(text, 32, "%.2f GB", bytes / 1e9);
+    else if (bytes >= 1e6)
+        snprintf(text, 32, "%.1f MB", bytes / 1e6);
+    else
+        snprintf(text, 32, "%.1f kB", bytes / 1e3);
     return text;
 }

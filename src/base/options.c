@@ -46,8 +46,10 @@ static bool set_number(const OptionRow *row, const char *name, const char *text,
                     row->fallback);
     if (value < row->low || value > row->high)
         return fail(problem, "%s = %s is out of range: give a value from %g to %g", name, text, row->low, row->high);
-    if (integer) *(int64_t *)field = whole;
-    else *(double *)field = value;
+    if (integer)
+        *(int64_t *)field = whole;
+    else
+        *(double *)field = value;
     return true;
 }
 
@@ -70,10 +72,12 @@ static bool set_row(const OptionRow *row, void *values, const char *text, Messag
         *(bool *)field = strcmp(text, "true") == 0;
         return true;
     case OPTION_TEXT:
-        if (strlen(text) >= OPTION_TEXT_SIZE) return fail(problem, "%s is longer than %d bytes", name, OPTION_TEXT_SIZE - 1);
+        if (strlen(text) >= OPTION_TEXT_SIZE)
+            return fail(problem, "%s is longer than %d bytes", name, OPTION_TEXT_SIZE - 1);
         strcpy(field, text);
         return true;
-    case OPTION_CHOICE: *(int *)field = choice_of_word(row, text);
+    case OPTION_CHOICE:
+        *(int *)field = choice_of_word(row, text);
         if (*(int *)field < 0) return fail(problem, "%s = '%s' is unknown. Choose from: %s", name, text, row->choices);
         return true;
     }
@@ -217,8 +221,10 @@ void option_format(const OptionRow *row, const void *values, char text[OPTION_TE
     switch (row->type) {
     case OPTION_INTEGER: snprintf(text, OPTION_TEXT_SIZE, "%lld", (long long)*(const int64_t *)field); break;
     case OPTION_REAL:
-        if (isnan(*(const double *)field)) strcpy(text, "auto");
-        else format_real(*(const double *)field, text);
+        if (isnan(*(const double *)field))
+            strcpy(text, "auto");
+        else
+            format_real(*(const double *)field, text);
         break;
     case OPTION_BOOL: strcpy(text, *(const bool *)field ? "true" : "false"); break;
     case OPTION_TEXT: snprintf(text, OPTION_TEXT_SIZE, "%s", (const char *)field); break;

@@ -77,8 +77,9 @@ void param_table_destroy(ParamTable *table)
 static void fill_normal(const Param *param, RngStream stream, real *values)
 {
     enum { PIECE = 1024 };
-    double piece[PIECE];
+#pragma omp parallel for schedule(static)
     for (size_t start = 0; start < param->count; start += PIECE) {
+        double piece[PIECE];
         size_t count = param->count - start < PIECE ? param->count - start : PIECE;
         rng_normal(stream, start, count, piece);
         for (size_t i = 0; i < count; i++) values[start + i] = (real)(param->scale * piece[i]);

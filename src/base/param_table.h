@@ -15,21 +15,21 @@
 #include "src/base/real.h"
 
 typedef enum ParamInit {
-    INIT_CONSTANT,             /* every value is `scale` */
-    INIT_NORMAL,               /* N(0, scale^2) */
-    INIT_ORTHOGONAL_FEATURES,  /* rows orthogonal in groups of `columns`, norms those of independent Gaussian rows */
+    INIT_CONSTANT,            /* every value is `scale` */
+    INIT_NORMAL,              /* N(0, scale^2) */
+    INIT_ORTHOGONAL_FEATURES, /* rows orthogonal in groups of `columns`, norms those of independent Gaussian rows */
 } ParamInit;
 
 typedef struct Param {
-    char name[96];    /* as in checkpoints: layers.3.attention.qkv.weight */
+    char name[96];        /* as in checkpoints: layers.3.attention.qkv.weight */
     size_t rows, columns; /* (rows, columns); a vector has rows = 1 and dimensions = 1 */
     int dimensions;
-    size_t count;     /* rows * columns */
-    size_t offset;    /* of its first value in a block of all values; valid after param_table_seal() */
+    size_t count;  /* rows * columns */
+    size_t offset; /* of its first value in a block of all values; valid after param_table_seal() */
     ParamInit init;
     double scale;
     bool trained;
-    bool decay;       /* weight decay applies: matrices, but not norms, biases and the embedding */
+    bool decay; /* weight decay applies: matrices, but not norms, biases and the embedding */
 } Param;
 
 typedef struct ParamTable {

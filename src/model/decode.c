@@ -14,12 +14,12 @@ struct Decoder {
     const real *params;
     size_t position, max_tokens;
     Arena memory, scratch;
-    real **states;                     /* per layer: AttentionKind.decode_state_count() */
-    real *x, *normed, *out, *branch;   /* (C) */
-    real *qkv;                         /* (3C) */
-    real *hidden, *active;             /* (2F or F), (F) */
-    real *logits;                      /* (V) */
-    real *rotary;                      /* (h) */
+    real **states;                   /* per layer: AttentionKind.decode_state_count() */
+    real *x, *normed, *out, *branch; /* (C) */
+    real *qkv;                       /* (3C) */
+    real *hidden, *active;           /* (2F or F), (F) */
+    real *logits;                    /* (V) */
+    real *rotary;                    /* (h) */
     size_t state_bytes;
 };
 
@@ -98,8 +98,10 @@ static void step_layer(Decoder *decoder, size_t index)
     add_branch(decoder);
     norm(decoder, decoder->normed, decoder->x, layer->feedforward_norm);
     matvec(decoder->hidden, values(decoder, layer->feedforward_in), decoder->normed, model->feedforward_in_width, C);
-    if (model->config.model.feedforward == FEEDFORWARD_GLU) glu_forward(decoder->active, decoder->hidden, 1, F);
-    else gelu_forward(decoder->active, decoder->hidden, F);
+    if (model->config.model.feedforward == FEEDFORWARD_GLU)
+        glu_forward(decoder->active, decoder->hidden, 1, F);
+    else
+        gelu_forward(decoder->active, decoder->hidden, F);
     matvec(decoder->branch, values(decoder, layer->feedforward_out), decoder->active, C, F);
     add_branch(decoder);
 }
@@ -107,7 +109,8 @@ static void step_layer(Decoder *decoder, size_t index)
 const real *decoder_step(Decoder *decoder, int32_t token)
 {
     const Model *model = decoder->model;
-    CHECK(decoder->position < decoder->max_tokens, "internal error: the decoder was made for %zu tokens", decoder->max_tokens);
+    CHECK(decoder->position < decoder->max_tokens, "internal error: the decoder was made for %zu tokens",
+          decoder->max_tokens);
     rotary_fill_table(decoder->rotary, decoder->position, 1, model->head_width);
     memcpy(decoder->x, values(decoder, model->embedding) + (size_t)token * model->width, model->width * sizeof(real));
     for (size_t i = 0; i < model->layer_count; i++) step_layer(decoder, i);

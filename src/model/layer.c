@@ -8,7 +8,10 @@
 #include "src/tensor/layernorm.h"
 #include "src/tensor/rotary.h"
 
-static const real *values(const LayerRun *run, int index) { return run->params + run->model->table.params[index].offset; }
+static const real *values(const LayerRun *run, int index)
+{
+    return run->params + run->model->table.params[index].offset;
+}
 static real *gradients(const LayerRun *run, int index) { return run->grads + run->model->table.params[index].offset; }
 
 static size_t token_count(const AttentionShape *shape) { return shape->sequences * shape->tokens; }
@@ -26,7 +29,8 @@ LayerSaved layer_take_saved(const Model *model, const Layer *layer, const Attent
 }
 
 /* The largest sets of scratch that are in use at a time; layer_forward() and layer_backward() take the same. */
-void layer_plan(const Model *model, const Layer *layer, const AttentionShape *shape, PassPurpose purpose, Arena *scratch)
+void layer_plan(const Model *model, const Layer *layer, const AttentionShape *shape, PassPurpose purpose,
+                Arena *scratch)
 {
     size_t tokens = token_count(shape), C = model->width, mark = arena_mark(scratch);
     arena_take(scratch, tokens * C); /* normed, or d_attention_out */
@@ -85,15 +89,19 @@ static void norm_backward(const LayerRun *run, real *d_x, const real *d_y, const
 static void activation_forward(const LayerRun *run, real *y, const real *x)
 {
     size_t tokens = token_count(&run->shape), F = run->model->feedforward_width;
-    if (run->model->config.model.feedforward == FEEDFORWARD_GLU) glu_forward(y, x, tokens, F);
-    else gelu_forward(y, x, tokens * F);
+    if (run->model->config.model.feedforward == FEEDFORWARD_GLU)
+        glu_forward(y, x, tokens, F);
+    else
+        gelu_forward(y, x, tokens * F);
 }
 
 static void activation_backward(const LayerRun *run, real *d_x, const real *d_y, const real *x)
 {
     size_t tokens = token_count(&run->shape), F = run->model->feedforward_width;
-    if (run->model->config.model.feedforward == FEEDFORWARD_GLU) glu_backward(d_x, d_y, x, tokens, F);
-    else gelu_backward(d_x, d_y, x, tokens * F);
+    if (run->model->config.model.feedforward == FEEDFORWARD_GLU)
+        glu_backward(d_x, d_y, x, tokens, F);
+    else
+        gelu_backward(d_x, d_y, x, tokens * F);
 }
 
 static void rotate(const LayerRun *run, real *qkv, int direction)
@@ -137,8 +145,8 @@ void layer_forward(const LayerRun *run, size_t index, const LayerSaved *saved, r
 
     real *active = arena_take(run->scratch, tokens * F);
     norm_forward(run, normed, saved->middle, layer->feedforward_norm);
-    dense_forward(saved->feedforward_in, normed, values(run, layer->feedforward_in), tokens, model->feedforward_in_width,
-                  C);
+    dense_forward(saved->feedforward_in, normed, values(run, layer->feedforward_in), tokens,
+                  model->feedforward_in_width, C);
     activation_forward(run, active, saved->feedforward_in);
     dense_forward(x_out, active, values(run, layer->feedforward_out), tokens, C, F);
     dropout(run, x_out, index, "dropout after feedforward");
@@ -168,13 +176,13 @@ static void feedforward_backward(const LayerRun *run, size_t index, const LayerS
     const real *d_branch = branch_gradient(run, d_normed, d_x, index, "dropout after feedforward");
     /* x_out = middle + dropout(active W_out^T) */
     activation_forward(run, active, saved->feedforward_in);
-    dense_backward(d_active, gradients(run, layer->feedforward_out), d_branch, active, values(run, layer->feedforward_out),
-                   tokens, C, F);
+    dense_backward(d_active, gradients(run, layer->feedforward_out), d_branch, active,
+                   values(run, layer->feedforward_out), tokens, C, F);
     /* active = GLU(normed W_in^T) */
     activation_backward(run, d_in, d_active, saved->feedforward_in);
     norm_forward(run, normed, saved->middle, layer->feedforward_norm);
-    dense_backward(d_normed, gradients(run, layer->feedforward_in), d_in, normed, values(run, layer->feedforward_in), tokens,
-                   model->feedforward_in_width, C);
+    dense_backward(d_normed, gradients(run, layer->feedforward_in), d_in, normed, values(run, layer->feedforward_in),
+                   tokens, model->feedforward_in_width, C);
     norm_backward(run, d_x, d_normed, saved->middle, layer->feedforward_norm);
     arena_release(run->scratch, mark);
 }
@@ -188,7 +196,8 @@ static void attention_backward(const LayerRun *run, size_t index, const LayerSav
     real *d_qkv = arena_take(run->scratch, tokens * 3 * C);
     const real *d_branch = branch_gradient(run, normed, d_x, index, "dropout after attention");
     /* middle = x + dropout(attention_out W_out^T) */
-    dense_backward(d_out, gradients(run, layer->out), d_branch, saved->attention_out, values(run, layer->out), tokens, C, C);
+    dense_backward(d_out, gradients(run, layer->out), d_branch, saved->attention_out, values(run, layer->out), tokens,
+                   C, C);
     AttentionRun attention = attention_run(run, layer, saved);
     attention.d_out = d_out;
     attention.d_qkv = d_qkv;

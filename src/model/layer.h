@@ -29,7 +29,8 @@ typedef struct LayerRun {
 
 LayerSaved layer_take_saved(const Model *model, const Layer *layer, const AttentionShape *shape, Arena *arena);
 /* Takes and releases the scratch of both passes. */
-void layer_plan(const Model *model, const Layer *layer, const AttentionShape *shape, PassPurpose purpose, Arena *scratch);
+void layer_plan(const Model *model, const Layer *layer, const AttentionShape *shape, PassPurpose purpose,
+                Arena *scratch);
 
 /* x_out (B, N, C) from x (B, N, C); they must differ. */
 void layer_forward(const LayerRun *run, size_t index, const LayerSaved *saved, real *x_out, const real *x);

@@ -65,8 +65,8 @@ Model *model_create(const Config *config)
     model->feedforward_in_width = model->feedforward_width * (config->model.feedforward == FEEDFORWARD_GLU ? 2 : 1);
     model->vocab_size = (size_t)config->model.vocab_size;
     model->layers = checked_calloc(model->layer_count, sizeof *model->layers);
-    model->embedding =
-        param_table_add_matrix(&model->table, "token_embedding.weight", model->vocab_size, model->width, INIT_NORMAL, 0.02);
+    model->embedding = param_table_add_matrix(&model->table, "token_embedding.weight", model->vocab_size, model->width,
+                                              INIT_NORMAL, 0.02);
     param_table_no_decay(&model->table, model->embedding);
     for (size_t i = 0; i < model->layer_count; i++) declare_layer(model, i);
     add_norm(&model->table, model->final_norm, "", "final_norm", model->width);
@@ -136,9 +136,8 @@ static void take_activations(ModelPass *pass, Arena *arena)
     for (size_t i = 0; i <= model->layer_count; i++)
         pass->x[i] = pass->purpose == PASS_TRAIN || i < 2 ? arena_take(arena, residual) : pass->x[i - 2];
     for (size_t i = 0; i < model->layer_count; i++)
-        pass->saved[i] = i == 0 || keeps_layers(pass)
-                             ? layer_take_saved(model, &model->layers[i], &pass->shape, arena)
-                             : pass->saved[0];
+        pass->saved[i] = i == 0 || keeps_layers(pass) ? layer_take_saved(model, &model->layers[i], &pass->shape, arena)
+                                                      : pass->saved[0];
 }
 
 static size_t logit_rows(const Model *model)
@@ -154,9 +153,9 @@ static void plan_scratch(const ModelPass *pass, Arena *scratch)
     size_t rows = logit_rows(model) < token_count(pass) ? logit_rows(model) : token_count(pass);
     if (pass->purpose == PASS_TRAIN) arena_take(scratch, residual); /* d_x */
     size_t mark = arena_mark(scratch);
-    arena_take(scratch, residual);                          /* normed, then d_normed */
-    arena_take(scratch, token_count(pass));                 /* losses */
-    arena_take(scratch, rows * model->vocab_size);          /* logits */
+    arena_take(scratch, residual);                 /* normed, then d_normed */
+    arena_take(scratch, token_count(pass));        /* losses */
+    arena_take(scratch, rows * model->vocab_size); /* logits */
     arena_take(scratch, layernorm_scratch(model->width));
     arena_release(scratch, mark);
     for (size_t i = 0; i < model->layer_count; i++)
@@ -296,8 +295,9 @@ static double loss_backward(ModelPass *pass, const real *params, real *grads, re
     final_norm(pass, params, normed);
     double sum = output_layer(pass, params, grads, normed, losses, targets, loss_scale);
     memset(d_x, 0, tokens * C * sizeof *d_x);
-    layernorm_backward(d_x, C, gradients(pass, grads, model->final_norm[0]), gradients(pass, grads, model->final_norm[1]),
-                       normed, C, pass->x[model->layer_count], C, values(pass, params, model->final_norm[0]), tokens, 1, C,
+    layernorm_backward(d_x, C, gradients(pass, grads, model->final_norm[0]),
+                       gradients(pass, grads, model->final_norm[1]), normed, C, pass->x[model->layer_count], C,
+                       values(pass, params, model->final_norm[0]), tokens, 1, C,
                        arena_take(&pass->scratch, layernorm_scratch(C)));
     arena_release(&pass->scratch, mark);
     return sum;

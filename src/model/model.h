@@ -36,7 +36,8 @@ typedef struct Model {
     int embedding;     /* (V, C) */
     int logit_bias;    /* (V) */
     int final_norm[2]; /* (C) */
-    size_t layer_count, width, heads, head_width, feedforward_width, feedforward_in_width, vocab_size; /* L C H h F 2F|F V */
+    size_t layer_count, width, heads, head_width, feedforward_width, feedforward_in_width,
+        vocab_size; /* L C H h F 2F|F V */
 } Model;
 
 /* `config` resolved and checked. Owned by the caller; model_destroy(). */

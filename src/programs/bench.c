@@ -28,11 +28,13 @@ typedef struct BenchOptions {
 
 static const OptionRow rows[] = {
     {"", "variants", OPTION_TEXT, AT(variants), "random,learned,softmax,polynomial,performer", 0, 0, "", false,
-     "comma-separated: softmax, polynomial, random, learned (local exact), random-sketch, learned-sketch (local sketch), "
+     "comma-separated: softmax, polynomial, random, learned (local exact), random-sketch, learned-sketch (local "
+     "sketch), "
      "performer; config = as configured"},
     {"", "contexts", OPTION_TEXT, AT(contexts), "1024,2048,4096,8192", 0, 0, "", false,
      "comma-separated context lengths"},
-    {"", "repeats", OPTION_INTEGER, AT(repeats), "3", 1, 1000, "", false, "timed runs after one warm-up; the median counts"},
+    {"", "repeats", OPTION_INTEGER, AT(repeats), "3", 1, 1000, "", false,
+     "timed runs after one warm-up; the median counts"},
     {"", "csv", OPTION_TEXT, AT(csv), "", 0, 0, "", false, "append the rows to this CSV file"},
     {"", "help", OPTION_BOOL, AT(help), "false", 0, 0, "", false, "print this"},
 };
@@ -56,8 +58,10 @@ enum { BENCH_VARIANTS = sizeof bench_variants / sizeof *bench_variants, MAX_CONT
 static void print_help(const OptionTable *table)
 {
     printf("Usage: [mpirun -n RANKS] polysketch bench step|attention [FILE.ini] [options] [--section.key=value ...]\n\n"
-           "step: forward, backward, sum of gradients, AdamW, on random tokens. attention: forward and backward of one layer's\n"
-           "attention (B, N, 3C) -> (B, N, C). Useful operations are products with packed features and causal halves; what is\n"
+           "step: forward, backward, sum of gradients, AdamW, on random tokens. attention: forward and backward of one "
+           "layer's\n"
+           "attention (B, N, 3C) -> (B, N, C). Useful operations are products with packed features and causal halves; "
+           "what is\n"
            "computed again is not counted. sgemm: 2048 cubed on the same cores, all ranks at once, in the same run.\n"
            "Takes every option of polysketch train. Without model.vocab_size the vocabulary is 256.\n\n");
     option_print_help(table, stdout);
@@ -151,7 +155,8 @@ static void run_step(void *context)
         model_train(c->pass, c->params, c->grads, c->inputs, c->targets, (real)1e-6, (DropoutKey){1, 1, 0});
     c->reduce_seconds += gradient_reduce(c->grads, table->trained_count);
     double norm = adamw_gradient_norm(table, c->grads);
-    adamw_update(table, &c->config->train, c->params, c->m, c->v, c->grads, 1e-6, adamw_clip_factor(norm, 1), ++c->step);
+    adamw_update(table, &c->config->train, c->params, c->m, c->v, c->grads, 1e-6, adamw_clip_factor(norm, 1),
+                 ++c->step);
 }
 
 static void run_attention(void *context)
@@ -231,8 +236,10 @@ static BenchRow measure(const Config *config, bool whole_step, int64_t repeats, 
     c.params = checked_calloc(table->total_count, sizeof(real));
     c.grads = checked_calloc(table->trained_count, sizeof(real));
     param_table_initialise(table, 1, c.params);
-    if (whole_step) prepare_step(&c);
-    else prepare_attention(&c);
+    if (whole_step)
+        prepare_step(&c);
+    else
+        prepare_attention(&c);
     AttentionShape whole = model_shape(config, 1, T, 0, 1);
     const AttentionLayer *layer = &c.model->layers[0].attention;
     double sequences = whole_step ? (double)config->train.batch_sequences
@@ -245,7 +252,8 @@ static BenchRow measure(const Config *config, bool whole_step, int64_t repeats, 
     double largest[2] = {link_seconds / all_seconds, usage_peak_bytes()};
     world_max_doubles(largest, 2);
     destroy(&c);
-    return (BenchRow){1e6 * seconds / (sequences * (double)T), 1e-9 * flops * sequences / seconds, largest[0], largest[1]};
+    return (BenchRow){1e6 * seconds / (sequences * (double)T), 1e-9 * flops * sequences / seconds, largest[0],
+                      largest[1]};
 }
 
 static FILE *open_csv(const char *path, Message *problem)
@@ -256,9 +264,11 @@ static FILE *open_csv(const char *path, Message *problem)
         return NULL;
     }
     if (fseek(file, 0, SEEK_END) == 0 && ftell(file) == 0)
-        fprintf(file, "what,kind,sketch,local,sketch_size,block_length,context,layers,width,heads,batch_sequences,recompute,ranks,"
-                      "threads,microseconds_per_token,useful_gflops,sgemm_gflops,fraction_of_peak,communication_fraction,"
-                      "peak_rss_bytes,source_version,kernel\n");
+        fprintf(file,
+                "what,kind,sketch,local,sketch_size,block_length,context,layers,width,heads,batch_sequences,recompute,"
+                "ranks,"
+                "threads,microseconds_per_token,useful_gflops,sgemm_gflops,fraction_of_peak,communication_fraction,"
+                "peak_rss_bytes,source_version,kernel\n");
     return file;
 }
 
@@ -274,9 +284,17 @@ static void option_word(const Config *config, const char *name, char word[OPTION
 
 static void write_csv_row(FILE *file, const Config *config, const char *what, const BenchRow *row, double sgemm)
 {
-    const char *words[] = {"attention.kind", "attention.sketch", "attention.local", "attention.sketch_size",
-                           "attention.block_length", "model.context_length", "model.layers", "model.width", "model.heads",
-                           "train.batch_sequences", "train.recompute"};
+    const char *words[] = {"attention.kind",
+                           "attention.sketch",
+                           "attention.local",
+                           "attention.sketch_size",
+                           "attention.block_length",
+                           "model.context_length",
+                           "model.layers",
+                           "model.width",
+                           "model.heads",
+                           "train.batch_sequences",
+                           "train.recompute"};
     char word[OPTION_TEXT_SIZE];
     fprintf(file, "%s", what);
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
@@ -316,15 +334,16 @@ static bool read_contexts(const char *list, int64_t contexts[MAX_CONTEXTS], int 
         char *end;
         long long value = strtoll(place, &end, 10);
         if (end == place || value < 1 || *count == MAX_CONTEXTS || (*end && *end != ','))
-            return fail(problem, "--contexts = '%s' is not a list of at most %d lengths. Example: 1024,2048", list, MAX_CONTEXTS);
+            return fail(problem, "--contexts = '%s' is not a list of at most %d lengths. Example: 1024,2048", list,
+                        MAX_CONTEXTS);
         contexts[*count] = value;
         place = *end ? end + 1 : end;
     }
     return true;
 }
 
-static void measure_row(const Config *config, const char *name, const char *what, const BenchOptions *options, double sgemm,
-                        FILE *csv)
+static void measure_row(const Config *config, const char *name, const char *what, const BenchOptions *options,
+                        double sgemm, FILE *csv)
 {
     Message problem;
     Config resolved = *config;
@@ -354,8 +373,8 @@ static void measure_all(const Config *config, const char *what, const BenchOptio
     double sgemm = gemm_rate();
     log_line("bench %s | polysketch %s | %d ranks x %d threads | OpenBLAS %s | sgemm %.1f GF/s", what, source_version(),
              world().size, omp_get_max_threads(), blas_kernel_name(), sgemm);
-    log_line("%-15s %8s %12s %10s %10s %9s %9s %9s", "variant", "context", "us/token", "GF/s", "sgemm", "of peak", "comm.",
-             "peak GB");
+    log_line("%-15s %8s %12s %10s %10s %9s %9s %9s", "variant", "context", "us/token", "GF/s", "sgemm", "of peak",
+             "comm.", "peak GB");
     char list[OPTION_TEXT_SIZE], *rest = list;
     snprintf(list, sizeof list, "%s", options->variants);
     for (char *name; (name = strtok_r(rest, ",", &rest));)
@@ -382,7 +401,8 @@ int bench_main(int argc, char **argv)
     }
     Message problem;
     bool known = strcmp(what, "step") == 0 || strcmp(what, "attention") == 0;
-    if (!known) fail(&problem, "say what to time: polysketch bench step, or polysketch bench attention; --help explains");
+    if (!known)
+        fail(&problem, "say what to time: polysketch bench step, or polysketch bench attention; --help explains");
     require_all(known, &problem);
     if (config.model.vocab_size == 0) config.model.vocab_size = 256;
     measure_all(&config, what, &options);

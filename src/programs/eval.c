@@ -37,8 +37,9 @@ static const OptionRow rows[] = {
 
 static void print_help(const OptionTable *table)
 {
-    printf("Usage: [mpirun -n RANKS] polysketch eval --checkpoint=FILE --data=TOKENS [options]\n\n"
-           "Prints loss (nats per token), perplexity and bits per byte over consecutive sequences of the token file.\n\n");
+    printf(
+        "Usage: [mpirun -n RANKS] polysketch eval --checkpoint=FILE --data=TOKENS [options]\n\n"
+        "Prints loss (nats per token), perplexity and bits per byte over consecutive sequences of the token file.\n\n");
     option_print_help(table, stdout);
     printf("\nExample:\n  mpirun -n 2 polysketch eval --checkpoint=results/a/checkpoints/step-00001000.h5 "
            "--data=data/validation.h5\n");
@@ -52,7 +53,8 @@ static TokenFile *open_data(const char *path, const Model *model)
     require_all(given, &problem);
     TokenFile *file = token_file_open(path, &problem);
     if (file && file->vocab_size > (int64_t)model->vocab_size) {
-        fail(&problem, "'%s' has a vocabulary of %lld tokens, the model one of %zu. Use data made with the model's tokenizer",
+        fail(&problem,
+             "'%s' has a vocabulary of %lld tokens, the model one of %zu. Use data made with the model's tokenizer",
              path, (long long)file->vocab_size, model->vocab_size);
         token_file_close(file);
         file = NULL;
@@ -61,12 +63,14 @@ static TokenFile *open_data(const char *path, const Model *model)
     return file;
 }
 
-static void write_and_run(Evaluator *evaluator, const EvalOptions *options, const LoadedModel *loaded, size_t context_length)
+static void write_and_run(Evaluator *evaluator, const EvalOptions *options, const LoadedModel *loaded,
+                          size_t context_length)
 {
     Message problem;
     LossFile *losses = NULL;
     if (options->per_token_loss[0]) {
-        losses = loss_file_create(options->per_token_loss, (size_t)evaluator_sequences(evaluator), context_length, &problem);
+        losses =
+            loss_file_create(options->per_token_loss, (size_t)evaluator_sequences(evaluator), context_length, &problem);
         require_all(losses != NULL, &problem);
     }
     Evaluation e = evaluator_run(evaluator, loaded->params, losses);

@@ -23,7 +23,8 @@ typedef struct GenerateOptions {
 
 static const OptionRow rows[] = {
     {"", "checkpoint", OPTION_TEXT, AT(checkpoint), "", 0, 0, "", false, "the model"},
-    {"", "prompt", OPTION_TEXT, AT(prompt), "", 0, 0, "", false, "text to continue; token numbers where the model has no table of pieces"},
+    {"", "prompt", OPTION_TEXT, AT(prompt), "", 0, 0, "", false,
+     "text to continue; token numbers where the model has no table of pieces"},
     {"", "prompt_file", OPTION_TEXT, AT(prompt_file), "", 0, 0, "", false, "the prompt from a file, of any length"},
     {"", "tokens", OPTION_INTEGER, AT(tokens), "200", 1, 1e12, "", false, "tokens to write"},
     {"", "temperature", OPTION_REAL, AT(temperature), "0.8", 0, 100, "", false, "0 = always the most likely token"},
@@ -39,7 +40,8 @@ static const OptionRow rows[] = {
 static void print_help(const OptionTable *table)
 {
     printf("Usage: polysketch generate --checkpoint=FILE --prompt=TEXT [options]\n\n"
-           "Writes the prompt and its continuation to standard output. One process works; memory and time per token do not\n"
+           "Writes the prompt and its continuation to standard output. One process works; memory and time per token do "
+           "not\n"
            "grow with the position for the linear attention kinds (polysketch, performer).\n\n");
     option_print_help(table, stdout);
     printf("\nExample:\n  polysketch generate --checkpoint=results/a/checkpoints/step-00001000.h5 --prompt='In the "
@@ -76,7 +78,8 @@ static bool parse_ids(const char *text, size_t vocab_size, int32_t *ids, size_t 
         char *end;
         long long id = strtoll(place, &end, 10);
         if (end == place || (*end && !strchr(" \t\n", *end)) || id < 0 || (size_t)id >= vocab_size)
-            return fail(problem, "this model has no table of pieces: the prompt must be token numbers below %zu between blanks",
+            return fail(problem,
+                        "this model has no table of pieces: the prompt must be token numbers below %zu between blanks",
                         vocab_size);
         ids[(*count)++] = (int32_t)id;
         place = end;
@@ -84,7 +87,8 @@ static bool parse_ids(const char *text, size_t vocab_size, int32_t *ids, size_t 
     return true;
 }
 
-static int32_t *encode_prompt(const GenerateOptions *options, const LoadedModel *loaded, size_t *count, Message *problem)
+static int32_t *encode_prompt(const GenerateOptions *options, const LoadedModel *loaded, size_t *count,
+                              Message *problem)
 {
     size_t length;
     char *text = read_prompt(options, &length, problem);
@@ -104,8 +108,10 @@ static void write_piece(const Tokenizer *tokenizer, int32_t token)
 {
     size_t length;
     const uint8_t *piece = tokenizer_piece(tokenizer, token, &length);
-    if (piece) fwrite(piece, 1, length, stdout);
-    else printf("%d ", token);
+    if (piece)
+        fwrite(piece, 1, length, stdout);
+    else
+        printf("%d ", token);
     fflush(stdout);
 }
 
@@ -130,8 +136,8 @@ static void generate(const GenerateOptions *options, const LoadedModel *loaded, 
     printf("\n");
     char state[32];
     if (options->timing)
-        fprintf(stderr, "%lld tokens from position %zu on, %.4g ms each; recurrent state %s\n", (long long)options->tokens,
-                count, 1e3 * (usage_seconds() - start) / (double)options->tokens,
+        fprintf(stderr, "%lld tokens from position %zu on, %.4g ms each; recurrent state %s\n",
+                (long long)options->tokens, count, 1e3 * (usage_seconds() - start) / (double)options->tokens,
                 log_bytes((double)decoder_state_bytes(decoder), state));
     sampler_destroy(sampler);
     decoder_destroy(decoder);

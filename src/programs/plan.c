@@ -54,8 +54,8 @@ static double count_values(const ParamTable *table, const char *part, bool train
 
 static void print_parameters(const Model *model)
 {
-    const char *parts[] = {"token_embedding", "attention.qkv", "attention.out", "attention.sketch", "feedforward.in",
-                           "feedforward.out"};
+    const char *parts[] = {"token_embedding",  "attention.qkv",  "attention.out",
+                           "attention.sketch", "feedforward.in", "feedforward.out"};
     log_line("parameters");
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         double values = count_values(&model->table, parts[i], true);
@@ -118,7 +118,8 @@ int plan_main(int argc, char **argv)
     require_all(known, &problem);
     require_all(config_check_data_ranks(&config, (int)options.ranks, &problem), &problem);
     config_resolve(&config);
-    require_all(config_check_model(&config, &problem) && config_check_ranks(&config, (int)options.ranks, &problem), &problem);
+    require_all(config_check_model(&config, &problem) && config_check_ranks(&config, (int)options.ranks, &problem),
+                &problem);
     Model *model = model_create(&config);
     int sequence_ranks = config_sequence_ranks(&config, (int)options.ranks);
     log_line("plan for %lld ranks = %lld data x %d sequence, %lld x %lld tokens per step", (long long)options.ranks,

@@ -27,12 +27,15 @@ static void print_help(const OptionTable tables[2])
 {
     printf("Usage: mpirun -n RANKS polysketch train FILE.ini [--section.key=value ...]\n"
            "       mpirun -n RANKS polysketch train RUN_FOLDER [--section.key=value ...]\n\n"
-           "Trains, and writes checkpoints, metrics (HDF5 and CSV), the resolved configuration and a log to output.folder.\n"
-           "Where that folder has a checkpoint, the run continues from it, on any number of ranks: the same command starts\n"
+           "Trains, and writes checkpoints, metrics (HDF5 and CSV), the resolved configuration and a log to "
+           "output.folder.\n"
+           "Where that folder has a checkpoint, the run continues from it, on any number of ranks: the same command "
+           "starts\n"
            "and continues. The command line wins over the file, the file over the defaults.\n\n");
     option_print_help(&tables[0], stdout);
     option_print_help(&tables[1], stdout);
-    printf("\nExample:\n  mpirun -n 4 polysketch train configs/default.ini --output.folder=results/a --train.steps=200\n");
+    printf(
+        "\nExample:\n  mpirun -n 4 polysketch train configs/default.ini --output.folder=results/a --train.steps=200\n");
 }
 
 /* A rank that was started with other options would wait for the others for ever. */
@@ -52,7 +55,8 @@ static TokenFile *open_tokens(const char *option, const char *path, const Config
     }
     TokenFile *file = token_file_open(path, problem);
     if (!file || config->model.vocab_size == 0 || file->vocab_size <= config->model.vocab_size) return file;
-    fail(problem, "'%s' has a vocabulary of %lld tokens, the model one of %lld. Use data made with the same tokenizer, or "
+    fail(problem,
+         "'%s' has a vocabulary of %lld tokens, the model one of %lld. Use data made with the same tokenizer, or "
          "set model.vocab_size = %lld for a new model",
          path, (long long)file->vocab_size, (long long)config->model.vocab_size, (long long)file->vocab_size);
     token_file_close(file);

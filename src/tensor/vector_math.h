@@ -31,7 +31,8 @@ static inline __attribute__((always_inline)) float saturating_expf(float x)
     const float shift = 12582912.0f; /* 1.5 * 2^23: adding it rounds to a whole number, which stands in the low bits */
     float shifted = x * 1.44269504088896341f + shift, n = shifted - shift;
     float r = (x - n * 0.693359375f) + n * 2.12194440e-4f; /* ln 2 in two parts: n times the first is exact */
-    float p = 1.0f + r * (1.0f + r * (0.5f + r * (0.16666667f + r * (0.041666668f + r * (0.0083333f + r * 0.0013888889f)))));
+    float p =
+        1.0f + r * (1.0f + r * (0.5f + r * (0.16666667f + r * (0.041666668f + r * (0.0083333f + r * 0.0013888889f)))));
     uint32_t bits;
     memcpy(&bits, &shifted, sizeof bits);
     bits = (bits << 23) + 0x3f800000u; /* the exponent field of 2^n */

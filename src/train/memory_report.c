@@ -18,7 +18,8 @@ MemoryReport memory_report(const Model *model, int sequence_ranks, bool evaluate
 {
     AttentionShape shape =
         largest_shape(&model->config, (size_t)model->config.train.micro_batch_sequences, sequence_ranks);
-    PassBytes train = model_pass_bytes(model, shape, PASS_TRAIN), evaluate = model_pass_bytes(model, shape, PASS_EVALUATE);
+    PassBytes train = model_pass_bytes(model, shape, PASS_TRAIN),
+              evaluate = model_pass_bytes(model, shape, PASS_EVALUATE);
     double trained = (double)model->table.trained_count * sizeof(real);
     MemoryReport report = {
         .parameters = (double)model->table.total_count * sizeof(real),
@@ -28,8 +29,8 @@ MemoryReport memory_report(const Model *model, int sequence_ranks, bool evaluate
         .scratch = (double)train.scratch,
         .evaluation = evaluates ? (double)(evaluate.activations + evaluate.scratch) : 0,
     };
-    report.total = report.parameters + report.gradients + report.moments + report.activations + report.scratch +
-                   report.evaluation;
+    report.total =
+        report.parameters + report.gradients + report.moments + report.activations + report.scratch + report.evaluation;
     return report;
 }
 
@@ -39,8 +40,9 @@ void memory_report_print(const MemoryReport *report)
         const char *name;
         double bytes;
     } rows[] = {
-        {"parameters", report->parameters},   {"gradients", report->gradients}, {"AdamW moments", report->moments},
-        {"activations", report->activations}, {"scratch", report->scratch},     {"evaluation", report->evaluation},
+        {"parameters", report->parameters}, {"gradients", report->gradients},
+        {"AdamW moments", report->moments}, {"activations", report->activations},
+        {"scratch", report->scratch},       {"evaluation", report->evaluation},
         {"total", report->total},
     };
     char text[32];

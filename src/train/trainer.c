@@ -32,11 +32,11 @@ struct Trainer {
     Topology topology;
     ModelPass *pass;
     BatchLoader *loader;
-    Evaluator *evaluator;         /* NULL without validation data */
-    real *params;                 /* (total_count) */
-    real *grads, *m, *v;          /* (trained_count) */
-    int32_t *inputs, *targets;    /* (B, N) */
-    int64_t micro_batches;        /* per step and data rank */
+    Evaluator *evaluator;      /* NULL without validation data */
+    real *params;              /* (total_count) */
+    real *grads, *m, *v;       /* (trained_count) */
+    int32_t *inputs, *targets; /* (B, N) */
+    int64_t micro_batches;     /* per step and data rank */
     int64_t step, tokens_seen;
     int64_t last_evaluated, last_saved;
     Metrics *steps, *evaluations; /* rank 0, else NULL */
@@ -119,8 +119,10 @@ static void start_state(Trainer *t)
     if (world().rank == 0) newest.found = checkpoint_find_newest(t->config->output.folder, newest.path, &step);
     world_broadcast(&newest, sizeof newest);
     t->last_saved = t->last_evaluated = -1;
-    if (newest.found) continue_from(t, newest.path);
-    else param_table_initialise(&t->model->table, (uint64_t)t->config->train.seed, t->params);
+    if (newest.found)
+        continue_from(t, newest.path);
+    else
+        param_table_initialise(&t->model->table, (uint64_t)t->config->train.seed, t->params);
 }
 
 static bool write_config(const Config *config, Message *problem)
@@ -144,8 +146,9 @@ static void open_outputs(Trainer *t)
     const char *folder = t->config->output.folder;
     if (world().rank == 0) {
         ok = write_config(t->config, &problem);
-        t->steps = ok ? metrics_open(folder, "steps", "metrics.csv", step_columns, COUNT(step_columns), last_step, &problem)
-                      : NULL;
+        t->steps =
+            ok ? metrics_open(folder, "steps", "metrics.csv", step_columns, COUNT(step_columns), last_step, &problem)
+               : NULL;
         t->evaluations = t->steps ? metrics_open(folder, "evaluations", "evaluations.csv", evaluation_columns,
                                                  COUNT(evaluation_columns), last_step, &problem)
                                   : NULL;
@@ -182,7 +185,8 @@ Trainer *trainer_create(const Config *config, TokenFile *train, TokenFile *valid
     t->loader = batch_loader_create(train, T, range, (uint64_t)config->train.seed, &problem);
     require_all(t->loader != NULL, &problem);
     if (validation)
-        t->evaluator = evaluator_create(t->model, &t->topology, validation, T, config->evaluate.sequences, (int64_t)B, &problem);
+        t->evaluator =
+            evaluator_create(t->model, &t->topology, validation, T, config->evaluate.sequences, (int64_t)B, &problem);
     require_all(!validation || t->evaluator, &problem);
     const ParamTable *table = &t->model->table;
     t->params = checked_calloc(table->total_count, sizeof(real));
@@ -227,8 +231,8 @@ static double accumulate_gradients(Trainer *t)
     memset(t->grads, 0, t->model->table.trained_count * sizeof(real));
     for (int64_t i = 0; i < t->micro_batches; i++) {
         uint64_t in_batch = ((uint64_t)t->topology.data_rank * (uint64_t)t->micro_batches + (uint64_t)i) * B;
-        bool ok = batch_loader_training(t->loader, (uint64_t)t->step * batch + in_batch, (int64_t)B, t->inputs, t->targets,
-                                        &problem);
+        bool ok = batch_loader_training(t->loader, (uint64_t)t->step * batch + in_batch, (int64_t)B, t->inputs,
+                                        t->targets, &problem);
         require_all(ok, &problem);
         DropoutKey dropout = {(uint64_t)config->train.seed, (uint64_t)t->step, in_batch};
         sum += model_train(t->pass, t->params, t->grads, t->inputs, t->targets, loss_scale, dropout);
@@ -278,10 +282,14 @@ static StepReport train_step(Trainer *t)
 static void record_step(Trainer *t, const StepReport *r)
 {
     if (!t->steps) return;
-    double row[] = {(double)t->step, r->loss,
-                    r->learning_rate, r->gradient_norm,
-                    r->seconds,       (double)t->tokens_seen,
-                    r->communication_seconds, r->tokens_per_second};
+    double row[] = {(double)t->step,
+                    r->loss,
+                    r->learning_rate,
+                    r->gradient_norm,
+                    r->seconds,
+                    (double)t->tokens_seen,
+                    r->communication_seconds,
+                    r->tokens_per_second};
     metrics_append(t->steps, row);
 }
 
@@ -291,7 +299,8 @@ static void say_progress(const Trainer *t, const StepReport *r)
     if (t->step % t->config->output.log_every && t->step != steps && done != 1) return;
     char remaining[32];
     double per_step = (usage_seconds() - t->start_seconds) / (double)done;
-    log_line("step %lld/%lld | loss %.4f | lr %.2e | norm %.3f | %.0f tokens/s | %.2f s/step | %.0f%% communication | %s left",
+    log_line("step %lld/%lld | loss %.4f | lr %.2e | norm %.3f | %.0f tokens/s | %.2f s/step | %.0f%% communication | "
+             "%s left",
              (long long)t->step, (long long)steps, r->loss, r->learning_rate, r->gradient_norm, r->tokens_per_second,
              r->seconds, 100 * r->communication_seconds / r->seconds,
              log_duration(per_step * (double)(steps - t->step), remaining));
@@ -304,8 +313,8 @@ static void evaluate(Trainer *t)
     t->last_evaluated = t->step;
     char bits[48] = "";
     if (!isnan(e.bits_per_byte)) snprintf(bits, sizeof bits, " | %.4f bits per byte", e.bits_per_byte);
-    log_line("validation at step %lld | loss %.4f | perplexity %.2f%s | %lld tokens in %.1f s", (long long)t->step, e.loss,
-             e.perplexity, bits, (long long)e.tokens, e.seconds);
+    log_line("validation at step %lld | loss %.4f | perplexity %.2f%s | %lld tokens in %.1f s", (long long)t->step,
+             e.loss, e.perplexity, bits, (long long)e.tokens, e.seconds);
     double row[] = {(double)t->step, e.loss, e.perplexity, e.bits_per_byte, (double)e.tokens, e.seconds};
     if (t->evaluations) metrics_append(t->evaluations, row);
 }

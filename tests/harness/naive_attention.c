@@ -15,7 +15,8 @@ static const real *tensor(const AttentionLayer *layer, const real *params, const
     const char *anchor_name = table->params[anchor].name;
     size_t prefix = (size_t)(strstr(anchor_name, "attention.") - anchor_name) + strlen("attention.");
     for (int i = 0; i < table->count; i++)
-        if (strncmp(table->params[i].name, anchor_name, prefix) == 0 && strcmp(table->params[i].name + prefix, suffix) == 0)
+        if (strncmp(table->params[i].name, anchor_name, prefix) == 0 &&
+            strcmp(table->params[i].name + prefix, suffix) == 0)
             return params + table->params[i].offset;
     return NULL;
 }
@@ -44,7 +45,8 @@ static void product_node(double *y, const double *a, const double *c, const real
 static void random_features(const AttentionLayer *layer, const real *params, const double *x_given, double *u)
 {
     size_t h = layer->head_width, r = layer->map->width(layer);
-    double *x = checked_calloc(h, sizeof *x), *left = checked_calloc(r, sizeof *left), *right = checked_calloc(r, sizeof *right);
+    double *x = checked_calloc(h, sizeof *x), *left = checked_calloc(r, sizeof *left),
+           *right = checked_calloc(r, sizeof *right);
     for (size_t i = 0; i < h; i++) x[i] = sqrt(layer->config.scale) * x_given[i];
     if (layer->config.degree == 2) memcpy(u, x, h * sizeof *u);
     const real *g1 = layer->config.degree > 2 ? tensor(layer, params, "sketch.random.g1") : NULL;
@@ -110,9 +112,12 @@ static void performer_features(const AttentionLayer *layer, const real *params, 
 
 void naive_features(const AttentionLayer *layer, const real *params, const double *x, double *u)
 {
-    if (layer->config.kind == ATTENTION_PERFORMER) performer_features(layer, params, x, u);
-    else if (layer->config.sketch == SKETCH_RANDOM) random_features(layer, params, x, u);
-    else learned_features(layer, params, x, u);
+    if (layer->config.kind == ATTENTION_PERFORMER)
+        performer_features(layer, params, x, u);
+    else if (layer->config.sketch == SKETCH_RANDOM)
+        random_features(layer, params, x, u);
+    else
+        learned_features(layer, params, x, u);
 }
 
 static double dot(const double *a, const double *b, size_t count)
@@ -123,7 +128,8 @@ static double dot(const double *a, const double *b, size_t count)
 }
 
 /* One head: everything of every token, then all pairs. */
-static void naive_head(const AttentionLayer *layer, const real *params, const real *qkv, double *out, size_t T, size_t head)
+static void naive_head(const AttentionLayer *layer, const real *params, const real *qkv, double *out, size_t T,
+                       size_t head)
 {
     size_t h = layer->head_width, C = h * layer->heads, r = layer->map ? layer->map->width(layer) : 1;
     const AttentionConfig *config = &layer->config;
@@ -141,7 +147,8 @@ static void naive_head(const AttentionLayer *layer, const real *params, const re
                 norm(n[side] + t * h, x[side] + t * h, attention_values(layer, params, index[0]),
                      attention_values(layer, params, index[1]), h);
             if (layer->map)
-                naive_features(layer, params, (layer->map->normalised_input ? n[side] : x[side]) + t * h, u[side] + t * r);
+                naive_features(layer, params, (layer->map->normalised_input ? n[side] : x[side]) + t * h,
+                               u[side] + t * r);
         }
     }
     for (size_t i = 0; i < T; i++) {
@@ -151,11 +158,14 @@ static void naive_head(const AttentionLayer *layer, const real *params, const re
         for (size_t j = 0; j <= i; j++) {
             double weight, feature_product = layer->map ? dot(u[0] + i * r, u[1] + j * r, r) : 0;
             bool same_block = i / (size_t)config->block_length == j / (size_t)config->block_length;
-            if (config->kind == ATTENTION_SOFTMAX) weight = exp(dot(x[0] + i * h, x[1] + j * h, h) / sqrt((double)h));
+            if (config->kind == ATTENTION_SOFTMAX)
+                weight = exp(dot(x[0] + i * h, x[1] + j * h, h) / sqrt((double)h));
             else if (config->kind == ATTENTION_POLYNOMIAL || (exact && same_block))
                 weight = pow(config->scale * dot(n[0] + i * h, n[1] + j * h, h), (double)config->degree);
-            else if (config->kind == ATTENTION_PERFORMER) weight = feature_product;
-            else weight = feature_product * feature_product;
+            else if (config->kind == ATTENTION_PERFORMER)
+                weight = feature_product;
+            else
+                weight = feature_product * feature_product;
             sum += weight;
             for (size_t c = 0; c < h; c++) o[c] += weight * qkv[j * 3 * C + 2 * C + head * h + c];
         }

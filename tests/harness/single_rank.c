@@ -1,7 +1,7 @@
 #include "tests/harness/single_rank.h"
 
-double single_rank_loss(const Model *model, const real *params, real *grads, const int32_t *inputs, const int32_t *targets,
-                        size_t sequences, real loss_scale)
+double single_rank_loss(const Model *model, const real *params, real *grads, const int32_t *inputs,
+                        const int32_t *targets, size_t sequences, real loss_scale)
 {
     SequenceLink link = sequence_link_single();
     AttentionShape shape = model_shape(&model->config, sequences, (size_t)model->config.model.context_length, 0, 1);

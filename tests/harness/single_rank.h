@@ -6,7 +6,7 @@
 
 /* Sum of losses of `sequences` sequences of T tokens, and grads (trained_count) += gradient of loss_scale times it; grads
    NULL: the loss alone, computed without the backward pass. */
-double single_rank_loss(const Model *model, const real *params, real *grads, const int32_t *inputs, const int32_t *targets,
-                        size_t sequences, real loss_scale);
+double single_rank_loss(const Model *model, const real *params, real *grads, const int32_t *inputs,
+                        const int32_t *targets, size_t sequences, real loss_scale);
 
 #endif

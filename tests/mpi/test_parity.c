@@ -44,8 +44,8 @@ static Outcome on_grid(const Model *model, const real *params, const int32_t *in
 {
     size_t B = SEQUENCES / (size_t)topology->data_ranks, first = B * (size_t)topology->data_rank;
     SequenceLink *link = topology->link;
-    AttentionShape shape = model_shape(&model->config, B, (size_t)model->config.model.context_length, link->position,
-                                       link->segments);
+    AttentionShape shape =
+        model_shape(&model->config, B, (size_t)model->config.model.context_length, link->position, link->segments);
     int32_t *my_inputs = own_part(inputs, &shape, first), *my_targets = own_part(targets, &shape, first);
     ModelPass *pass = model_pass_create(model, shape, link, PASS_TRAIN);
     Outcome outcome = {.grads = checked_calloc(model->table.trained_count, sizeof(real))};
@@ -87,7 +87,8 @@ static void (*true_sum_finish)(SequenceLink *);
 static real *lost_incoming;
 static size_t lost_count;
 
-static void broken_sum_begin(SequenceLink *link, ScanDirection direction, const real *local, real *incoming, size_t count)
+static void broken_sum_begin(SequenceLink *link, ScanDirection direction, const real *local, real *incoming,
+                             size_t count)
 {
     true_sum_begin(link, direction, local, incoming, count);
     broken_direction_is_backward = direction == SCAN_BACKWARD;
@@ -117,8 +118,7 @@ static Case case_create(const Variant *variant, const char *more)
     c.inputs = random_tokens(tokens, config.model.vocab_size, 1);
     c.targets = random_tokens(tokens, config.model.vocab_size, 2);
     c.expected.grads = checked_calloc(c.model->table.trained_count, sizeof(real));
-    c.expected.loss =
-        single_rank_loss(c.model, c.params, c.expected.grads, c.inputs, c.targets, SEQUENCES, (real)0.01);
+    c.expected.loss = single_rank_loss(c.model, c.params, c.expected.grads, c.inputs, c.targets, SEQUENCES, (real)0.01);
     return c;
 }
 
@@ -177,8 +177,8 @@ static void test_broken_backward_scan_is_noticed(void)
             topology.link->exclusive_sum_finish = broken_sum_finish;
             Outcome got = on_grid(c.model, c.params, c.inputs, c.targets, &topology);
             double worst = compare(variants[v].name, c.model, &got, &c.expected, true);
-            check_true(worst > 100 * tolerance_of(c.model), "%s: the broken backward scan shows (largest difference %.3g)",
-                       variants[v].name, worst);
+            check_true(worst > 100 * tolerance_of(c.model),
+                       "%s: the broken backward scan shows (largest difference %.3g)", variants[v].name, worst);
             if (world().rank == 0)
                 printf("control %s: backward scan broken on purpose, gradients differ by %.2g (tolerance %.0e)\n",
                        variants[v].name, worst, tolerance_of(c.model));

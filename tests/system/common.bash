@@ -6,7 +6,7 @@
 export LC_ALL=C
 export PYTHONDONTWRITEBYTECODE=1
 
-cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit
 # shellcheck source=scripts/environment.sh
 . scripts/environment.sh
 
@@ -42,7 +42,8 @@ quiet() {
 running=()
 at_once=2
 
-# start COMMAND...: runs it in the background, no more than $at_once at a time. The test ends when one fails, at the latest in `finish`.
+# start COMMAND...: runs it in the background, no more than $at_once at a time. When one fails the test ends, at the latest in
+# `finish`.
 start() {
     [ ${#running[@]} -lt $at_once ] || wait_for_oldest
     "$@" &

@@ -2,14 +2,17 @@
 # Whatever is wrong, on one rank and on three: the job ends soon and with an error, one line says the cause and the remedy, no
 # process stays and nothing half-written is left.
 set -euo pipefail
+# shellcheck source=tests/system/common.bash
 . "$(dirname "$0")/common.bash"
 
 # require_one_line FILE WORDS: FILE is one line of ours with each of the words, which are separated by "|".
 require_one_line() {
-    local word words
-    [ "$(wc -l <"$1")" -eq 1 ] && [[ $(<"$1") == 'polysketch: '* ]] || give_up "$case: not one line: $(<"$1")"
-    IFS='|' read -ra words <<<"$2"
-    for word in "${words[@]}"; do
+    local word list
+    if [ "$(wc -l <"$1")" -ne 1 ] || [[ $(<"$1") != 'polysketch: '* ]]; then
+        give_up "$case: not one line: $(<"$1")"
+    fi
+    IFS='|' read -ra list <<<"$2"
+    for word in "${list[@]}"; do
         grep -qF -e "$word" "$1" || give_up "$case: no word of '$word' in: $(<"$1")"
     done
 }
@@ -34,7 +37,7 @@ require_no_processes() {
 
 # refuse_on RANKS FOLDER WORDS ARGUMENTS...: "@" in an argument is the folder of this case.
 refuse_on() {
-    local ranks=$1 case_folder=$2 words=$3 status=0 case
+    local ranks=$1 case_folder=$2 expected=$3 status=0 case
     shift 3
     case="polysketch $* on $ranks ranks"
     mkdir "$case_folder"
@@ -46,7 +49,7 @@ refuse_on() {
         0) give_up "$case: exit code 0" ;;
         124 | 137) give_up "$case: stopped after 20 s; it said: $(<"$case_folder.err")" ;;
     esac
-    require_one_line "$case_folder.err" "$words"
+    require_one_line "$case_folder.err" "$expected"
     require_no_files "$case_folder"
 }
 
@@ -79,7 +82,7 @@ train 1 good --train.steps=1
 good=$(checkpoint good 1)
 sum=$(sha256sum "$good")
 bad=$TEST_FOLDER/bad
-quiet python $tools/make_bad_files.py "$data/train.h5" "$good" "$bad"
+quiet python "$tools"/make_bad_files.py "$data/train.h5" "$good" "$bad"
 printf '[train]\nstepz = 3\n' >"$bad/option.ini"
 printf 'nonsense\n' >"$bad/line.ini"
 

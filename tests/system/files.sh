@@ -2,6 +2,7 @@
 # The files are what docs/format.md says to programs that are not ours, and theirs are read here; inspect, eval and plan agree
 # about them.
 set -euo pipefail
+# shellcheck source=tests/system/common.bash
 . "$(dirname "$0")/common.bash"
 
 # Any tool of HDF5 can read what we write.

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Text comes out of checkpoints as the options ask: from bytes and from pieces, also from a model that has learned nothing.
 set -euo pipefail
+# shellcheck source=tests/system/common.bash
 . "$(dirname "$0")/common.bash"
 
 # write FILE CHECKPOINT PROMPT OPTIONS...: 40 tokens after the prompt, into $TEST_FOLDER/FILE.

@@ -2,6 +2,7 @@
 # The gradients agree with differences of the loss, seen from outside: a training file of one sequence, a checkpoint before
 # the only step and one after it.
 set -euo pipefail
+# shellcheck source=tests/system/common.bash
 . "$(dirname "$0")/common.bash"
 
 # write_sequence TOKENS: $TEST_FOLDER/sequence.h5.
@@ -22,11 +23,12 @@ check() {
     local name=$1 options
     shift
     options=(--data.train="$TEST_FOLDER/sequence.h5" --train.clip_norm=0 --train.batch_sequences=2 --model.width=16
-        --model.context_length=20 --attention.block_length=8 --train.micro_batch_sequences=1 --output.checkpoint_at_start=true "$@")
+        --model.context_length=20 --attention.block_length=8 --train.micro_batch_sequences=1
+        --output.checkpoint_at_start=true "$@")
     train 1 "$name" "${options[@]}" --train.steps=0
-    quiet python $tools/spread_parameters.py "$(checkpoint "$name" 0)"
+    quiet python "$tools"/spread_parameters.py "$(checkpoint "$name" 0)"
     train 2 "$name" "${options[@]}" --train.steps=1
-    quiet python $tools/check_gradient.py "$(checkpoint "$name" 0)" "$(checkpoint "$name" 1)" "$TEST_FOLDER/sequence.h5"
+    quiet python "$tools"/check_gradient.py "$(checkpoint "$name" 0)" "$(checkpoint "$name" 1)" "$TEST_FOLDER/sequence.h5"
 }
 
 prepare_data

@@ -2,6 +2,7 @@
 # The loss of every token agrees with the NumPy model of numpy_reference.py, for each kind of attention: trained on two ranks,
 # given parameters large enough to matter, and evaluated on three.
 set -euo pipefail
+# shellcheck source=tests/system/common.bash
 . "$(dirname "$0")/common.bash"
 
 # compare NAME EVAL_OPTIONS...: evaluates the checkpoint of this name as it is, and with other parameters.
@@ -10,9 +11,9 @@ compare() {
     shift
     file=$(checkpoint "$name" 2)
     losses=$TEST_FOLDER/$name.losses.h5
-    quiet python $tools/spread_parameters.py "$file"
+    quiet python "$tools"/spread_parameters.py "$file"
     quiet launch 3 1 "$program" eval --checkpoint="$file" --data="$data/validation.h5" --per_token_loss="$losses" "$@"
-    quiet python $tools/numpy_reference.py "$file" "$data/validation.h5" --per_token_loss="$losses"
+    quiet python "$tools"/numpy_reference.py "$file" "$data/validation.h5" --per_token_loss="$losses"
 }
 
 # check NAME OPTIONS...: 40 tokens are two blocks of 16 and half of one.
@@ -24,7 +25,7 @@ check() {
 }
 
 prepare_data
-start quiet python $tools/numpy_reference.py --self_test
+start quiet python "$tools"/numpy_reference.py --self_test
 
 start check softmax --attention.kind=softmax
 start check performer --attention.kind=performer --attention.features=24

@@ -1,6 +1,7 @@
 #!/bin/bash
 # The losses do not depend on how many ranks share a sequence and the batch, and two equal runs are equal bit by bit.
 set -euo pipefail
+# shellcheck source=tests/system/common.bash
 . "$(dirname "$0")/common.bash"
 
 # run RANKS NAME OPTIONS...: leaves the losses of three steps in $TEST_FOLDER/NAME.losses.

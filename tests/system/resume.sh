@@ -1,6 +1,7 @@
 #!/bin/bash
 # A run that was stopped or killed continues as if nothing had happened: parameters, moments, dropout, order of the data, metrics.
 set -euo pipefail
+# shellcheck source=tests/system/common.bash
 . "$(dirname "$0")/common.bash"
 
 # Constant, since the other courses of the learning rate depend on train.steps.

@@ -23,8 +23,14 @@ static void run_attention(const Model *model, const real *params, const real *qk
     layer->kind->plan(layer, &shape, &measure);
     Arena scratch = arena_create(measure.peak, "scratch");
     real *saved = checked_calloc(layer->kind->saved_count(layer, &shape), sizeof *saved);
-    AttentionRun run = {
-        .layer = layer, .shape = shape, .link = &link, .params = params, .qkv = qkv, .out = out, .saved = saved, .scratch = &scratch};
+    AttentionRun run = {.layer = layer,
+                        .shape = shape,
+                        .link = &link,
+                        .params = params,
+                        .qkv = qkv,
+                        .out = out,
+                        .saved = saved,
+                        .scratch = &scratch};
     layer->kind->forward(&run);
     free(saved);
     arena_destroy(&scratch);
@@ -84,8 +90,8 @@ static void test_causality(void)
             run_attention(model, params, qkv, after, 1);
             check_true(memcmp(before, after, t * C * sizeof *before) == 0,
                        "%s: outputs before token %zu are the same bits when it changes", variants[v].name, t);
-            check_true(memcmp(before + t * C, after + t * C, C * sizeof *before) != 0, "%s: the output of token %zu changes",
-                       variants[v].name, t);
+            check_true(memcmp(before + t * C, after + t * C, C * sizeof *before) != 0,
+                       "%s: the output of token %zu changes", variants[v].name, t);
             for (size_t c = 0; c < 3 * C; c++) qkv[t * 3 * C + c] -= 3;
             run_attention(model, params, qkv, before, 1);
         }

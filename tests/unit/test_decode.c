@@ -24,7 +24,8 @@ static void compare_variant(const Variant *variant)
     Model *model = model_create(&config);
     real *params = variant_parameters(model, 4);
     size_t T = (size_t)config.model.context_length;
-    int32_t *inputs = random_tokens(T, config.model.vocab_size, 1), *targets = random_tokens(T, config.model.vocab_size, 2);
+    int32_t *inputs = random_tokens(T, config.model.vocab_size, 1),
+            *targets = random_tokens(T, config.model.vocab_size, 2);
     real *losses = checked_calloc(T, sizeof *losses);
     double *decoded = checked_calloc(T, sizeof *decoded);
     SequenceLink link = sequence_link_single();
@@ -55,7 +56,8 @@ static void test_state_size(void)
         Decoder *near = decoder_create(model, params, 10), *far = decoder_create(model, params, 20000);
         bool linear = config.attention.kind == ATTENTION_POLYSKETCH || config.attention.kind == ATTENTION_PERFORMER;
         check_true((decoder_state_bytes(near) == decoder_state_bytes(far)) == linear,
-                   "%s: the recurrent state %s with the position", variants[v].name, linear ? "does not grow" : "grows");
+                   "%s: the recurrent state %s with the position", variants[v].name,
+                   linear ? "does not grow" : "grows");
         decoder_destroy(near);
         decoder_destroy(far);
         free(params);

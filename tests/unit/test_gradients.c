@@ -104,8 +104,8 @@ static void check_slope(const Problem *p, const Param *param)
     for (size_t j = 0; j < param->count && norm > 0; j++) direction[j] = (double)gradient[j] / norm;
     double step = fmin(0.02, 0.05 / (norm + 1e-9)); /* a change of the loss of a few hundredths */
     double expected = slope(p, param, direction, step);
-    check_true(fabs(expected - norm) < 0.02 * norm + 0.02, "%s: slope along the gradient of %s is %.6g, its length %.6g", p->name,
-               param->name, expected, norm);
+    check_true(fabs(expected - norm) < 0.02 * norm + 0.02,
+               "%s: slope along the gradient of %s is %.6g, its length %.6g", p->name, param->name, expected, norm);
     free(direction);
 }
 
@@ -115,9 +115,12 @@ static void check_problem(const Variant *variant, const char *more)
     for (int i = 0; i < p.model->table.count; i++) {
         const Param *param = &p.model->table.params[i];
         if (!param->trained) continue;
-        check_true(length(p.grads + param->offset, param->count) > 0, "%s: the gradient of %s is not zero", p.name, param->name);
-        if (sizeof(real) == 8) check_numbers(&p, param, 4);
-        else check_slope(&p, param);
+        check_true(length(p.grads + param->offset, param->count) > 0, "%s: the gradient of %s is not zero", p.name,
+                   param->name);
+        if (sizeof(real) == 8)
+            check_numbers(&p, param, 4);
+        else
+            check_slope(&p, param);
     }
     problem_destroy(&p);
 }

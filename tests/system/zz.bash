@@ -1,0 +1,162 @@
+#!/bin/bash
+# Whatever is wrong, on one rank and on three: the job ends soon and with an error, one line says the cause and the remedy, no
+# process stays and nothing half-written is left.
+set -euo pipefail
+# shellcheck source=tests/system/common.bash
+. "$(dirname "$0")/common.bash"
+
+# require_one_line FILE WORDS: FILE is one line of ours with each of the words, which are separated by "|".
+require_one_line() {
+    local word list
+    if [ "$(wc -l <"$1")" -ne 1 ] || [[ $(<"$1") != 'polysketch: '* ]]; then
+        give_up "$case: not one line: $(<"$1")"
+    fi
+    IFS='|' read -ra list <<<"$2"
+    for word in "${list[@]}"; do
+        grep -qF -e "$word" "$1" || give_up "$case: no word of '$word' in: $(<"$1")"
+    done
+}
+
+# require_no_files FOLDER: nothing that looks like a result, finished or not.
+require_no_files() {
+    local left
+    left=$(find "$1" -name '*.tmp' -o -name 'step-*.h5' -o -name 'losses.h5' -o -name 'train.h5')
+    [ -z "$left" ] || give_up "$case: half-written: $left"
+}
+
+# require_no_processes: of any case. What Open MPI starts beside a program without mpirun needs a moment to notice its end.
+require_no_processes() {
+    local left attempt
+    for attempt in {1..50}; do
+        left=$(grep -lzsxF -e "POLYSKETCH_TEST=$TEST_FOLDER" /proc/[0-9]*/environ || true)
+        [ -n "$left" ] || return 0
+        sleep 0.1
+    done
+    give_up "processes still run after $attempt attempts: $left"
+}
+
+# refuse_on RANKS FOLDER WORDS ARGUMENTS...: "@" in an argument is the folder of this case.
+refuse_on() {
+    local ranks=$1 case_folder=$2 expected=$3 status=0 case
+    shift 3
+    case="polysketch $* on $ranks ranks"
+    mkdir "$case_folder"
+    LAUNCH=()
+    [ "$ranks" -eq 1 ] || launch_command "$ranks" 1
+    POLYSKETCH_TEST=$TEST_FOLDER OMP_NUM_THREADS=1 timeout --kill-after=5 20 "${LAUNCH[@]}" "$program" \
+        "${@//@/$case_folder}" >"$case_folder.out" 2>"$case_folder.err" </dev/null || status=$?
+    case $status in
+        0) give_up "$case: exit code 0" ;;
+        124 | 137) give_up "$case: stopped after 20 s; it said: $(<"$case_folder.err")" ;;
+    esac
+    require_one_line "$case_folder.err" "$expected"
+    require_no_files "$case_folder"
+}
+
+cases=0
+at_once=4 # most of the time is spent in waiting for MPI
+
+# refuse WORDS ARGUMENTS...
+refuse() {
+    local ranks
+    cases=$((cases + 1))
+    for ranks in 1 3; do start refuse_on "$ranks" "$TEST_FOLDER/case-$cases-$ranks" "$@"; done
+}
+
+# refuse_train WORDS OPTIONS...: the last of two equal options counts.
+refuse_train() {
+    local words=$1
+    shift
+    refuse "$words" train tests/data/tiny.ini --data.train="$data/train.h5" --output.folder=@/run "$@"
+}
+
+# refuse_eval WORDS OPTIONS...
+refuse_eval() {
+    local words=$1
+    shift
+    refuse "$words" eval --checkpoint="$good" --data="$data/validation.h5" --per_token_loss=@/losses.h5 "$@"
+}
+
+prepare_data
+train 1 good --train.steps=1
+good=$(checkpoint good 1)
+sum=$(sha256sum "$good")
+bad=$TEST_FOLDER/bad
+quiet python "$tools"/make_bad_files.py "$data/train.h5" "$good" "$bad"
+printf '[train]\nstepz = 3\n' >"$bad/option.ini"
+printf 'nonsense\n' >"$bad/line.ini"
+
+# The command line and the configuration
+refuse "unknown subcommand 'trian'|--help" trian
+refuse "unknown option 'train.stepz'|'train.steps'" train --train.stepz=3
+refuse "unknown option 'train.stepz'|'train.steps'|option.ini" train "$bad/option.ini"
+refuse "line.ini:1|key = value" train "$bad/line.ini"
+refuse "cannot open the configuration|missing.ini|configs/" train "$bad/missing.ini"
+refuse "unexpected argument|--section.key=value" train tests/data/tiny.ini tests/data/tiny.ini
+refuse "vocabulary|--model.vocab_size" plan tests/data/tiny.ini
+refuse "--checkpoint=FILE" eval
+refuse "--output=FOLDER" prepare
+refuse_train "train.beta1 = 2|out of range|0.999999" --train.beta1=2
+refuse_train "train.steps = 'many'|whole number" --train.steps=many
+refuse_train "attention.kind = 'linear'|softmax|performer" --attention.kind=linear
+refuse_train "model.width = 33|model.heads = 2|Try model.width = 34" --model.width=33
+refuse_train "attention.degree = 3|odd|Try attention.degree = 4" --attention.degree=3
+refuse_train "attention.degree = 6|2, 4 and 8" --attention.degree=6 --attention.sketch=random
+refuse_train "not divisible by parallel.data_ranks = 2|divisor" --parallel.data_ranks=2 --train.batch_sequences=3
+refuse_train "train.micro_batch_sequences = 3|Try 0" --train.micro_batch_sequences=3
+start refuse_on 3 "$TEST_FOLDER/blocks" "3 ranks|2 blocks|Use fewer ranks" train tests/data/tiny.ini \
+    --data.train="$data/train.h5" --output.folder=@/run --model.context_length=32
+
+# Token files
+refuse_train "data.train is not set|polysketch prepare" --data.train=
+refuse_train "no such file|polysketch prepare" --data.train="$bad/missing.h5"
+refuse_train "is a folder" --data.train="$bad"
+refuse_train "empty|make it again" --data.train="$bad/empty.h5"
+refuse_train "not an HDF5 file|polysketch prepare" --data.train="$bad/text.h5"
+refuse_train "truncated or damaged|again" --data.train="$bad/truncated-tokens.h5"
+refuse_train "no attribute format|polysketch prepare" --data.train="$bad/foreign.h5"
+refuse_train "polysketch-checkpoint file|polysketch-tokens file is needed" --data.train="$good"
+refuse_train "version 99|newer" --data.train="$bad/future.h5"
+refuse_train "not of type uint8|polysketch prepare" --data.train="$bad/real-numbers.h5"
+refuse_train "2 dimensions instead of 1" --data.train="$bad/square.h5"
+refuse_train "is 300|vocab_size is 256" --data.train="$bad/high-id.h5"
+refuse_train "64 tokens|needs at least 65|longer text" --data.train="$bad/short.h5"
+refuse_train "64 tokens|needs at least 65|longer text" --data.validation="$bad/short.h5"
+refuse_train "1000 tokens|one of 256|same tokenizer" --data.train="$bad/large-vocabulary.h5" --model.vocab_size=256
+refuse_train "is 300|vocab_size is 256" --data.validation="$bad/high-id.h5" --evaluate.every=1
+refuse_eval "is 300|vocab_size is 256" --data="$bad/high-id.h5"
+refuse_eval "1000 tokens|one of 256|model's tokenizer" --data="$bad/large-vocabulary.h5"
+
+# Checkpoints
+refuse_eval "no such file" --checkpoint="$bad/missing.h5"
+refuse_eval "empty" --checkpoint="$bad/empty.h5"
+refuse_eval "truncated or damaged" --checkpoint="$bad/truncated-checkpoint.h5"
+refuse_eval "no attribute format" --checkpoint="$bad/foreign.h5"
+refuse_eval "polysketch-tokens file|polysketch-checkpoint file is needed" --checkpoint="$data/train.h5"
+refuse_eval "version 99|newer" --checkpoint="$bad/from_the_future.h5"
+refuse_eval "no dataset layers.1.attention.out.weight" --checkpoint="$bad/without_a_tensor.h5"
+refuse_eval "not finite|final_norm.weight|earlier checkpoint" --checkpoint="$bad/with_nan.h5"
+refuse_eval "logit_bias has shape (7)|needs (256)" --checkpoint="$bad/with_another_shape.h5"
+refuse "prompt is empty|--prompt" generate --checkpoint="$good"
+refuse "no such file" inspect "$bad/missing.h5"
+refuse "values are not finite" inspect "$bad/with_nan.h5"
+refuse_train "model.width = 32|this configuration 64|another output.folder" --output.folder="$TEST_FOLDER/good" \
+    --model.width=64
+
+# Where nothing can be written, also for root
+refuse_train "should be a folder|Choose another folder" --output.folder="$TEST_FOLDER/text.txt/run"
+refuse_train "cannot make the folder|Choose a folder" --output.folder=/proc/polysketch
+refuse_eval "losses.h5|Choose another folder" --per_token_loss="$TEST_FOLDER/missing/losses.h5"
+refuse "should be a folder" prepare --input="$TEST_FOLDER/text.txt" --output="$TEST_FOLDER/text.txt/data"
+
+# A loss that is not a number
+refuse_train "the loss is|Lower train.learning_rate|train.clip_norm" --attention.kind=polynomial --attention.degree=8 \
+    --train.learning_rate=1000 --train.clip_norm=0 --train.warmup_steps=0 --train.steps=50
+
+# More memory than there is: each rank finds it out for itself
+start refuse_on 1 "$TEST_FOLDER/memory" "cannot allocate|Use more ranks" train tests/data/tiny.ini \
+    --data.train="$data/train.h5" --output.folder=@/run --model.width=65536 --model.layers=1000
+
+finish
+require_no_processes
+sha256sum --quiet --check <<<"$sum" >&2 || give_up "a checkpoint was changed by a run that was refused"
