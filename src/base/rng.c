@@ -27,19 +27,25 @@ double rng_uniform(RngStream stream, uint64_t index)
     return (double)bits * 0x1p-53;
 }
 
-/* Values 4i .. 4i+3 come from the words at index i, two Box-Muller pairs. */
-static void four_normals(RngStream stream, uint64_t index, double values[4])
+/* Box-Muller. Not inlined: gcc 12 would vectorise pairs of calls and then leave the vector registers in a state in which
+   each call of the C library takes four times as long. */
+static __attribute__((noinline)) void normal_pair(uint32_t first, uint32_t second, double values[2])
 {
     const double two_pi = 6.283185307179586476925286766559;
+    double u = ((double)first + 0.5) * 0x1p-32; /* in (0, 1): the logarithm is finite */
+    double angle = two_pi * ((double)second + 0.5) * 0x1p-32;
+    double radius = sqrt(-2.0 * log(u));
+    values[0] = radius * cos(angle);
+    values[1] = radius * sin(angle);
+}
+
+/* Values 4i .. 4i+3 come from the words at index i, two pairs. */
+static void four_normals(RngStream stream, uint64_t index, double values[4])
+{
     uint32_t words[4];
     rng_words(stream, index, words);
-    for (int pair = 0; pair < 2; pair++) {
-        double u = ((double)words[2 * pair] + 0.5) * 0x1p-32; /* in (0, 1): the logarithm is finite */
-        double angle = two_pi * ((double)words[2 * pair + 1] + 0.5) * 0x1p-32;
-        double radius = sqrt(-2.0 * log(u));
-        values[2 * pair] = radius * cos(angle);
-        values[2 * pair + 1] = radius * sin(angle);
-    }
+    normal_pair(words[0], words[1], values);
+    normal_pair(words[2], words[3], values + 2);
 }
 
 void rng_normal(RngStream stream, uint64_t first, size_t count, double *values)

@@ -45,15 +45,16 @@ static int32_t most_likely(const real *logits, size_t count)
     return (int32_t)best;
 }
 
-/* How many of the sorted candidates remain after top_k and top_p. */
-static size_t remaining(const Sampler *sampler, double total)
+/* How many of the sorted candidates remain after top_k, and then after top_p of what top_k left. */
+static size_t remaining(const Sampler *sampler)
 {
     size_t count = sampler->vocab_size;
     if (sampler->settings.top_k > 0 && (size_t)sampler->settings.top_k < count) count = (size_t)sampler->settings.top_k;
-    double sum = 0;
+    double total = 0, sum = 0;
+    for (size_t i = 0; i < count; i++) total += sampler->candidates[i].probability;
     for (size_t i = 0; i < count; i++) {
-        sum += sampler->candidates[i].probability / total;
-        if (sum >= sampler->settings.top_p) return i + 1;
+        sum += sampler->candidates[i].probability;
+        if (sum >= sampler->settings.top_p * total) return i + 1;
     }
     return count;
 }
@@ -62,14 +63,13 @@ int32_t sampler_draw(Sampler *sampler, const real *logits, double uniform)
 {
     size_t V = sampler->vocab_size, best = (size_t)most_likely(logits, V);
     if (sampler->settings.temperature <= 0) return (int32_t)best;
-    double total = 0, chosen = 0, sum = 0;
+    double chosen = 0, sum = 0;
     for (size_t i = 0; i < V; i++) {
         double probability = exp(((double)logits[i] - (double)logits[best]) / sampler->settings.temperature);
         sampler->candidates[i] = (Candidate){probability, (int32_t)i};
-        total += probability;
     }
     qsort(sampler->candidates, V, sizeof *sampler->candidates, by_probability);
-    size_t count = remaining(sampler, total);
+    size_t count = remaining(sampler);
     for (size_t i = 0; i < count; i++) chosen += sampler->candidates[i].probability;
     for (size_t i = 0; i < count; i++) {
         sum += sampler->candidates[i].probability;

@@ -10,7 +10,7 @@
 typedef struct SamplerSettings {
     double temperature; /* 0: always the most likely token */
     int64_t top_k;      /* only the k most likely tokens; 0: all */
-    double top_p;       /* then only the most likely ones that together reach this probability; 1: all */
+    double top_p;       /* of these only the most likely ones that reach this share of their probability; 1: all */
 } SamplerSettings;
 
 typedef struct Sampler Sampler;

@@ -247,9 +247,10 @@ static void require_finite(const Trainer *t, const StepReport *report)
     bool finite = isfinite(report->loss) && isfinite(report->gradient_norm);
     if (!finite)
         fail(&problem,
-             "step %lld: the loss is %g and the norm of the gradient %g. Lower train.learning_rate, lengthen "
+             "step %lld: the loss is %g, the norm of the gradient %g. Lower train.learning_rate, lengthen "
              "train.warmup_steps or set train.clip_norm; the last checkpoint is untouched",
-             (long long)t->step + 1, report->loss, report->gradient_norm);
+             (long long)t->step + 1, fabs(report->loss),
+             fabs(report->gradient_norm)); /* no sign: "nan", never "-nan" */
     if (!finite && world().rank == 0) metrics_flush(t->steps);
     require_all(finite, &problem);
 }

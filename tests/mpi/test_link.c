@@ -1,0 +1,323 @@
+/* What ranks exchange: exclusive sums, the ring, the sum of the gradients, agreement and broadcast; and how a sequence is
+   cut. Numbers are small integers, so that every sum is exact in any order. */
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "mpi/gradient_reduce.h"
+#include "mpi/sequence_link_mpi.h"
+#include "mpi/topology.h"
+#include "mpi/world.h"
+#include "src/base/error.h"
+#include "tests/harness/check.h"
+#include "tests/harness/suite.h"
+
+static const char *const scan_names[] = {"exscan", "iexscan"};
+
+/* What segment `position` of the sequence of `data_rank` holds at `index`; `round` tells exchanges apart. */
+static real value_of(int data_rank, int position, size_t index, int round)
+{
+    return (real)((int)(index * 7 + (size_t)round * 5) % 11 + 13 * position + 101 * data_rank - 20);
+}
+
+static real *values_of(int data_rank, int position, size_t count, int round)
+{
+    real *values = checked_calloc(count, sizeof *values);
+    for (size_t i = 0; i < count; i++) values[i] = value_of(data_rank, position, i, round);
+    return values;
+}
+
+/* Memory with something in it, one number more than needed. */
+static real *dirty(size_t count)
+{
+    real *values = checked_calloc(count + 1, sizeof *values);
+    for (size_t i = 0; i <= count; i++) values[i] = -12345;
+    return values;
+}
+
+static void check_equal(const char *what, const real *got, const real *expected, size_t count)
+{
+    size_t wrong = 0;
+    while (wrong < count && got[wrong] == expected[wrong]) wrong++;
+    check_true(wrong == count, "%s: number %zu of %zu is %g, expected %g", what, wrong, count,
+               wrong < count ? (double)got[wrong] : 0, wrong < count ? (double)expected[wrong] : 0);
+}
+
+/* ---- exclusive sums ------------------------------------------------------------------------------------------------ */
+
+static real *serial_sum(const Topology *topology, ScanDirection direction, size_t count, int round)
+{
+    int mine = topology->link->position;
+    real *sum = checked_calloc(count, sizeof *sum);
+    for (int position = 0; position < topology->sequence_ranks; position++) {
+        bool before = direction == SCAN_FORWARD ? position < mine : position > mine;
+        for (size_t i = 0; before && i < count; i++) sum[i] += value_of(topology->data_rank, position, i, round);
+    }
+    return sum;
+}
+
+static void check_sum(const Topology *topology, ScanDirection direction, size_t count, int round)
+{
+    SequenceLink *link = topology->link;
+    real *local = values_of(topology->data_rank, link->position, count, round),
+         *kept = values_of(topology->data_rank, link->position, count, round);
+    real *incoming = dirty(count), *expected = serial_sum(topology, direction, count, round);
+    char what[96];
+    snprintf(what, sizeof what, "%s sum of %zu on %d x %d ranks", direction == SCAN_FORWARD ? "forward" : "backward",
+             count, topology->data_ranks, topology->sequence_ranks);
+    link->exclusive_sum_begin(link, direction, local, incoming, count);
+    link->exclusive_sum_finish(link);
+    check_equal(what, incoming, expected, count);
+    check_equal("what is sent stays", local, kept, count);
+    check_true(incoming[count] == -12345, "%s: nothing is written behind the end", what);
+    free(local), free(kept), free(incoming), free(expected);
+}
+
+/* Runs `test` on every grid and with every kind of scan. */
+static void on_every_grid(void (*test)(const Topology *))
+{
+    for (int data_ranks = 1; data_ranks <= world().size; data_ranks++)
+        for (int scan = SCAN_EXSCAN; world().size % data_ranks == 0 && scan <= SCAN_IEXSCAN; scan++) {
+            Topology topology = topology_create(data_ranks, (ScanKind)scan);
+            test(&topology);
+            check_true(topology_communication_seconds(&topology) >= 0, "%s: time does not run backward",
+                       scan_names[scan]);
+            topology_destroy(&topology);
+        }
+}
+
+/* Several, one after another and in both directions: short ones, and one beyond the sizes that MPI sends at once. */
+static void sums(const Topology *topology)
+{
+    const size_t counts[] = {1, 1000, 100000};
+    for (int c = 0; c < 3; c++)
+        for (int repeat = 0; repeat < 2; repeat++) {
+            check_sum(topology, SCAN_FORWARD, counts[c], repeat);
+            check_sum(topology, SCAN_BACKWARD, counts[c], repeat + 2);
+        }
+}
+
+static void test_sums(void) { on_every_grid(sums); }
+
+static void position(const Topology *topology)
+{
+    const SequenceLink *link = topology->link;
+    check_true(topology->data_ranks * topology->sequence_ranks == world().size, "the grid has all ranks");
+    check_true(link->segments == topology->sequence_ranks, "%d segments", link->segments);
+    check_true(world().rank == topology->data_rank * topology->sequence_ranks + link->position,
+               "rank %d has data rank %d and position %d", world().rank, topology->data_rank, link->position);
+}
+
+static void test_position(void) { on_every_grid(position); }
+
+/* ---- ring ---------------------------------------------------------------------------------------------------------- */
+
+/* After s steps a rank holds what was s segments before it, and after all of them its own again. */
+static void ring(const Topology *topology)
+{
+    enum { COUNT = 5000 };
+    SequenceLink *link = topology->link;
+    int segments = link->segments;
+    real *held = values_of(topology->data_rank, link->position, COUNT, 0), *received = dirty(COUNT);
+    for (int step = 1; step <= segments; step++) {
+        int origin = (link->position + segments - step) % segments;
+        real *expected = values_of(topology->data_rank, origin, COUNT, 0);
+        link->ring_shift_begin(link, held, received, COUNT);
+        link->ring_shift_finish(link);
+        char what[64];
+        snprintf(what, sizeof what, "step %d of the ring of %d", step, segments);
+        check_equal(what, received, expected, COUNT);
+        real *other = held;
+        held = received;
+        received = other;
+        free(expected);
+    }
+    check_true(held[0] == value_of(topology->data_rank, link->position, 0, 0), "home again");
+    free(held), free(received);
+}
+
+static void test_ring(void) { on_every_grid(ring); }
+
+/* A sum may be under way while the ring turns. */
+static void both(const Topology *topology)
+{
+    enum { COUNT = 3000 };
+    SequenceLink *link = topology->link;
+    int data_rank = topology->data_rank, previous = (link->position + link->segments - 1) % link->segments;
+    real *local = values_of(data_rank, link->position, COUNT, 1), *incoming = dirty(COUNT), *received = dirty(COUNT);
+    real *expected_sum = serial_sum(topology, SCAN_BACKWARD, COUNT, 1),
+         *expected = values_of(data_rank, previous, COUNT, 2);
+    real *sent = values_of(data_rank, link->position, COUNT, 2);
+    link->exclusive_sum_begin(link, SCAN_BACKWARD, local, incoming, COUNT);
+    link->ring_shift_begin(link, sent, received, COUNT);
+    link->ring_shift_finish(link);
+    link->exclusive_sum_finish(link);
+    check_equal("the sum beside the ring", incoming, expected_sum, COUNT);
+    check_equal("the ring beside the sum", received, expected, COUNT);
+    free(local), free(incoming), free(received), free(expected_sum), free(expected), free(sent);
+}
+
+static void test_both(void) { on_every_grid(both); }
+
+/* The link of one process, which has no MPI in it, does the same. */
+static void test_single(void)
+{
+    enum { COUNT = 10 };
+    SequenceLink link = sequence_link_single();
+    real *local = values_of(0, 0, COUNT, 3), *incoming = dirty(COUNT), *received = dirty(COUNT), zero[COUNT] = {0};
+    check_true(link.position == 0 && link.segments == 1, "one segment");
+    for (int direction = SCAN_FORWARD; direction <= SCAN_BACKWARD; direction++) {
+        link.exclusive_sum_begin(&link, (ScanDirection)direction, local, incoming, COUNT);
+        link.exclusive_sum_finish(&link);
+        check_equal("nothing comes before or after", incoming, zero, COUNT);
+    }
+    link.ring_shift_begin(&link, local, received, COUNT);
+    link.ring_shift_finish(&link);
+    check_equal("the ring of one", received, local, COUNT);
+    check_true(incoming[COUNT] == -12345 && received[COUNT] == -12345, "nothing is written behind the end");
+    free(local), free(incoming), free(received);
+}
+
+/* ---- the world ----------------------------------------------------------------------------------------------------- */
+
+/* More numbers than one message takes, and a few. */
+static void test_gradient_reduce(void)
+{
+    const size_t counts[] = {1, 1000, (4 << 20) + 17};
+    int size = world().size;
+    for (int c = 0; c < 3; c++) {
+        size_t count = counts[c], wrong = 0;
+        real *grads = dirty(count);
+        for (size_t i = 0; i < count; i++) grads[i] = (real)(i % 1000 + 1 + 1000 * (size_t)world().rank);
+        gradient_reduce(grads, count);
+        for (size_t i = 0; i < count; i++)
+            wrong += grads[i] != (real)((i % 1000 + 1) * (size_t)size + 1000 * (size_t)(size * (size - 1) / 2));
+        check_true(wrong == 0, "%zu of %zu sums are wrong", wrong, count);
+        check_true(grads[count] == -12345, "nothing is written behind the end");
+        free(grads);
+    }
+}
+
+static uint64_t bits_of(const real *values, size_t count)
+{
+    uint64_t bits = 0, word;
+    for (size_t i = 0; i < count; i++) {
+        double wide = (double)values[i];
+        memcpy(&word, &wide, sizeof word);
+        bits = bits * 0x9e3779b97f4a7c15 + word;
+    }
+    return bits;
+}
+
+/* Sums that must be rounded come out alike everywhere: copies of the parameters never part. */
+static void test_gradient_reduce_bits(void)
+{
+    enum { COUNT = 20011 };
+    real *grads = dirty(COUNT);
+    for (size_t i = 0; i < COUNT; i++) grads[i] = 1 / (real)(1 + i % 97 + 31 * (size_t)world().rank);
+    gradient_reduce(grads, COUNT);
+    check_true(world_same(bits_of(grads, COUNT)), "the sum has the same bits on all ranks");
+    grads[COUNT - 1] *= (real)(1 + 0.001 * world().rank);
+    check_true(world_same(bits_of(grads, COUNT)) == (world().size == 1), "one other number shows");
+    free(grads);
+}
+
+static void test_same(void)
+{
+    const uint64_t values[] = {0, 1, UINT64_MAX, UINT64_C(1) << 63, 0x123456789abcdef};
+    for (int i = 0; i < 5; i++) {
+        check_true(world_same(values[i]), "%llx is the same everywhere", (unsigned long long)values[i]);
+        for (int odd = 0; odd < world().size && world().size > 1; odd++) {
+            uint64_t other = world().rank == odd ? values[i] ^ 1 : values[i],
+                     far = world().rank == odd ? ~values[i] : values[i];
+            check_true(!world_same(other), "%llx on rank %d differs in one bit", (unsigned long long)values[i], odd);
+            check_true(!world_same(far), "%llx on rank %d differs in all bits", (unsigned long long)values[i], odd);
+        }
+    }
+}
+
+static void test_broadcast(void)
+{
+    const size_t sizes[] = {0, 1, 777, 3000001};
+    for (int s = 0; s < 4; s++) {
+        size_t bytes = sizes[s], wrong = 0;
+        unsigned char *data = checked_calloc(bytes + 1, 1);
+        for (size_t i = 0; i <= bytes; i++) data[i] = (unsigned char)(world().rank == 0 ? i * 31 % 251 : 255);
+        unsigned char behind = data[bytes];
+        world_broadcast(data, bytes);
+        for (size_t i = 0; i < bytes; i++) wrong += data[i] != i * 31 % 251;
+        check_true(wrong == 0 && data[bytes] == behind, "%zu of %zu bytes are wrong, or one more is written", wrong,
+                   bytes);
+        free(data);
+    }
+}
+
+static void test_sums_and_maxima(void)
+{
+    double size = world().size, rank = world().rank, sums_of[] = {1, rank, -0.5}, largest[] = {rank, -rank, -3};
+    world_sum_doubles(sums_of, 3);
+    world_max_doubles(largest, 3);
+    check_true(sums_of[0] == size && sums_of[1] == size * (size - 1) / 2 && sums_of[2] == -0.5 * size,
+               "sums over ranks");
+    check_true(largest[0] == size - 1 && largest[1] == 0 && largest[2] == -3, "largest over ranks");
+}
+
+/* ---- segments ------------------------------------------------------------------------------------------------------ */
+
+/* Whole blocks, one after another, all tokens, none twice, nobody idle, numbers of blocks that differ by one at most. */
+static bool segments_are_right(size_t context, size_t block, int segments)
+{
+    size_t next = 0, least = SIZE_MAX, most = 0, longest = 0;
+    for (int s = 0; s < segments; s++) {
+        TokenRange range = segment_range(context, block, s, segments);
+        bool last = s == segments - 1;
+        if (range.first != next || range.first % block != 0 || range.count == 0 || (!last && range.count % block != 0))
+            return false;
+        size_t blocks = (range.count + block - 1) / block;
+        least = blocks < least ? blocks : least;
+        most = blocks > most ? blocks : most;
+        longest = range.count > longest ? range.count : longest;
+        next = range.first + range.count;
+    }
+    return next == context && most - least <= 1 && segment_longest(context, block, segments) == longest;
+}
+
+static void test_segments(void)
+{
+    const size_t contexts[] = {1, 2, 7, 22, 64, 100, 255, 256, 257, 1000, 32768};
+    const size_t blocks[] = {1, 2, 3, 4, 7, 16, 64, 100, 256, 1024};
+    int checked = 0;
+    for (int c = 0; c < 11; c++)
+        for (int b = 0; b < 10; b++)
+            for (int segments = 1; segments <= 40; segments++) {
+                if ((size_t)segments > (contexts[c] + blocks[b] - 1) / blocks[b]) break;
+                checked++;
+                check_true(segments_are_right(contexts[c], blocks[b], segments),
+                           "%zu tokens in blocks of %zu on %d segments", contexts[c], blocks[b], segments);
+            }
+    check_true(checked > 1000, "%d cases", checked);
+    TokenRange huge = segment_range((size_t)1 << 40, 1024, 4095, 4096); /* products of sizes fit */
+    check_true(huge.first == ((size_t)1 << 28) * 4095 && huge.count == (size_t)1 << 28, "a sequence of 2^40 tokens");
+}
+
+static const TestCase link_tests[] = {{"places in the grid", test_position},
+                                      {"exclusive sums", test_sums},
+                                      {"ring", test_ring},
+                                      {"a sum beside the ring", test_both},
+                                      {"one process", test_single}};
+static const TestCase world_tests[] = {{"sum of the gradients", test_gradient_reduce},
+                                       {"the same bits everywhere", test_gradient_reduce_bits},
+                                       {"the same value", test_same},
+                                       {"broadcast", test_broadcast},
+                                       {"sums and maxima", test_sums_and_maxima}};
+static const TestCase segment_tests[] = {{"whole blocks, evenly", test_segments}};
+static const Suite suites[] = {{"link", link_tests, 5}, {"world", world_tests, 5}, {"segments", segment_tests, 1}};
+
+int main(int argc, char **argv)
+{
+    world_start(&argc, &argv);
+    int code = run_suites("test_link", suites, 3);
+    world_stop();
+    return code;
+}
