@@ -1,18 +1,14 @@
 /* polysketch train: reads the configuration, opens the data, checks everything that can be checked, trains. */
-#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <xxhash.h>
 
 #include "mpi/world.h"
 #include "src/base/config.h"
 #include "src/base/log.h"
-#include "src/base/version.h"
 #include "src/programs/configuration.h"
 #include "src/programs/programs.h"
-#include "src/tensor/blas.h"
 #include "src/train/trainer.h"
 
 typedef struct TrainOptions {
@@ -63,15 +59,6 @@ static TokenFile *open_tokens(const char *option, const char *path, const Config
     return NULL;
 }
 
-static void say_machine(const Config *config)
-{
-    char library[128];
-    world_library(library, sizeof library);
-    log_line("polysketch %s | %d ranks = %lld data x %d sequence, %d threads each | %s | OpenBLAS %s", source_version(),
-             world().size, (long long)config->parallel.data_ranks, config_sequence_ranks(config, world().size),
-             omp_get_max_threads(), library, blas_kernel_name());
-}
-
 static void check_configuration(Config *config)
 {
     Message problem;
@@ -103,7 +90,6 @@ int train_main(int argc, char **argv)
     }
     check_configuration(&config);
     Trainer *trainer = trainer_create(&config, train, validation);
-    say_machine(&config);
     trainer_run(trainer);
     trainer_destroy(trainer);
     if (validation) token_file_close(validation);

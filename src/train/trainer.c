@@ -1,6 +1,7 @@
 #include "src/train/trainer.h"
 
 #include <math.h>
+#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +15,9 @@
 #include "mpi/world.h"
 #include "src/base/log.h"
 #include "src/base/usage.h"
+#include "src/base/version.h"
 #include "src/model/model.h"
+#include "src/tensor/blas.h"
 #include "src/train/adamw.h"
 #include "src/train/evaluate.h"
 #include "src/train/memory_report.h"
@@ -45,6 +48,15 @@ struct Trainer {
 };
 
 /* ---- start ---------------------------------------------------------------------------------------------------------- */
+
+static void say_machine(const Config *config)
+{
+    char library[128];
+    world_library(library, sizeof library);
+    log_line("polysketch %s | %d ranks = %lld data x %d sequence, %d threads each | %s | OpenBLAS %s", source_version(),
+             world().size, (long long)config->parallel.data_ranks, config_sequence_ranks(config, world().size),
+             omp_get_max_threads(), library, blas_kernel_name());
+}
 
 static void say_what_runs(const Trainer *t)
 {
@@ -175,6 +187,7 @@ Trainer *trainer_create(const Config *config, TokenFile *train, TokenFile *valid
     Message problem;
     *t = (Trainer){.config = config, .train = train, .validation = validation};
     make_output_folder(config);
+    say_machine(config);
     t->model = model_create(config);
     t->topology = topology_create((int)config->parallel.data_ranks, (ScanKind)config->parallel.scan);
     say_what_runs(t);
