@@ -10,7 +10,7 @@
    The sum of this rank's blocks goes into an exclusive scan over the ranks of the sequence. The scan is begun before the
    local part and finished after it.
 
-   Self-tensored maps have phi = u (x) u, symmetric: the packed form keeps u_a u_c for a <= c, with sqrt(2) off the
+   Self-tensored maps have phi = u (x) u, symmetric: the packed form keeps each product u_a u_c once, with sqrt(2) off the
    diagonal, r(r+1)/2 numbers whose inner product is <u, u'>^2 (Kacham, Mirrokni, Zhong 2024, section 2.2, use all r^2).
 
    Backward, with g_i the gradient of o_i and dR_i = (g_i, -<g_i, o_i>) / denominator_i the gradient of (numerator,
@@ -101,22 +101,58 @@ static size_t linear_saved_count(const AttentionLayer *layer, const AttentionSha
 
 /* ---- features ------------------------------------------------------------------------------------------------------ */
 
-/* phi (rows, m) of u, rows `stride` apart. The packed triangle lies row by row, so that inner loops are contiguous. */
-static void expand(bool self_tensored, real *phi, const real *u, size_t stride, size_t rows, size_t r, size_t m)
+/* The packed features of one vector, diagonal by diagonal of the matrix u u^T, the columns going round: diagonal d holds
+   u_a u_(a+d mod r) for all a, so every inner loop has the same length and contiguous operands. Diagonals d and r - d are
+   the same products; 1 .. (r-1)/2 stand for both, with sqrt(2). For even r half of the middle one completes the r(r+1)/2.
+   `twice` is u followed by itself. */
+static void expand_vector(real *out, const real *twice, size_t r)
+{
+#pragma omp simd
+    for (size_t a = 0; a < r; a++) out[a] = twice[a] * twice[a];
+    for (size_t d = 1; d <= (r - 1) / 2; d++) {
+        out += r;
+#pragma omp simd
+        for (size_t a = 0; a < r; a++) out[a] = SQRT_2 * twice[a] * twice[a + d];
+    }
+    if (r % 2) return;
+    out += r;
+#pragma omp simd
+    for (size_t a = 0; a < r / 2; a++) out[a] = SQRT_2 * twice[a] * twice[a + r / 2];
+}
+
+/* d_twice (2r) += gradient through expand_vector(). */
+static void contract_vector(real *d_twice, const real *d_phi, const real *twice, size_t r)
+{
+#pragma omp simd
+    for (size_t a = 0; a < r; a++) d_twice[a] += 2 * d_phi[a] * twice[a];
+    for (size_t d = 1; d <= (r - 1) / 2; d++) {
+        d_phi += r;
+#pragma omp simd
+        for (size_t a = 0; a < r; a++) d_twice[a] += SQRT_2 * d_phi[a] * twice[a + d];
+#pragma omp simd
+        for (size_t a = 0; a < r; a++) d_twice[a + d] += SQRT_2 * d_phi[a] * twice[a];
+    }
+    if (r % 2) return;
+    d_phi += r;
+    for (size_t a = 0; a < r / 2; a++) {
+        d_twice[a] += SQRT_2 * d_phi[a] * twice[a + r / 2];
+        d_twice[a + r / 2] += SQRT_2 * d_phi[a] * twice[a];
+    }
+}
+
+/* phi (rows, m) of u, rows `stride` apart. `twice` holds 4r numbers of this thread. */
+static void expand(bool self_tensored, real *phi, const real *u, size_t stride, size_t rows, size_t r, size_t m,
+                   real *twice)
 {
     for (size_t i = 0; i < rows; i++) {
         const real *x = u + i * stride;
-        real *out = phi + i * m;
         if (!self_tensored) {
-            memcpy(out, x, r * sizeof *out);
+            memcpy(phi + i * m, x, r * sizeof *x);
             continue;
         }
-        for (size_t a = 0; a < r; out += r - a, a++) {
-            real factor = SQRT_2 * x[a];
-#pragma omp simd
-            for (size_t c = a; c < r; c++) out[c - a] = factor * x[c];
-            out[0] = x[a] * x[a];
-        }
+        memcpy(twice, x, r * sizeof *x);
+        memcpy(twice + r, x, r * sizeof *x);
+        expand_vector(phi + i * m, twice, r);
     }
 }
 
@@ -128,8 +164,9 @@ static void add_to(real *sum, const real *x, size_t count)
 
 /* d_u += gradient through expand(). */
 static void contract(bool self_tensored, real *d_u, size_t d_stride, const real *d_phi, const real *u, size_t stride,
-                     size_t rows, size_t r, size_t m)
+                     size_t rows, size_t r, size_t m, real *twice)
 {
+    real *d_twice = twice + 2 * r;
     for (size_t i = 0; i < rows; i++) {
         const real *x = u + i * stride, *d = d_phi + i * m;
         real *d_x = d_u + i * d_stride;
@@ -137,17 +174,17 @@ static void contract(bool self_tensored, real *d_u, size_t d_stride, const real 
             add_to(d_x, d, r);
             continue;
         }
-        for (size_t a = 0; a < r; d += r - a, a++) {
-            real factor = SQRT_2 * x[a], sum = 0;
-#pragma omp simd reduction(+ : sum)
-            for (size_t c = a + 1; c < r; c++) { /* phi_ac = sqrt(2) u_a u_c */
-                d_x[c] += factor * d[c - a];
-                sum += d[c - a] * x[c];
-            }
-            d_x[a] += SQRT_2 * sum + 2 * d[0] * x[a]; /* phi_aa = u_a^2 */
-        }
+        memcpy(twice, x, r * sizeof *x);
+        memcpy(twice + r, x, r * sizeof *x);
+        memset(d_twice, 0, 2 * r * sizeof *d_twice);
+        contract_vector(d_twice, d, twice, r);
+        add_to(d_x, d_twice, r);
+        add_to(d_x, d_twice + r, r);
     }
 }
+
+/* A thread's scratch: a panel of features (panel_rows, m), one of values or results (panel_rows, W), then `twice`. */
+static real *twice_in(const Sizes *z, real *scratch) { return scratch + z->panel_rows * (z->m + z->W); }
 
 /* v~ (rows, W) = (v, 1) */
 static void extend_values(real *extended, const real *v, size_t stride, size_t rows, size_t h)
@@ -186,7 +223,7 @@ static Buffers take_buffers(const AttentionLayer *layer, const Sizes *z, Pass pa
     }
     buffers.total = arena_take(scratch, z->B * z->H * z->state);
     buffers.incoming = arena_take(scratch, z->B * z->H * z->state);
-    buffers.per_thread = larger(local, 2 * panel + 2 * values + z->state);
+    buffers.per_thread = larger(larger(local, panel + values + 4 * z->r), z->state);
     buffers.threads = arena_take(scratch, (size_t)omp_get_max_threads() * buffers.per_thread);
     if (pass == FORWARD) return buffers;
     if (uses_qk_norm(layer)) {
@@ -285,7 +322,8 @@ static void block_sum(const AttentionRun *run, const Sizes *z, real *state, cons
     size_t u_stride = z->H * z->r;
     for (size_t i = 0; i < rows; i += z->panel_rows) {
         size_t count = rows - i < z->panel_rows ? rows - i : z->panel_rows;
-        expand(run->layer->map->self_tensored, panel, u + i * u_stride, u_stride, count, z->r, z->m);
+        expand(run->layer->map->self_tensored, panel, u + i * u_stride, u_stride, count, z->r, z->m,
+               twice_in(z, scratch));
         extend_values(extended, v + i * 3 * z->C, 3 * z->C, count, z->h);
         gemm_tn(state, z->W, panel, z->m, extended, z->W, z->m, z->W, count, 1, i > 0);
     }
@@ -344,7 +382,8 @@ static void query_panel(const AttentionRun *run, const Sizes *z, const Head *hea
 {
     real *panel = head->scratch, *result = head->scratch + z->panel_rows * z->m; /* (count, W) */
     size_t u_stride = z->H * z->r;
-    expand(run->layer->map->self_tensored, panel, head->u_query + first * u_stride, u_stride, count, z->r, z->m);
+    expand(run->layer->map->self_tensored, panel, head->u_query + first * u_stride, u_stride, count, z->r, z->m,
+           twice_in(z, head->scratch));
     gemm_nn(result, z->W, panel, z->m, state, z->W, count, z->W, z->m, 1, 0);
     for (size_t i = 0; i < count; i++) {
         add_to(head->out + (first + i) * z->C, result + i * z->W, z->h);
@@ -461,12 +500,13 @@ static void query_panel_backward(const AttentionRun *run, const Sizes *z, const 
 {
     bool self_tensored = run->layer->map->self_tensored;
     size_t first = block * z->b + row, u_stride = z->H * z->r, panel_size = z->panel_rows * z->m;
-    real *panel = head->scratch, *d_result = panel + panel_size;
+    real *panel = head->scratch, *d_result = panel + panel_size, *twice = twice_in(z, head->scratch);
     const real *u = head->u_query + first * u_stride;
     output_gradient_panel(d_result, z, head, gradients, first, count);
     gemm_nt(panel, z->m, d_result, z->W, head->states + block * z->state, z->W, count, z->m, z->W, 1, 0);
-    contract(self_tensored, gradients->d_u_query + first * u_stride, u_stride, panel, u, u_stride, count, z->r, z->m);
-    expand(self_tensored, panel, u, u_stride, count, z->r, z->m);
+    contract(self_tensored, gradients->d_u_query + first * u_stride, u_stride, panel, u, u_stride, count, z->r, z->m,
+             twice);
+    expand(self_tensored, panel, u, u_stride, count, z->r, z->m, twice);
     gemm_tn(gradients->adjoint + block * z->state, z->W, panel, z->m, d_result, z->W, z->m, z->W, count, 1, row > 0);
 }
 
@@ -493,12 +533,13 @@ static void key_panel_backward(const AttentionRun *run, const Sizes *z, const He
 {
     bool self_tensored = run->layer->map->self_tensored;
     size_t u_stride = z->H * z->r, panel_size = z->panel_rows * z->m;
-    real *panel = head->scratch, *extended = panel + panel_size;
+    real *panel = head->scratch, *extended = panel + panel_size, *twice = twice_in(z, head->scratch);
     const real *u = head->u_key + first * u_stride;
     extend_values(extended, head->values + first * 3 * z->C, 3 * z->C, count, z->h);
     gemm_nt(panel, z->m, extended, z->W, adjoint, z->W, count, z->m, z->W, 1, 0);
-    contract(self_tensored, gradients->d_u_key + first * u_stride, u_stride, panel, u, u_stride, count, z->r, z->m);
-    expand(self_tensored, panel, u, u_stride, count, z->r, z->m);
+    contract(self_tensored, gradients->d_u_key + first * u_stride, u_stride, panel, u, u_stride, count, z->r, z->m,
+             twice);
+    expand(self_tensored, panel, u, u_stride, count, z->r, z->m, twice);
     gemm_nn(gradients->d_values.rows + first * gradients->d_values.stride, gradients->d_values.stride, panel, z->m,
             adjoint, z->W, count, z->h, z->m, 1, 1);
 }
@@ -633,6 +674,7 @@ typedef struct DecodeBuffers {
     real *u_query, *u_key; /* (H, r) */
     real *panel;           /* (panel_rows, m) */
     real *extended;        /* (panel_rows, W) */
+    real *twice;           /* (4r) */
 } DecodeBuffers;
 
 static DecodeBuffers take_decode_buffers(const Sizes *z, Arena *scratch)
@@ -644,6 +686,7 @@ static DecodeBuffers take_decode_buffers(const Sizes *z, Arena *scratch)
     buffers.u_key = arena_take(scratch, z->H * z->r);
     buffers.panel = arena_take(scratch, z->panel_rows * z->m);
     buffers.extended = arena_take(scratch, z->panel_rows * z->W);
+    buffers.twice = arena_take(scratch, 4 * z->r);
     return buffers;
 }
 
@@ -662,7 +705,7 @@ static void fold_block(const AttentionLayer *layer, const Sizes *z, const Decode
 {
     for (size_t i = 0; i < z->b; i += z->panel_rows) {
         size_t count = z->b - i < z->panel_rows ? z->b - i : z->panel_rows;
-        expand(layer->map->self_tensored, buffers->panel, state->u + i * z->r, z->r, count, z->r, z->m);
+        expand(layer->map->self_tensored, buffers->panel, state->u + i * z->r, z->r, count, z->r, z->m, buffers->twice);
         extend_values(buffers->extended, state->values + i * z->h, z->h, count, z->h);
         gemm_tn(state->state, z->W, buffers->panel, z->m, buffers->extended, z->W, z->m, z->W, count, 1, 1);
     }
@@ -682,7 +725,7 @@ static void decode_head(const AttentionLayer *layer, const Sizes *z, const Decod
     memcpy(state->u + row * z->r, buffers->u_key + j * z->r, z->r * sizeof *key);
     /* earlier blocks: (numerator, denominator) = phi(q) Z */
     real *result = buffers->extended, sum = (real)layer->config.denominator_one;
-    expand(layer->map->self_tensored, buffers->panel, buffers->u_query + j * z->r, z->r, 1, z->r, z->m);
+    expand(layer->map->self_tensored, buffers->panel, buffers->u_query + j * z->r, z->r, 1, z->r, z->m, buffers->twice);
     gemm_nn(result, z->W, buffers->panel, z->m, state->state, z->W, 1, z->W, z->m, 1, 0);
     sum += result[z->h];
     memcpy(out, result, z->h * sizeof *out);
