@@ -4,8 +4,17 @@
 
 #include "src/tensor/blas.h"
 
-size_t exact_forward_scratch(void) { return EXACT_TILE_ROWS * EXACT_TILE_COLUMNS + EXACT_TILE_ROWS; }
-size_t exact_backward_scratch(void) { return 2 * EXACT_TILE_ROWS * EXACT_TILE_COLUMNS; }
+enum { TILE = EXACT_TILE_ROWS * EXACT_TILE_COLUMNS };
+
+size_t exact_forward_scratch(size_t width, size_t value_width)
+{
+    return TILE + EXACT_TILE_ROWS * (1 + width + value_width);
+}
+
+size_t exact_backward_scratch(size_t width, size_t value_width)
+{
+    return 2 * TILE + EXACT_TILE_ROWS * 2 * (width + value_width);
+}
 
 typedef struct Tile {
     size_t first_row, rows, first_column, columns;
@@ -29,54 +38,88 @@ static int tile_at(const ExactHead *head, size_t first_row, size_t first_column,
 static const real *row_of(HeadRows x, size_t row) { return x.rows + row * x.stride; }
 static real *row_of_gradient(HeadGradient x, size_t row) { return x.rows + row * x.stride; }
 
-static void tile_scores(real *scores, const PairWeight *weight, const ExactHead *head, const Tile *tile)
+static void gather(real *rows, HeadRows x, size_t first, size_t count, size_t width)
 {
-    gemm_nt(scores, tile->columns, row_of(head->q, tile->first_row), head->q.stride,
-            row_of(head->k, tile->first_column), head->k.stride, tile->rows, tile->columns, head->width, weight->scale,
-            0);
+    for (size_t i = 0; i < count; i++) memcpy(rows + i * width, row_of(x, first + i), width * sizeof *rows);
+}
+
+static void scatter(HeadGradient x, size_t first, const real *rows, size_t count, size_t width)
+{
+    for (size_t i = 0; i < count; i++) memcpy(row_of_gradient(x, first + i), rows + i * width, width * sizeof *rows);
+}
+
+/* scores (rows, columns) = scale q k^T; q (rows, width) gathered */
+static void tile_scores(real *scores, const PairWeight *weight, const ExactHead *head, const real *q, const Tile *tile)
+{
+    gemm_nt(scores, tile->columns, q, head->width, row_of(head->k, tile->first_column), head->k.stride, tile->rows,
+            tile->columns, head->width, weight->scale, 0);
+}
+
+static void rescale(real *out, const real *factors, size_t rows, size_t width)
+{
+    for (size_t i = 0; i < rows; i++)
+        for (size_t c = 0; c < width; c++) out[i * width + c] *= factors[i];
 }
 
 void exact_forward(const PairWeight *weight, const ExactHead *head, HeadGradient out, real *sums, real *maxima,
                    real *scratch)
 {
-    real *scores = scratch, *factors = scratch + EXACT_TILE_ROWS * EXACT_TILE_COLUMNS;
-    Tile tile;
-    for (size_t row = 0; row < head->queries; row += EXACT_TILE_ROWS)
+    size_t h = head->value_width;
+    real *scores = scratch, *factors = scores + TILE, *q = factors + EXACT_TILE_ROWS;
+    real *result = q + EXACT_TILE_ROWS * head->width; /* (rows, h) */
+    for (size_t row = 0; row < head->queries; row += EXACT_TILE_ROWS) {
+        size_t rows = smaller(head->queries - row, EXACT_TILE_ROWS);
+        Tile tile;
+        gather(q, head->q, row, rows, head->width);
+        gather(result, (HeadRows){out.rows, out.stride}, row, rows, h);
         for (size_t column = 0; column < head->keys && tile_at(head, row, column, &tile);
              column += EXACT_TILE_COLUMNS) {
-            tile_scores(scores, weight, head, &tile);
-            weight->forward(weight, scores, tile.rows, tile.columns, tile.offset, sums + row,
-                            maxima ? maxima + row : NULL, factors);
-            if (maxima)
-                for (size_t i = 0; i < tile.rows; i++)
-                    for (size_t c = 0; c < head->value_width; c++) row_of_gradient(out, row + i)[c] *= factors[i];
-            gemm_nn(row_of_gradient(out, row), out.stride, scores, tile.columns, row_of(head->v, column),
-                    head->v.stride, tile.rows, head->value_width, tile.columns, 1, 1);
+            tile_scores(scores, weight, head, q, &tile);
+            weight->forward(weight, scores, rows, tile.columns, tile.offset, sums + row, maxima ? maxima + row : NULL,
+                            factors);
+            if (maxima) rescale(result, factors, rows, h);
+            gemm_nn(result, h, scores, tile.columns, row_of(head->v, column), head->v.stride, rows, h, tile.columns, 1,
+                    1);
         }
+        scatter(out, row, result, rows, h);
+    }
+}
+
+/* One tile: q, d_out, d_q are gathered rows. */
+static void tile_backward(const PairWeight *weight, const ExactHead *head, const Tile *tile, const real *q,
+                          const real *d_out, const real *normaliser, const real *delta, real *d_q, HeadGradient d_k,
+                          HeadGradient d_v, real *scores, real *d_scores)
+{
+    size_t rows = tile->rows, columns = tile->columns, column = tile->first_column, h = head->value_width;
+    tile_scores(scores, weight, head, q, tile);
+    gemm_nt(d_scores, columns, d_out, h, row_of(head->v, column), head->v.stride, rows, columns, h, 1, 0);
+    weight->backward(weight, scores, d_scores, rows, columns, tile->offset, normaliser, delta);
+    /* out = weights v */
+    gemm_tn(row_of_gradient(d_v, column), d_v.stride, scores, columns, d_out, h, columns, h, rows, 1, 1);
+    /* scores = scale q k^T */
+    gemm_nn(d_q, head->width, d_scores, columns, row_of(head->k, column), head->k.stride, rows, head->width, columns,
+            weight->scale, 1);
+    gemm_tn(row_of_gradient(d_k, column), d_k.stride, d_scores, columns, q, head->width, columns, head->width, rows,
+            weight->scale, 1);
 }
 
 void exact_backward(const PairWeight *weight, const ExactHead *head, HeadRows d_out, const real *normaliser,
                     const real *delta, HeadGradient d_q, HeadGradient d_k, HeadGradient d_v, real *scratch)
 {
-    real *scores = scratch, *d_scores = scratch + EXACT_TILE_ROWS * EXACT_TILE_COLUMNS;
-    Tile tile;
-    for (size_t row = 0; row < head->queries; row += EXACT_TILE_ROWS)
-        for (size_t column = 0; column < head->keys && tile_at(head, row, column, &tile);
-             column += EXACT_TILE_COLUMNS) {
-            size_t rows = tile.rows, columns = tile.columns;
-            tile_scores(scores, weight, head, &tile);
-            gemm_nt(d_scores, columns, row_of(d_out, row), d_out.stride, row_of(head->v, column), head->v.stride, rows,
-                    columns, head->value_width, 1, 0);
-            weight->backward(weight, scores, d_scores, rows, columns, tile.offset, normaliser + row, delta + row);
-            /* out = weights v */
-            gemm_tn(row_of_gradient(d_v, column), d_v.stride, scores, columns, row_of(d_out, row), d_out.stride,
-                    columns, head->value_width, rows, 1, 1);
-            /* scores = scale q k^T */
-            gemm_nn(row_of_gradient(d_q, row), d_q.stride, d_scores, columns, row_of(head->k, column), head->k.stride,
-                    rows, head->width, columns, weight->scale, 1);
-            gemm_tn(row_of_gradient(d_k, column), d_k.stride, d_scores, columns, row_of(head->q, row), head->q.stride,
-                    columns, head->width, rows, weight->scale, 1);
-        }
+    size_t h = head->value_width, width = head->width;
+    real *scores = scratch, *d_scores = scores + TILE, *q = d_scores + TILE;
+    real *d_q_rows = q + EXACT_TILE_ROWS * width, *d_out_rows = d_q_rows + EXACT_TILE_ROWS * width;
+    for (size_t row = 0; row < head->queries; row += EXACT_TILE_ROWS) {
+        size_t rows = smaller(head->queries - row, EXACT_TILE_ROWS);
+        Tile tile;
+        gather(q, head->q, row, rows, width);
+        gather(d_q_rows, (HeadRows){d_q.rows, d_q.stride}, row, rows, width);
+        gather(d_out_rows, d_out, row, rows, h);
+        for (size_t column = 0; column < head->keys && tile_at(head, row, column, &tile); column += EXACT_TILE_COLUMNS)
+            tile_backward(weight, head, &tile, q, d_out_rows, normaliser + row, delta + row, d_q_rows, d_k, d_v, scores,
+                          d_scores);
+        scatter(d_q, row, d_q_rows, rows, width);
+    }
 }
 
 void exact_delta(real *delta, HeadRows d_out, HeadRows out, size_t queries, size_t value_width)

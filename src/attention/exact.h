@@ -9,7 +9,8 @@
 
 #include "src/base/real.h"
 
-/* Tiles of queries x keys: 64 KB of scores. */
+/* Tiles of queries x keys: 64 KB of scores. Queries and results of a row of tiles are gathered into contiguous rows first:
+   heads lie far apart in memory, and each of their rows would be a page of its own for every tile. */
 enum { EXACT_TILE_ROWS = 64, EXACT_TILE_COLUMNS = 256 };
 
 typedef struct PairWeight PairWeight;
@@ -56,8 +57,8 @@ void exact_forward(const PairWeight *weight, const ExactHead *head, HeadGradient
 void exact_backward(const PairWeight *weight, const ExactHead *head, HeadRows d_out, const real *normaliser,
                     const real *delta, HeadGradient d_q, HeadGradient d_k, HeadGradient d_v, real *scratch);
 
-size_t exact_forward_scratch(void);
-size_t exact_backward_scratch(void);
+size_t exact_forward_scratch(size_t width, size_t value_width);
+size_t exact_backward_scratch(size_t width, size_t value_width);
 
 /* delta (queries) = <d_out_i, out_i> */
 void exact_delta(real *delta, HeadRows d_out, HeadRows out, size_t queries, size_t value_width);

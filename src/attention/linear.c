@@ -80,6 +80,9 @@ static size_t block_rows(const Sizes *z, size_t block)
     return rest < z->b ? rest : z->b;
 }
 
+/* Numbers of what the local part multiplies: q' and k', or u. */
+static size_t local_width(const AttentionLayer *layer, const Sizes *z) { return exact_local(layer) ? z->h : z->r; }
+
 /* What the forward pass leaves for the backward pass. */
 typedef struct Saved {
     real *u_query, *u_key; /* (B, N, H, r) */
@@ -216,7 +219,8 @@ static Buffers take_buffers(const AttentionLayer *layer, const Sizes *z, Pass pa
 {
     Buffers buffers = {0};
     size_t tokens = z->B * z->N, panel = z->panel_rows * z->m, values = z->panel_rows * z->W;
-    size_t local = pass == FORWARD ? exact_forward_scratch() : exact_backward_scratch();
+    size_t width = local_width(layer, z);
+    size_t local = pass == FORWARD ? exact_forward_scratch(width, z->h) : exact_backward_scratch(width, z->h);
     if (uses_qk_norm(layer)) {
         buffers.query = arena_take(scratch, tokens * z->C);
         buffers.key = arena_take(scratch, tokens * z->C);
@@ -641,8 +645,6 @@ typedef struct DecodeState {
     real *values; /* (b, h) */
     real *u;      /* (b, r) */
 } DecodeState;
-
-static size_t local_width(const AttentionLayer *layer, const Sizes *z) { return exact_local(layer) ? z->h : z->r; }
 
 static size_t decode_head_count(const AttentionLayer *layer, const Sizes *z)
 {

@@ -17,7 +17,7 @@ static void polynomial_plan(const AttentionLayer *layer, const AttentionShape *s
 {
     size_t mark = arena_mark(scratch), C = layer->heads * layer->head_width;
     ring_take_buffers(layer, shape, RING_BACKWARD, scratch);
-    arena_take(scratch, 2 * shape->sequences * shape->tokens * C);
+    for (int i = 0; i < 3; i++) arena_take(scratch, shape->sequences * shape->tokens * C); /* q', its gradient, k' */
     ring_plan(layer, shape, scratch);
     qk_norm_plan(layer, scratch);
     arena_release(scratch, mark);
@@ -28,28 +28,18 @@ static PairWeight polynomial_weight(const AttentionLayer *layer)
     return pair_weight_power((real)layer->config.scale, (int)layer->config.degree);
 }
 
-/* q' into `queries`, k' and v into the packet: sequence by sequence, as a packet may have room for more tokens. */
-static void normalise(const AttentionRun *run, RingBuffers *buffers, real *queries)
-{
-    size_t N = run->shape.tokens, C = run->layer->heads * run->layer->head_width;
-    size_t longest =
-        segment_longest(run->shape.context_length, (size_t)run->layer->config.block_length, run->shape.segments);
-    ring_pack(run, buffers, 0);
-    for (size_t s = 0; s < run->shape.sequences; s++)
-        qk_norm_forward(run->layer, run->params, queries + s * N * C, C, buffers->packet + s * longest * 2 * C, 2 * C,
-                        run->qkv + s * N * 3 * C, N);
-}
-
 static void polynomial_forward(const AttentionRun *run)
 {
     size_t C = run->layer->heads * run->layer->head_width, tokens = run->shape.sequences * run->shape.tokens;
     size_t rows = row_count(run->layer, &run->shape), mark = arena_mark(run->scratch);
     RingBuffers buffers = ring_take_buffers(run->layer, &run->shape, RING_FORWARD, run->scratch);
-    real *queries = arena_take(run->scratch, tokens * C), *sums = run->saved; /* (B, N, C), (B, H, N) */
+    real *queries = arena_take(run->scratch, tokens * C), *keys = arena_take(run->scratch, tokens * C); /* (B, N, C) */
+    real *sums = run->saved;                                                                            /* (B, H, N) */
     PairWeight weight = polynomial_weight(run->layer);
     for (size_t i = 0; i < rows; i++) sums[i] = (real)run->layer->config.denominator_one;
     memset(run->out, 0, tokens * C * sizeof *run->out);
-    normalise(run, &buffers, queries);
+    qk_norm_forward(run->layer, run->params, queries, C, keys, C, run->qkv, tokens);
+    ring_pack(run, &buffers, keys, C);
     ring_forward(run, &buffers, &weight, queries, C, sums, NULL);
     attention_divide(run, sums);
     arena_release(run->scratch, mark);
@@ -57,21 +47,20 @@ static void polynomial_forward(const AttentionRun *run)
 
 static void polynomial_backward(const AttentionRun *run)
 {
-    size_t N = run->shape.tokens, C = run->layer->heads * run->layer->head_width, tokens = run->shape.sequences * N;
-    size_t longest =
-        segment_longest(run->shape.context_length, (size_t)run->layer->config.block_length, run->shape.segments);
+    size_t C = run->layer->heads * run->layer->head_width, tokens = run->shape.sequences * run->shape.tokens;
     size_t mark = arena_mark(run->scratch);
     RingBuffers buffers = ring_take_buffers(run->layer, &run->shape, RING_BACKWARD, run->scratch);
     real *queries = arena_take(run->scratch, tokens * C), *d_queries = arena_take(run->scratch, tokens * C);
+    real *keys = arena_take(run->scratch, tokens * C), *d_keys = keys; /* the keys are in the packet by then */
     PairWeight weight = polynomial_weight(run->layer);
     memset(d_queries, 0, tokens * C * sizeof *d_queries);
     memset(run->d_qkv, 0, tokens * 3 * C * sizeof *run->d_qkv);
-    normalise(run, &buffers, queries);
+    qk_norm_forward(run->layer, run->params, queries, C, keys, C, run->qkv, tokens);
+    ring_pack(run, &buffers, keys, C);
     ring_backward(run, &buffers, &weight, queries, C, run->saved, d_queries, C, run->scratch);
-    ring_unpack(run, &buffers, 0);
-    for (size_t s = 0; s < run->shape.sequences; s++)
-        qk_norm_backward(run->layer, run->params, run->grads, run->d_qkv + s * N * 3 * C, d_queries + s * N * C, C,
-                         buffers.d_packet + s * longest * 2 * C, 2 * C, run->qkv + s * N * 3 * C, N, run->scratch);
+    ring_unpack(run, &buffers, d_keys, C);
+    qk_norm_backward(run->layer, run->params, run->grads, run->d_qkv, d_queries, C, d_keys, C, run->qkv, tokens,
+                     run->scratch);
     arena_release(run->scratch, mark);
 }
 

@@ -26,8 +26,9 @@ RingBuffers ring_take_buffers(const AttentionLayer *layer, const AttentionShape 
         buffers.d_packet = arena_take(scratch, count);
         buffers.next_d_packet = travels ? arena_take(scratch, count) : NULL;
     }
-    buffers.threads =
-        arena_take(scratch, threads * (pass == RING_FORWARD ? exact_forward_scratch() : exact_backward_scratch()));
+    size_t h = layer->head_width;
+    buffers.per_thread = pass == RING_FORWARD ? exact_forward_scratch(h, h) : exact_backward_scratch(h, h);
+    buffers.threads = arena_take(scratch, threads * buffers.per_thread);
     return buffers;
 }
 
@@ -36,43 +37,55 @@ void ring_plan(const AttentionLayer *layer, const AttentionShape *shape, Arena *
     arena_take(scratch, shape->sequences * layer->heads * shape->tokens);
 }
 
-void ring_pack(const AttentionRun *run, RingBuffers *buffers, int raw_keys)
+/* Row t of head j of sequence s in a packet: the key, then the value. */
+static real *packet_row(const AttentionRun *run, real *packet, size_t rows, size_t s, size_t j, size_t t)
 {
-    size_t C = model_width(run->layer), N = run->shape.tokens, rows = longest(run->layer, &run->shape);
-    size_t first = raw_keys ? 0 : C;
+    return packet + ((s * run->layer->heads + j) * rows + t) * 2 * run->layer->head_width;
+}
+
+void ring_pack(const AttentionRun *run, RingBuffers *buffers, const real *keys, size_t key_stride)
+{
+    size_t C = model_width(run->layer), h = run->layer->head_width, N = run->shape.tokens;
+    size_t rows = longest(run->layer, &run->shape);
     /* The rows a short segment does not use travel too: they must hold numbers. */
     if (rows > N) memset(buffers->packet, 0, packet_count(run->layer, &run->shape) * sizeof(real));
 #pragma omp parallel for collapse(2) schedule(static)
     for (size_t s = 0; s < run->shape.sequences; s++)
         for (size_t t = 0; t < N; t++)
-            memcpy(buffers->packet + (s * rows + t) * 2 * C + first, run->qkv + (s * N + t) * 3 * C + C + first,
-                   (2 * C - first) * sizeof(real));
+            for (size_t j = 0; j < run->layer->heads; j++) {
+                real *row = packet_row(run, buffers->packet, rows, s, j, t);
+                memcpy(row, keys + (s * N + t) * key_stride + j * h, h * sizeof *row);
+                memcpy(row + h, run->qkv + (s * N + t) * 3 * C + 2 * C + j * h, h * sizeof *row);
+            }
 }
 
-void ring_unpack(const AttentionRun *run, const RingBuffers *buffers, int raw_keys)
+void ring_unpack(const AttentionRun *run, const RingBuffers *buffers, real *d_keys, size_t d_key_stride)
 {
-    size_t C = model_width(run->layer), N = run->shape.tokens, rows = longest(run->layer, &run->shape);
-    size_t first = raw_keys ? 0 : C;
+    size_t C = model_width(run->layer), h = run->layer->head_width, N = run->shape.tokens;
+    size_t rows = longest(run->layer, &run->shape);
 #pragma omp parallel for collapse(2) schedule(static)
     for (size_t s = 0; s < run->shape.sequences; s++)
         for (size_t t = 0; t < N; t++)
-            memcpy(run->d_qkv + (s * N + t) * 3 * C + C + first, buffers->d_packet + (s * rows + t) * 2 * C + first,
-                   (2 * C - first) * sizeof(real));
+            for (size_t j = 0; j < run->layer->heads; j++) {
+                const real *row = packet_row(run, buffers->d_packet, rows, s, j, t);
+                memcpy(d_keys + (s * N + t) * d_key_stride + j * h, row, h * sizeof *row);
+                memcpy(run->d_qkv + (s * N + t) * 3 * C + 2 * C + j * h, row + h, h * sizeof *row);
+            }
 }
 
 /* The head's rows of this rank's queries against the packet of segment `source`. */
-static ExactHead head_against(const AttentionRun *run, const real *packet, int source, const real *queries,
+static ExactHead head_against(const AttentionRun *run, real *packet, int source, const real *queries,
                               size_t query_stride, size_t s, size_t j)
 {
     const AttentionShape *shape = &run->shape;
-    size_t C = model_width(run->layer), h = run->layer->head_width, rows = longest(run->layer, shape);
+    size_t h = run->layer->head_width;
     TokenRange keys =
         segment_range(shape->context_length, (size_t)run->layer->config.block_length, source, shape->segments);
-    const real *first_key = packet + s * rows * 2 * C + j * h;
+    const real *first_key = packet_row(run, packet, longest(run->layer, shape), s, j, 0);
     return (ExactHead){
         .q = {queries + s * shape->tokens * query_stride + j * h, query_stride},
-        .k = {first_key, 2 * C},
-        .v = {first_key + C, 2 * C},
+        .k = {first_key, 2 * h},
+        .v = {first_key + h, 2 * h},
         .width = h,
         .value_width = h,
         .queries = shape->tokens,
@@ -92,7 +105,7 @@ static void forward_against(const AttentionRun *run, RingBuffers *buffers, int s
             size_t row = (s * H + j) * N;
             exact_forward(weight, &head, (HeadGradient){run->out + s * N * C + j * h, C}, sums + row,
                           maxima ? maxima + row : NULL,
-                          buffers->threads + (size_t)omp_get_thread_num() * exact_forward_scratch());
+                          buffers->threads + (size_t)omp_get_thread_num() * buffers->per_thread);
         }
 }
 
@@ -129,11 +142,11 @@ static void backward_against(const AttentionRun *run, RingBuffers *buffers, int 
         for (size_t j = 0; j < H; j++) {
             ExactHead head = head_against(run, buffers->packet, source, queries, query_stride, s, j);
             size_t row = (s * H + j) * N;
-            real *d_first_key = buffers->d_packet + s * rows * 2 * C + j * h;
+            real *d_first_key = packet_row(run, buffers->d_packet, rows, s, j, 0);
             exact_backward(weight, &head, (HeadRows){run->d_out + s * N * C + j * h, C}, normaliser + row, delta + row,
                            (HeadGradient){d_queries + s * N * d_query_stride + j * h, d_query_stride},
-                           (HeadGradient){d_first_key, 2 * C}, (HeadGradient){d_first_key + C, 2 * C},
-                           buffers->threads + (size_t)omp_get_thread_num() * exact_backward_scratch());
+                           (HeadGradient){d_first_key, 2 * h}, (HeadGradient){d_first_key + h, 2 * h},
+                           buffers->threads + (size_t)omp_get_thread_num() * buffers->per_thread);
         }
 }
 

@@ -1,7 +1,7 @@
 /* Exact attention over a sequence that is spread over ranks: keys and values travel round the ring of its segments, so
    that no rank ever holds the whole sequence (Liu, Zaharia, Abbeel, "Ring Attention", 2023).
 
-   The packet of a segment is (B, longest segment, 2C): keys as the scores use them, then values. In the backward pass
+   The packet of a segment is (B, H, longest segment, 2h): rows of a head's key, as the scores use it, and its value. In the backward pass
    the gradients of a packet travel with it and are at home after a full turn. */
 #ifndef POLYSKETCH_ATTENTION_RING_H
 #define POLYSKETCH_ATTENTION_RING_H
@@ -10,9 +10,10 @@
 #include "src/attention/exact.h"
 
 typedef struct RingBuffers {
-    real *packet, *next_packet;     /* (B, longest, 2C) */
+    real *packet, *next_packet;     /* (B, H, longest, 2h) */
     real *d_packet, *next_d_packet; /* the same, backward only */
     real *threads;                  /* tile scratch of every thread */
+    size_t per_thread;
 } RingBuffers;
 
 typedef enum RingPass { RING_FORWARD, RING_BACKWARD } RingPass;
@@ -20,8 +21,8 @@ typedef enum RingPass { RING_FORWARD, RING_BACKWARD } RingPass;
 /* Takes the buffers of one pass. */
 RingBuffers ring_take_buffers(const AttentionLayer *layer, const AttentionShape *shape, RingPass pass, Arena *scratch);
 
-/* Values of qkv into the packet; with `raw_keys` also the keys as they are. */
-void ring_pack(const AttentionRun *run, RingBuffers *buffers, int raw_keys);
+/* Keys (B, N, C), rows `key_stride` apart, and the values of qkv into the packet. */
+void ring_pack(const AttentionRun *run, RingBuffers *buffers, const real *keys, size_t key_stride);
 
 /* out (B, N, C) and sums (B, H, N) += over all visible keys; queries (B, N, C) have rows `query_stride` apart. `maxima`
    (B, H, N) or NULL. Collective over the sequence. */
@@ -32,8 +33,8 @@ void ring_forward(const AttentionRun *run, RingBuffers *buffers, const PairWeigh
 void ring_backward(const AttentionRun *run, RingBuffers *buffers, const PairWeight *weight, const real *queries,
                    size_t query_stride, const real *normaliser, real *d_queries, size_t d_query_stride, Arena *scratch);
 
-/* Values' gradients of the packet into d_qkv; with `raw_keys` also the keys'. */
-void ring_unpack(const AttentionRun *run, const RingBuffers *buffers, int raw_keys);
+/* Gradients of keys into d_keys (B, N, C), rows `d_key_stride` apart, and those of values into d_qkv. */
+void ring_unpack(const AttentionRun *run, const RingBuffers *buffers, real *d_keys, size_t d_key_stride);
 
 /* out /= normaliser, row by row. normaliser (B, H, N). */
 void attention_divide(const AttentionRun *run, const real *normaliser);

@@ -86,7 +86,7 @@ static void softmax_forward(const AttentionRun *run)
     memset(sums, 0, rows * sizeof *sums);
     memset(run->out, 0, run->shape.sequences * run->shape.tokens * C * sizeof *run->out);
     PairWeight weight = pair_weight_softmax(softmax_scale(run->layer));
-    ring_pack(run, &buffers, 1);
+    ring_pack(run, &buffers, run->qkv + C, 3 * C);
     ring_forward(run, &buffers, &weight, run->qkv, 3 * C, sums, maxima);
     attention_divide(run, sums);
     for (size_t i = 0; i < rows; i++) sums[i] = maxima[i] + real_log(sums[i]);
@@ -100,9 +100,9 @@ static void softmax_backward(const AttentionRun *run)
     RingBuffers buffers = ring_take_buffers(run->layer, &run->shape, RING_BACKWARD, run->scratch);
     PairWeight weight = pair_weight_softmax(softmax_scale(run->layer));
     memset(run->d_qkv, 0, tokens * 3 * C * sizeof *run->d_qkv);
-    ring_pack(run, &buffers, 1);
+    ring_pack(run, &buffers, run->qkv + C, 3 * C);
     ring_backward(run, &buffers, &weight, run->qkv, 3 * C, run->saved, run->d_qkv, 3 * C, run->scratch);
-    ring_unpack(run, &buffers, 1);
+    ring_unpack(run, &buffers, run->d_qkv + C, 3 * C);
     arena_release(run->scratch, mark);
 }
 
