@@ -17,7 +17,7 @@ WERROR = 0
 JOBS = $(shell nproc 2>/dev/null || echo 2)
 
 # pkg-config packages of the program and of its tests.
-PACKAGES = openblas hdf5-openmpi ompi-c inih libxxhash
+PACKAGES = openblas hdf5-openmpi ompi-c libxxhash
 TEST_PACKAGES = cunit
 
 # Folder of the OpenMP flavour of OpenBLAS (Debian, Ubuntu). It is preferred where it exists: the pthreads flavour keeps threads

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <time.h>
 
 #include "io/disk.h"
@@ -176,14 +177,6 @@ static uint64_t estimated_bytes(const Checkpoint *checkpoint)
     return 4 * values + tokenizer_bytes_total(checkpoint->tokenizer) + 8 * tokens + descriptions;
 }
 
-/* Rank 0's verdict and message for all. Collective. */
-static bool agree(bool good, Message *problem)
-{
-    world_broadcast(&good, sizeof good);
-    if (!good) world_broadcast(problem, sizeof *problem);
-    return good;
-}
-
 static bool can_write(const Checkpoint *checkpoint, const char *path, Message *problem)
 {
     char folder[DISK_PATH_SIZE];
@@ -196,7 +189,7 @@ bool checkpoint_write(const Checkpoint *checkpoint, const char *path, Message *p
     bool first = world().rank == 0;
     char temporary[CHECKPOINT_PATH_SIZE + 8];
     snprintf(temporary, sizeof temporary, "%s.tmp", path);
-    if (!agree(!first || can_write(checkpoint, path, problem), problem)) return false;
+    if (!world_agree(!first || can_write(checkpoint, path, problem), problem)) return false;
 
     hid_t file = h5_create_parallel(temporary);
     write_root(file, checkpoint);
@@ -208,7 +201,8 @@ bool checkpoint_write(const Checkpoint *checkpoint, const char *path, Message *p
     CHECK_H5(H5Fclose(file));
 
     bool named = !first || (disk_sync(temporary, problem) && disk_rename(temporary, path, problem));
-    return agree(named, problem);
+    if (!named) unlink(temporary);
+    return world_agree(named, problem);
 }
 
 /* ---- loading on all ranks ---- */
@@ -216,7 +210,7 @@ bool checkpoint_write(const Checkpoint *checkpoint, const char *path, Message *p
 bool checkpoint_load(const char *path, const Checkpoint *into, int64_t *step, int64_t *tokens_seen, Message *problem)
 {
     bool read = world().rank > 0 || checkpoint_read(path, into, step, tokens_seen, problem);
-    if (!agree(read, problem)) return false;
+    if (!world_agree(read, problem)) return false;
     world_broadcast(step, sizeof *step);
     world_broadcast(tokens_seen, sizeof *tokens_seen);
     world_broadcast(into->values, into->table->total_count * sizeof *into->values);
@@ -228,7 +222,7 @@ bool checkpoint_load(const char *path, const Checkpoint *into, int64_t *step, in
 bool checkpoint_load_config(const char *path, Config *config, Message *problem)
 {
     bool read = world().rank > 0 || checkpoint_read_config(path, config, problem);
-    if (!agree(read, problem)) return false;
+    if (!world_agree(read, problem)) return false;
     world_broadcast(config, sizeof *config);
     return true;
 }

@@ -14,19 +14,11 @@ struct LossFile {
     hid_t file, losses;
 };
 
-/* The verdict of rank 0, everywhere. */
-static bool share_verdict(bool ok, Message *problem)
-{
-    world_broadcast(&ok, sizeof ok);
-    world_broadcast(problem, sizeof *problem);
-    return ok;
-}
-
 LossFile *loss_file_create(const char *path, size_t sequences, size_t context_length, Message *problem)
 {
     hsize_t shape[2] = {sequences, context_length};
     bool ok = world().rank != 0 || disk_has_room(path, sequences * context_length * sizeof(float), problem);
-    if (!share_verdict(ok, problem)) return NULL;
+    if (!world_agree(ok, problem)) return NULL;
     LossFile *file = checked_calloc(1, sizeof *file);
     snprintf(file->path, sizeof file->path, "%s", path);
     snprintf(file->temporary, sizeof file->temporary, "%s.tmp", file->path);
@@ -55,8 +47,9 @@ bool loss_file_finish(LossFile *file, Message *problem)
     CHECK_H5(H5Fclose(file->file));
     bool ok =
         world().rank != 0 || (disk_sync(file->temporary, problem) && disk_rename(file->temporary, file->path, problem));
+    if (!ok) unlink(file->temporary);
     free(file);
-    return share_verdict(ok, problem);
+    return world_agree(ok, problem);
 }
 
 void loss_file_abandon(LossFile *file)

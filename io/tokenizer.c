@@ -28,6 +28,15 @@ const uint8_t *tokenizer_piece(const Tokenizer *tokenizer, int64_t id, size_t *l
     return tokenizer->bytes + start;
 }
 
+bool tokenizer_same(const Tokenizer *a, const Tokenizer *b)
+{
+    if (strcmp(a->name, b->name) != 0) return false;
+    if (!tokenizer_has_pieces(a) || !tokenizer_has_pieces(b)) return true;
+    size_t count = (size_t)a->vocab_size;
+    if (a->vocab_size != b->vocab_size || memcmp(a->ends, b->ends, count * sizeof *a->ends) != 0) return false;
+    return count == 0 || memcmp(a->bytes, b->bytes, a->ends[count - 1]) == 0;
+}
+
 void tokenizer_destroy(Tokenizer *tokenizer)
 {
     free(tokenizer->bytes);

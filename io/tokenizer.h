@@ -36,6 +36,9 @@ const uint8_t *tokenizer_piece(const Tokenizer *tokenizer, int64_t id, size_t *l
 bool tokenizer_encode(const Tokenizer *tokenizer, const char *text, size_t length, int32_t *ids, size_t *count,
                       Message *problem);
 
+/* Can one stand for the other? The names are equal, and so are the pieces where both have them. */
+bool tokenizer_same(const Tokenizer *a, const Tokenizer *b);
+
 /* Frees what the tokenizer owns; all zero is allowed. */
 void tokenizer_destroy(Tokenizer *tokenizer);
 

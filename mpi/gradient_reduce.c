@@ -2,13 +2,8 @@
 
 #include <mpi.h>
 
+#include "mpi/real_type.h"
 #include "mpi/world.h"
-
-#ifdef REAL_DOUBLE
-#define MPI_REAL_TYPE MPI_DOUBLE
-#else
-#define MPI_REAL_TYPE MPI_FLOAT
-#endif
 
 /* Pieces bound the temporary memory of the library's algorithms, which take buffers as long as the message. */
 enum { PIECE = 4 << 20 };

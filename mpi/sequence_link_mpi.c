@@ -4,14 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "mpi/real_type.h"
 #include "mpi/world.h"
 #include "src/base/error.h"
-
-#ifdef REAL_DOUBLE
-#define MPI_REAL_TYPE MPI_DOUBLE
-#else
-#define MPI_REAL_TYPE MPI_FLOAT
-#endif
 
 enum { RING_TAG = 1 };
 

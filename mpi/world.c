@@ -1,8 +1,10 @@
+#define _GNU_SOURCE
 #include "mpi/world.h"
 
 #include <limits.h>
 #include <mpi.h>
 #include <omp.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,8 +21,9 @@ static void abort_every_rank(void)
 
 World world_start(int *argc, char ***argv)
 {
-    /* Open MPI's own file layer has hung in collective writes of parallel HDF5; ROMIO has not. A user's choice wins. */
-    setenv("OMPI_MCA_io", "romio321", 0);
+    /* Open MPI's own file layer has hung in collective writes of parallel HDF5; ROMIO, the other one, has not. A user's
+       choice wins. */
+    setenv("OMPI_MCA_io", "^ompio", 0);
     int provided;
     if (MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &provided)) die_at(__FILE__, __LINE__, "MPI does not start");
     error_set_exit_hook(abort_every_rank);
@@ -83,18 +86,37 @@ bool world_same(uint64_t value)
 
 void world_barrier(void) { CHECK_MPI(MPI_Barrier(MPI_COMM_WORLD)); }
 
+/* How many ranks of this node may use the same processors as this one, itself included. */
+static int ranks_on_these_processors(void)
+{
+    MPI_Comm node;
+    int ranks, same = 0;
+    cpu_set_t mine, *all;
+    CPU_ZERO(&mine);
+    sched_getaffinity(0, sizeof mine, &mine);
+    CHECK_MPI(MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, the_world.rank, MPI_INFO_NULL, &node));
+    CHECK_MPI(MPI_Comm_size(node, &ranks));
+    all = checked_calloc((size_t)ranks, sizeof *all);
+    CHECK_MPI(MPI_Allgather(&mine, sizeof mine, MPI_BYTE, all, sizeof mine, MPI_BYTE, node));
+    for (int i = 0; i < ranks; i++) same += CPU_EQUAL(&mine, &all[i]) != 0;
+    CHECK_MPI(MPI_Comm_free(&node));
+    free(all);
+    return same;
+}
+
 int world_set_threads(void)
 {
     if (getenv("OMP_NUM_THREADS")) return omp_get_max_threads();
-    MPI_Comm node;
-    int ranks_here, cores = omp_get_num_procs(); /* of this rank's own mask when the launcher has bound it */
-    CHECK_MPI(MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, the_world.rank, MPI_INFO_NULL, &node));
-    CHECK_MPI(MPI_Comm_size(node, &ranks_here));
-    CHECK_MPI(MPI_Comm_free(&node));
-    bool bound = cores < (int)sysconf(_SC_NPROCESSORS_ONLN);
-    int threads = bound ? cores : cores / ranks_here;
+    int threads = omp_get_num_procs() / ranks_on_these_processors();
     omp_set_num_threads(threads > 1 ? threads : 1);
     return omp_get_max_threads();
+}
+
+bool world_agree(bool good, Message *problem)
+{
+    world_broadcast(&good, sizeof good);
+    if (!good) world_broadcast(problem, sizeof *problem);
+    return good;
 }
 
 void world_library(char *text, size_t size)

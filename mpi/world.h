@@ -27,6 +27,9 @@ void require_all(bool ok, const Message *problem);
 /* All ranks leave with `exit_code` through the same door. Collective; does not return. */
 _Noreturn void world_leave(int exit_code);
 
+/* Rank 0's verdict for all; when it is false, its message too. Collective. */
+bool world_agree(bool good, Message *problem);
+
 /* Copies `bytes` bytes of rank 0 to all ranks. Collective; any size. */
 void world_broadcast(void *data, size_t bytes);
 
@@ -39,8 +42,8 @@ bool world_same(uint64_t value);
 
 void world_barrier(void);
 
-/* Sets the number of OpenMP threads of this rank where the user has not (OMP_NUM_THREADS): the cores the rank may use,
-   shared with the other ranks of its node that may use the same. Returns the number. Collective. */
+/* Sets the number of OpenMP threads of this rank where the user has not (OMP_NUM_THREADS): the cores the rank may use
+   (as the launcher has bound it), shared with the ranks of its node that may use the same. Returns the number. Collective. */
 int world_set_threads(void);
 
 /* One line about the MPI library, for logs. */

@@ -6,10 +6,6 @@
 static const AttentionKind *const kinds[] = {&attention_softmax, &attention_polynomial, &attention_polysketch,
                                              &attention_performer};
 
-const AttentionKind *attention_kind(int kind) { return kinds[kind]; }
-
-int attention_kind_count(void) { return (int)(sizeof kinds / sizeof *kinds); }
-
 AttentionLayer attention_declare(const Config *config, ParamTable *table, const char *prefix)
 {
     AttentionLayer layer = {

@@ -72,7 +72,7 @@ typedef struct AttentionCost {
 
 struct AttentionKind {
     const char *name;    /* attention.kind */
-    const char *summary; /* one line for --help */
+    const char *summary; /* one line for logs */
     /* Adds the kind's tensors, named `prefix`.something, and sets the layer's indices. */
     void (*declare)(AttentionLayer *, ParamTable *, const char *prefix);
     size_t (*saved_count)(const AttentionLayer *, const AttentionShape *);
@@ -81,20 +81,18 @@ struct AttentionKind {
     /* Collective over the ranks of the sequence. */
     void (*forward)(const AttentionRun *);
     void (*backward)(const AttentionRun *);
-    /* Token by token: the recurrent state of one sequence. max_tokens matters only for kinds that must keep all keys. */
+    /* Token by token: the recurrent state of one sequence of at most max_tokens tokens. */
     size_t (*decode_state_count)(const AttentionLayer *, size_t max_tokens);
-    /* out (C) for the token at `position`, whose qkv is (3C); positions come in order from 0 on a zeroed state. */
-    void (*decode)(const AttentionLayer *, const real *params, real *state, size_t position, const real *qkv, real *out,
-                   Arena *scratch);
+    /* out (C) for the token at `position`, whose qkv is (3C); positions come in order from 0 on a zeroed state, which
+       was made for max_tokens. */
+    void (*decode)(const AttentionLayer *, const real *params, real *state, size_t max_tokens, size_t position,
+                   const real *qkv, real *out, Arena *scratch);
     void (*plan_decode)(const AttentionLayer *, Arena *scratch);
     AttentionCost (*cost)(const AttentionLayer *, const AttentionShape *);
 };
 
 /* The layer that `config` describes; adds its tensors to `table`, which must outlive it. */
 AttentionLayer attention_declare(const Config *config, ParamTable *table, const char *prefix);
-
-const AttentionKind *attention_kind(int kind /* AttentionKindId */);
-int attention_kind_count(void);
 
 /* Values of tensor `index`. */
 static inline const real *attention_values(const AttentionLayer *layer, const real *params, int index)

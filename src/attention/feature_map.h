@@ -11,7 +11,6 @@
 #include "src/attention/attention.h"
 
 struct FeatureMap {
-    const char *name;
     bool normalised_input; /* x is q' = LN(q) and k' = LN(k), rather than q and k after the rotary embedding */
     bool self_tensored;
     size_t (*width)(const AttentionLayer *); /* r: numbers in u */

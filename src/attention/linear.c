@@ -640,15 +640,18 @@ static void linear_backward(const AttentionRun *run)
 /* The recurrent state of one head: the prefix state of all complete blocks, and the rows of the block under way. Neither
    grows with the position. */
 typedef struct DecodeState {
-    real *state;  /* (m, W) */
-    real *local;  /* (b, w): what the local part multiplies, k' or u(k) */
-    real *values; /* (b, h) */
-    real *u;      /* (b, r) */
+    real *state; /* (m, W) */
+    real *
+        local; /* (block, w): what the local part multiplies, k' or u(k); block = b, or fewer tokens if there are not more */
+    real *values; /* (block, h) */
+    real *u;      /* (block, r) */
 } DecodeState;
 
-static size_t decode_head_count(const AttentionLayer *layer, const Sizes *z)
+static size_t decode_block(const Sizes *z, size_t max_tokens) { return z->b < max_tokens ? z->b : max_tokens; }
+
+static size_t decode_head_count(const AttentionLayer *layer, const Sizes *z, size_t max_tokens)
 {
-    return z->state + z->b * (local_width(layer, z) + z->h + z->r);
+    return z->state + decode_block(z, max_tokens) * (local_width(layer, z) + z->h + z->r);
 }
 
 static Sizes decode_sizes(const AttentionLayer *layer)
@@ -659,16 +662,17 @@ static Sizes decode_sizes(const AttentionLayer *layer)
 
 static size_t linear_decode_state_count(const AttentionLayer *layer, size_t max_tokens)
 {
-    (void)max_tokens;
     Sizes z = decode_sizes(layer);
-    return z.H * decode_head_count(layer, &z);
+    return z.H * decode_head_count(layer, &z, max_tokens);
 }
 
-static DecodeState decode_state_at(const AttentionLayer *layer, const Sizes *z, real *state, size_t j)
+static DecodeState decode_state_at(const AttentionLayer *layer, const Sizes *z, real *state, size_t max_tokens,
+                                   size_t j)
 {
-    real *first = state + j * decode_head_count(layer, z);
-    real *local = first + z->state, *values = local + z->b * local_width(layer, z);
-    return (DecodeState){first, local, values, values + z->b * z->h};
+    size_t block = decode_block(z, max_tokens);
+    real *first = state + j * decode_head_count(layer, z, max_tokens);
+    real *local = first + z->state, *values = local + block * local_width(layer, z);
+    return (DecodeState){first, local, values, values + block * z->h};
 }
 
 typedef struct DecodeBuffers {
@@ -742,8 +746,8 @@ static void decode_head(const AttentionLayer *layer, const Sizes *z, const Decod
     for (size_t c = 0; c < z->h; c++) out[c] /= sum;
 }
 
-static void linear_decode(const AttentionLayer *layer, const real *params, real *state, size_t position,
-                          const real *qkv, real *out, Arena *scratch)
+static void linear_decode(const AttentionLayer *layer, const real *params, real *state, size_t max_tokens,
+                          size_t position, const real *qkv, real *out, Arena *scratch)
 {
     Sizes z = decode_sizes(layer);
     size_t mark = arena_mark(scratch);
@@ -753,7 +757,7 @@ static void linear_decode(const AttentionLayer *layer, const real *params, real 
     layer->map->forward(layer, params, buffers.u_query, normalised ? buffers.query : qkv, 3 * z.C, 1, scratch);
     layer->map->forward(layer, params, buffers.u_key, normalised ? buffers.key : qkv + z.C, 3 * z.C, 1, scratch);
     for (size_t j = 0; j < z.H; j++) {
-        DecodeState head = decode_state_at(layer, &z, state, j);
+        DecodeState head = decode_state_at(layer, &z, state, max_tokens, j);
         decode_head(layer, &z, &head, &buffers, j, position, qkv + 2 * z.C + j * z.h, out + j * z.h);
     }
     arena_release(scratch, mark);

@@ -132,7 +132,6 @@ static double performer_flops(const AttentionLayer *layer)
 }
 
 const FeatureMap feature_map_performer = {
-    .name = "performer",
     .normalised_input = false,
     .self_tensored = false,
     .width = performer_width,

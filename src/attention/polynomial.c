@@ -70,9 +70,10 @@ static size_t polynomial_decode_state_count(const AttentionLayer *layer, size_t 
     return 2 * max_tokens * layer->heads * layer->head_width;
 }
 
-static void polynomial_decode(const AttentionLayer *layer, const real *params, real *state, size_t position,
-                              const real *qkv, real *out, Arena *scratch)
+static void polynomial_decode(const AttentionLayer *layer, const real *params, real *state, size_t max_tokens,
+                              size_t position, const real *qkv, real *out, Arena *scratch)
 {
+    (void)max_tokens;
     size_t h = layer->head_width, C = layer->heads * h, mark = arena_mark(scratch);
     real *query = arena_take(scratch, C), *row = state + position * 2 * C;
     qk_norm_forward(layer, params, query, C, row, 2 * C, qkv, 1);

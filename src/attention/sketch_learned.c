@@ -292,7 +292,6 @@ static double sketch_flops(const AttentionLayer *layer)
 }
 
 const FeatureMap feature_map_sketch_learned = {
-    .name = "learned",
     .normalised_input = false,
     .self_tensored = true,
     .width = sketch_width,

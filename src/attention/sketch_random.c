@@ -193,7 +193,6 @@ static double sketch_flops(const AttentionLayer *layer)
 }
 
 const FeatureMap feature_map_sketch_random = {
-    .name = "random",
     .normalised_input = true,
     .self_tensored = true,
     .width = sketch_width,

@@ -112,9 +112,10 @@ static size_t softmax_decode_state_count(const AttentionLayer *layer, size_t max
     return 2 * max_tokens * layer->heads * layer->head_width;
 }
 
-static void softmax_decode(const AttentionLayer *layer, const real *params, real *state, size_t position,
-                           const real *qkv, real *out, Arena *scratch)
+static void softmax_decode(const AttentionLayer *layer, const real *params, real *state, size_t max_tokens,
+                           size_t position, const real *qkv, real *out, Arena *scratch)
 {
+    (void)max_tokens;
     (void)params, (void)scratch;
     size_t h = layer->head_width, C = layer->heads * h;
     real scale = softmax_scale(layer);

@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <string.h>
+#include <xxhash.h>
 
 #define AT(field) offsetof(Config, field)
 #define MODEL_DEFINING true
@@ -58,7 +59,7 @@ static const OptionRow rows[] = {
      "AdamW decay of matrices (not of norms, biases, the embedding)"},
     {"train", "beta1", OPTION_REAL, AT(train.beta1), "0.9", 0, 0.999999, "", FREE, "AdamW"},
     {"train", "beta2", OPTION_REAL, AT(train.beta2), "0.95", 0, 0.999999, "", FREE, "AdamW"},
-    {"train", "epsilon", OPTION_REAL, AT(train.epsilon), "1e-8", 0, 1, "", FREE, "AdamW"},
+    {"train", "epsilon", OPTION_REAL, AT(train.epsilon), "1e-8", 1e-30, 1, "", FREE, "AdamW"},
     {"train", "clip_norm", OPTION_REAL, AT(train.clip_norm), "1", 0, 1e9, "", FREE,
      "largest norm of the whole gradient; 0 = off"},
     {"train", "seed", OPTION_INTEGER, AT(train.seed), "1", 0, 9e15, "", FREE,
@@ -76,8 +77,8 @@ static const OptionRow rows[] = {
 
     {"parallel", "data_ranks", OPTION_INTEGER, AT(parallel.data_ranks), "1", 1, 1 << 20, "", FREE,
      "groups of ranks that hold different sequences; ranks / data_ranks ranks share a sequence"},
-    {"parallel", "scan", OPTION_CHOICE, AT(parallel.scan), "exscan", 0, 0, "exscan|iexscan", FREE,
-     "prefix states by MPI_Exscan or MPI_Iexscan"},
+    {"parallel", "scan", OPTION_CHOICE, AT(parallel.scan), "iexscan", 0, 0, "exscan|iexscan", FREE,
+     "prefix states by MPI_Exscan, or by MPI_Iexscan under way during the local part"},
 
     {"output", "folder", OPTION_TEXT, AT(output.folder), "results/run", 0, 0, "", FREE, "the run folder"},
     {"output", "checkpoint_every", OPTION_INTEGER, AT(output.checkpoint_every), "0", 0, 1e9, "", FREE,
@@ -89,6 +90,17 @@ static const OptionRow rows[] = {
 };
 
 OptionTable config_options(Config *config) { return (OptionTable){rows, (int)(sizeof rows / sizeof *rows), config}; }
+
+uint64_t config_hash(const Config *config)
+{
+    uint64_t hash = 0;
+    char text[OPTION_TEXT_SIZE];
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        option_format(&rows[i], config, text);
+        hash = XXH64(text, strlen(text), hash);
+    }
+    return hash;
+}
 
 int config_sequence_ranks(const Config *config, int ranks) { return ranks / (int)config->parallel.data_ranks; }
 
@@ -168,10 +180,18 @@ bool config_check_ranks(const Config *config, int ranks, Message *problem)
     return true;
 }
 
+/* Only exact local parts make the blocks a part of the model; elsewhere they are a way to compute. */
+static bool blocks_are_free(const Config *config)
+{
+    return config->attention.kind != ATTENTION_POLYSKETCH || config->attention.local != LOCAL_EXACT;
+}
+
 bool config_same_model(const Config *config, const Config *saved, Message *problem)
 {
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        if (!rows[i].model_defining || option_equal(&rows[i], config, saved)) continue;
+        bool defining =
+            rows[i].model_defining && !(rows[i].offset == AT(attention.block_length) && blocks_are_free(saved));
+        if (!defining || option_equal(&rows[i], config, saved)) continue;
         char name[128], mine[OPTION_TEXT_SIZE], theirs[OPTION_TEXT_SIZE];
         option_name(&rows[i], name);
         option_format(&rows[i], config, mine);

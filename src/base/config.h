@@ -95,8 +95,12 @@ bool config_check_ranks(const Config *config, int ranks, Message *problem);
 /* The rule that config_resolve() itself needs: ranks and batch divide by parallel.data_ranks. */
 bool config_check_data_ranks(const Config *config, int ranks, Message *problem);
 
-/* False with a message when `config` describes another model than `saved` does. */
+/* False with a message when `config` describes another model than `saved` does. The block length is compared only where it
+   is part of the model (polysketch with local = exact). */
 bool config_same_model(const Config *config, const Config *saved, Message *problem);
+
+/* The same for equal values of all options. */
+uint64_t config_hash(const Config *config);
 
 /* Ranks that share one sequence. */
 int config_sequence_ranks(const Config *config, int ranks);

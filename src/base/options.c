@@ -1,7 +1,8 @@
+#define _GNU_SOURCE
 #include "src/base/options.h"
 
+#include <ctype.h>
 #include <errno.h>
-#include <ini.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -179,32 +180,52 @@ bool option_read_arguments(const OptionTable *tables, int table_count, int argc,
     return true;
 }
 
-typedef struct IniContext {
-    const OptionTable *table;
-    const char *file_name;
-    Message *problem;
-    bool failed;
-} IniContext;
-
-static int take_ini_line(void *context_pointer, const char *section, const char *key, const char *value)
+/* `text` without blanks at either end, in place. */
+static char *trim(char *text)
 {
-    IniContext *context = context_pointer;
-    char name[256];
-    snprintf(name, sizeof name, "%s%s%s", section, section[0] ? "." : "", key);
-    Message problem;
-    if (option_set(context->table, 1, name, value, &problem)) return 1;
-    if (!context->failed) fail(context->problem, "%s: %s", context->file_name, problem.text);
-    context->failed = true;
-    return 0;
+    while (isspace((unsigned char)*text)) text++;
+    char *end = text + strlen(text);
+    while (end > text && isspace((unsigned char)end[-1])) *--end = 0;
+    return text;
 }
 
+/* A comment starts with ; or # at the start of a line or after a blank. */
+static void cut_comment(char *line)
+{
+    for (char *c = line; *c; c++)
+        if ((*c == ';' || *c == '#') && (c == line || isspace((unsigned char)c[-1]))) *c = 0;
+}
+
+/* One line of an INI file: [section], key = value, or nothing. */
+static bool read_ini_line(const OptionTable *table, char *line, char section[64], Message *problem)
+{
+    char name[256], *equals;
+    cut_comment(line);
+    line = trim(line);
+    size_t length = strlen(line);
+    if (length == 0) return true;
+    if (line[0] == '[' && line[length - 1] == ']' && length < 64) {
+        snprintf(section, 64, "%.*s", (int)length - 2, line + 1);
+        return true;
+    }
+    if (!(equals = strchr(line, '='))) return fail(problem, "neither [section] nor key = value");
+    *equals = 0;
+    snprintf(name, sizeof name, "%s%s%.150s", section, section[0] ? "." : "", trim(line));
+    return option_set(table, 1, name, trim(equals + 1), problem);
+}
+
+/* Own code, not libinih: that cuts lines at 200 bytes, and takes an indented line as a continuation of the one before. */
 bool option_read_ini(const OptionTable *table, const char *text, const char *file_name, Message *problem)
 {
-    IniContext context = {table, file_name, problem, false};
-    int bad_line = ini_parse_string(text, take_ini_line, &context);
-    if (context.failed) return false;
-    if (bad_line) return fail(problem, "%s:%d: neither [section] nor key = value", file_name, bad_line);
-    return true;
+    char section[64] = "", *copy = strdup(text), *rest = copy, *line;
+    bool good = true;
+    Message cause;
+    for (int number = 1; good && (line = strsep(&rest, "\n")); number++) {
+        good = read_ini_line(table, line, section, &cause);
+        if (!good) fail(problem, "%s:%d: %s", file_name, number, cause.text);
+    }
+    free(copy);
+    return good;
 }
 
 static void format_real(double value, char *text)

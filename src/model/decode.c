@@ -92,8 +92,8 @@ static void step_layer(Decoder *decoder, size_t index)
     norm(decoder, decoder->normed, decoder->x, layer->attention_norm);
     matvec(decoder->qkv, values(decoder, layer->qkv), decoder->normed, 3 * C, C);
     rotary_apply(decoder->qkv, 3 * C, decoder->rotary, 1, 1, 2 * model->heads, model->head_width, +1);
-    layer->attention.kind->decode(&layer->attention, decoder->params, decoder->states[index], decoder->position,
-                                  decoder->qkv, decoder->out, &decoder->scratch);
+    layer->attention.kind->decode(&layer->attention, decoder->params, decoder->states[index], decoder->max_tokens,
+                                  decoder->position, decoder->qkv, decoder->out, &decoder->scratch);
     matvec(decoder->branch, values(decoder, layer->out), decoder->out, C, C);
     add_branch(decoder);
     norm(decoder, decoder->normed, decoder->x, layer->feedforward_norm);

@@ -31,8 +31,7 @@ static const OptionRow rows[] = {
      "comma-separated: softmax, polynomial, random, learned (local exact), random-sketch, learned-sketch (local "
      "sketch), "
      "performer; config = as configured"},
-    {"", "contexts", OPTION_TEXT, AT(contexts), "1024,2048,4096,8192", 0, 0, "", false,
-     "comma-separated context lengths"},
+    {"", "contexts", OPTION_TEXT, AT(contexts), "512,1024,2048", 0, 0, "", false, "comma-separated context lengths"},
     {"", "repeats", OPTION_INTEGER, AT(repeats), "3", 1, 1000, "", false,
      "timed runs after one warm-up; the median counts"},
     {"", "csv", OPTION_TEXT, AT(csv), "", 0, 0, "", false, "append the rows to this CSV file"},
@@ -229,6 +228,7 @@ typedef struct BenchRow {
 
 static BenchRow measure(const Config *config, bool whole_step, int64_t repeats, Topology *topology)
 {
+    usage_reset_peak();
     BenchCase c = {.config = config, .model = model_create(config), .topology = topology};
     const ParamTable *table = &c.model->table;
     size_t T = (size_t)config->model.context_length;
@@ -331,6 +331,7 @@ static bool find_variant(const char *name, const BenchVariant **variant, Message
 static bool read_contexts(const char *list, int64_t contexts[MAX_CONTEXTS], int *count, Message *problem)
 {
     const char *place = list;
+    if (!*place) return fail(problem, "--contexts is empty. Example: --contexts=1024,2048");
     for (*count = 0; *place; (*count)++) {
         char *end;
         long long value = strtoll(place, &end, 10);

@@ -90,6 +90,7 @@ LoadedModel loaded_model_read(const char *path)
     if (!given) fail(&problem, "--checkpoint=FILE is missing: a file of a run folder's checkpoints/");
     require_all(given, &problem);
     require_all(checkpoint_load_config(path, &config, &problem), &problem);
+    config_resolve(&config);
     require_all(config_check_model(&config, &problem), &problem);
     loaded.model = model_create(&config);
     loaded.params = checked_calloc(loaded.model->table.total_count, sizeof(real));

@@ -13,7 +13,7 @@
 
 typedef struct EvalOptions {
     char checkpoint[OPTION_TEXT_SIZE], data[OPTION_TEXT_SIZE], per_token_loss[OPTION_TEXT_SIZE];
-    int64_t sequences, context_length, micro_batch_sequences, data_ranks;
+    int64_t sequences, context_length, block_length, micro_batch_sequences, data_ranks;
     bool help;
 } EvalOptions;
 
@@ -26,13 +26,15 @@ static const OptionRow rows[] = {
      "write the loss of every token to this HDF5 file, /per_token_loss (sequences, T)"},
     {"", "sequences", OPTION_INTEGER, AT(sequences), "0", 0, 1e12, "", false,
      "sequences from the start of the file; 0 = all"},
-    {"", "context_length", OPTION_INTEGER, AT(context_length), "0", 0, 1e9, "", false,
-     "tokens of a sequence, T; 0 = as trained. Any length is allowed"},
-    {"", "micro_batch_sequences", OPTION_INTEGER, AT(micro_batch_sequences), "0", 0, 1 << 20, "", false,
-     "sequences computed at a time; 0 = as many as make 8192 tokens, at least 1"},
-    {"", "data_ranks", OPTION_INTEGER, AT(data_ranks), "1", 1, 1 << 20, "", false,
-     "groups of ranks that hold different sequences"},
     {"", "help", OPTION_BOOL, AT(help), "false", 0, 0, "", false, "print this"},
+    {"model", "context_length", OPTION_INTEGER, AT(context_length), "0", 0, 1e9, "", false,
+     "tokens of a sequence, T; 0 = as trained. Any length is allowed"},
+    {"attention", "block_length", OPTION_INTEGER, AT(block_length), "0", 0, 1 << 20, "", false,
+     "where blocks are not part of the model (not polysketch with local = exact); 0 = as trained"},
+    {"train", "micro_batch_sequences", OPTION_INTEGER, AT(micro_batch_sequences), "0", 0, 1 << 20, "", false,
+     "sequences computed at a time; 0 = as many as make 8192 tokens, at least 1"},
+    {"parallel", "data_ranks", OPTION_INTEGER, AT(data_ranks), "1", 1, 1 << 20, "", false,
+     "groups of ranks that hold different sequences"},
 };
 
 static void print_help(const OptionTable *table)
@@ -45,17 +47,20 @@ static void print_help(const OptionTable *table)
            "--data=data/validation.h5\n");
 }
 
-static TokenFile *open_data(const char *path, const Model *model)
+static TokenFile *open_data(const char *path, const LoadedModel *loaded)
 {
     Message problem;
     bool given = path[0] != 0;
     if (!given) fail(&problem, "--data=TOKENS is missing. polysketch eval --help explains");
     require_all(given, &problem);
     TokenFile *file = token_file_open(path, &problem);
-    if (file && file->vocab_size > (int64_t)model->vocab_size) {
+    if (file && tokenizer_has_pieces(&loaded->tokenizer) && !tokenizer_same(&loaded->tokenizer, &file->tokenizer))
+        log_line("warning: '%s' was made with tokenizer '%s', the model with '%s' or other pieces", path,
+                 file->tokenizer.name, loaded->tokenizer.name);
+    if (file && file->vocab_size > (int64_t)loaded->model->vocab_size) {
         fail(&problem,
              "'%s' has a vocabulary of %lld tokens, the model one of %zu. Use data made with the model's tokenizer",
-             path, (long long)file->vocab_size, model->vocab_size);
+             path, (long long)file->vocab_size, loaded->model->vocab_size);
         token_file_close(file);
         file = NULL;
     }
@@ -74,6 +79,10 @@ static void write_and_run(Evaluator *evaluator, const EvalOptions *options, cons
         require_all(losses != NULL, &problem);
     }
     Evaluation e = evaluator_run(evaluator, loaded->params, losses);
+    bool finite = isfinite(e.loss);
+    if (!finite) fail(&problem, "the loss of '%s' is not finite: the model has diverged", options->checkpoint);
+    if (!finite && losses) loss_file_abandon(losses);
+    require_all(finite, &problem);
     require_all(!losses || loss_file_finish(losses, &problem), &problem);
     log_line("checkpoint       %s (step %lld)", options->checkpoint, (long long)loaded->step);
     log_line("data             %s", options->data);
@@ -88,7 +97,10 @@ static void write_and_run(Evaluator *evaluator, const EvalOptions *options, cons
 static void set_length(Config *config, const EvalOptions *options)
 {
     Message problem;
+    Config trained = *config;
     if (options->context_length > 0) config->model.context_length = options->context_length;
+    if (options->block_length > 0) config->attention.block_length = options->block_length;
+    require_all(config_same_model(config, &trained, &problem), &problem);
     int64_t several = 8192 / config->model.context_length;
     int64_t micro = options->micro_batch_sequences > 0 ? options->micro_batch_sequences : several > 0 ? several : 1;
     config->parallel.data_ranks = options->data_ranks;
@@ -109,7 +121,7 @@ int eval_main(int argc, char **argv)
     Message problem;
     LoadedModel loaded = loaded_model_read(options.checkpoint);
     Config *config = &loaded.model->config;
-    TokenFile *file = open_data(options.data, loaded.model);
+    TokenFile *file = open_data(options.data, &loaded);
     set_length(config, &options);
     Topology topology = topology_create((int)options.data_ranks, (ScanKind)config->parallel.scan);
     size_t context_length = (size_t)config->model.context_length;

@@ -57,16 +57,16 @@ static char *read_prompt(const GenerateOptions *options, size_t *length, Message
         return strdup(options->prompt);
     }
     FILE *file = fopen(path, "rb");
-    if (!file || fseek(file, 0, SEEK_END)) {
-        if (file) fclose(file);
-        fail(problem, "cannot read the prompt '%s'. Check the path", path);
+    char *text = NULL;
+    size_t room = 0;
+    ssize_t read = file ? getdelim(&text, &room, '\0', file) : -1; /* to the end: text has no zero byte */
+    if (file) fclose(file);
+    if (read < 0) {
+        free(text);
+        fail(problem, "cannot read a prompt from '%s': no such file, a folder, or empty", path);
         return NULL;
     }
-    *length = (size_t)ftell(file);
-    rewind(file);
-    char *text = checked_calloc(*length + 1, 1);
-    *length = fread(text, 1, *length, file);
-    fclose(file);
+    *length = (size_t)read;
     return text;
 }
 
@@ -106,12 +106,13 @@ static int32_t *encode_prompt(const GenerateOptions *options, const LoadedModel 
 
 static void write_piece(const Tokenizer *tokenizer, int32_t token)
 {
-    size_t length;
-    const uint8_t *piece = tokenizer_piece(tokenizer, token, &length);
-    if (piece)
+    if (tokenizer_has_pieces(tokenizer)) {
+        size_t length;
+        const uint8_t *piece = tokenizer_piece(tokenizer, token, &length);
         fwrite(piece, 1, length, stdout);
-    else
+    } else {
         printf("%d ", token);
+    }
     fflush(stdout);
 }
 
@@ -119,8 +120,13 @@ static void generate(const GenerateOptions *options, const LoadedModel *loaded, 
 {
     size_t total = count + (size_t)options->tokens;
     Decoder *decoder = decoder_create(loaded->model, loaded->params, total);
-    Sampler *sampler = sampler_create((SamplerSettings){options->temperature, options->top_k, options->top_p},
-                                      loaded->model->vocab_size);
+    /* A vocabulary may be rounded up for speed: only tokens that have a piece are drawn. */
+    bool has_pieces = tokenizer_has_pieces(&loaded->tokenizer);
+    size_t drawable = has_pieces && (size_t)loaded->tokenizer.vocab_size < loaded->model->vocab_size
+                          ? (size_t)loaded->tokenizer.vocab_size
+                          : loaded->model->vocab_size;
+    Sampler *sampler =
+        sampler_create((SamplerSettings){options->temperature, options->top_k, options->top_p}, drawable);
     RngStream stream = rng_stream((uint64_t)options->seed, "generate", 0);
     const real *logits = NULL;
     for (size_t i = 0; i < count; i++) {

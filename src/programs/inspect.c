@@ -4,8 +4,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "io/checkpoint.h"
+#include "io/disk.h"
 #include "io/file_format.h"
 #include "io/metrics.h"
 #include "io/token_file.h"
@@ -54,12 +56,42 @@ static void print_tensor(void *context, const CheckpointTensor *tensor)
         snprintf(shape, sizeof shape, "(%zu, %zu)", tensor->rows, tensor->columns);
     else
         snprintf(shape, sizeof shape, "(%zu)", tensor->columns);
-    printf("%-58s %-16s %-8s %11.4g %11.4g %11.4g%s\n", tensor->name, shape, words[tensor->use],
-           count ? sqrt(squares / (double)count) : 0, least, greatest, not_finite ? "  NOT FINITE" : "");
+    printf("%-58s %-16s %-8s %11.4g %11.4g %11.4g%s\n", tensor->name, shape, words[tensor->use], sqrt(squares), least,
+           greatest, not_finite ? "  NOT FINITE" : "");
     *(tensor->use == TENSOR_TRAINED    ? &totals->trained
       : tensor->use == TENSOR_CONSTANT ? &totals->constant
                                        : &totals->unknown) += count;
     totals->not_finite += not_finite;
+}
+
+/* The losses of a checkpoint's step stand in the metrics of its run folder. */
+typedef struct StepLosses {
+    int64_t step;
+    size_t row; /* of the step in the group under way */
+    bool found;
+} StepLosses;
+
+static void print_loss_at_step(void *context, const char *group, const char *column, const double *values, size_t count)
+{
+    StepLosses *losses = context;
+    if (strcmp(column, "step") == 0) {
+        losses->found = false;
+        for (size_t i = 0; i < count; i++)
+            if ((int64_t)values[i] == losses->step) losses->row = i, losses->found = true;
+    }
+    bool wanted = strcmp(column, "loss") == 0 || strcmp(column, "bits_per_byte") == 0;
+    if (!losses->found || !wanted || losses->row >= count) return;
+    printf("%-15s %.6g (%s)\n", column, values[losses->row], strcmp(group, "steps") == 0 ? "training" : "validation");
+}
+
+static void print_losses(const char *path, int64_t step)
+{
+    char metrics[DISK_PATH_SIZE], folder[DISK_PATH_SIZE];
+    StepLosses losses = {.step = step};
+    Message unused;
+    disk_folder_of(path, folder);
+    snprintf(metrics, sizeof metrics, "%.1000s/../metrics.h5", folder);
+    if (access(metrics, R_OK) == 0) metrics_visit(metrics, print_loss_at_step, &losses, &unused);
 }
 
 static bool inspect_checkpoint(const char *path, Message *problem)
@@ -72,13 +104,14 @@ static bool inspect_checkpoint(const char *path, Message *problem)
     if (!checkpoint_read_info(path, &info, problem) || !checkpoint_read_config(path, &config, problem) ||
         !checkpoint_read_tokenizer(path, &tokenizer, problem))
         return false;
-    printf(
-        "step            %lld\ntokens seen     %lld\ncreated         %s\nsource version  %s\ntokenizer       %s%s\n\n",
-        (long long)info.step, (long long)info.tokens_seen, info.created, info.source_version, tokenizer.name,
-        tokenizer_has_pieces(&tokenizer) ? "" : " (no pieces)");
+    printf("step            %lld\ntokens seen     %lld\ncreated         %s\nsource version  %s\ntokenizer       %s%s\n",
+           (long long)info.step, (long long)info.tokens_seen, info.created, info.source_version, tokenizer.name,
+           tokenizer_has_pieces(&tokenizer) ? "" : " (no pieces)");
     tokenizer_destroy(&tokenizer);
+    print_losses(path, info.step);
+    printf("\n");
     option_print_ini(&options, stdout);
-    printf("\n%-58s %-16s %-8s %11s %11s %11s\n", "tensor", "shape", "use", "rms", "min", "max");
+    printf("\n%-58s %-16s %-8s %11s %11s %11s\n", "tensor", "shape", "use", "norm", "min", "max");
     Totals totals = {0};
     if (!checkpoint_visit(path, print_tensor, &totals, problem)) return false;
     if (totals.unknown)
@@ -208,6 +241,10 @@ static bool inspect(const char *path, Message *problem)
     if (strcmp(format, FORMAT_CHECKPOINT) == 0) return inspect_checkpoint(path, problem);
     if (strcmp(format, FORMAT_TOKENS) == 0) return inspect_tokens(path, problem);
     if (strcmp(format, FORMAT_METRICS) == 0) return inspect_metrics(path, problem);
+    if (strcmp(format, FORMAT_LOSSES) == 0) {
+        printf("losses per token of an evaluation: dataset /per_token_loss (sequences, T). Try: h5ls %s\n", path);
+        return true;
+    }
     return fail(problem, "'%s' says it has the format '%.63s', which is unknown here. Try: h5ls -r %s", path, format,
                 path);
 }

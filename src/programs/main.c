@@ -61,6 +61,10 @@ int main(int argc, char **argv)
     world_set_threads();
     log_set_speaker(world().rank == 0);
     int code = run(argc, argv);
+    if (fflush(stdout) || ferror(stdout)) {
+        error_say("standard output cannot be written: is the disk full?");
+        code = EXIT_FAILURE;
+    }
     world_stop();
     return code;
 }

@@ -2,7 +2,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <xxhash.h>
 
 #include "mpi/world.h"
 #include "src/base/config.h"
@@ -38,7 +37,7 @@ static void print_help(const OptionTable tables[2])
 static void require_same_configuration(const Config *config)
 {
     Message problem;
-    bool same = world_same(XXH64(config, sizeof *config, 0));
+    bool same = world_same(config_hash(config));
     if (!same) fail(&problem, "the ranks have different options. Start all of them with the same command line");
     require_all(same, &problem);
 }
@@ -72,7 +71,7 @@ static void check_configuration(Config *config)
 
 int train_main(int argc, char **argv)
 {
-    static Config config; /* zeroed: its padding is compared too */
+    Config config;
     TrainOptions options;
     OptionTable tables[2] = {{rows, sizeof rows / sizeof *rows, &options}, config_options(&config)};
     configuration_read(&tables[0], &config, argc, argv);
@@ -87,6 +86,9 @@ int train_main(int argc, char **argv)
     if (config.data.validation[0]) {
         validation = open_tokens("data.validation", config.data.validation, &config, &problem);
         require_all(validation != NULL, &problem);
+        if (!tokenizer_same(&train->tokenizer, &validation->tokenizer))
+            log_line("warning: data.train has tokenizer '%s', data.validation '%s' or other pieces",
+                     train->tokenizer.name, validation->tokenizer.name);
     }
     check_configuration(&config);
     Trainer *trainer = trainer_create(&config, train, validation);

@@ -103,50 +103,57 @@ static void say_changed_options(const Config *config, const Config *saved)
     }
 }
 
-static void continue_from(Trainer *t, const char *path)
+typedef struct Newest {
+    char path[CHECKPOINT_PATH_SIZE];
+    bool found;
+    Config config; /* what it was trained with */
+} Newest;
+
+/* The checkpoint to continue from, if any; leaves together when it is of another model. Nothing has been written yet. */
+static void find_newest(const Config *config, Newest *newest)
 {
-    Config saved = *t->config;
     Message problem;
-    require_all(checkpoint_load_config(path, &saved, &problem), &problem);
-    bool same = config_same_model(t->config, &saved, &problem);
-    if (!same) {
-        Message cause = problem;
-        snprintf(problem.text, sizeof problem.text, "cannot continue %.200s: %.700s", path, cause.text);
-    }
+    int64_t step;
+    newest->found = false;
+    newest->config = *config;
+    if (world().rank == 0) newest->found = checkpoint_find_newest(config->output.folder, newest->path, &step);
+    world_broadcast(&newest->found, sizeof newest->found);
+    world_broadcast(newest->path, sizeof newest->path);
+    if (!newest->found) return;
+    require_all(checkpoint_load_config(newest->path, &newest->config, &problem), &problem);
+    Message cause;
+    bool same = config_same_model(config, &newest->config, &cause);
+    if (!same) fail(&problem, "cannot continue %.200s: %.700s", newest->path, cause.text);
     require_all(same, &problem);
-    Checkpoint into = checkpoint_of(t);
-    require_all(checkpoint_load(path, &into, &t->step, &t->tokens_seen, &problem), &problem);
-    log_line("continuing from %s: step %lld", path, (long long)t->step);
-    say_changed_options(t->config, &saved);
-    t->last_saved = t->step;
 }
 
-static void start_state(Trainer *t)
+static void start_state(Trainer *t, const Newest *newest)
 {
-    struct {
-        char path[CHECKPOINT_PATH_SIZE];
-        bool found;
-    } newest = {0};
-    int64_t step;
-    if (world().rank == 0) newest.found = checkpoint_find_newest(t->config->output.folder, newest.path, &step);
-    world_broadcast(&newest, sizeof newest);
     t->last_saved = t->last_evaluated = -1;
-    if (newest.found)
-        continue_from(t, newest.path);
-    else
+    if (!newest->found) {
         param_table_initialise(&t->model->table, (uint64_t)t->config->train.seed, t->params);
+        return;
+    }
+    Message problem;
+    Checkpoint into = checkpoint_of(t);
+    require_all(checkpoint_load(newest->path, &into, &t->step, &t->tokens_seen, &problem), &problem);
+    log_line("continuing from %s: step %lld", newest->path, (long long)t->step);
+    say_changed_options(t->config, &newest->config);
+    t->last_saved = t->step;
 }
 
 static bool write_config(const Config *config, Message *problem)
 {
-    char path[DISK_PATH_SIZE];
+    char path[DISK_PATH_SIZE], temporary[DISK_PATH_SIZE + 8];
     Config copy = *config;
     OptionTable table = config_options(&copy);
     snprintf(path, sizeof path, "%s/config.ini", config->output.folder);
-    FILE *file = fopen(path, "w");
+    snprintf(temporary, sizeof temporary, "%s.tmp", path);
+    FILE *file = fopen(temporary, "w");
     if (!file) return fail(problem, "cannot write '%s'. Choose a writable output.folder", path);
     option_print_ini(&table, file);
-    return fclose(file) == 0 || fail(problem, "cannot write '%s': the disk is full", path);
+    if (fclose(file) != 0) return fail(problem, "cannot write '%s': the disk is full", path);
+    return disk_rename(temporary, path, problem);
 }
 
 /* Rank 0 writes; the others learn whether it could. */
@@ -169,15 +176,20 @@ static void open_outputs(Trainer *t)
     require_all(ok, &problem);
 }
 
-static void make_output_folder(const Config *config)
+/* The run folder with room for a checkpoint: a run must not find out after its last step that it cannot be saved. */
+static void make_output_folder(const Config *config, const ParamTable *table)
 {
     Message problem;
-    bool ok = world().rank != 0 || disk_make_folder(config->output.folder, &problem);
-    require_all(ok, &problem);
-    char path[DISK_PATH_SIZE];
-    snprintf(path, sizeof path, "%s/train.log", config->output.folder);
-    if (world().rank == 0 && !log_open_file(path))
-        ok = fail(&problem, "cannot write '%s'. Choose a writable output.folder", path);
+    char checkpoint[CHECKPOINT_PATH_SIZE], folder[DISK_PATH_SIZE], log[DISK_PATH_SIZE];
+    bool ok = true;
+    checkpoint_path(config->output.folder, 0, checkpoint);
+    disk_folder_of(checkpoint, folder);
+    snprintf(log, sizeof log, "%s/train.log", config->output.folder);
+    uint64_t bytes = sizeof(float) * (table->total_count + 2 * table->trained_count);
+    if (world().rank == 0) {
+        ok = disk_make_folder(folder, &problem) && disk_has_room(checkpoint, bytes, &problem);
+        if (ok && !log_open_file(log)) ok = fail(&problem, "cannot write '%s'. Choose a writable output.folder", log);
+    }
     require_all(ok, &problem);
 }
 
@@ -186,9 +198,11 @@ Trainer *trainer_create(const Config *config, TokenFile *train, TokenFile *valid
     Trainer *t = checked_calloc(1, sizeof *t);
     Message problem;
     *t = (Trainer){.config = config, .train = train, .validation = validation};
-    make_output_folder(config);
-    say_machine(config);
+    static Newest newest;
+    find_newest(config, &newest);
     t->model = model_create(config);
+    make_output_folder(config, &t->model->table);
+    say_machine(config);
     t->topology = topology_create((int)config->parallel.data_ranks, (ScanKind)config->parallel.scan);
     say_what_runs(t);
     size_t B = (size_t)config->train.micro_batch_sequences, T = (size_t)config->model.context_length;
@@ -208,7 +222,7 @@ Trainer *trainer_create(const Config *config, TokenFile *train, TokenFile *valid
     t->v = checked_calloc(table->trained_count, sizeof(real));
     t->inputs = checked_calloc(B * shape.tokens, sizeof *t->inputs);
     t->targets = checked_calloc(B * shape.tokens, sizeof *t->targets);
-    start_state(t);
+    start_state(t, &newest);
     open_outputs(t);
     t->pass = model_pass_create(t->model, shape, t->topology.link, PASS_TRAIN);
     return t;
@@ -333,9 +347,26 @@ static void evaluate(Trainer *t)
     if (t->evaluations) metrics_append(t->evaluations, row);
 }
 
+/* A checkpoint that nobody could continue from must not become the newest one. Every rank holds the same values. */
+static void require_finite_state(const Trainer *t)
+{
+    const real *blocks[] = {t->params, t->m, t->v};
+    Message problem;
+    bool finite = true;
+    for (int b = 0; b < 3; b++)
+        for (size_t i = 0; finite && i < t->model->table.trained_count; i++) finite = isfinite(blocks[b][i]);
+    if (!finite)
+        fail(&problem,
+             "step %lld: the parameters are not finite, so no checkpoint is written. Lower train.learning_rate or set "
+             "train.clip_norm; earlier checkpoints are untouched",
+             (long long)t->step);
+    require_all(finite, &problem);
+}
+
 static void save(Trainer *t)
 {
     if (t->last_saved == t->step) return;
+    require_finite_state(t);
     char path[CHECKPOINT_PATH_SIZE];
     Message problem;
     Checkpoint checkpoint = checkpoint_of(t);

@@ -100,11 +100,11 @@ eval_loss() {
 test_eval() {
     local one four trained
     one=$(eval_loss 1)
-    four=$(eval_loss 4 --data_ranks=2)
+    four=$(eval_loss 4 --parallel.data_ranks=2)
     trained=$(printf '%.5f' "$(column loss "$TEST_FOLDER/run/evaluations.csv")")
     [[ $one == [1-9].* && $one == "$four" && $one == "$trained" ]] || give_up "loss $one, $four on 4 ranks, $trained in training"
-    one=$(eval_loss 1 --context_length=200)
-    four=$(eval_loss 4 --context_length=200)
+    one=$(eval_loss 1 --model.context_length=200)
+    four=$(eval_loss 4 --model.context_length=200)
     [[ $one == [1-9].* && $one == "$four" ]] || give_up "loss $one, but $four on 4 ranks, for 200 tokens"
 }
 

@@ -43,4 +43,4 @@ start check whole-blocks --model.context_length=48 --model.heads=1 --model.layer
 # Ranks with sequences of their own, and micro-batches that do not divide their number.
 finish
 train 2 grid --train.steps=2 --model.width=16 --model.context_length=40 --parallel.data_ranks=2
-compare grid --data_ranks=3 --micro_batch_sequences=2
+compare grid --parallel.data_ranks=3 --train.micro_batch_sequences=2

@@ -135,13 +135,30 @@ static void test_special_cases(void)
                      "kind=polynomial degree=2", short_blocks);
 }
 
+/* The table of kinds is indexed by the choices of attention.kind. */
+static void test_table_of_kinds(void)
+{
+    const char *names[] = {"softmax", "polynomial", "polysketch", "performer"};
+    for (int i = 0; i < 4; i++) {
+        char settings[64];
+        snprintf(settings, sizeof settings, "kind=%s", names[i]);
+        Variant variant = {names[i], settings};
+        Config config = variant_config(&variant, NULL);
+        Model *model = model_create(&config);
+        check_true(strcmp(model->layers[0].attention.kind->name, names[i]) == 0, "attention.kind = %s gives that kind",
+                   names[i]);
+        model_destroy(model);
+    }
+}
+
 static const TestCase tests[] = {
+    {"table of kinds", test_table_of_kinds},
     {"block forms equal the definition, b = 1, 7, 64, T", test_definition},
     {"the same over several tiles and panels", test_definition_over_tiles},
     {"causality, bit by bit", test_causality},
     {"special cases", test_special_cases},
 };
-static const Suite suites[] = {{"attention", tests, 4}};
+static const Suite suites[] = {{"attention", tests, 5}};
 
 int main(int argc, char **argv)
 {

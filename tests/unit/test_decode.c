@@ -53,7 +53,7 @@ static void test_state_size(void)
         Config config = variant_config(&variants[v], NULL);
         Model *model = model_create(&config);
         real *params = variant_parameters(model, 4);
-        Decoder *near = decoder_create(model, params, 10), *far = decoder_create(model, params, 20000);
+        Decoder *near = decoder_create(model, params, 100), *far = decoder_create(model, params, 20000);
         bool linear = config.attention.kind == ATTENTION_POLYSKETCH || config.attention.kind == ATTENTION_PERFORMER;
         check_true((decoder_state_bytes(near) == decoder_state_bytes(far)) == linear,
                    "%s: the recurrent state %s with the position", variants[v].name,
