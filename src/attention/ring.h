@@ -1,8 +1,8 @@
 /* Exact attention over a sequence that is spread over ranks: keys and values travel round the ring of its segments, so
    that no rank ever holds the whole sequence (Liu, Zaharia, Abbeel, "Ring Attention", 2023).
 
-   The packet of a segment is (B, H, longest segment, 2h): rows of a head's key, as the scores use it, and its value. In the backward pass
-   the gradients of a packet travel with it and are at home after a full turn. */
+   The packet of a segment is (B, H, longest segment, 2h): rows of a head's key, as the scores use it, and its value. In the
+   backward pass the gradients of a packet travel with it and are at home after a full turn. */
 #ifndef POLYSKETCH_ATTENTION_RING_H
 #define POLYSKETCH_ATTENTION_RING_H
 

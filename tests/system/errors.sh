@@ -155,7 +155,7 @@ refuse_train "the loss is|Lower train.learning_rate|train.clip_norm" --attention
 
 # More memory than there is: each rank finds it out for itself
 start refuse_on 1 "$TEST_FOLDER/memory" "cannot allocate|Use more ranks" train tests/data/tiny.ini \
-    --data.train="$data/train.h5" --output.folder=@/run --model.width=65536 --model.layers=1000
+    --data.train="$data/train.h5" --output.folder=@/run --train.batch_sequences=16000000
 
 finish
 require_no_processes
