@@ -16,7 +16,7 @@
 #include "src/tensor/layernorm.h"
 #include "src/tensor/vector_math.h"
 
-enum { BRANCHES = 2, LEVELS = 2, EXPANSION = 8, TARGET_ROWS = 256 };
+enum { BRANCHES = 2, LEVELS = 2, EXPANSION = 8, TARGET_ROWS = 128 };
 enum { NORM_WEIGHT, NORM_BIAS, IN_WEIGHT, OUT_WEIGHT, LEVEL_TENSORS };
 
 static size_t sketch_width(const AttentionLayer *layer) { return (size_t)layer->config.sketch_size; }
@@ -57,11 +57,12 @@ static void sketch_declare(AttentionLayer *layer, ParamTable *table, const char 
 
 /* ---- one chunk of rows ---------------------------------------------------------------------------------------------- */
 
-/* What one level leaves in cache for its backward pass. */
+/* What one level leaves in cache for its backward pass. The forward pass alone needs nothing of a level but its output:
+   there all levels share the rest, which then stays in cache. */
 typedef struct LevelBuffers {
     real *normed; /* (rows, inputs) */
-    real *hidden; /* (rows, 8r) before the GELU */
-    real *active; /* (rows, 8r) after it */
+    real *hidden; /* (rows, 8r) before the GELU; for the backward pass its slope */
+    real *active; /* (rows, 8r) after it; the same memory in the forward pass */
     real *out;    /* (rows, r) */
 } LevelBuffers;
 
@@ -95,13 +96,20 @@ static ChunkBuffers take_chunk_buffers(const AttentionLayer *layer, bool backwar
 {
     size_t r = sketch_width(layer), h = layer->head_width, rows = chunk_rows(layer), wide = rows * EXPANSION * r;
     ChunkBuffers buffers = {.x = arena_take(arena, rows * h)};
+    LevelBuffers shared = {0};
+    if (!backward) {
+        shared.normed = arena_take(arena, rows * larger(h, r));
+        shared.hidden = shared.active = arena_take(arena, wide);
+    }
     for (int branch = 0; branch < BRANCHES; branch++)
         for (int level = 0; level < LEVELS; level++) {
             LevelBuffers *b = &buffers.levels[branch][level];
+            *b = shared;
+            b->out = arena_take(arena, rows * r);
+            if (!backward) continue;
             b->normed = arena_take(arena, rows * level_inputs(layer, level));
             b->hidden = arena_take(arena, wide);
             b->active = arena_take(arena, wide);
-            b->out = arena_take(arena, rows * r);
         }
     if (!backward) return buffers;
     buffers.d_hidden = arena_take(arena, wide);
@@ -136,7 +144,10 @@ static void level_forward(const AttentionLayer *layer, const real *params, int b
                       attention_values(layer, params, tensor_of(layer, branch, level, NORM_BIAS)), rows, 1, inputs);
     dense_forward(b->hidden, b->normed, attention_values(layer, params, tensor_of(layer, branch, level, IN_WEIGHT)),
                   rows, wide, inputs);
-    gelu_forward(b->active, b->hidden, rows * wide);
+    if (b->active == b->hidden)
+        gelu_forward(b->active, b->hidden, rows * wide);
+    else
+        gelu_forward_with_slope(b->active, b->hidden, rows * wide);
     dense_forward(b->out, b->active, attention_values(layer, params, tensor_of(layer, branch, level, OUT_WEIGHT)), rows,
                   r, wide);
 }
@@ -214,7 +225,8 @@ static void level_backward(const AttentionLayer *layer, const real *params, Chun
     const real *out_weight = attention_values(layer, params, tensor_of(layer, branch, level, OUT_WEIGHT));
     const real *norm_weight = attention_values(layer, params, tensor_of(layer, branch, level, NORM_WEIGHT));
     dense_backward(buffers->d_hidden, d.out_weight, d_out, b->active, out_weight, rows, r, wide);
-    gelu_backward(buffers->d_hidden, buffers->d_hidden, b->hidden, rows * wide);
+#pragma omp simd
+    for (size_t i = 0; i < rows * wide; i++) buffers->d_hidden[i] *= b->hidden[i];
     dense_backward(buffers->d_normed, d.in_weight, buffers->d_hidden, b->normed, in_weight, rows, wide, inputs);
     layernorm_backward_rows(d_z, d_z_stride, d.norm_weight, d.norm_bias, buffers->d_normed, heads * inputs, z,
                             heads * inputs, norm_weight, tokens, heads, inputs);

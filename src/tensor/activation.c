@@ -26,6 +26,16 @@ void gelu_backward(real *d_x, const real *d_y, const real *x, size_t count)
     for (size_t i = 0; i < count; i++) d_x[i] = d_y[i] * gelu_slope(x[i], gate(x[i]));
 }
 
+void gelu_forward_with_slope(real *y, real *x, size_t count)
+{
+#pragma omp parallel for simd schedule(static) if (parallel : count > 16384)
+    for (size_t i = 0; i < count; i++) {
+        real s = gate(x[i]);
+        y[i] = x[i] * s;
+        x[i] = gelu_slope(x[i], s);
+    }
+}
+
 void glu_forward(real *y, const real *x, size_t tokens, size_t width)
 {
 #pragma omp parallel for schedule(static) if (tokens * width > 16384)

@@ -11,6 +11,9 @@
 void gelu_forward(real *y, const real *x, size_t count);
 void gelu_backward(real *d_x, const real *d_y, const real *x, size_t count);
 
+/* Both at once, with one exponential: y = GELU(x), and x becomes GELU'(x). */
+void gelu_forward_with_slope(real *y, real *x, size_t count);
+
 /* y (tokens, F) = a * GELU(g) where x (tokens, 2F) = [a, g]; d_x (tokens, 2F) = [d_a, d_g] */
 void glu_forward(real *y, const real *x, size_t tokens, size_t width);
 void glu_backward(real *d_x, const real *d_y, const real *x, size_t tokens, size_t width);

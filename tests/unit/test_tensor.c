@@ -215,6 +215,12 @@ static void test_gelu(void)
     check_close_double("GELU", y, expected, USUAL, TOLERANCE);
     gelu_backward(d_x, d_y, x, USUAL);
     check_close_double("gradient of GELU", d_x, expected_d, USUAL, GRADIENT_TOLERANCE);
+    real *slope = random_reals(USUAL, 2, 11), *other_y = filled(USUAL, NAN); /* x again, to be overwritten */
+    gelu_forward_with_slope(other_y, slope, USUAL);
+    check_true(memcmp(other_y, y, USUAL * sizeof *y) == 0, "GELU with its slope is the same GELU");
+    for (size_t i = 0; i < USUAL; i++) slope[i] *= d_y[i];
+    check_close_double("gradient by the slope", slope, expected_d, USUAL, GRADIENT_TOLERANCE);
+    free(slope), free(other_y);
     gelu_backward(d_y, d_y, x, USUAL);
     check_true(memcmp(d_x, d_y, USUAL * sizeof *d_x) == 0, "the gradient in place is the same");
     gelu_forward(x, x, USUAL);
