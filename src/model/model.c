@@ -198,6 +198,8 @@ void model_pass_destroy(ModelPass *pass)
     free(pass);
 }
 
+AttentionShape model_pass_shape(const ModelPass *pass) { return pass->shape; }
+
 PassBytes model_pass_bytes(const Model *model, AttentionShape shape, PassPurpose purpose)
 {
     PassBytes bytes;

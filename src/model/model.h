@@ -52,6 +52,8 @@ typedef struct ModelPass ModelPass;
 ModelPass *model_pass_create(const Model *model, AttentionShape shape, SequenceLink *link, PassPurpose purpose);
 void model_pass_destroy(ModelPass *pass);
 
+AttentionShape model_pass_shape(const ModelPass *pass);
+
 /* Bytes that model_pass_create() would take, without taking them: kept from forward to backward, and scratch. */
 typedef struct PassBytes {
     size_t activations, scratch;
@@ -67,8 +69,8 @@ typedef struct DropoutKey {
     uint64_t first_sequence; /* number in the batch of the micro-batch's first sequence */
 } DropoutKey;
 
-/* Sum of the losses of this rank's tokens. inputs, targets (B, N). `losses` (B, N) or NULL. No dropout.
-   Collective over the ranks of the sequence. */
+/* Sum of the losses of this rank's tokens. inputs, targets (B, N). `losses` (B, N) or NULL. No dropout. A pass of either
+   purpose will do. Collective over the ranks of the sequence. */
 double model_evaluate(ModelPass *pass, const real *params, const int32_t *inputs, const int32_t *targets, real *losses);
 
 /* The same, and grads (trained_count) += gradient of loss_scale * sum of losses. Collective over the ranks of the

@@ -125,11 +125,14 @@ int eval_main(int argc, char **argv)
     set_length(config, &options);
     Topology topology = topology_create((int)options.data_ranks, (ScanKind)config->parallel.scan);
     size_t context_length = (size_t)config->model.context_length;
-    Evaluator *evaluator = evaluator_create(loaded.model, &topology, file, context_length, options.sequences,
-                                            config->train.micro_batch_sequences, &problem);
+    AttentionShape shape = model_shape(config, (size_t)config->train.micro_batch_sequences, context_length,
+                                       topology.link->position, topology.link->segments);
+    ModelPass *pass = model_pass_create(loaded.model, shape, topology.link, PASS_EVALUATE);
+    Evaluator *evaluator = evaluator_create(&topology, file, pass, options.sequences, &problem);
     require_all(evaluator != NULL, &problem);
     write_and_run(evaluator, &options, &loaded, context_length);
     evaluator_destroy(evaluator);
+    model_pass_destroy(pass);
     topology_destroy(&topology);
     token_file_close(file);
     loaded_model_destroy(&loaded);

@@ -126,7 +126,7 @@ int plan_main(int argc, char **argv)
              (long long)config.parallel.data_ranks, sequence_ranks, (long long)config.train.batch_sequences,
              (long long)config.model.context_length);
     print_parameters(model);
-    MemoryReport report = memory_report(model, sequence_ranks, config.data.validation[0] != 0);
+    MemoryReport report = memory_report(model, sequence_ranks);
     memory_report_print(&report);
     print_operations(model, options.ranks);
     print_messages(model, sequence_ranks, options.ranks);

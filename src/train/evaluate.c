@@ -9,7 +9,6 @@
 #include "src/base/usage.h"
 
 struct Evaluator {
-    const Model *model;
     const Topology *topology;
     TokenFile *file;
     BatchLoader *loader;
@@ -20,22 +19,18 @@ struct Evaluator {
     real *losses;              /* (B, N) */
 };
 
-Evaluator *evaluator_create(const Model *model, const Topology *topology, TokenFile *file, size_t context_length,
-                            int64_t max_sequences, int64_t micro_batch, Message *problem)
+Evaluator *evaluator_create(const Topology *topology, TokenFile *file, ModelPass *pass, int64_t max_sequences,
+                            Message *problem)
 {
-    SequenceLink *link = topology->link;
-    AttentionShape shape = model_shape(&model->config, 1, context_length, link->position, link->segments);
+    AttentionShape shape = model_pass_shape(pass);
     TokenRange range = {shape.first_token, shape.tokens};
-    BatchLoader *loader = batch_loader_create(file, context_length, range, 0, problem);
+    BatchLoader *loader = batch_loader_create(file, shape.context_length, range, 0, problem);
     if (!loader) return NULL;
     Evaluator *evaluator = checked_calloc(1, sizeof *evaluator);
-    *evaluator = (Evaluator){.model = model, .topology = topology, .file = file, .loader = loader, .shape = shape};
+    *evaluator = (Evaluator){.topology = topology, .file = file, .loader = loader, .pass = pass, .shape = shape};
     evaluator->sequences = (int64_t)batch_loader_windows(loader);
     if (max_sequences > 0 && max_sequences < evaluator->sequences) evaluator->sequences = max_sequences;
-    if (micro_batch > evaluator->sequences) micro_batch = evaluator->sequences;
-    evaluator->shape.sequences = (size_t)micro_batch;
-    evaluator->pass = model_pass_create(model, evaluator->shape, link, PASS_EVALUATE);
-    size_t count = evaluator->shape.sequences * shape.tokens;
+    size_t count = shape.sequences * shape.tokens;
     evaluator->inputs = checked_calloc(count, sizeof *evaluator->inputs);
     evaluator->targets = checked_calloc(count, sizeof *evaluator->targets);
     evaluator->losses = checked_calloc(count, sizeof *evaluator->losses);
@@ -46,7 +41,6 @@ void evaluator_destroy(Evaluator *evaluator)
 {
     if (!evaluator) return;
     batch_loader_destroy(evaluator->loader);
-    model_pass_destroy(evaluator->pass);
     free(evaluator->inputs);
     free(evaluator->targets);
     free(evaluator->losses);
@@ -68,16 +62,19 @@ static void add_losses(const Evaluator *evaluator, int64_t count, double sums[3]
     sums[1] += (double)tokens;
 }
 
-/* Reads `count` windows from `first` on. A short micro-batch at the end of the file is filled up with the first windows: the
-   pass always computes a full one, and their losses are not used. */
+/* Reads `count` windows from `first` on. A short micro-batch at the end of the file is filled up with the first window: the
+   pass always computes a full one, and those losses are not used. */
 static bool read_micro_batch(Evaluator *evaluator, int64_t first, int64_t count, Message *problem)
 {
-    int64_t missing = (int64_t)evaluator->shape.sequences - count;
-    size_t used = (size_t)count * evaluator->shape.tokens;
-    return batch_loader_sequential(evaluator->loader, (uint64_t)first, count, evaluator->inputs, evaluator->targets,
-                                   problem) &&
-           batch_loader_sequential(evaluator->loader, 0, missing, evaluator->inputs + used, evaluator->targets + used,
-                                   problem);
+    int64_t B = (int64_t)evaluator->shape.sequences;
+    bool good = batch_loader_sequential(evaluator->loader, (uint64_t)first, count, evaluator->inputs,
+                                        evaluator->targets, problem);
+    for (int64_t i = count; good && i < B; i++) {
+        size_t place = (size_t)i * evaluator->shape.tokens;
+        good = batch_loader_sequential(evaluator->loader, 0, 1, evaluator->inputs + place, evaluator->targets + place,
+                                       problem);
+    }
+    return good;
 }
 
 /* Ends the job everywhere when one rank could not read. An HDF5 file that is still open would crash MPI_Finalize. */

@@ -19,11 +19,11 @@ typedef struct Evaluation {
 
 typedef struct Evaluator Evaluator;
 
-/* Memory and data for evaluations over the first `max_sequences` windows of T = context_length tokens of `file` (0: all),
-   `micro_batch` windows at a time per data rank. NULL with a message when the file is too short. `file`, `model` and
-   `topology` must outlive it. */
-Evaluator *evaluator_create(const Model *model, const Topology *topology, TokenFile *file, size_t context_length,
-                            int64_t max_sequences, int64_t micro_batch, Message *problem);
+/* Data for evaluations over the first `max_sequences` windows of `file` (0: all), as many at a time per data rank as
+   `pass` holds sequences. The pass may be that of a training run: evaluation then takes no memory of its own. NULL with a
+   message when the file is too short. All arguments must outlive the evaluator. */
+Evaluator *evaluator_create(const Topology *topology, TokenFile *file, ModelPass *pass, int64_t max_sequences,
+                            Message *problem);
 void evaluator_destroy(Evaluator *evaluator);
 
 int64_t evaluator_sequences(const Evaluator *evaluator);

@@ -14,12 +14,11 @@ static AttentionShape largest_shape(const Config *config, size_t sequences, int 
     return largest;
 }
 
-MemoryReport memory_report(const Model *model, int sequence_ranks, bool evaluates)
+MemoryReport memory_report(const Model *model, int sequence_ranks)
 {
     AttentionShape shape =
         largest_shape(&model->config, (size_t)model->config.train.micro_batch_sequences, sequence_ranks);
-    PassBytes train = model_pass_bytes(model, shape, PASS_TRAIN),
-              evaluate = model_pass_bytes(model, shape, PASS_EVALUATE);
+    PassBytes train = model_pass_bytes(model, shape, PASS_TRAIN);
     double trained = (double)model->table.trained_count * sizeof(real);
     MemoryReport report = {
         .parameters = (double)model->table.total_count * sizeof(real),
@@ -27,10 +26,8 @@ MemoryReport memory_report(const Model *model, int sequence_ranks, bool evaluate
         .moments = 2 * trained,
         .activations = (double)train.activations,
         .scratch = (double)train.scratch,
-        .evaluation = evaluates ? (double)(evaluate.activations + evaluate.scratch) : 0,
     };
-    report.total =
-        report.parameters + report.gradients + report.moments + report.activations + report.scratch + report.evaluation;
+    report.total = report.parameters + report.gradients + report.moments + report.activations + report.scratch;
     return report;
 }
 
@@ -40,10 +37,8 @@ void memory_report_print(const MemoryReport *report)
         const char *name;
         double bytes;
     } rows[] = {
-        {"parameters", report->parameters}, {"gradients", report->gradients},
-        {"AdamW moments", report->moments}, {"activations", report->activations},
-        {"scratch", report->scratch},       {"evaluation", report->evaluation},
-        {"total", report->total},
+        {"parameters", report->parameters},   {"gradients", report->gradients}, {"AdamW moments", report->moments},
+        {"activations", report->activations}, {"scratch", report->scratch},     {"total", report->total},
     };
     char text[32];
     log_line("memory per rank:");

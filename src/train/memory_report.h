@@ -7,13 +7,12 @@
 /* Bytes per rank. */
 typedef struct MemoryReport {
     double parameters, gradients, moments; /* copies on every rank */
-    double activations, scratch;           /* of the training pass */
-    double evaluation;                     /* of the evaluation pass; 0 without validation data */
+    double activations, scratch;           /* of the training pass, which evaluation uses too */
     double total;
 } MemoryReport;
 
-/* For the rank with the most tokens; `evaluates` when there is validation data. */
-MemoryReport memory_report(const Model *model, int sequence_ranks, bool evaluates);
+/* For the rank with the most tokens. */
+MemoryReport memory_report(const Model *model, int sequence_ranks);
 
 /* A line per kind to the log. */
 void memory_report_print(const MemoryReport *report);

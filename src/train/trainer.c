@@ -71,7 +71,7 @@ static void say_what_runs(const Trainer *t)
              (long long)config->train.batch_sequences,
              (long long)(config->train.batch_sequences * config->model.context_length),
              (long long)config->train.micro_batch_sequences, (long long)t->train->count);
-    MemoryReport report = memory_report(model, t->topology.sequence_ranks, t->validation != NULL);
+    MemoryReport report = memory_report(model, t->topology.sequence_ranks);
     memory_report_print(&report);
 }
 
@@ -211,9 +211,9 @@ Trainer *trainer_create(const Config *config, TokenFile *train, TokenFile *valid
     TokenRange range = {shape.first_token, shape.tokens};
     t->loader = batch_loader_create(train, T, range, (uint64_t)config->train.seed, &problem);
     require_all(t->loader != NULL, &problem);
+    t->pass = model_pass_create(t->model, shape, t->topology.link, PASS_TRAIN);
     if (validation)
-        t->evaluator =
-            evaluator_create(t->model, &t->topology, validation, T, config->evaluate.sequences, (int64_t)B, &problem);
+        t->evaluator = evaluator_create(&t->topology, validation, t->pass, config->evaluate.sequences, &problem);
     require_all(!validation || t->evaluator, &problem);
     const ParamTable *table = &t->model->table;
     t->params = checked_calloc(table->total_count, sizeof(real));
@@ -224,7 +224,6 @@ Trainer *trainer_create(const Config *config, TokenFile *train, TokenFile *valid
     t->targets = checked_calloc(B * shape.tokens, sizeof *t->targets);
     start_state(t, &newest);
     open_outputs(t);
-    t->pass = model_pass_create(t->model, shape, t->topology.link, PASS_TRAIN);
     return t;
 }
 
@@ -232,8 +231,8 @@ void trainer_destroy(Trainer *t)
 {
     metrics_close(t->steps);
     metrics_close(t->evaluations);
-    model_pass_destroy(t->pass);
     evaluator_destroy(t->evaluator);
+    model_pass_destroy(t->pass);
     batch_loader_destroy(t->loader);
     topology_destroy(&t->topology);
     model_destroy(t->model);
