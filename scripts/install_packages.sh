@@ -7,7 +7,7 @@ packages=(
     gcc make pkg-config git libc6-dev
     openmpi-bin libopenmpi-dev libopenblas-openmp-dev libhdf5-openmpi-dev libxxhash-dev librandom123-dev
     # tests and lint; Slurm and munge for make check-slurm
-    libcunit1-dev hdf5-tools python3 python3-numpy python3-h5py clang-format shellcheck slurm-wlm munge
+    libcunit1-dev hdf5-tools python3 python3-numpy python3-h5py procps hostname clang-format shellcheck slurm-wlm munge
     # the corpus and the pictures of make run
     bible-kjv gnuplot-nox fonts-dejavu-core
 )
