@@ -94,12 +94,13 @@ test_finished() {
     [ -f "$(checkpoint finished 7)" ] || give_up "step 7 was not made"
 }
 
-
 # A rank is killed, perhaps while a checkpoint is written.
 test_killed() {
     local job rank newest
     run 2 killed --train.steps=100000 --output.checkpoint_every=3 2>"$TEST_FOLDER/killed.log" &
     job=$!
+    # However this test ends, the endless run ends with it.
+    trap 'pkill -KILL -f "folder=$TEST_FOLDER/killed " || true' EXIT
     until [ -f "$(checkpoint killed 6)" ]; do
         kill -0 "$job" 2>/dev/null || give_up "the run ended by itself: $(cat "$TEST_FOLDER/killed.log")"
         sleep 0.02
