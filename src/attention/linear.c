@@ -796,31 +796,23 @@ static AttentionCost linear_cost(const AttentionLayer *layer, const AttentionSha
     };
 }
 
+/* Linear kinds differ in their tensors and their feature map only. */
+#define LINEAR_FUNCTIONS                                                                                               \
+    .saved_count = linear_saved_count, .plan = linear_plan, .forward = linear_forward, .backward = linear_backward,    \
+    .decode_state_count = linear_decode_state_count, .decode = linear_decode, .plan_decode = linear_plan_decode,       \
+    .cost = linear_cost
+
 const AttentionKind attention_polysketch = {
     .name = "polysketch",
     .summary =
         "<u(q),u(k)>^2 by random or learned sketches, exact polynomial within a block; time linear in the context",
     .declare = polysketch_declare,
-    .saved_count = linear_saved_count,
-    .plan = linear_plan,
-    .forward = linear_forward,
-    .backward = linear_backward,
-    .decode_state_count = linear_decode_state_count,
-    .decode = linear_decode,
-    .plan_decode = linear_plan_decode,
-    .cost = linear_cost,
+    LINEAR_FUNCTIONS,
 };
 
 const AttentionKind attention_performer = {
     .name = "performer",
     .summary = "positive random features of the softmax kernel; time linear in the context; a baseline",
     .declare = performer_declare,
-    .saved_count = linear_saved_count,
-    .plan = linear_plan,
-    .forward = linear_forward,
-    .backward = linear_backward,
-    .decode_state_count = linear_decode_state_count,
-    .decode = linear_decode,
-    .plan_decode = linear_plan_decode,
-    .cost = linear_cost,
+    LINEAR_FUNCTIONS,
 };

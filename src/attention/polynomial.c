@@ -8,11 +8,6 @@
 #include "src/attention/qk_norm.h"
 #include "src/attention/ring.h"
 
-static size_t row_count(const AttentionLayer *layer, const AttentionShape *shape)
-{
-    return shape->sequences * layer->heads * shape->tokens;
-}
-
 static void polynomial_plan(const AttentionLayer *layer, const AttentionShape *shape, Arena *scratch)
 {
     size_t mark = arena_mark(scratch), C = layer->heads * layer->head_width;
@@ -31,7 +26,7 @@ static PairWeight polynomial_weight(const AttentionLayer *layer)
 static void polynomial_forward(const AttentionRun *run)
 {
     size_t C = run->layer->heads * run->layer->head_width, tokens = run->shape.sequences * run->shape.tokens;
-    size_t rows = row_count(run->layer, &run->shape), mark = arena_mark(run->scratch);
+    size_t rows = ring_row_count(run->layer, &run->shape), mark = arena_mark(run->scratch);
     RingBuffers buffers = ring_take_buffers(run->layer, &run->shape, RING_FORWARD, run->scratch);
     real *queries = arena_take(run->scratch, tokens * C), *keys = arena_take(run->scratch, tokens * C); /* (B, N, C) */
     real *sums = run->saved;                                                                            /* (B, H, N) */
@@ -105,7 +100,7 @@ const AttentionKind attention_polynomial = {
     .name = "polynomial",
     .summary = "exact (scale <q',k'>)^p, time quadratic in the context",
     .declare = qk_norm_declare,
-    .saved_count = row_count,
+    .saved_count = ring_row_count,
     .plan = polynomial_plan,
     .forward = polynomial_forward,
     .backward = polynomial_backward,

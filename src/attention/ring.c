@@ -15,6 +15,11 @@ static size_t packet_count(const AttentionLayer *layer, const AttentionShape *sh
     return shape->sequences * longest(layer, shape) * 2 * model_width(layer);
 }
 
+size_t ring_row_count(const AttentionLayer *layer, const AttentionShape *shape)
+{
+    return shape->sequences * layer->heads * shape->tokens;
+}
+
 RingBuffers ring_take_buffers(const AttentionLayer *layer, const AttentionShape *shape, RingPass pass, Arena *scratch)
 {
     size_t count = packet_count(layer, shape), threads = (size_t)omp_get_max_threads();
@@ -34,7 +39,7 @@ RingBuffers ring_take_buffers(const AttentionLayer *layer, const AttentionShape 
 
 void ring_plan(const AttentionLayer *layer, const AttentionShape *shape, Arena *scratch)
 {
-    arena_take(scratch, shape->sequences * layer->heads * shape->tokens);
+    arena_take(scratch, ring_row_count(layer, shape));
 }
 
 /* Row t of head j of sequence s in a packet: the key, then the value. */
@@ -167,7 +172,7 @@ void ring_backward(const AttentionRun *run, RingBuffers *buffers, const PairWeig
 {
     SequenceLink *link = run->link;
     size_t count = packet_count(run->layer, &run->shape), mark = arena_mark(scratch);
-    real *delta = arena_take(scratch, run->shape.sequences * run->layer->heads * run->shape.tokens); /* (B, H, N) */
+    real *delta = arena_take(scratch, ring_row_count(run->layer, &run->shape)); /* (B, H, N) */
     fill_delta(run, delta);
     memset(buffers->d_packet, 0, count * sizeof(real));
     for (int step = 0; step < link->segments; step++) {

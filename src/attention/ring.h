@@ -18,6 +18,9 @@ typedef struct RingBuffers {
 
 typedef enum RingPass { RING_FORWARD, RING_BACKWARD } RingPass;
 
+/* B H N: rows of scores on this rank, and numbers that the exact kinds save (a normaliser for each). */
+size_t ring_row_count(const AttentionLayer *layer, const AttentionShape *shape);
+
 /* Takes the buffers of one pass. */
 RingBuffers ring_take_buffers(const AttentionLayer *layer, const AttentionShape *shape, RingPass pass, Arena *scratch);
 

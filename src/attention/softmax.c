@@ -62,23 +62,18 @@ static void softmax_declare(AttentionLayer *layer, ParamTable *table, const char
     (void)layer, (void)table, (void)prefix; /* nothing to learn */
 }
 
-static size_t row_count(const AttentionLayer *layer, const AttentionShape *shape)
-{
-    return shape->sequences * layer->heads * shape->tokens;
-}
-
 static void softmax_plan(const AttentionLayer *layer, const AttentionShape *shape, Arena *scratch)
 {
     size_t mark = arena_mark(scratch);
     ring_take_buffers(layer, shape, RING_BACKWARD, scratch);
     ring_plan(layer, shape, scratch);
-    arena_take(scratch, row_count(layer, shape));
+    arena_take(scratch, ring_row_count(layer, shape));
     arena_release(scratch, mark);
 }
 
 static void softmax_forward(const AttentionRun *run)
 {
-    size_t C = run->layer->heads * run->layer->head_width, rows = row_count(run->layer, &run->shape);
+    size_t C = run->layer->heads * run->layer->head_width, rows = ring_row_count(run->layer, &run->shape);
     size_t mark = arena_mark(run->scratch);
     RingBuffers buffers = ring_take_buffers(run->layer, &run->shape, RING_FORWARD, run->scratch);
     real *maxima = arena_take(run->scratch, rows), *sums = run->saved; /* (B, H, N) */
@@ -144,7 +139,7 @@ const AttentionKind attention_softmax = {
     .name = "softmax",
     .summary = "exp(<q,k>/sqrt(h)), time quadratic in the context; the baseline",
     .declare = softmax_declare,
-    .saved_count = row_count,
+    .saved_count = ring_row_count,
     .plan = softmax_plan,
     .forward = softmax_forward,
     .backward = softmax_backward,
