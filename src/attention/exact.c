@@ -2,18 +2,25 @@
 
 #include <string.h>
 
-#include "src/tensor/blas.h"
+#include "src/tensor/small_gemm.h"
 
-enum { TILE = EXACT_TILE_ROWS * EXACT_TILE_COLUMNS };
+enum {
+    TILE = EXACT_TILE_ROWS * EXACT_TILE_COLUMNS,
+    STRIP_ROWS = 4 * EXACT_TILE_ROWS,
+    /* Rows of a transposed tile: their distance must not be a power of two, or they would share a few sets of the cache. */
+    TRANSPOSED = EXACT_TILE_COLUMNS + 16,
+};
 
 size_t exact_forward_scratch(size_t width, size_t value_width)
 {
-    return TILE + EXACT_TILE_ROWS * (1 + width + value_width);
+    return TILE + EXACT_TILE_ROWS + STRIP_ROWS * (width + value_width) + TRANSPOSED * width +
+           EXACT_TILE_COLUMNS * value_width;
 }
 
 size_t exact_backward_scratch(size_t width, size_t value_width)
 {
-    return 2 * TILE + EXACT_TILE_ROWS * 2 * (width + value_width);
+    return 2 * TILE + STRIP_ROWS * (2 * width + value_width) + TRANSPOSED * (width + value_width) +
+           EXACT_TILE_COLUMNS * (2 * width + value_width);
 }
 
 typedef struct Tile {
@@ -24,10 +31,10 @@ typedef struct Tile {
 static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 
 /* The tile at (row, column), its columns cut to those that some row sees; false when it is empty. */
-static int tile_at(const ExactHead *head, size_t first_row, size_t first_column, Tile *tile)
+static int tile_at(const ExactHead *head, size_t first_row, size_t most_rows, size_t first_column, Tile *tile)
 {
     tile->first_row = first_row;
-    tile->rows = smaller(head->queries - first_row, EXACT_TILE_ROWS);
+    tile->rows = smaller(head->queries - first_row, most_rows);
     tile->first_column = first_column;
     tile->offset = (ptrdiff_t)first_row + head->offset - (ptrdiff_t)first_column;
     tile->columns =
@@ -38,21 +45,24 @@ static int tile_at(const ExactHead *head, size_t first_row, size_t first_column,
 static const real *row_of(HeadRows x, size_t row) { return x.rows + row * x.stride; }
 static real *row_of_gradient(HeadGradient x, size_t row) { return x.rows + row * x.stride; }
 
-static void gather(real *rows, HeadRows x, size_t first, size_t count, size_t width)
+/* rows (count, width) = factor x */
+static void gather(real *rows, HeadRows x, size_t first, size_t count, size_t width, real factor)
 {
-    for (size_t i = 0; i < count; i++) memcpy(rows + i * width, row_of(x, first + i), width * sizeof *rows);
+    for (size_t i = 0; i < count; i++) {
+        const real *from = row_of(x, first + i);
+#pragma omp simd
+        for (size_t c = 0; c < width; c++) rows[i * width + c] = factor * from[c];
+    }
 }
 
-static void scatter(HeadGradient x, size_t first, const real *rows, size_t count, size_t width)
+/* x += factor rows (count, width) */
+static void scatter_add(HeadGradient x, size_t first, const real *rows, size_t count, size_t width, real factor)
 {
-    for (size_t i = 0; i < count; i++) memcpy(row_of_gradient(x, first + i), rows + i * width, width * sizeof *rows);
-}
-
-/* scores (rows, columns) = scale q k^T; q (rows, width) gathered */
-static void tile_scores(real *scores, const PairWeight *weight, const ExactHead *head, const real *q, const Tile *tile)
-{
-    gemm_nt(scores, tile->columns, q, head->width, row_of(head->k, tile->first_column), head->k.stride, tile->rows,
-            tile->columns, head->width, weight->scale, 0);
+    for (size_t i = 0; i < count; i++) {
+        real *to = row_of_gradient(x, first + i);
+#pragma omp simd
+        for (size_t c = 0; c < width; c++) to[c] += factor * rows[i * width + c];
+    }
 }
 
 static void rescale(real *out, const real *factors, size_t rows, size_t width)
@@ -61,64 +71,126 @@ static void rescale(real *out, const real *factors, size_t rows, size_t width)
         for (size_t c = 0; c < width; c++) out[i * width + c] *= factors[i];
 }
 
+/* ---- forward -------------------------------------------------------------------------------------------------------- */
+
+typedef struct ForwardBuffers {
+    real *scores, *factors;
+    real *q, *result; /* of a strip of rows: scale q (rows, width); (rows, h) */
+    real *k_columns;  /* of a tile of columns: (width, columns) */
+    real *v;          /* (columns, h) */
+} ForwardBuffers;
+
+static ForwardBuffers forward_buffers(real *scratch, size_t width, size_t h)
+{
+    ForwardBuffers b = {.scores = scratch, .q = scratch + TILE};
+    b.result = b.q + STRIP_ROWS * width;
+    b.k_columns = b.result + STRIP_ROWS * h;
+    b.v = b.k_columns + TRANSPOSED * width;
+    b.factors = b.v + EXACT_TILE_COLUMNS * h;
+    return b;
+}
+
+/* One tile of a strip that starts at `strip`. */
+static void tile_forward(const PairWeight *weight, const ExactHead *head, const Tile *tile, size_t strip,
+                         const ForwardBuffers *b, real *sums, real *maxima)
+{
+    size_t h = head->value_width, rows = tile->rows, columns = tile->columns, row = tile->first_row;
+    real *result = b->result + (row - strip) * h;
+    small_gemm_nn(b->scores, columns, b->q + (row - strip) * head->width, head->width, b->k_columns, TRANSPOSED, rows,
+                  columns, head->width, OVERWRITE);
+    weight->forward(weight, b->scores, rows, columns, tile->offset, sums + row, maxima ? maxima + row : NULL,
+                    b->factors);
+    if (maxima) rescale(result, b->factors, rows, h);
+    small_gemm_nn(result, h, b->scores, columns, b->v, h, rows, h, columns, ADD);
+}
+
 void exact_forward(const PairWeight *weight, const ExactHead *head, HeadGradient out, real *sums, real *maxima,
                    real *scratch)
 {
-    size_t h = head->value_width;
-    real *scores = scratch, *factors = scores + TILE, *q = factors + EXACT_TILE_ROWS;
-    real *result = q + EXACT_TILE_ROWS * head->width; /* (rows, h) */
-    for (size_t row = 0; row < head->queries; row += EXACT_TILE_ROWS) {
-        size_t rows = smaller(head->queries - row, EXACT_TILE_ROWS);
-        Tile tile;
-        gather(q, head->q, row, rows, head->width);
-        gather(result, (HeadRows){out.rows, out.stride}, row, rows, h);
-        for (size_t column = 0; column < head->keys && tile_at(head, row, column, &tile);
+    size_t h = head->value_width, width = head->width;
+    ForwardBuffers b = forward_buffers(scratch, width, h);
+    for (size_t strip = 0; strip < head->queries; strip += STRIP_ROWS) {
+        size_t rows = smaller(head->queries - strip, STRIP_ROWS);
+        Tile whole, tile;
+        gather(b.q, head->q, strip, rows, width, weight->scale);
+        gather(b.result, (HeadRows){out.rows, out.stride}, strip, rows, h, 1);
+        for (size_t column = 0; column < head->keys && tile_at(head, strip, rows, column, &whole);
              column += EXACT_TILE_COLUMNS) {
-            tile_scores(scores, weight, head, q, &tile);
-            weight->forward(weight, scores, rows, tile.columns, tile.offset, sums + row, maxima ? maxima + row : NULL,
-                            factors);
-            if (maxima) rescale(result, factors, rows, h);
-            gemm_nn(result, h, scores, tile.columns, row_of(head->v, column), head->v.stride, rows, h, tile.columns, 1,
-                    1);
+            transpose(b.k_columns, TRANSPOSED, row_of(head->k, column), head->k.stride, whole.columns, width);
+            gather(b.v, head->v, column, whole.columns, h, 1);
+            for (size_t row = strip; row < strip + rows; row += EXACT_TILE_ROWS)
+                if (tile_at(head, row, EXACT_TILE_ROWS, column, &tile))
+                    tile_forward(weight, head, &tile, strip, &b, sums, maxima);
         }
-        scatter(out, row, result, rows, h);
+        for (size_t i = 0; i < rows; i++)
+            memcpy(row_of_gradient(out, strip + i), b.result + i * h, h * sizeof *b.result);
     }
 }
 
-/* One tile: q, d_out, d_q are gathered rows. */
-static void tile_backward(const PairWeight *weight, const ExactHead *head, const Tile *tile, const real *q,
-                          const real *d_out, const real *normaliser, const real *delta, real *d_q, HeadGradient d_k,
-                          HeadGradient d_v, real *scores, real *d_scores)
+/* ---- backward ------------------------------------------------------------------------------------------------------- */
+
+typedef struct BackwardBuffers {
+    real *scores, *d_scores;
+    real *q, *d_q, *d_out;       /* of a strip of rows: scale q (rows, width); (rows, width); (rows, h) */
+    real *k_columns, *v_columns; /* of a tile of columns: (width, columns); (h, columns) */
+    real *k, *d_k, *d_v;         /* (columns, width), (columns, width), (columns, h) */
+} BackwardBuffers;
+
+static BackwardBuffers backward_buffers(real *scratch, size_t width, size_t h)
 {
-    size_t rows = tile->rows, columns = tile->columns, column = tile->first_column, h = head->value_width;
-    tile_scores(scores, weight, head, q, tile);
-    gemm_nt(d_scores, columns, d_out, h, row_of(head->v, column), head->v.stride, rows, columns, h, 1, 0);
-    weight->backward(weight, scores, d_scores, rows, columns, tile->offset, normaliser, delta);
+    BackwardBuffers b = {.scores = scratch, .d_scores = scratch + TILE, .q = scratch + 2 * TILE};
+    b.d_q = b.q + STRIP_ROWS * width;
+    b.d_out = b.d_q + STRIP_ROWS * width;
+    b.k_columns = b.d_out + STRIP_ROWS * h;
+    b.v_columns = b.k_columns + TRANSPOSED * width;
+    b.k = b.v_columns + TRANSPOSED * h;
+    b.d_k = b.k + EXACT_TILE_COLUMNS * width;
+    b.d_v = b.d_k + EXACT_TILE_COLUMNS * width;
+    return b;
+}
+
+/* One tile of a strip that starts at `strip`; normaliser and delta are those of the head's first row. */
+static void tile_backward(const PairWeight *weight, const ExactHead *head, const Tile *tile, size_t strip,
+                          const BackwardBuffers *b, const real *normaliser, const real *delta)
+{
+    size_t h = head->value_width, width = head->width, rows = tile->rows, columns = tile->columns;
+    size_t row = tile->first_row, in_strip = row - strip;
+    const real *q = b->q + in_strip * width, *d_out = b->d_out + in_strip * h;
+    small_gemm_nn(b->scores, columns, q, width, b->k_columns, TRANSPOSED, rows, columns, width, OVERWRITE);
+    small_gemm_nn(b->d_scores, columns, d_out, h, b->v_columns, TRANSPOSED, rows, columns, h, OVERWRITE);
+    weight->backward(weight, b->scores, b->d_scores, rows, columns, tile->offset, normaliser + row, delta + row);
     /* out = weights v */
-    gemm_tn(row_of_gradient(d_v, column), d_v.stride, scores, columns, d_out, h, columns, h, rows, 1, 1);
-    /* scores = scale q k^T */
-    gemm_nn(d_q, head->width, d_scores, columns, row_of(head->k, column), head->k.stride, rows, head->width, columns,
-            weight->scale, 1);
-    gemm_tn(row_of_gradient(d_k, column), d_k.stride, d_scores, columns, q, head->width, columns, head->width, rows,
-            weight->scale, 1);
+    small_gemm_tn(b->d_v, h, b->scores, columns, d_out, h, columns, h, rows, ADD);
+    /* scores = (scale q) k^T; d_q is scaled when the strip is complete */
+    small_gemm_nn(b->d_q + in_strip * width, width, b->d_scores, columns, b->k, width, rows, width, columns, ADD);
+    small_gemm_tn(b->d_k, width, b->d_scores, columns, q, width, columns, width, rows, ADD);
 }
 
 void exact_backward(const PairWeight *weight, const ExactHead *head, HeadRows d_out, const real *normaliser,
                     const real *delta, HeadGradient d_q, HeadGradient d_k, HeadGradient d_v, real *scratch)
 {
     size_t h = head->value_width, width = head->width;
-    real *scores = scratch, *d_scores = scores + TILE, *q = d_scores + TILE;
-    real *d_q_rows = q + EXACT_TILE_ROWS * width, *d_out_rows = d_q_rows + EXACT_TILE_ROWS * width;
-    for (size_t row = 0; row < head->queries; row += EXACT_TILE_ROWS) {
-        size_t rows = smaller(head->queries - row, EXACT_TILE_ROWS);
-        Tile tile;
-        gather(q, head->q, row, rows, width);
-        gather(d_q_rows, (HeadRows){d_q.rows, d_q.stride}, row, rows, width);
-        gather(d_out_rows, d_out, row, rows, h);
-        for (size_t column = 0; column < head->keys && tile_at(head, row, column, &tile); column += EXACT_TILE_COLUMNS)
-            tile_backward(weight, head, &tile, q, d_out_rows, normaliser + row, delta + row, d_q_rows, d_k, d_v, scores,
-                          d_scores);
-        scatter(d_q, row, d_q_rows, rows, width);
+    BackwardBuffers b = backward_buffers(scratch, width, h);
+    for (size_t strip = 0; strip < head->queries; strip += STRIP_ROWS) {
+        size_t rows = smaller(head->queries - strip, STRIP_ROWS);
+        Tile whole, tile;
+        gather(b.q, head->q, strip, rows, width, weight->scale);
+        gather(b.d_out, d_out, strip, rows, h, 1);
+        memset(b.d_q, 0, rows * width * sizeof *b.d_q);
+        for (size_t column = 0; column < head->keys && tile_at(head, strip, rows, column, &whole);
+             column += EXACT_TILE_COLUMNS) {
+            gather(b.k, head->k, column, whole.columns, width, 1);
+            transpose(b.k_columns, TRANSPOSED, b.k, width, whole.columns, width);
+            transpose(b.v_columns, TRANSPOSED, row_of(head->v, column), head->v.stride, whole.columns, h);
+            memset(b.d_k, 0, whole.columns * width * sizeof *b.d_k);
+            memset(b.d_v, 0, whole.columns * h * sizeof *b.d_v);
+            for (size_t row = strip; row < strip + rows; row += EXACT_TILE_ROWS)
+                if (tile_at(head, row, EXACT_TILE_ROWS, column, &tile))
+                    tile_backward(weight, head, &tile, strip, &b, normaliser, delta);
+            scatter_add(d_k, column, b.d_k, whole.columns, width, 1);
+            scatter_add(d_v, column, b.d_v, whole.columns, h, 1);
+        }
+        scatter_add(d_q, strip, b.d_q, rows, width, weight->scale);
     }
 }
 

@@ -9,8 +9,9 @@
 
 #include "src/base/real.h"
 
-/* Tiles of queries x keys: 64 KB of scores. Queries and results of a row of tiles are gathered into contiguous rows first:
-   heads lie far apart in memory, and each of their rows would be a page of its own for every tile. */
+/* Tiles of queries x keys: 64 KB of scores. A strip of four tiles, 256 queries, shares each tile of keys: those are gathered
+   and transposed once for the strip. Rows are gathered because heads lie far apart in memory, each row on a page of its
+   own. */
 enum { EXACT_TILE_ROWS = 64, EXACT_TILE_COLUMNS = 256 };
 
 typedef struct PairWeight PairWeight;

@@ -1,17 +1,20 @@
 /* Causal attention in linear time for any feature map: block lower-triangular multiplication.
 
    Within a block of b tokens the pairs are computed one by one, exactly (exact.c); everything earlier is summed up in a
-   prefix state. For one head, with features phi (m numbers) and v~ = (v, 1) (W = h + 1 numbers):
+   prefix state. For one head, with features phi (m numbers) and v~ = (v, 1) (h + 1 numbers):
 
-       block sums      H_l = sum of phi(k_j) v~_j^T over the tokens of block l                      (m, W)
+       block sums      H_l = sum of phi(k_j) v~_j^T over the tokens of block l
        prefix states   Z_l = sum of H_l' over earlier blocks, on this rank and on earlier ranks
        output          (numerator_i, denominator_i) = local part + phi(q_i) Z_l;   o_i = numerator_i / denominator_i
+
+   A state is two pieces of memory, the values' (m, h) and behind them the normaliser's (m): products of h columns fill
+   vectors, those of h + 1 would not, and the normaliser costs no product of its own while features are at hand.
 
    The sum of this rank's blocks goes into an exclusive scan over the ranks of the sequence. The scan is begun before the
    local part and finished after it.
 
-   Self-tensored maps have phi = u (x) u, symmetric: the packed form keeps each product u_a u_c once, with sqrt(2) off the
-   diagonal, r(r+1)/2 numbers whose inner product is <u, u'>^2 (Kacham, Mirrokni, Zhong 2024, section 2.2, use all r^2).
+   Self-tensored maps have phi = u (x) u, symmetric, in packed form (packed_features.h): r(r+1)/2 numbers whose inner product is
+   <u, u'>^2 (Kacham, Mirrokni, Zhong 2024, section 2.2, use all r^2).
 
    Backward, with g_i the gradient of o_i and dR_i = (g_i, -<g_i, o_i>) / denominator_i the gradient of (numerator,
    denominator):
@@ -27,13 +30,12 @@
 
 #include "src/attention/exact.h"
 #include "src/attention/kinds.h"
+#include "src/attention/packed_features.h"
 #include "src/attention/qk_norm.h"
-#include "src/tensor/blas.h"
+#include "src/tensor/small_gemm.h"
 
-/* A panel of features is formed in cache, multiplied and dropped: at most this many numbers. */
-enum { PANEL_NUMBERS = 65536 };
-
-static const real SQRT_2 = (real)1.4142135623730950488016887242097;
+/* A panel of features is formed in cache, multiplied and dropped: at most about this many numbers. */
+enum { PANEL_NUMBERS = 72 * 1024 };
 
 /* ---- sizes --------------------------------------------------------------------------------------------------------- */
 
@@ -41,8 +43,7 @@ typedef struct Sizes {
     size_t B, N, H, h, C, b;
     size_t r;           /* numbers of u */
     size_t m;           /* features */
-    size_t W;           /* h + 1 */
-    size_t state;       /* m * W */
+    size_t state;       /* m (h + 1) */
     size_t blocks;      /* of this rank */
     size_t first_block; /* of this rank, in the sequence */
     size_t all_blocks;  /* of the sequence */
@@ -62,15 +63,13 @@ static Sizes sizes_of(const AttentionLayer *layer, const AttentionShape *shape)
     z.C = z.H * z.h;
     z.b = (size_t)layer->config.block_length;
     z.r = layer->map->width(layer);
-    z.m = layer->map->self_tensored ? z.r * (z.r + 1) / 2 : z.r;
-    z.W = z.h + 1;
-    z.state = z.m * z.W;
+    z.m = layer->map->self_tensored ? packed_feature_count(z.r) : z.r;
+    z.state = z.m * (z.h + 1);
     z.blocks = (z.N + z.b - 1) / z.b;
     z.first_block = shape->first_token / z.b;
     z.all_blocks = (shape->context_length + z.b - 1) / z.b;
-    z.panel_rows = PANEL_NUMBERS / z.m / 16 * 16;
-    if (z.panel_rows < 16) z.panel_rows = 16;
-    if (z.panel_rows > z.b) z.panel_rows = z.b;
+    size_t panels = (z.b * z.m + PANEL_NUMBERS - 1) / PANEL_NUMBERS; /* equal parts of a block */
+    z.panel_rows = panels < z.b ? (z.b + panels - 1) / panels : 1;
     return z;
 }
 
@@ -87,7 +86,7 @@ static size_t local_width(const AttentionLayer *layer, const Sizes *z) { return 
 typedef struct Saved {
     real *u_query, *u_key; /* (B, N, H, r) */
     real *normaliser;      /* (B, H, N) */
-    real *states;          /* (B, H, blocks, m, W): Z */
+    real *states;          /* (B, H, blocks, state): Z */
 } Saved;
 
 static Saved saved_parts(const Sizes *z, real *saved)
@@ -104,59 +103,18 @@ static size_t linear_saved_count(const AttentionLayer *layer, const AttentionSha
 
 /* ---- features ------------------------------------------------------------------------------------------------------ */
 
-/* The packed features of one vector, diagonal by diagonal of the matrix u u^T, the columns going round: diagonal d holds
-   u_a u_(a+d mod r) for all a, so every inner loop has the same length and contiguous operands. Diagonals d and r - d are
-   the same products; 1 .. (r-1)/2 stand for both, with sqrt(2). For even r half of the middle one completes the r(r+1)/2.
-   `twice` is u followed by itself. */
-static void expand_vector(real *out, const real *twice, size_t r)
+static void gather(real *rows, const real *x, size_t stride, size_t count, size_t width)
 {
-#pragma omp simd
-    for (size_t a = 0; a < r; a++) out[a] = twice[a] * twice[a];
-    for (size_t d = 1; d <= (r - 1) / 2; d++) {
-        out += r;
-#pragma omp simd
-        for (size_t a = 0; a < r; a++) out[a] = SQRT_2 * twice[a] * twice[a + d];
-    }
-    if (r % 2) return;
-    out += r;
-#pragma omp simd
-    for (size_t a = 0; a < r / 2; a++) out[a] = SQRT_2 * twice[a] * twice[a + r / 2];
+    for (size_t i = 0; i < count; i++) memcpy(rows + i * width, x + i * stride, width * sizeof *x);
 }
 
-/* d_twice (2r) += gradient through expand_vector(). */
-static void contract_vector(real *d_twice, const real *d_phi, const real *twice, size_t r)
+/* phi (rows, m) of u, rows `stride` apart. `scratch`: packed_features_scratch() numbers. */
+static void expand(bool self_tensored, real *phi, const real *u, size_t stride, size_t rows, size_t r, real *scratch)
 {
-#pragma omp simd
-    for (size_t a = 0; a < r; a++) d_twice[a] += 2 * d_phi[a] * twice[a];
-    for (size_t d = 1; d <= (r - 1) / 2; d++) {
-        d_phi += r;
-#pragma omp simd
-        for (size_t a = 0; a < r; a++) d_twice[a] += SQRT_2 * d_phi[a] * twice[a + d];
-#pragma omp simd
-        for (size_t a = 0; a < r; a++) d_twice[a + d] += SQRT_2 * d_phi[a] * twice[a];
-    }
-    if (r % 2) return;
-    d_phi += r;
-    for (size_t a = 0; a < r / 2; a++) {
-        d_twice[a] += SQRT_2 * d_phi[a] * twice[a + r / 2];
-        d_twice[a + r / 2] += SQRT_2 * d_phi[a] * twice[a];
-    }
-}
-
-/* phi (rows, m) of u, rows `stride` apart. `twice` holds 4r numbers of this thread. */
-static void expand(bool self_tensored, real *phi, const real *u, size_t stride, size_t rows, size_t r, size_t m,
-                   real *twice)
-{
-    for (size_t i = 0; i < rows; i++) {
-        const real *x = u + i * stride;
-        if (!self_tensored) {
-            memcpy(phi + i * m, x, r * sizeof *x);
-            continue;
-        }
-        memcpy(twice, x, r * sizeof *x);
-        memcpy(twice + r, x, r * sizeof *x);
-        expand_vector(phi + i * m, twice, r);
-    }
+    if (self_tensored)
+        packed_features_expand(phi, u, stride, rows, r, scratch);
+    else
+        gather(phi, u, stride, rows, r);
 }
 
 static void add_to(real *sum, const real *x, size_t count)
@@ -167,36 +125,73 @@ static void add_to(real *sum, const real *x, size_t count)
 
 /* d_u += gradient through expand(). */
 static void contract(bool self_tensored, real *d_u, size_t d_stride, const real *d_phi, const real *u, size_t stride,
-                     size_t rows, size_t r, size_t m, real *twice)
+                     size_t rows, size_t r, real *scratch)
 {
-    real *d_twice = twice + 2 * r;
+    if (self_tensored)
+        packed_features_contract(d_u, d_stride, d_phi, u, stride, rows, r, scratch);
+    else
+        for (size_t i = 0; i < rows; i++) add_to(d_u + i * d_stride, d_phi + i * r, r);
+}
+
+/* sums (m) += the rows of a panel, each times its factor; NULL factors are 1. */
+static void add_rows(real *sums, const real *panel, const real *factors, size_t rows, size_t m)
+{
     for (size_t i = 0; i < rows; i++) {
-        const real *x = u + i * stride, *d = d_phi + i * m;
-        real *d_x = d_u + i * d_stride;
-        if (!self_tensored) {
-            add_to(d_x, d, r);
-            continue;
-        }
-        memcpy(twice, x, r * sizeof *x);
-        memcpy(twice + r, x, r * sizeof *x);
-        memset(d_twice, 0, 2 * r * sizeof *d_twice);
-        contract_vector(d_twice, d, twice, r);
-        add_to(d_x, d_twice, r);
-        add_to(d_x, d_twice + r, r);
+        real factor = factors ? factors[i] : 1;
+#pragma omp simd
+        for (size_t f = 0; f < m; f++) sums[f] += factor * panel[i * m + f];
     }
 }
 
-/* A thread's scratch: a panel of features (panel_rows, m), one of values or results (panel_rows, W), then `twice`. */
-static real *twice_in(const Sizes *z, real *scratch) { return scratch + z->panel_rows * (z->m + z->W); }
-
-/* v~ (rows, W) = (v, 1) */
-static void extend_values(real *extended, const real *v, size_t stride, size_t rows, size_t h)
+/* Each row of a panel = (m) times its factor; NULL factors are 1. */
+static void fill_rows(real *panel, const real *row, const real *factors, size_t rows, size_t m)
 {
     for (size_t i = 0; i < rows; i++) {
-        memcpy(extended + i * (h + 1), v + i * stride, h * sizeof *v);
-        extended[i * (h + 1) + h] = 1;
+        real factor = factors ? factors[i] : 1;
+#pragma omp simd
+        for (size_t f = 0; f < m; f++) panel[i * m + f] = factor * row[f];
     }
 }
+
+static real dot(const real *x, const real *y, size_t count)
+{
+    real sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (size_t i = 0; i < count; i++) sum += x[i] * y[i];
+    return sum;
+}
+
+/* What one thread works with; `features` takes turns as phi and its gradient. */
+typedef struct Panel {
+    real *features;   /* (panel_rows, m) */
+    real *values;     /* (panel_rows, h): of v~ or of (numerator, denominator), and of their gradients, */
+    real *normaliser; /* (panel_rows): and the last column of these */
+    real *transposed; /* (h, m) of a state; backward pass */
+    real *packing;    /* scratch of the packed features */
+} Panel;
+
+static size_t panel_count(const Sizes *z)
+{
+    return z->panel_rows * (z->m + z->h + 1) + z->m * z->h + packed_features_scratch(z->r);
+}
+
+static Panel panel_in(const Sizes *z, real *scratch)
+{
+    Panel panel = {.features = scratch};
+    panel.values = panel.features + z->panel_rows * z->m;
+    panel.transposed = panel.values + z->panel_rows * z->h;
+    panel.packing = panel.transposed + z->m * z->h;
+    panel.normaliser = panel.packing + packed_features_scratch(z->r);
+    return panel;
+}
+
+static size_t panel_rows_from(const Sizes *z, size_t row, size_t rows)
+{
+    return rows - row < z->panel_rows ? rows - row : z->panel_rows;
+}
+
+/* The normaliser's part of a state. */
+static const real *normaliser_of(const Sizes *z, const real *state) { return state + z->m * z->h; }
 
 /* ---- buffers of one pass ------------------------------------------------------------------------------------------- */
 
@@ -204,13 +199,13 @@ typedef enum Pass { FORWARD, BACKWARD } Pass;
 
 typedef struct Buffers {
     real *query, *key;      /* (B, N, C) q', k'; NULL when unused */
-    real *total, *incoming; /* (B, H, m, W) */
-    real *threads;          /* per thread: local scratch, or panels */
+    real *total, *incoming; /* (B, H, state) */
+    real *threads;          /* per thread: local scratch, a panel or a running state */
     size_t per_thread;
     real *d_query, *d_key;     /* (B, N, C) gradients of q', k' */
     real *d_u_query, *d_u_key; /* (B, N, H, r) */
     real *delta;               /* (B, H, N) */
-    real *adjoint;             /* (B, H, blocks, m, W): G, then Y */
+    real *adjoint;             /* (B, H, blocks, state): G, then Y */
 } Buffers;
 
 static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
@@ -218,7 +213,7 @@ static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 static Buffers take_buffers(const AttentionLayer *layer, const Sizes *z, Pass pass, Arena *scratch)
 {
     Buffers buffers = {0};
-    size_t tokens = z->B * z->N, panel = z->panel_rows * z->m, values = z->panel_rows * z->W;
+    size_t tokens = z->B * z->N;
     size_t width = local_width(layer, z);
     size_t local = pass == FORWARD ? exact_forward_scratch(width, z->h) : exact_backward_scratch(width, z->h);
     if (uses_qk_norm(layer)) {
@@ -227,7 +222,7 @@ static Buffers take_buffers(const AttentionLayer *layer, const Sizes *z, Pass pa
     }
     buffers.total = arena_take(scratch, z->B * z->H * z->state);
     buffers.incoming = arena_take(scratch, z->B * z->H * z->state);
-    buffers.per_thread = larger(larger(local, panel + values + 4 * z->r), z->state);
+    buffers.per_thread = larger(larger(local, panel_count(z)), z->state);
     buffers.threads = arena_take(scratch, (size_t)omp_get_max_threads() * buffers.per_thread);
     if (pass == FORWARD) return buffers;
     if (uses_qk_norm(layer)) {
@@ -261,7 +256,7 @@ typedef struct Head {
     const real *u_query, *u_key; /* stride H r */
     const real *values;          /* stride 3C */
     real *out;                   /* stride C */
-    real *normaliser, *states;   /* (N), (blocks, m, W) */
+    real *normaliser, *states;   /* (N), (blocks, state) */
     ExactHead local;             /* of a whole segment; a block is cut from it */
     PairWeight weight;
     real *scratch; /* of this thread */
@@ -318,18 +313,30 @@ static ExactHead local_block(const Head *head, const Sizes *z, size_t block)
 static bool is_last_block(const Sizes *z, size_t block) { return z->first_block + block + 1 == z->all_blocks; }
 static bool is_first_block(const Sizes *z, size_t block) { return z->first_block + block == 0; }
 
-/* state (m, W) = sum of phi(u_j) v~_j^T over the rows of a block, panel by panel. */
-static void block_sum(const AttentionRun *run, const Sizes *z, real *state, const real *u, const real *v, size_t rows,
-                      real *scratch)
+static void expand_panel(const AttentionRun *run, const Sizes *z, const Panel *panel, const real *u, size_t stride,
+                         size_t count)
 {
-    real *panel = scratch, *extended = scratch + z->panel_rows * z->m;
+    expand(run->layer->map->self_tensored, panel->features, u, stride, count, z->r, panel->packing);
+}
+
+/* state += (or =) sum of phi(u_j) v~_j^T over `count` rows. */
+static void add_to_state(const Sizes *z, real *state, const Panel *panel, size_t count, Store store)
+{
+    small_gemm_tn(state, z->h, panel->features, z->m, panel->values, z->h, z->m, z->h, count, store);
+}
+
+/* state = sum of phi(u_j) v~_j^T over the rows of a block, panel by panel. */
+static void block_sum(const AttentionRun *run, const Sizes *z, real *state, const real *u, const real *v, size_t rows,
+                      const Panel *panel)
+{
     size_t u_stride = z->H * z->r;
+    memset(state + z->m * z->h, 0, z->m * sizeof *state);
     for (size_t i = 0; i < rows; i += z->panel_rows) {
-        size_t count = rows - i < z->panel_rows ? rows - i : z->panel_rows;
-        expand(run->layer->map->self_tensored, panel, u + i * u_stride, u_stride, count, z->r, z->m,
-               twice_in(z, scratch));
-        extend_values(extended, v + i * 3 * z->C, 3 * z->C, count, z->h);
-        gemm_tn(state, z->W, panel, z->m, extended, z->W, z->m, z->W, count, 1, i > 0);
+        size_t count = panel_rows_from(z, i, rows);
+        expand_panel(run, z, panel, u + i * u_stride, u_stride, count);
+        gather(panel->values, v + i * 3 * z->C, 3 * z->C, count, z->h);
+        add_to_state(z, state, panel, count, i ? ADD : OVERWRITE);
+        add_rows(state + z->m * z->h, panel->features, NULL, count, z->m);
     }
 }
 
@@ -352,6 +359,7 @@ static void sums_to_prefixes(real *states, const real *incoming, const Sizes *z,
 
 static void head_key_side(const AttentionRun *run, const Sizes *z, const Head *head, real *total)
 {
+    Panel panel = panel_in(z, head->scratch);
     memset(total, 0, z->state * sizeof *total);
     for (size_t l = 0; l < z->blocks; l++) {
         real *state = head->states + l * z->state;
@@ -361,7 +369,7 @@ static void head_key_side(const AttentionRun *run, const Sizes *z, const Head *h
         }
         size_t first = l * z->b;
         block_sum(run, z, state, head->u_key + first * z->H * z->r, head->values + first * 3 * z->C, block_rows(z, l),
-                  head->scratch);
+                  &panel);
         add_to(total, state, z->state);
     }
 }
@@ -381,28 +389,26 @@ static void head_local_forward(const AttentionRun *run, const Sizes *z, const He
 }
 
 /* (numerator, denominator) += phi(q) Z for `count` rows from `first` on. */
-static void query_panel(const AttentionRun *run, const Sizes *z, const Head *head, const real *state, size_t first,
-                        size_t count)
+static void query_panel(const AttentionRun *run, const Sizes *z, const Head *head, const Panel *panel,
+                        const real *state, size_t first, size_t count)
 {
-    real *panel = head->scratch, *result = head->scratch + z->panel_rows * z->m; /* (count, W) */
     size_t u_stride = z->H * z->r;
-    expand(run->layer->map->self_tensored, panel, head->u_query + first * u_stride, u_stride, count, z->r, z->m,
-           twice_in(z, head->scratch));
-    gemm_nn(result, z->W, panel, z->m, state, z->W, count, z->W, z->m, 1, 0);
+    expand_panel(run, z, panel, head->u_query + first * u_stride, u_stride, count);
+    small_gemm_nn(panel->values, z->h, panel->features, z->m, state, z->h, count, z->h, z->m, OVERWRITE);
     for (size_t i = 0; i < count; i++) {
-        add_to(head->out + (first + i) * z->C, result + i * z->W, z->h);
-        head->normaliser[first + i] += result[i * z->W + z->h];
+        add_to(head->out + (first + i) * z->C, panel->values + i * z->h, z->h);
+        head->normaliser[first + i] += dot(panel->features + i * z->m, normaliser_of(z, state), z->m);
     }
 }
 
 static void head_query_side(const AttentionRun *run, const Sizes *z, const Head *head, const real *incoming)
 {
+    Panel panel = panel_in(z, head->scratch);
     sums_to_prefixes(head->states, incoming, z, false, head->scratch);
     for (size_t l = 0; l < z->blocks; l++) {
         size_t rows = is_first_block(z, l) ? 0 : block_rows(z, l);
         for (size_t i = 0; i < rows; i += z->panel_rows)
-            query_panel(run, z, head, head->states + l * z->state, l * z->b + i,
-                        rows - i < z->panel_rows ? rows - i : z->panel_rows);
+            query_panel(run, z, head, &panel, head->states + l * z->state, l * z->b + i, panel_rows_from(z, i, rows));
     }
     for (size_t i = 0; i < z->N; i++) {
         real inverse = 1 / head->normaliser[i], *o = head->out + i * z->C;
@@ -459,7 +465,7 @@ static void linear_forward(const AttentionRun *run)
 typedef struct HeadGradients {
     const real *d_out;           /* stride C */
     real *delta;                 /* (N) */
-    real *adjoint;               /* (blocks, m, W) */
+    real *adjoint;               /* (blocks, state) */
     real *d_u_query, *d_u_key;   /* stride H r */
     HeadGradient d_query, d_key; /* of what the local part multiplies */
     HeadGradient d_values;       /* stride 3C */
@@ -485,78 +491,94 @@ static HeadGradients head_gradients_at(const AttentionRun *run, const Sizes *z, 
     return gradients;
 }
 
-/* dR (count, W) = (g, -delta) / normaliser */
-static void output_gradient_panel(real *d_result, const Sizes *z, const Head *head, const HeadGradients *gradients,
+/* dR (count, h + 1) = (g, -delta) / normaliser */
+static void output_gradient_panel(const Panel *panel, const Sizes *z, const Head *head, const HeadGradients *gradients,
                                   size_t first, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         const real *g = gradients->d_out + (first + i) * z->C;
-        real inverse = 1 / head->normaliser[first + i], *out = d_result + i * z->W;
+        real inverse = 1 / head->normaliser[first + i], *out = panel->values + i * z->h;
 #pragma omp simd
         for (size_t c = 0; c < z->h; c++) out[c] = g[c] * inverse;
-        out[z->h] = -gradients->delta[first + i] * inverse;
+        panel->normaliser[i] = -gradients->delta[first + i] * inverse;
     }
+}
+
+/* d_u += by way of d_phi (count, m) = (values, factors) state^T, of which panel->transposed holds the values' part. NULL
+   factors are 1. */
+static void features_backward(const AttentionRun *run, const Sizes *z, const Panel *panel, const real *state,
+                              const real *factors, real *d_u, const real *u, size_t stride, size_t count)
+{
+    fill_rows(panel->features, normaliser_of(z, state), factors, count, z->m);
+    small_gemm_nn(panel->features, z->m, panel->values, z->h, panel->transposed, z->m, count, z->m, z->h, ADD);
+    contract(run->layer->map->self_tensored, d_u, stride, panel->features, u, stride, count, z->r, panel->packing);
 }
 
 /* d_u(q) of a panel, and its share of the adjoint block sum. */
 static void query_panel_backward(const AttentionRun *run, const Sizes *z, const Head *head,
-                                 const HeadGradients *gradients, size_t block, size_t row, size_t count)
+                                 const HeadGradients *gradients, const Panel *panel, size_t block, size_t row,
+                                 size_t count)
 {
-    bool self_tensored = run->layer->map->self_tensored;
-    size_t first = block * z->b + row, u_stride = z->H * z->r, panel_size = z->panel_rows * z->m;
-    real *panel = head->scratch, *d_result = panel + panel_size, *twice = twice_in(z, head->scratch);
+    size_t first = block * z->b + row, u_stride = z->H * z->r;
     const real *u = head->u_query + first * u_stride;
-    output_gradient_panel(d_result, z, head, gradients, first, count);
-    gemm_nt(panel, z->m, d_result, z->W, head->states + block * z->state, z->W, count, z->m, z->W, 1, 0);
-    contract(self_tensored, gradients->d_u_query + first * u_stride, u_stride, panel, u, u_stride, count, z->r, z->m,
-             twice);
-    expand(self_tensored, panel, u, u_stride, count, z->r, z->m, twice);
-    gemm_tn(gradients->adjoint + block * z->state, z->W, panel, z->m, d_result, z->W, z->m, z->W, count, 1, row > 0);
+    real *adjoint = gradients->adjoint + block * z->state;
+    output_gradient_panel(panel, z, head, gradients, first, count);
+    features_backward(run, z, panel, head->states + block * z->state, panel->normaliser,
+                      gradients->d_u_query + first * u_stride, u, u_stride, count);
+    expand_panel(run, z, panel, u, u_stride, count);
+    add_to_state(z, adjoint, panel, count, row ? ADD : OVERWRITE);
+    add_rows(adjoint + z->m * z->h, panel->features, panel->normaliser, count, z->m);
 }
 
 static void head_query_side_backward(const AttentionRun *run, const Sizes *z, const Head *head,
                                      const HeadGradients *gradients, real *total)
 {
     exact_delta(gradients->delta, (HeadRows){gradients->d_out, z->C}, (HeadRows){head->out, z->C}, z->N, z->h);
+    Panel panel = panel_in(z, head->scratch);
     memset(total, 0, z->state * sizeof *total);
     for (size_t l = 0; l < z->blocks; l++) {
         size_t rows = block_rows(z, l);
+        real *adjoint = gradients->adjoint + l * z->state;
         if (is_first_block(z, l)) { /* no earlier tokens: nothing flows into them */
-            memset(gradients->adjoint + l * z->state, 0, z->state * sizeof(real));
+            memset(adjoint, 0, z->state * sizeof(real));
             continue;
         }
+        memset(adjoint + z->m * z->h, 0, z->m * sizeof *adjoint);
+        transpose(panel.transposed, z->m, head->states + l * z->state, z->h, z->m, z->h);
         for (size_t i = 0; i < rows; i += z->panel_rows)
-            query_panel_backward(run, z, head, gradients, l, i, rows - i < z->panel_rows ? rows - i : z->panel_rows);
-        add_to(total, gradients->adjoint + l * z->state, z->state);
+            query_panel_backward(run, z, head, gradients, &panel, l, i, panel_rows_from(z, i, rows));
+        add_to(total, adjoint, z->state);
     }
 }
 
 /* d_u(k) and d_v of a panel. */
 static void key_panel_backward(const AttentionRun *run, const Sizes *z, const Head *head,
-                               const HeadGradients *gradients, const real *adjoint, size_t first, size_t count)
+                               const HeadGradients *gradients, const Panel *panel, const real *adjoint, size_t first,
+                               size_t count)
 {
-    bool self_tensored = run->layer->map->self_tensored;
-    size_t u_stride = z->H * z->r, panel_size = z->panel_rows * z->m;
-    real *panel = head->scratch, *extended = panel + panel_size, *twice = twice_in(z, head->scratch);
+    size_t u_stride = z->H * z->r;
     const real *u = head->u_key + first * u_stride;
-    extend_values(extended, head->values + first * 3 * z->C, 3 * z->C, count, z->h);
-    gemm_nt(panel, z->m, extended, z->W, adjoint, z->W, count, z->m, z->W, 1, 0);
-    contract(self_tensored, gradients->d_u_key + first * u_stride, u_stride, panel, u, u_stride, count, z->r, z->m,
-             twice);
-    expand(self_tensored, panel, u, u_stride, count, z->r, z->m, twice);
-    gemm_nn(gradients->d_values.rows + first * gradients->d_values.stride, gradients->d_values.stride, panel, z->m,
-            adjoint, z->W, count, z->h, z->m, 1, 1);
+    HeadGradient d_values = gradients->d_values;
+    gather(panel->values, head->values + first * 3 * z->C, 3 * z->C, count, z->h);
+    features_backward(run, z, panel, adjoint, NULL, gradients->d_u_key + first * u_stride, u, u_stride, count);
+    expand_panel(run, z, panel, u, u_stride, count);
+    small_gemm_nn(panel->values, z->h, panel->features, z->m, adjoint, z->h, count, z->h, z->m, OVERWRITE);
+    for (size_t i = 0; i < count; i++)
+        add_to(d_values.rows + (first + i) * d_values.stride, panel->values + i * z->h, z->h);
 }
 
 static void head_key_side_backward(const AttentionRun *run, const Sizes *z, const Head *head,
                                    const HeadGradients *gradients, const real *incoming)
 {
+    Panel panel = panel_in(z, head->scratch);
     sums_to_prefixes(gradients->adjoint, incoming, z, true, head->scratch);
     for (size_t l = 0; l < z->blocks; l++) {
-        size_t rows = is_last_block(z, l) ? 0 : block_rows(z, l); /* no tokens come after the last block */
+        if (is_last_block(z, l)) continue; /* no tokens come after it */
+        size_t rows = block_rows(z, l);
+        const real *adjoint = gradients->adjoint + l * z->state;
+        transpose(panel.transposed, z->m, adjoint, z->h, z->m, z->h);
         for (size_t i = 0; i < rows; i += z->panel_rows)
-            key_panel_backward(run, z, head, gradients, gradients->adjoint + l * z->state, l * z->b + i,
-                               rows - i < z->panel_rows ? rows - i : z->panel_rows);
+            key_panel_backward(run, z, head, gradients, &panel, adjoint, l * z->b + i, panel_rows_from(z, i, rows));
     }
 }
 
@@ -640,9 +662,8 @@ static void linear_backward(const AttentionRun *run)
 /* The recurrent state of one head: the prefix state of all complete blocks, and the rows of the block under way. Neither
    grows with the position. */
 typedef struct DecodeState {
-    real *state; /* (m, W) */
-    real *
-        local; /* (block, w): what the local part multiplies, k' or u(k); block = b, or fewer tokens if there are not more */
+    real *state;  /* (m (h + 1)) */
+    real *local;  /* (block, w): what the local part multiplies, k' or u(k); block = b, or fewer if tokens are fewer */
     real *values; /* (block, h) */
     real *u;      /* (block, r) */
 } DecodeState;
@@ -678,9 +699,7 @@ static DecodeState decode_state_at(const AttentionLayer *layer, const Sizes *z, 
 typedef struct DecodeBuffers {
     real *query, *key;     /* (C) */
     real *u_query, *u_key; /* (H, r) */
-    real *panel;           /* (panel_rows, m) */
-    real *extended;        /* (panel_rows, W) */
-    real *twice;           /* (4r) */
+    Panel panel;
 } DecodeBuffers;
 
 static DecodeBuffers take_decode_buffers(const Sizes *z, Arena *scratch)
@@ -690,9 +709,7 @@ static DecodeBuffers take_decode_buffers(const Sizes *z, Arena *scratch)
     buffers.key = arena_take(scratch, z->C);
     buffers.u_query = arena_take(scratch, z->H * z->r);
     buffers.u_key = arena_take(scratch, z->H * z->r);
-    buffers.panel = arena_take(scratch, z->panel_rows * z->m);
-    buffers.extended = arena_take(scratch, z->panel_rows * z->W);
-    buffers.twice = arena_take(scratch, 4 * z->r);
+    buffers.panel = panel_in(z, arena_take(scratch, panel_count(z)));
     return buffers;
 }
 
@@ -709,11 +726,13 @@ static void linear_plan_decode(const AttentionLayer *layer, Arena *scratch)
 static void fold_block(const AttentionLayer *layer, const Sizes *z, const DecodeState *state,
                        const DecodeBuffers *buffers)
 {
+    Panel panel = buffers->panel;
     for (size_t i = 0; i < z->b; i += z->panel_rows) {
-        size_t count = z->b - i < z->panel_rows ? z->b - i : z->panel_rows;
-        expand(layer->map->self_tensored, buffers->panel, state->u + i * z->r, z->r, count, z->r, z->m, buffers->twice);
-        extend_values(buffers->extended, state->values + i * z->h, z->h, count, z->h);
-        gemm_tn(state->state, z->W, buffers->panel, z->m, buffers->extended, z->W, z->m, z->W, count, 1, 1);
+        size_t count = panel_rows_from(z, i, z->b);
+        expand(layer->map->self_tensored, panel.features, state->u + i * z->r, z->r, count, z->r, panel.packing);
+        gather(panel.values, state->values + i * z->h, z->h, count, z->h);
+        add_to_state(z, state->state, &panel, count, ADD);
+        add_rows(state->state + z->m * z->h, panel.features, NULL, count, z->m);
     }
 }
 
@@ -730,11 +749,10 @@ static void decode_head(const AttentionLayer *layer, const Sizes *z, const Decod
     memcpy(state->values + row * z->h, value, z->h * sizeof *value);
     memcpy(state->u + row * z->r, buffers->u_key + j * z->r, z->r * sizeof *key);
     /* earlier blocks: (numerator, denominator) = phi(q) Z */
-    real *result = buffers->extended, sum = (real)layer->config.denominator_one;
-    expand(layer->map->self_tensored, buffers->panel, buffers->u_query + j * z->r, z->r, 1, z->r, z->m, buffers->twice);
-    gemm_nn(result, z->W, buffers->panel, z->m, state->state, z->W, 1, z->W, z->m, 1, 0);
-    sum += result[z->h];
-    memcpy(out, result, z->h * sizeof *out);
+    real *features = buffers->panel.features;
+    expand(layer->map->self_tensored, features, buffers->u_query + j * z->r, z->r, 1, z->r, buffers->panel.packing);
+    small_gemm_nn(out, z->h, features, z->m, state->state, z->h, 1, z->h, z->m, OVERWRITE);
+    real sum = (real)layer->config.denominator_one + dot(features, normaliser_of(z, state->state), z->m);
     for (size_t t = 0; t <= row; t++) { /* this block, pair by pair */
         const real *other = state->local + t * width, *v = state->values + t * z->h;
         real score = 0;

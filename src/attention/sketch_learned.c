@@ -12,11 +12,11 @@
 
 #include "src/attention/kinds.h"
 #include "src/tensor/activation.h"
-#include "src/tensor/blas.h"
 #include "src/tensor/layernorm.h"
+#include "src/tensor/small_gemm.h"
 #include "src/tensor/vector_math.h"
 
-enum { BRANCHES = 2, LEVELS = 2, EXPANSION = 8, TARGET_ROWS = 128 };
+enum { BRANCHES = 2, LEVELS = 2, EXPANSION = 8, TARGET_ROWS = 96 };
 enum { NORM_WEIGHT, NORM_BIAS, IN_WEIGHT, OUT_WEIGHT, LEVEL_TENSORS };
 
 static size_t sketch_width(const AttentionLayer *layer) { return (size_t)layer->config.sketch_size; }
@@ -127,37 +127,69 @@ static size_t thread_bytes(const AttentionLayer *layer, bool backward)
     return measure.peak;
 }
 
+/* The matrices of a pass, transposed for the products with rows: in (inputs, 8r), out (8r, r) of each level. */
+typedef struct Transposed {
+    real *in[BRANCHES][LEVELS], *out[BRANCHES][LEVELS];
+} Transposed;
+
+static Transposed take_transposed(const AttentionLayer *layer, Arena *arena)
+{
+    size_t r = sketch_width(layer), wide = EXPANSION * r;
+    Transposed t;
+    for (int branch = 0; branch < BRANCHES; branch++)
+        for (int level = 0; level < LEVELS; level++) {
+            t.in[branch][level] = arena_take(arena, level_inputs(layer, level) * wide);
+            t.out[branch][level] = arena_take(arena, wide * r);
+        }
+    return t;
+}
+
 static void sketch_plan(const AttentionLayer *layer, size_t tokens, Arena *scratch)
 {
     (void)tokens;
     size_t mark = arena_mark(scratch);
+    take_transposed(layer, scratch);
     arena_take_bytes(scratch, (size_t)omp_get_max_threads() * thread_bytes(layer, true));
     arena_release(scratch, mark);
 }
 
-static void level_forward(const AttentionLayer *layer, const real *params, int branch, int level, LevelBuffers *b,
-                          const real *z, size_t rows)
+static Transposed transpose_matrices(const AttentionLayer *layer, const real *params, Arena *arena)
+{
+    size_t r = sketch_width(layer), wide = EXPANSION * r;
+    Transposed t = take_transposed(layer, arena);
+    for (int branch = 0; branch < BRANCHES; branch++)
+        for (int level = 0; level < LEVELS; level++) {
+            size_t inputs = level_inputs(layer, level);
+            const real *in = attention_values(layer, params, tensor_of(layer, branch, level, IN_WEIGHT));
+            const real *out = attention_values(layer, params, tensor_of(layer, branch, level, OUT_WEIGHT));
+            transpose(t.in[branch][level], wide, in, inputs, wide, inputs);
+            transpose(t.out[branch][level], r, out, wide, r, wide);
+        }
+    return t;
+}
+
+static void level_forward(const AttentionLayer *layer, const real *params, const Transposed *matrices, int branch,
+                          int level, LevelBuffers *b, const real *z, size_t rows)
 {
     size_t r = sketch_width(layer), inputs = level_inputs(layer, level), wide = EXPANSION * r;
     layernorm_forward(b->normed, inputs, z, inputs,
                       attention_values(layer, params, tensor_of(layer, branch, level, NORM_WEIGHT)),
                       attention_values(layer, params, tensor_of(layer, branch, level, NORM_BIAS)), rows, 1, inputs);
-    dense_forward(b->hidden, b->normed, attention_values(layer, params, tensor_of(layer, branch, level, IN_WEIGHT)),
-                  rows, wide, inputs);
+    small_gemm_nn(b->hidden, wide, b->normed, inputs, matrices->in[branch][level], wide, rows, wide, inputs, OVERWRITE);
     if (b->active == b->hidden)
         gelu_forward(b->active, b->hidden, rows * wide);
     else
         gelu_forward_with_slope(b->active, b->hidden, rows * wide);
-    dense_forward(b->out, b->active, attention_values(layer, params, tensor_of(layer, branch, level, OUT_WEIGHT)), rows,
-                  r, wide);
+    small_gemm_nn(b->out, r, b->active, wide, matrices->out[branch][level], r, rows, r, wide, OVERWRITE);
 }
 
-static void chunk_forward(const AttentionLayer *layer, const real *params, ChunkBuffers *buffers, size_t rows)
+static void chunk_forward(const AttentionLayer *layer, const real *params, const Transposed *matrices,
+                          ChunkBuffers *buffers, size_t rows)
 {
     for (int branch = 0; branch < BRANCHES; branch++) {
         const real *z = buffers->x;
         for (int level = 0; level < LEVELS; level++) {
-            level_forward(layer, params, branch, level, &buffers->levels[branch][level], z, rows);
+            level_forward(layer, params, matrices, branch, level, &buffers->levels[branch][level], z, rows);
             z = buffers->levels[branch][level].out;
         }
     }
@@ -181,6 +213,7 @@ static void sketch_forward(const AttentionLayer *layer, const real *params, real
 {
     size_t mark = arena_mark(scratch), H = layer->heads, C = H * layer->head_width, r = sketch_width(layer);
     size_t step = chunk_tokens(layer), bytes = thread_bytes(layer, false);
+    Transposed matrices = transpose_matrices(layer, params, scratch);
     void *threads = arena_take_bytes(scratch, (size_t)omp_get_max_threads() * bytes);
 #pragma omp parallel
     {
@@ -190,7 +223,7 @@ static void sketch_forward(const AttentionLayer *layer, const real *params, real
         for (size_t first = 0; first < tokens; first += step) {
             size_t count = tokens - first < step ? tokens - first : step;
             gather(buffers.x, x + first * x_stride, x_stride, count, C);
-            chunk_forward(layer, params, &buffers, count * H);
+            chunk_forward(layer, params, &matrices, &buffers, count * H);
             output_features(u + first * H * r, buffers.levels[0][1].out, buffers.levels[1][1].out, count * H * r, r);
         }
     }
@@ -224,10 +257,14 @@ static void level_backward(const AttentionLayer *layer, const real *params, Chun
     const real *in_weight = attention_values(layer, params, tensor_of(layer, branch, level, IN_WEIGHT));
     const real *out_weight = attention_values(layer, params, tensor_of(layer, branch, level, OUT_WEIGHT));
     const real *norm_weight = attention_values(layer, params, tensor_of(layer, branch, level, NORM_WEIGHT));
-    dense_backward(buffers->d_hidden, d.out_weight, d_out, b->active, out_weight, rows, r, wide);
+    /* out = active W_out^T */
+    small_gemm_nn(buffers->d_hidden, wide, d_out, r, out_weight, wide, rows, wide, r, OVERWRITE);
+    small_gemm_tn(d.out_weight, wide, d_out, r, b->active, wide, r, wide, rows, ADD);
 #pragma omp simd
     for (size_t i = 0; i < rows * wide; i++) buffers->d_hidden[i] *= b->hidden[i];
-    dense_backward(buffers->d_normed, d.in_weight, buffers->d_hidden, b->normed, in_weight, rows, wide, inputs);
+    /* hidden = normed W_in^T */
+    small_gemm_nn(buffers->d_normed, inputs, buffers->d_hidden, wide, in_weight, inputs, rows, inputs, wide, OVERWRITE);
+    small_gemm_tn(d.in_weight, inputs, buffers->d_hidden, wide, b->normed, inputs, wide, inputs, rows, ADD);
     layernorm_backward_rows(d_z, d_z_stride, d.norm_weight, d.norm_bias, buffers->d_normed, heads * inputs, z,
                             heads * inputs, norm_weight, tokens, heads, inputs);
 }
@@ -272,6 +309,7 @@ static void sketch_backward(const AttentionLayer *layer, const real *params, rea
 {
     size_t mark = arena_mark(scratch), H = layer->heads, C = H * layer->head_width, r = sketch_width(layer);
     size_t step = chunk_tokens(layer), bytes = thread_bytes(layer, true);
+    Transposed matrices = transpose_matrices(layer, params, scratch);
     void *threads = arena_take_bytes(scratch, (size_t)omp_get_max_threads() * bytes);
     int team = 1;
 #pragma omp parallel
@@ -285,7 +323,7 @@ static void sketch_backward(const AttentionLayer *layer, const real *params, rea
         for (size_t first = 0; first < tokens; first += step) {
             size_t count = tokens - first < step ? tokens - first : step, first_u = first * H * r;
             gather(buffers.x, x + first * x_stride, x_stride, count, C);
-            chunk_forward(layer, params, &buffers, count * H);
+            chunk_forward(layer, params, &matrices, &buffers, count * H);
             chunk_backward(layer, params, &buffers, d_x + first * d_x_stride, d_x_stride, d_u + first_u, u + first_u,
                            count);
         }

@@ -13,7 +13,7 @@
 #include <string.h>
 
 #include "src/attention/kinds.h"
-#include "src/tensor/blas.h"
+#include "src/tensor/small_gemm.h"
 
 /* Rows (a token's heads are rows of their own) that a thread works on at a time, in cache. */
 enum { CHUNK_ROWS = 256 };
@@ -50,9 +50,16 @@ static void sketch_declare(AttentionLayer *layer, ParamTable *table, const char 
 }
 
 /* Intermediate products of a chunk, (CHUNK_ROWS, r) each. */
-enum { BUFFERS = 10 };
+enum { BUFFERS = 9 };
 
-static size_t thread_count(const AttentionLayer *layer) { return BUFFERS * CHUNK_ROWS * sketch_width(layer); }
+static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
+
+/* Numbers of a thread: the intermediate products, and a matrix transposed. */
+static size_t thread_count(const AttentionLayer *layer)
+{
+    size_t r = sketch_width(layer);
+    return BUFFERS * CHUNK_ROWS * r + r * larger(layer->head_width, r);
+}
 
 static void sketch_plan(const AttentionLayer *layer, size_t tokens, Arena *scratch)
 {
@@ -71,14 +78,24 @@ typedef struct Node {
 
 static void node_forward(const Node *node, real *y, real *p, real *q, const real *a, const real *c, size_t rows)
 {
-    gemm_nn(p, node->r, a, node->inputs, node->left_matrix, node->r, rows, node->r, node->inputs, 1, 0);
-    gemm_nn(q, node->r, c, node->inputs, node->right_matrix, node->r, rows, node->r, node->inputs, 1, 0);
+    small_gemm_nn(p, node->r, a, node->inputs, node->left_matrix, node->r, rows, node->r, node->inputs, OVERWRITE);
+    small_gemm_nn(q, node->r, c, node->inputs, node->right_matrix, node->r, rows, node->r, node->inputs, OVERWRITE);
 #pragma omp simd
     for (size_t i = 0; i < rows * node->r; i++) y[i] = node->factor * p[i] * q[i];
 }
 
+/* d_input (rows, inputs) += d_product (rows, r) matrix^T */
+static void product_backward(const Node *node, real *d_input, const real *d_product, const real *matrix, size_t rows,
+                             real *transposed)
+{
+    transpose(transposed, node->inputs, matrix, node->r, node->inputs, node->r);
+    small_gemm_nn(d_input, node->inputs, d_product, node->r, transposed, node->inputs, rows, node->inputs, node->r,
+                  ADD);
+}
+
 /* d_a += ..., d_c += ... (they may be the same); p and q are overwritten by their gradients. */
-static void node_backward(const Node *node, real *d_a, real *d_c, const real *d_y, real *p, real *q, size_t rows)
+static void node_backward(const Node *node, real *d_a, real *d_c, const real *d_y, real *p, real *q, size_t rows,
+                          real *transposed)
 {
 #pragma omp simd
     for (size_t i = 0; i < rows * node->r; i++) {
@@ -86,8 +103,8 @@ static void node_backward(const Node *node, real *d_a, real *d_c, const real *d_
         q[i] = node->factor * d_y[i] * p[i];
         p[i] = d_p;
     }
-    gemm_nt(d_a, node->inputs, p, node->r, node->left_matrix, node->r, rows, node->inputs, node->r, 1, 1);
-    gemm_nt(d_c, node->inputs, q, node->r, node->right_matrix, node->r, rows, node->inputs, node->r, 1, 1);
+    product_backward(node, d_a, p, node->left_matrix, rows, transposed);
+    product_backward(node, d_c, q, node->right_matrix, rows, transposed);
 }
 
 static Node node_of(const AttentionLayer *layer, const real *params, int left, int right, bool of_inputs)
@@ -129,7 +146,7 @@ static void chunk_backward(const AttentionLayer *layer, const real *params, real
 {
     size_t size = CHUNK_ROWS * sketch_width(layer);
     real *p = scratch, *q = p + size, *y = q + size, *left = y + size, *right = left + size, *d_left = right + size,
-         *d_right = d_left + size, *p2 = d_right + size, *q2 = p2 + size;
+         *d_right = d_left + size, *p2 = d_right + size, *q2 = p2 + size, *transposed = q2 + size;
     if (layer->config.degree == 2) {
         real root = real_sqrt((real)layer->config.scale);
         for (size_t i = 0; i < rows * layer->head_width; i++) d_x[i] += root * d_u[i];
@@ -139,7 +156,7 @@ static void chunk_backward(const AttentionLayer *layer, const real *params, real
     Node top = node_of(layer, params, G1, G2, !nested);
     if (!nested) {
         node_forward(&top, y, p, q, x, x, rows);
-        node_backward(&top, d_x, d_x, d_u, p, q, rows);
+        node_backward(&top, d_x, d_x, d_u, p, q, rows, transposed);
         return;
     }
     Node left_node = node_of(layer, params, LEFT_G1, LEFT_G2, true);
@@ -149,10 +166,10 @@ static void chunk_backward(const AttentionLayer *layer, const real *params, real
     node_forward(&right_node, right, p2, q2, x, x, rows);
     node_forward(&left_node, left, p2, q2, x, x, rows);
     node_forward(&top, y, p, q, left, right, rows);
-    node_backward(&top, d_left, d_right, d_u, p, q, rows);
-    node_backward(&left_node, d_x, d_x, d_left, p2, q2, rows);
+    node_backward(&top, d_left, d_right, d_u, p, q, rows, transposed);
+    node_backward(&left_node, d_x, d_x, d_left, p2, q2, rows, transposed);
     node_forward(&right_node, right, p2, q2, x, x, rows);
-    node_backward(&right_node, d_x, d_x, d_right, p2, q2, rows);
+    node_backward(&right_node, d_x, d_x, d_right, p2, q2, rows, transposed);
 }
 
 /* x (tokens, H, h) is q' or k', contiguous: its rows are those of one (tokens H, h) matrix. */

@@ -62,7 +62,8 @@ static void print_help(const OptionTable *table)
            "attention (B, N, 3C) -> (B, N, C). Useful operations are products with packed features and causal halves; "
            "what is\n"
            "computed again is not counted. sgemm: 2048 cubed on the same cores, all ranks at once, before and after "
-           "each row.\n"
+           "each run;\n"
+           "of peak: the median of each run's rate over that of the two products beside it.\n"
            "Takes every option of polysketch train. Without model.vocab_size the vocabulary is 256.\n\n");
     option_print_help(table, stdout);
     printf("\nExample:\n  polysketch bench step --variants=learned,softmax --contexts=2048,8192 --model.width=768 "
@@ -77,22 +78,21 @@ static int ascending(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-/* Median over the repeats of the slowest rank's seconds; the first run is not counted. */
-static double median_seconds(void (*run)(void *), void *context, int64_t repeats)
+/* Seconds of the slowest rank. */
+static double run_seconds(void (*run)(void *), void *context)
 {
-    double *seconds = checked_calloc((size_t)repeats, sizeof *seconds);
+    world_barrier();
+    double start = usage_seconds(), seconds;
     run(context);
-    for (int64_t i = 0; i < repeats; i++) {
-        world_barrier();
-        double start = usage_seconds();
-        run(context);
-        seconds[i] = usage_seconds() - start;
-        world_max_doubles(&seconds[i], 1);
-    }
-    qsort(seconds, (size_t)repeats, sizeof *seconds, ascending);
-    double median = repeats % 2 ? seconds[repeats / 2] : (seconds[repeats / 2 - 1] + seconds[repeats / 2]) / 2;
-    free(seconds);
-    return median;
+    seconds = usage_seconds() - start;
+    world_max_doubles(&seconds, 1);
+    return seconds;
+}
+
+static double median(double *values, int64_t count)
+{
+    qsort(values, (size_t)count, sizeof *values, ascending);
+    return count % 2 ? values[count / 2] : (values[count / 2 - 1] + values[count / 2]) / 2;
 }
 
 static real *random_values(size_t count, uint64_t purpose)
@@ -118,14 +118,19 @@ static void run_gemm(void *context)
     gemm_nn(g->c, g->n, g->a, g->n, g->b, g->n, g->n, g->n, g->n, 1, 0);
 }
 
-/* GF/s of all ranks together. */
-static double gemm_rate(void)
+static GemmCase gemm_case(void)
 {
     size_t n = 2048;
-    GemmCase g = {random_values(n * n, 1), random_values(n * n, 2), checked_calloc(n * n, sizeof(real)), n};
-    double seconds = median_seconds(run_gemm, &g, 3);
-    free(g.a), free(g.b), free(g.c);
-    return 2e-9 * (double)n * (double)n * (double)n / seconds * world().size;
+    return (GemmCase){random_values(n * n, 1), random_values(n * n, 2), checked_calloc(n * n, sizeof(real)), n};
+}
+
+static void destroy_gemm(GemmCase *g) { free(g->a), free(g->b), free(g->c); }
+
+/* GF/s of all ranks together. */
+static double gemm_rate(GemmCase *g)
+{
+    double n = (double)g->n;
+    return 2e-9 * n * n * n / run_seconds(run_gemm, g) * world().size;
 }
 
 /* ---- what is timed -------------------------------------------------------------------------------------------------- */
@@ -223,8 +228,39 @@ static void destroy(BenchCase *c)
 /* ---- the table ------------------------------------------------------------------------------------------------------ */
 
 typedef struct BenchRow {
-    double microseconds_per_token, useful_gflops, communication_fraction, peak_rss_bytes;
+    double microseconds_per_token, useful_gflops, sgemm_gflops, fraction_of_peak, communication_fraction;
+    double peak_rss_bytes;
 } BenchRow;
+
+/* Runs after a warm-up, between products of sgemm: a shared machine changes its speed within seconds, so each run is
+   compared with the products just before and just after it. Medians. */
+static void time_runs(BenchRow *row, void (*run)(void *), BenchCase *c, int64_t repeats, double flops)
+{
+    GemmCase gemm = gemm_case();
+    double *columns = checked_calloc(3 * (size_t)repeats, sizeof *columns);
+    double *rates = columns, *peaks = columns + repeats, *fractions = peaks + repeats;
+    run(c);
+    gemm_rate(&gemm); /* warm-up */
+    double linked = 0, seconds = 0, before = gemm_rate(&gemm);
+    for (int64_t i = 0; i < repeats; i++) {
+        double link_start = topology_communication_seconds(c->topology) + c->reduce_seconds;
+        double run_time = run_seconds(run, c);
+        linked += topology_communication_seconds(c->topology) + c->reduce_seconds - link_start;
+        seconds += run_time;
+        double after = gemm_rate(&gemm);
+        rates[i] = 1e-9 * flops / run_time;
+        peaks[i] = (before + after) / 2;
+        fractions[i] = rates[i] / peaks[i];
+        before = after;
+    }
+    row->useful_gflops = median(rates, repeats);
+    row->sgemm_gflops = median(peaks, repeats);
+    row->fraction_of_peak = median(fractions, repeats);
+    row->communication_fraction = linked / seconds;
+    world_max_doubles(&row->communication_fraction, 1);
+    free(columns);
+    destroy_gemm(&gemm);
+}
 
 static BenchRow measure(const Config *config, bool whole_step, int64_t repeats, Topology *topology)
 {
@@ -246,15 +282,13 @@ static BenchRow measure(const Config *config, bool whole_step, int64_t repeats, 
     double sequences = whole_step ? (double)config->train.batch_sequences
                                   : (double)(config->train.micro_batch_sequences * config->parallel.data_ranks);
     double flops = whole_step ? model_train_flops(c.model, T) : 3 * layer->kind->cost(layer, &whole).forward_flops;
-    double before = topology_communication_seconds(topology), start = usage_seconds();
-    double seconds = median_seconds(whole_step ? run_step : run_attention, &c, repeats);
-    double all_seconds = usage_seconds() - start;
-    double link_seconds = topology_communication_seconds(topology) - before + c.reduce_seconds;
-    double largest[2] = {link_seconds / all_seconds, usage_peak_bytes()};
-    world_max_doubles(largest, 2);
+    BenchRow row = {0};
+    time_runs(&row, whole_step ? run_step : run_attention, &c, repeats, flops * sequences);
+    row.microseconds_per_token = 1e-3 * flops / (double)T / row.useful_gflops;
+    row.peak_rss_bytes = usage_peak_bytes();
+    world_max_doubles(&row.peak_rss_bytes, 1);
     destroy(&c);
-    return (BenchRow){1e6 * seconds / (sequences * (double)T), 1e-9 * flops * sequences / seconds, largest[0],
-                      largest[1]};
+    return row;
 }
 
 static FILE *open_csv(const char *path, Message *problem)
@@ -283,7 +317,7 @@ static void option_word(const Config *config, const char *name, char word[OPTION
     }
 }
 
-static void write_csv_row(FILE *file, const Config *config, const char *what, const BenchRow *row, double sgemm)
+static void write_csv_row(FILE *file, const Config *config, const char *what, const BenchRow *row)
 {
     const char *words[] = {"attention.kind",
                            "attention.sketch",
@@ -303,7 +337,7 @@ static void write_csv_row(FILE *file, const Config *config, const char *what, co
         fprintf(file, ",%s", word);
     }
     fprintf(file, ",%d,%d,%.6g,%.6g,%.6g,%.4f,%.4f,%.0f,%s,%s\n", world().size, omp_get_max_threads(),
-            row->microseconds_per_token, row->useful_gflops, sgemm, row->useful_gflops / sgemm,
+            row->microseconds_per_token, row->useful_gflops, row->sgemm_gflops, row->fraction_of_peak,
             row->communication_fraction, row->peak_rss_bytes, source_version(), blas_kernel_name());
     fflush(file);
 }
@@ -355,15 +389,12 @@ static void measure_row(const Config *config, const char *name, const char *what
     ok = config_check_model(&resolved, &problem) && config_check_ranks(&resolved, world().size, &problem);
     require_all(ok, &problem);
     Topology topology = topology_create((int)resolved.parallel.data_ranks, (ScanKind)resolved.parallel.scan);
-    /* A shared machine changes its speed within seconds: the rate to compare with is taken on both sides. */
-    double before = gemm_rate();
     BenchRow row = measure(&resolved, strcmp(what, "step") == 0, options->repeats, &topology);
-    double sgemm = (before + gemm_rate()) / 2;
     topology_destroy(&topology);
     log_line("%-15s %8lld %12.3f %10.1f %10.1f %7.1f %% %7.2f %% %9.2f", name, (long long)resolved.model.context_length,
-             row.microseconds_per_token, row.useful_gflops, sgemm, 100 * row.useful_gflops / sgemm,
+             row.microseconds_per_token, row.useful_gflops, row.sgemm_gflops, 100 * row.fraction_of_peak,
              100 * row.communication_fraction, row.peak_rss_bytes / 1e9);
-    if (csv) write_csv_row(csv, &resolved, what, &row, sgemm);
+    if (csv) write_csv_row(csv, &resolved, what, &row);
 }
 
 static void measure_all(const Config *config, const char *what, const BenchOptions *options)

@@ -1,12 +1,18 @@
 #include "src/tensor/activation.h"
 
+#include <omp.h>
+
 #include "src/tensor/vector_math.h"
 
 static const real TWICE_SQRT_2_OVER_PI = (real)1.5957691216057307117597842397375;
 static const real CUBIC = (real)0.044715;
 
-/* Half of 1 + tanh(u) is the logistic function of 2u. */
-static inline real gate(real x) { return 1 / (1 + vector_exp(-TWICE_SQRT_2_OVER_PI * (x + CUBIC * x * x * x))); }
+/* Elements are taken in pieces, exponential first and the rest in a second loop: the chain of dependent operations in one
+   loop would be longer than what the processor can overlap. */
+enum { PIECE = 128, LEAST_SHARED = 16384 };
+
+/* Half of 1 + tanh(u) is the logistic function of 2u, 1 / (1 + e^-2u). */
+static inline real exponential(real x) { return vector_exp(-TWICE_SQRT_2_OVER_PI * (x + CUBIC * x * x * x)); }
 
 /* d/dx (x gate(x)) = gate + x gate (1 - gate) d(2u)/dx */
 static inline real gelu_slope(real x, real gate_of_x)
@@ -14,50 +20,100 @@ static inline real gelu_slope(real x, real gate_of_x)
     return gate_of_x + x * gate_of_x * (1 - gate_of_x) * TWICE_SQRT_2_OVER_PI * (1 + 3 * CUBIC * x * x);
 }
 
-void gelu_forward(real *y, const real *x, size_t count)
+static inline void exponentials(real e[PIECE], const real *x, size_t count)
 {
-#pragma omp parallel for simd schedule(static) if (parallel : count > 16384)
-    for (size_t i = 0; i < count; i++) y[i] = x[i] * gate(x[i]);
+#pragma omp simd
+    for (size_t i = 0; i < count; i++) e[i] = exponential(x[i]);
 }
 
-void gelu_backward(real *d_x, const real *d_y, const real *x, size_t count)
+static void gelu_forward_piece(real *y, const real *x, size_t count)
 {
-#pragma omp parallel for simd schedule(static) if (parallel : count > 16384)
-    for (size_t i = 0; i < count; i++) d_x[i] = d_y[i] * gelu_slope(x[i], gate(x[i]));
+    real e[PIECE];
+    exponentials(e, x, count);
+#pragma omp simd
+    for (size_t i = 0; i < count; i++) y[i] = x[i] * (1 / (1 + e[i]));
+}
+
+static void gelu_with_slope_piece(real *y, real *x, size_t count)
+{
+    real e[PIECE];
+    exponentials(e, x, count);
+#pragma omp simd
+    for (size_t i = 0; i < count; i++) {
+        real gate = 1 / (1 + e[i]), product = x[i] * gate;
+        x[i] = gelu_slope(x[i], gate);
+        y[i] = product;
+    }
+}
+
+static void gelu_backward_piece(real *d_x, const real *d_y, const real *x, size_t count)
+{
+    real e[PIECE];
+    exponentials(e, x, count);
+#pragma omp simd
+    for (size_t i = 0; i < count; i++) d_x[i] = d_y[i] * gelu_slope(x[i], 1 / (1 + e[i]));
+}
+
+static void glu_forward_piece(real *y, const real *a, const real *g, size_t count)
+{
+    real e[PIECE];
+    exponentials(e, g, count);
+#pragma omp simd
+    for (size_t i = 0; i < count; i++) y[i] = a[i] * g[i] / (1 + e[i]);
+}
+
+static void glu_backward_piece(real *d_a, real *d_g, const real *d_y, const real *a, const real *g, size_t count)
+{
+    real e[PIECE];
+    exponentials(e, g, count);
+#pragma omp simd
+    for (size_t i = 0; i < count; i++) {
+        real gate = 1 / (1 + e[i]);
+        d_a[i] = d_y[i] * g[i] * gate;
+        d_g[i] = d_y[i] * a[i] * gelu_slope(g[i], gate);
+    }
+}
+
+static size_t piece(size_t first, size_t count) { return count - first < PIECE ? count - first : PIECE; }
+
+void gelu_forward(real *y, const real *x, size_t count)
+{
+    if (omp_in_parallel()) { /* even a team of one costs as much as a thousand elements */
+        for (size_t i = 0; i < count; i += PIECE) gelu_forward_piece(y + i, x + i, piece(i, count));
+        return;
+    }
+#pragma omp parallel for schedule(static) if (count > LEAST_SHARED)
+    for (size_t i = 0; i < count; i += PIECE) gelu_forward_piece(y + i, x + i, piece(i, count));
 }
 
 void gelu_forward_with_slope(real *y, real *x, size_t count)
 {
-#pragma omp parallel for simd schedule(static) if (parallel : count > 16384)
-    for (size_t i = 0; i < count; i++) {
-        real s = gate(x[i]);
-        y[i] = x[i] * s;
-        x[i] = gelu_slope(x[i], s);
-    }
+    for (size_t i = 0; i < count; i += PIECE) gelu_with_slope_piece(y + i, x + i, piece(i, count));
+}
+
+void gelu_backward(real *d_x, const real *d_y, const real *x, size_t count)
+{
+#pragma omp parallel for schedule(static) if (count > LEAST_SHARED)
+    for (size_t i = 0; i < count; i += PIECE) gelu_backward_piece(d_x + i, d_y + i, x + i, piece(i, count));
 }
 
 void glu_forward(real *y, const real *x, size_t tokens, size_t width)
 {
-#pragma omp parallel for schedule(static) if (tokens * width > 16384)
-    for (size_t t = 0; t < tokens; t++) {
-        const real *a = x + t * 2 * width, *g = a + width;
-        real *out = y + t * width;
-#pragma omp simd
-        for (size_t c = 0; c < width; c++) out[c] = a[c] * g[c] * gate(g[c]);
-    }
+#pragma omp parallel for schedule(static) if (tokens * width > LEAST_SHARED)
+    for (size_t t = 0; t < tokens; t++)
+        for (size_t i = 0; i < width; i += PIECE) {
+            const real *a = x + t * 2 * width + i;
+            glu_forward_piece(y + t * width + i, a, a + width, piece(i, width));
+        }
 }
 
 void glu_backward(real *d_x, const real *d_y, const real *x, size_t tokens, size_t width)
 {
-#pragma omp parallel for schedule(static) if (tokens * width > 16384)
-    for (size_t t = 0; t < tokens; t++) {
-        const real *a = x + t * 2 * width, *g = a + width, *d_out = d_y + t * width;
-        real *d_a = d_x + t * 2 * width, *d_g = d_a + width;
-#pragma omp simd
-        for (size_t c = 0; c < width; c++) {
-            real s = gate(g[c]);
-            d_a[c] = d_out[c] * g[c] * s;
-            d_g[c] = d_out[c] * a[c] * gelu_slope(g[c], s);
+#pragma omp parallel for schedule(static) if (tokens * width > LEAST_SHARED)
+    for (size_t t = 0; t < tokens; t++)
+        for (size_t i = 0; i < width; i += PIECE) {
+            const real *a = x + t * 2 * width + i;
+            real *d_a = d_x + t * 2 * width + i;
+            glu_backward_piece(d_a, d_a + width, d_y + t * width + i, a, a + width, piece(i, width));
         }
-    }
 }

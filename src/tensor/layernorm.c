@@ -21,19 +21,27 @@ static inline Moments moments_of(const real *x, size_t width)
     return (Moments){mean, 1 / real_sqrt(squares / (real)width + EPSILON)};
 }
 
+static void forward_token(real *y, const real *x, const real *weight, const real *bias, size_t heads, size_t width)
+{
+    for (size_t j = 0; j < heads; j++) {
+        const real *x_row = x + j * width;
+        real *y_row = y + j * width;
+        Moments m = moments_of(x_row, width);
+#pragma omp simd
+        for (size_t c = 0; c < width; c++) y_row[c] = (x_row[c] - m.mean) * m.inverse_deviation * weight[c] + bias[c];
+    }
+}
+
 void layernorm_forward(real *y, size_t y_stride, const real *x, size_t x_stride, const real *weight, const real *bias,
                        size_t tokens, size_t heads, size_t width)
 {
+    if (omp_in_parallel()) { /* even a team of one costs as much as many rows */
+        for (size_t t = 0; t < tokens; t++)
+            forward_token(y + t * y_stride, x + t * x_stride, weight, bias, heads, width);
+        return;
+    }
 #pragma omp parallel for schedule(static) if (tokens * heads * width > 16384)
-    for (size_t t = 0; t < tokens; t++)
-        for (size_t j = 0; j < heads; j++) {
-            const real *x_row = x + t * x_stride + j * width;
-            real *y_row = y + t * y_stride + j * width;
-            Moments m = moments_of(x_row, width);
-#pragma omp simd
-            for (size_t c = 0; c < width; c++)
-                y_row[c] = (x_row[c] - m.mean) * m.inverse_deviation * weight[c] + bias[c];
-        }
+    for (size_t t = 0; t < tokens; t++) forward_token(y + t * y_stride, x + t * x_stride, weight, bias, heads, width);
 }
 
 /* With n = (x - mean) / deviation and e = d_y * weight: d_x = (e - mean(e) - n mean(e n)) / deviation. */

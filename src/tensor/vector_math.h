@@ -23,22 +23,22 @@ double tanh(double);
 
 /* e^x to 4 units in the last place. Saturates: below -80 the result is 2e-35, above 80 it is 6e34; NaN stays NaN. The bounds
    keep results and their reciprocals away from denormal numbers, whose arithmetic takes a hundred times as long.
-   x = n ln 2 + r with |r| <= ln(2)/2; e^r by its Taylor polynomial, 2^n by its bits. */
+   x = n ln 2 + r with |r| <= ln(2)/2; e^r by a polynomial of least largest error (1e-7), 2^n added to the exponent's bits. */
 static inline __attribute__((always_inline)) float saturating_expf(float x)
 {
-    x = x < -80.0f ? -80.0f : x;
-    x = x > 80.0f ? 80.0f : x;
+    x = -80.0f > x ? -80.0f : x; /* in this order the compiler has one instruction, which keeps NaN */
+    x = 80.0f < x ? 80.0f : x;
     const float shift = 12582912.0f; /* 1.5 * 2^23: adding it rounds to a whole number, which stands in the low bits */
     float shifted = x * 1.44269504088896341f + shift, n = shifted - shift;
     float r = (x - n * 0.693359375f) + n * 2.12194440e-4f; /* ln 2 in two parts: n times the first is exact */
     float p =
-        1.0f + r * (1.0f + r * (0.5f + r * (0.16666667f + r * (0.041666668f + r * (0.0083333f + r * 0.0013888889f)))));
-    uint32_t bits;
-    memcpy(&bits, &shifted, sizeof bits);
-    bits = (bits << 23) + 0x3f800000u; /* the exponent field of 2^n */
-    float power;
-    memcpy(&power, &bits, sizeof power);
-    return p * power;
+        1.0f + r * (0.999999707f + r * (0.499991487f + r * (0.166676372f + r * (0.0418980443f + r * 0.0082902935f))));
+    uint32_t power, bits;
+    memcpy(&power, &shifted, sizeof power);
+    memcpy(&bits, &p, sizeof bits);
+    bits += power << 23;
+    memcpy(&p, &bits, sizeof p);
+    return p;
 }
 
 #ifdef REAL_DOUBLE

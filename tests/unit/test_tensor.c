@@ -14,6 +14,7 @@
 #include "src/tensor/embedding.h"
 #include "src/tensor/layernorm.h"
 #include "src/tensor/rotary.h"
+#include "src/tensor/small_gemm.h"
 #include "tests/harness/check.h"
 #include "tests/harness/suite.h"
 #include "tests/harness/variants.h"
@@ -585,12 +586,31 @@ static void test_dropout_streams(void)
 typedef void (*Product)(real *c, size_t ldc, const real *a, size_t lda, const real *b, size_t ldb, size_t m, size_t n,
                         size_t k, real alpha, real beta);
 
+static void small_nn(real *c, size_t ldc, const real *a, size_t lda, const real *b, size_t ldb, size_t m, size_t n,
+                     size_t k, real alpha, real beta)
+{
+    (void)alpha;
+    small_gemm_nn(c, ldc, a, lda, b, ldb, m, n, k, beta == 0 ? OVERWRITE : ADD);
+}
+
+static void small_tn(real *c, size_t ldc, const real *a, size_t lda, const real *b, size_t ldb, size_t m, size_t n,
+                     size_t k, real alpha, real beta)
+{
+    (void)alpha;
+    small_gemm_tn(c, ldc, a, lda, b, ldb, m, n, k, beta == 0 ? OVERWRITE : ADD);
+}
+
 static const struct {
     const char *name;
     Product run;
     bool left_transposed, right_transposed;
-} products[] = {
-    {"gemm_nn", gemm_nn, false, false}, {"gemm_nt", gemm_nt, false, true}, {"gemm_tn", gemm_tn, true, false}};
+    bool plain; /* alpha is 1, beta 0 or 1 */
+} products[] = {{"gemm_nn", gemm_nn, false, false, false},
+                {"gemm_nt", gemm_nt, false, true, false},
+                {"gemm_tn", gemm_tn, true, false, false},
+                {"small_gemm_nn", small_nn, false, false, true},
+                {"small_gemm_tn", small_tn, true, false, true}};
+enum { PRODUCTS = sizeof products / sizeof *products };
 
 typedef struct Sizes {
     size_t m, n, k, gap; /* every leading dimension is `gap` longer than its rows */
@@ -598,8 +618,9 @@ typedef struct Sizes {
 } Sizes;
 
 static const Sizes product_sizes[] = {
-    {1, 1, 1, 0, 1, 0},   {5, 7, 3, 0, 1, 0},    {5, 7, 3, 4, 1, 1},        {17, 1, 33, 2, -0.5, 1},
-    {1, 19, 8, 1, 2, -1}, {40, 50, 70, 0, 1, 0}, {64, 48, 130, 9, 0.25, 0}, {33, 65, 17, 3, -2, 0.5},
+    {1, 1, 1, 0, 1, 0},      {5, 7, 3, 0, 1, 0},    {5, 7, 3, 4, 1, 1},        {17, 1, 33, 2, -0.5, 1},
+    {1, 19, 8, 1, 2, -1},    {40, 50, 70, 0, 1, 0}, {64, 48, 130, 9, 0.25, 0}, {33, 65, 17, 3, -2, 0.5},
+    {13, 123, 300, 5, 1, 0}, {6, 64, 128, 0, 1, 1}, {2, 31, 129, 0, 1, 1},     {11, 112, 256, 1, 1, 1},
 };
 enum { PRODUCT_SIZES = sizeof product_sizes / sizeof *product_sizes };
 
@@ -626,8 +647,10 @@ static void prepare_c(real *c, const Sizes *s)
         }
 }
 
-static void check_product(int p, const Sizes *s)
+static void check_product(int p, Sizes sizes)
 {
+    const Sizes *s = &sizes;
+    if (products[p].plain) sizes.alpha = 1, sizes.beta = sizes.beta != 0;
     bool left = products[p].left_transposed, right = products[p].right_transposed;
     size_t lda = (left ? s->m : s->k) + s->gap, ldb = (right ? s->k : s->n) + s->gap, ldc = s->n + s->gap;
     real *a = random_reals((left ? s->k : s->m) * lda, 1, 61), *b = random_reals((right ? s->n : s->k) * ldb, 1, 62);
@@ -649,11 +672,25 @@ static void check_product(int p, const Sizes *s)
 static void products_with_threads(int threads)
 {
     (void)threads;
-    for (int p = 0; p < 3; p++)
-        for (int s = 0; s < PRODUCT_SIZES; s++) check_product(p, &product_sizes[s]);
+    for (int p = 0; p < PRODUCTS; p++)
+        for (int s = 0; s < PRODUCT_SIZES; s++) check_product(p, product_sizes[s]);
 }
 
 static void test_products(void) { with_threads(products_with_threads); }
+
+static void test_transpose(void)
+{
+    for (size_t rows = 1; rows < 70; rows += 11)
+        for (size_t columns = 1; columns < 70; columns += 17) {
+            size_t ldx = columns + 3, ldt = rows + 2, wrong = 0;
+            real *x = random_reals(rows * ldx, 1, 66), *t = filled(columns * ldt, UNTOUCHED);
+            transpose(t, ldt, x, ldx, rows, columns);
+            for (size_t j = 0; j < columns; j++)
+                for (size_t i = 0; i < ldt; i++) wrong += t[j * ldt + i] != (i < rows ? x[i * ldx + j] : UNTOUCHED);
+            check_true(wrong == 0, "transpose of %zu x %zu: %zu wrong numbers", rows, columns, wrong);
+            free(x), free(t);
+        }
+}
 
 /* Each thread of a parallel region computes a product of its own. */
 static void test_products_of_threads(void)
@@ -731,12 +768,13 @@ static const TestCase dropout_tests[] = {{"rate and scale", test_dropout_rate},
                                          {"pieces have the mask of the whole", test_dropout_of_pieces},
                                          {"streams and positions", test_dropout_streams}};
 static const TestCase product_tests[] = {{"strides, alpha and beta", test_products},
+                                         {"transpose", test_transpose},
                                          {"inside a parallel region", test_products_of_threads},
                                          {"matrix times vector", test_matvec},
                                          {"dense layer", test_dense}};
 static const Suite suites[] = {{"layer norm", norm_tests, 3}, {"GELU", gelu_tests, 3},
                                {"rotary", rotary_tests, 3},   {"loss", loss_tests, 4},
-                               {"dropout", dropout_tests, 3}, {"products", product_tests, 4}};
+                               {"dropout", dropout_tests, 3}, {"products", product_tests, 5}};
 
 int main(int argc, char **argv)
 {

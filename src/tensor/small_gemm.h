@@ -1,0 +1,25 @@
+/* Products of matrices that already lie in cache, on the calling thread: the tiles, panels and chunks of attention.
+
+   A library brings its operands into a form of its own before it multiplies, which for such sizes takes a fifth of the
+   time or more. Here nothing is copied: rows of b are read as vectors, numbers of a one by one, so b must not be
+   transposed; transpose() it once where it serves many products. Rows need not be aligned; c must not overlap a or b. */
+#ifndef POLYSKETCH_TENSOR_SMALL_GEMM_H
+#define POLYSKETCH_TENSOR_SMALL_GEMM_H
+
+#include <stddef.h>
+
+#include "src/base/real.h"
+
+typedef enum Store { OVERWRITE, ADD } Store;
+
+/* c (m, n) = or += a (m, k) b (k, n) */
+void small_gemm_nn(real *c, size_t ldc, const real *a, size_t lda, const real *b, size_t ldb, size_t m, size_t n,
+                   size_t k, Store store);
+/* c (m, n) = or += a (k, m)^T b (k, n) */
+void small_gemm_tn(real *c, size_t ldc, const real *a, size_t lda, const real *b, size_t ldb, size_t m, size_t n,
+                   size_t k, Store store);
+
+/* t (columns, rows) = x (rows, columns)^T */
+void transpose(real *t, size_t ldt, const real *x, size_t ldx, size_t rows, size_t columns);
+
+#endif
