@@ -8,14 +8,16 @@
 struct BatchLoader {
     TokenFile *file;
     size_t context_length;
-    TokenRange range;
+    TokenRange *ranges;
+    size_t range_count;
+    size_t tokens; /* N */
     uint64_t seed;
     uint64_t windows;
-    int32_t *tokens; /* (N + 1), one sequence at a time */
+    int32_t *read; /* (longest range + 1) */
 };
 
-BatchLoader *batch_loader_create(TokenFile *file, size_t context_length, TokenRange range, uint64_t seed,
-                                 Message *problem)
+BatchLoader *batch_loader_create(TokenFile *file, size_t context_length, const TokenRange *ranges, size_t range_count,
+                                 uint64_t seed, Message *problem)
 {
     if (file->count < context_length + 1) {
         fail(problem,
@@ -25,15 +27,24 @@ BatchLoader *batch_loader_create(TokenFile *file, size_t context_length, TokenRa
         return NULL;
     }
     BatchLoader *loader = checked_calloc(1, sizeof *loader);
-    *loader = (BatchLoader){file, context_length, range, seed, (file->count - 1) / context_length, NULL};
-    loader->tokens = checked_calloc(range.count + 1, sizeof *loader->tokens);
+    *loader = (BatchLoader){.file = file, .context_length = context_length, .seed = seed, .range_count = range_count};
+    loader->windows = (file->count - 1) / context_length;
+    loader->ranges = checked_calloc(range_count, sizeof *loader->ranges);
+    size_t longest = 0;
+    for (size_t i = 0; i < range_count; i++) {
+        loader->ranges[i] = ranges[i];
+        loader->tokens += ranges[i].count;
+        if (ranges[i].count > longest) longest = ranges[i].count;
+    }
+    loader->read = checked_calloc(longest + 1, sizeof *loader->read);
     return loader;
 }
 
 void batch_loader_destroy(BatchLoader *loader)
 {
     if (!loader) return;
-    free(loader->tokens);
+    free(loader->ranges);
+    free(loader->read);
     free(loader);
 }
 
@@ -54,10 +65,14 @@ static size_t training_start(const BatchLoader *loader, uint64_t number)
 static bool read_sequence(BatchLoader *loader, size_t start, int32_t *inputs /* (N) */, int32_t *targets /* (N) */,
                           Message *problem)
 {
-    size_t count = loader->range.count;
-    if (!token_file_read(loader->file, start + loader->range.first, count + 1, loader->tokens, problem)) return false;
-    memcpy(inputs, loader->tokens, count * sizeof *inputs);
-    memcpy(targets, loader->tokens + 1, count * sizeof *targets);
+    for (size_t i = 0; i < loader->range_count; i++) {
+        TokenRange range = loader->ranges[i];
+        if (!token_file_read(loader->file, start + range.first, range.count + 1, loader->read, problem)) return false;
+        memcpy(inputs, loader->read, range.count * sizeof *inputs);
+        memcpy(targets, loader->read + 1, range.count * sizeof *targets);
+        inputs += range.count;
+        targets += range.count;
+    }
     return true;
 }
 
@@ -65,7 +80,7 @@ bool batch_loader_training(BatchLoader *loader, uint64_t first_sequence, int64_t
                            int32_t *targets, Message *problem)
 {
     for (int64_t i = 0; i < count; i++) {
-        size_t start = training_start(loader, first_sequence + (uint64_t)i), offset = (size_t)i * loader->range.count;
+        size_t start = training_start(loader, first_sequence + (uint64_t)i), offset = (size_t)i * loader->tokens;
         if (!read_sequence(loader, start, inputs + offset, targets + offset, problem)) return false;
     }
     return true;
@@ -75,7 +90,7 @@ bool batch_loader_sequential(BatchLoader *loader, uint64_t first_window, int64_t
                              int32_t *targets, Message *problem)
 {
     for (int64_t i = 0; i < count; i++) {
-        size_t start = (first_window + (uint64_t)i) * loader->context_length, offset = (size_t)i * loader->range.count;
+        size_t start = (first_window + (uint64_t)i) * loader->context_length, offset = (size_t)i * loader->tokens;
         if (!read_sequence(loader, start, inputs + offset, targets + offset, problem)) return false;
     }
     return true;

@@ -20,10 +20,10 @@
 
 typedef struct BatchLoader BatchLoader;
 
-/* `range` is the part of a sequence that this rank holds, N = range.count tokens. The file stays with the caller and
+/* `ranges` are the parts of a sequence that this rank holds, N tokens in all; they are delivered one after another. The file stays with the caller and
    must outlive the loader. NULL with a message when the file has fewer than T + 1 tokens. */
-BatchLoader *batch_loader_create(TokenFile *file, size_t context_length, TokenRange range, uint64_t seed,
-                                 Message *problem);
+BatchLoader *batch_loader_create(TokenFile *file, size_t context_length, const TokenRange *ranges, size_t range_count,
+                                 uint64_t seed, Message *problem);
 void batch_loader_destroy(BatchLoader *loader);
 
 /* W: windows of an epoch, and of an evaluation over the whole file. */

@@ -52,6 +52,15 @@ static void sum_finish(SequenceLink *link)
     transport->seconds += MPI_Wtime() - start;
 }
 
+static void sum_all(SequenceLink *link, real *values, size_t count)
+{
+    Transport *transport = transport_of(link);
+    double start = MPI_Wtime();
+    CHECK_MPI(MPI_Allreduce(MPI_IN_PLACE, values, checked_count(count), MPI_REAL_TYPE, MPI_SUM,
+                            transport->ordered[SCAN_FORWARD]));
+    transport->seconds += MPI_Wtime() - start;
+}
+
 static void shift_begin(SequenceLink *link, const real *send, real *receive, size_t count)
 {
     Transport *transport = transport_of(link);
@@ -80,6 +89,7 @@ SequenceLink *sequence_link_mpi_create(MPI_Comm sequence, ScanKind scan)
         .transport = transport,
         .exclusive_sum_begin = sum_begin,
         .exclusive_sum_finish = sum_finish,
+        .sum_all = sum_all,
         .ring_shift_begin = shift_begin,
         .ring_shift_finish = shift_finish,
     };

@@ -22,11 +22,11 @@ typedef struct FeatureMap FeatureMap;
 
 /* The sizes of one pass. */
 typedef struct AttentionShape {
-    size_t sequences;      /* B */
-    size_t tokens;         /* N */
-    size_t first_token;    /* position of this rank's first token in its sequence; a multiple of b */
-    size_t context_length; /* T */
-    int segments;          /* ranks that share the sequence */
+    size_t sequences;       /* B */
+    size_t tokens;          /* N */
+    size_t first_token;     /* position of this rank's first token in its sequence; a multiple of b */
+    size_t context_length;  /* T */
+    int position, segments; /* this rank, of the ranks that share the sequence */
 } AttentionShape;
 
 enum { ATTENTION_MAX_TENSORS = 24 };
@@ -89,6 +89,9 @@ struct AttentionKind {
                    const real *qkv, real *out, Arena *scratch);
     void (*plan_decode)(const AttentionLayer *, Arena *scratch);
     AttentionCost (*cost)(const AttentionLayer *, const AttentionShape *);
+    /* Numbers of the prefix states of all heads: what one stretch of a sequence hands to the next. NULL for the quadratic
+       kinds, which have none. */
+    size_t (*state_count)(const AttentionLayer *, const AttentionShape *);
 };
 
 /* The layer that `config` describes; adds its tensors to `table`, which must outlive it. */

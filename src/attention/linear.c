@@ -796,6 +796,12 @@ static void performer_declare(AttentionLayer *layer, ParamTable *table, const ch
     layer->map->declare(layer, table, prefix);
 }
 
+static size_t linear_state_count(const AttentionLayer *layer, const AttentionShape *shape)
+{
+    Sizes z = sizes_of(layer, shape);
+    return z.B * z.H * z.state;
+}
+
 static AttentionCost linear_cost(const AttentionLayer *layer, const AttentionShape *shape)
 {
     Sizes z = sizes_of(layer, shape);
@@ -818,7 +824,7 @@ static AttentionCost linear_cost(const AttentionLayer *layer, const AttentionSha
 #define LINEAR_FUNCTIONS                                                                                               \
     .saved_count = linear_saved_count, .plan = linear_plan, .forward = linear_forward, .backward = linear_backward,    \
     .decode_state_count = linear_decode_state_count, .decode = linear_decode, .plan_decode = linear_plan_decode,       \
-    .cost = linear_cost
+    .cost = linear_cost, .state_count = linear_state_count
 
 const AttentionKind attention_polysketch = {
     .name = "polysketch",

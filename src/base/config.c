@@ -66,6 +66,8 @@ static const OptionRow rows[] = {
      "of initial values, data order and dropout"},
     {"train", "recompute", OPTION_CHOICE, AT(train.recompute), "none", 0, 0, "none|layer", FREE,
      "what the backward pass computes again instead of keeping it"},
+    {"train", "stretch_length", OPTION_INTEGER, AT(train.stretch_length), "0", 0, 1e9, "", FREE,
+     "tokens of a sequence computed at a time; 0 = all. Memory then stays the same at any context, linear kinds only"},
 
     {"data", "train", OPTION_TEXT, AT(data.train), "", 0, 0, "", FREE, "token file to train on"},
     {"data", "validation", OPTION_TEXT, AT(data.validation), "", 0, 0, "", FREE, "token file to evaluate on"},
@@ -103,6 +105,12 @@ uint64_t config_hash(const Config *config)
 }
 
 int config_sequence_ranks(const Config *config, int ranks) { return ranks / (int)config->parallel.data_ranks; }
+
+int64_t config_stretches(const Config *config)
+{
+    int64_t context = config->model.context_length, length = config->train.stretch_length;
+    return length > 0 && length < context ? (context + length - 1) / length : 1;
+}
 
 void config_resolve(Config *config)
 {
@@ -172,6 +180,18 @@ bool config_check_ranks(const Config *config, int ranks, Message *problem)
         "%d ranks share a sequence, but it has only %lld blocks (model.context_length = %lld, attention.block_length "
         "= %lld). Use fewer ranks, more parallel.data_ranks or shorter blocks",
         sequence_ranks, blocks, context, block);
+    long long stretches = config_stretches(config), length = config->train.stretch_length;
+    bool linear = config->attention.kind == ATTENTION_POLYSKETCH || config->attention.kind == ATTENTION_PERFORMER;
+    REQUIRE(
+        stretches == 1 || linear,
+        "train.stretch_length = %lld needs a linear kind: attention.kind = polysketch or performer. Others look back "
+        "at all keys; set it to 0",
+        length);
+    REQUIRE(
+        blocks / stretches >= sequence_ranks,
+        "train.stretch_length = %lld cuts the sequence into %lld stretches of %lld blocks (attention.block_length = "
+        "%lld), fewer than the %d ranks that share them. Use longer stretches",
+        length, stretches, blocks / stretches, block, sequence_ranks);
     long long batch = config->train.batch_sequences, micro = config->train.micro_batch_sequences;
     REQUIRE(micro >= 1 && batch / data_ranks % micro == 0,
             "train.micro_batch_sequences = %lld does not divide the %lld sequences of a data rank. Try 0 (all at once) "

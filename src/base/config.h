@@ -49,6 +49,7 @@ typedef struct TrainConfig {
     double weight_decay, beta1, beta2, epsilon, clip_norm;
     int64_t seed;
     int recompute; /* RecomputeKind */
+    int64_t stretch_length;
 } TrainConfig;
 
 typedef struct DataConfig {
@@ -101,6 +102,9 @@ bool config_same_model(const Config *config, const Config *saved, Message *probl
 
 /* The same for equal values of all options. */
 uint64_t config_hash(const Config *config);
+
+/* Stretches into which train.stretch_length cuts a sequence, equal to a block; 1 when it does not. */
+int64_t config_stretches(const Config *config);
 
 /* Ranks that share one sequence. */
 int config_sequence_ranks(const Config *config, int ranks);

@@ -15,6 +15,8 @@ static void single_shift_begin(SequenceLink *link, const real *send, real *recei
     memcpy(receive, send, count * sizeof *receive);
 }
 
+static void single_sum_all(SequenceLink *link, real *values, size_t count) { (void)link, (void)values, (void)count; }
+
 static void nothing_to_finish(SequenceLink *link) { (void)link; }
 
 SequenceLink sequence_link_single(void)
@@ -24,6 +26,7 @@ SequenceLink sequence_link_single(void)
         .segments = 1,
         .exclusive_sum_begin = single_sum_begin,
         .exclusive_sum_finish = nothing_to_finish,
+        .sum_all = single_sum_all,
         .ring_shift_begin = single_shift_begin,
         .ring_shift_finish = nothing_to_finish,
     };
@@ -36,6 +39,14 @@ TokenRange segment_range(size_t context_length, size_t block_length, int positio
     size_t end = blocks * ((size_t)position + 1) / (size_t)segments * block_length;
     if (end > context_length) end = context_length;
     return (TokenRange){first, end - first};
+}
+
+TokenRange stretch_range(size_t context_length, size_t block_length, size_t stretch, size_t stretches, int position,
+                         int segments)
+{
+    TokenRange whole = segment_range(context_length, block_length, (int)stretch, (int)stretches);
+    TokenRange part = segment_range(whole.count, block_length, position, segments);
+    return (TokenRange){whole.first + part.first, part.count};
 }
 
 size_t segment_longest(size_t context_length, size_t block_length, int segments)

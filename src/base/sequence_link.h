@@ -24,6 +24,9 @@ struct SequenceLink {
     void (*exclusive_sum_begin)(SequenceLink *, ScanDirection, const real *local, real *incoming, size_t count);
     void (*exclusive_sum_finish)(SequenceLink *);
 
+    /* values (count) = their sum over all segments. */
+    void (*sum_all)(SequenceLink *, real *values, size_t count);
+
     /* One step round the ring: `send` goes to the next segment (the last one's to the first), `receive` comes from the
        previous one. */
     void (*ring_shift_begin)(SequenceLink *, const real *send, real *receive, size_t count);
@@ -39,6 +42,11 @@ typedef struct TokenRange {
     size_t first, count;
 } TokenRange;
 TokenRange segment_range(size_t context_length, size_t block_length, int position, int segments);
+
+/* The same within stretch `stretch` of `stretches` into which the sequence is cut first, as evenly. Needs segments <=
+   blocks of a stretch. */
+TokenRange stretch_range(size_t context_length, size_t block_length, size_t stretch, size_t stretches, int position,
+                         int segments);
 
 /* The longest segment's token count: what a buffer of the ring must hold. */
 size_t segment_longest(size_t context_length, size_t block_length, int segments);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "src/base/carried_link.h"
 #include "src/base/error.h"
 #include "src/model/layer.h"
 #include "src/tensor/blas.h"
@@ -92,6 +93,7 @@ AttentionShape model_shape(const Config *config, size_t sequences, size_t contex
         .tokens = range.count,
         .first_token = range.first,
         .context_length = context_length,
+        .position = position,
         .segments = segments,
     };
 }
@@ -113,9 +115,14 @@ double model_train_flops(const Model *model, size_t context_length)
 
 struct ModelPass {
     const Model *model;
-    AttentionShape shape;
+    AttentionShape shape; /* of the stretch under way; N below is that of the longest stretch */
     SequenceLink *link;
     PassPurpose purpose;
+    size_t stretches;
+    size_t tokens;             /* of a sequence, of all stretches */
+    CarriedLink carried;       /* in place of `link` where a sequence has several stretches ... */
+    int32_t *inputs, *targets; /* (B, N) ... with the tokens of the present one */
+    real *losses;              /* (B, N) */
     Arena activations, scratch;
     real *rotary;      /* (N, 2, h/2) */
     real **x;          /* (layers + 1) residual streams (B, N, C); evaluation alternates between two */
@@ -129,9 +136,22 @@ static bool keeps_layers(const ModelPass *pass)
     return pass->purpose == PASS_TRAIN && pass->model->config.train.recompute == RECOMPUTE_NONE;
 }
 
+/* What only sequences of several stretches need. */
+static void take_stretch_buffers(ModelPass *pass, Arena *arena)
+{
+    const Model *model = pass->model;
+    const AttentionLayer *attention = &model->layers[0].attention;
+    carried_link_take(&pass->carried, pass->link, pass->stretches, model->layer_count,
+                      attention->kind->state_count(attention, &pass->shape), pass->purpose == PASS_TRAIN, arena);
+    pass->inputs = arena_take_bytes(arena, token_count(pass) * sizeof *pass->inputs);
+    pass->targets = arena_take_bytes(arena, token_count(pass) * sizeof *pass->targets);
+    pass->losses = arena_take(arena, token_count(pass));
+}
+
 static void take_activations(ModelPass *pass, Arena *arena)
 {
     const Model *model = pass->model;
+    if (pass->stretches > 1) take_stretch_buffers(pass, arena);
     size_t residual = token_count(pass) * model->width;
     pass->rotary = arena_take(arena, pass->shape.tokens * model->head_width);
     for (size_t i = 0; i <= model->layer_count; i++)
@@ -168,6 +188,12 @@ static ModelPass *pass_create(const Model *model, AttentionShape shape, Sequence
 {
     ModelPass *pass = checked_calloc(1, sizeof *pass);
     *pass = (ModelPass){.model = model, .shape = shape, .link = link, .purpose = purpose};
+    pass->stretches = (size_t)config_stretches(&model->config);
+    for (size_t k = 0; k < pass->stretches; k++) {
+        size_t tokens = model_pass_range(pass, k).count;
+        pass->shape.tokens = k == 0 || tokens > pass->shape.tokens ? tokens : pass->shape.tokens;
+        pass->tokens += tokens;
+    }
     pass->x = checked_calloc(model->layer_count + 1, sizeof *pass->x);
     pass->saved = checked_calloc(model->layer_count, sizeof *pass->saved);
     Arena activations = arena_measure(), scratch = arena_measure();
@@ -184,7 +210,7 @@ ModelPass *model_pass_create(const Model *model, AttentionShape shape, SequenceL
     pass->activations = arena_create(bytes.activations, "activations");
     pass->scratch = arena_create(bytes.scratch, "scratch memory");
     take_activations(pass, &pass->activations);
-    rotary_fill_table(pass->rotary, shape.first_token, shape.tokens, model->head_width);
+    if (pass->stretches == 1) rotary_fill_table(pass->rotary, shape.first_token, shape.tokens, model->head_width);
     return pass;
 }
 
@@ -200,6 +226,17 @@ void model_pass_destroy(ModelPass *pass)
 
 AttentionShape model_pass_shape(const ModelPass *pass) { return pass->shape; }
 
+size_t model_pass_stretches(const ModelPass *pass) { return pass->stretches; }
+
+size_t model_pass_tokens(const ModelPass *pass) { return pass->tokens; }
+
+TokenRange model_pass_range(const ModelPass *pass, size_t stretch)
+{
+    const AttentionShape *shape = &pass->shape;
+    return stretch_range(shape->context_length, (size_t)pass->model->config.attention.block_length, stretch,
+                         pass->stretches, shape->position, shape->segments);
+}
+
 PassBytes model_pass_bytes(const Model *model, AttentionShape shape, PassPurpose purpose)
 {
     PassBytes bytes;
@@ -214,7 +251,7 @@ static LayerRun layer_run(ModelPass *pass, const real *params, real *grads)
     return (LayerRun){
         .model = pass->model,
         .shape = pass->shape,
-        .link = pass->link,
+        .link = pass->stretches > 1 ? &pass->carried.link : pass->link,
         .rotary = pass->rotary,
         .params = params,
         .grads = grads,
@@ -236,7 +273,10 @@ static void layers_forward(ModelPass *pass, const LayerRun *run, const int32_t *
 {
     const Model *model = pass->model;
     embedding_forward(pass->x[0], values(pass, run->params, model->embedding), inputs, token_count(pass), model->width);
-    for (size_t i = 0; i < model->layer_count; i++) layer_forward(run, i, &pass->saved[i], pass->x[i + 1], pass->x[i]);
+    for (size_t i = 0; i < model->layer_count; i++) {
+        pass->carried.layer = i;
+        layer_forward(run, i, &pass->saved[i], pass->x[i + 1], pass->x[i]);
+    }
 }
 
 /* Loss of the final residual stream, chunk of rows by chunk of rows. With `grads`, normed becomes its own gradient and
@@ -274,12 +314,43 @@ static void final_norm(ModelPass *pass, const real *params, real *normed)
                       token_count(pass), 1, model->width);
 }
 
-double model_evaluate(ModelPass *pass, const real *params, const int32_t *inputs, const int32_t *targets, real *losses)
+/* ---- one stretch ----------------------------------------------------------------------------------------------------- */
+
+/* The tokens of a stretch, or a number for each of them, between (B, all tokens) and (B, N). */
+static size_t in_sequence(const ModelPass *pass, size_t sequence, size_t stretch)
 {
-    size_t tokens = token_count(pass);
+    size_t before = 0;
+    for (size_t k = 0; k < stretch; k++) before += model_pass_range(pass, k).count;
+    return sequence * pass->tokens + before;
+}
+
+static const int32_t *stretch_tokens(const ModelPass *pass, int32_t *part, const int32_t *tokens, size_t stretch)
+{
+    size_t N = pass->shape.tokens;
+    if (pass->stretches == 1) return tokens;
+    for (size_t s = 0; s < pass->shape.sequences; s++)
+        memcpy(part + s * N, tokens + in_sequence(pass, s, stretch), N * sizeof *part);
+    return part;
+}
+
+/* Turns the pass to a stretch. */
+static void select_stretch(ModelPass *pass, size_t stretch, bool recording)
+{
+    if (pass->stretches == 1) return;
+    TokenRange range = model_pass_range(pass, stretch);
+    pass->shape.first_token = range.first;
+    pass->shape.tokens = range.count;
+    pass->carried.stretch = stretch;
+    pass->carried.recording = recording;
+    rotary_fill_table(pass->rotary, range.first, range.count, pass->model->head_width);
+}
+
+static double evaluate_stretch(ModelPass *pass, const real *params, const int32_t *inputs, const int32_t *targets,
+                               real *losses)
+{
+    size_t tokens = token_count(pass), mark = arena_mark(&pass->scratch);
     LayerRun run = layer_run(pass, params, NULL);
     layers_forward(pass, &run, inputs);
-    size_t mark = arena_mark(&pass->scratch);
     real *normed = arena_take(&pass->scratch, tokens * pass->model->width);
     real *own_losses = arena_take(&pass->scratch, tokens);
     final_norm(pass, params, normed);
@@ -306,24 +377,70 @@ static double loss_backward(ModelPass *pass, const real *params, real *grads, re
     return sum;
 }
 
-double model_train(ModelPass *pass, const real *params, real *grads, const int32_t *inputs, const int32_t *targets,
-                   real loss_scale, DropoutKey dropout)
+static double train_stretch(ModelPass *pass, LayerRun run, const int32_t *inputs, const int32_t *targets,
+                            real loss_scale)
 {
     const Model *model = pass->model;
-    LayerRun run = layer_run(pass, params, grads);
-    run.dropout_rate = model->config.model.dropout;
-    run.dropout = dropout;
+    run.shape = pass->shape;
     layers_forward(pass, &run, inputs);
     size_t mark = arena_mark(&pass->scratch);
     real *d_x = arena_take(&pass->scratch, token_count(pass) * model->width);
-    double sum = loss_backward(pass, params, grads, d_x, targets, loss_scale);
+    double sum = loss_backward(pass, run.params, run.grads, d_x, targets, loss_scale);
     real *recomputed = pass->x[model->layer_count]; /* free by now: room for the output of a repeated layer */
     for (size_t i = model->layer_count; i-- > 0;) {
+        pass->carried.layer = i;
         if (!keeps_layers(pass) && i + 1 < model->layer_count)
             layer_forward(&run, i, &pass->saved[i], recomputed, pass->x[i]);
         layer_backward(&run, i, &pass->saved[i], d_x, pass->x[i]);
     }
-    embedding_backward(gradients(pass, grads, model->embedding), d_x, inputs, token_count(pass), model->width);
+    embedding_backward(gradients(pass, run.grads, model->embedding), d_x, inputs, token_count(pass), model->width);
     arena_release(&pass->scratch, mark);
+    return sum;
+}
+
+/* ---- whole sequences ------------------------------------------------------------------------------------------------- */
+
+double model_evaluate(ModelPass *pass, const real *params, const int32_t *inputs, const int32_t *targets, real *losses)
+{
+    double sum = 0;
+    if (pass->stretches > 1) carried_link_start(&pass->carried, SCAN_FORWARD);
+    for (size_t k = 0; k < pass->stretches; k++) {
+        select_stretch(pass, k, true);
+        size_t N = pass->shape.tokens;
+        real *part = losses && pass->stretches > 1 ? pass->losses : losses;
+        sum += evaluate_stretch(pass, params, stretch_tokens(pass, pass->inputs, inputs, k),
+                                stretch_tokens(pass, pass->targets, targets, k), part);
+        for (size_t s = 0; part != losses && s < pass->shape.sequences; s++)
+            memcpy(losses + in_sequence(pass, s, k), part + s * N, N * sizeof *part);
+    }
+    return sum;
+}
+
+/* The first time through, forward only, finds the sums with which each stretch begins; the last stretch needs no first
+   time. */
+static void record_stretches(ModelPass *pass, LayerRun run, const int32_t *inputs)
+{
+    carried_link_start(&pass->carried, SCAN_FORWARD);
+    carried_link_start(&pass->carried, SCAN_BACKWARD);
+    for (size_t k = 0; k + 1 < pass->stretches; k++) {
+        select_stretch(pass, k, true);
+        run.shape = pass->shape;
+        layers_forward(pass, &run, stretch_tokens(pass, pass->inputs, inputs, k));
+    }
+}
+
+double model_train(ModelPass *pass, const real *params, real *grads, const int32_t *inputs, const int32_t *targets,
+                   real loss_scale, DropoutKey dropout)
+{
+    LayerRun run = layer_run(pass, params, grads);
+    run.dropout_rate = pass->model->config.model.dropout;
+    run.dropout = dropout;
+    double sum = 0;
+    if (pass->stretches > 1) record_stretches(pass, run, inputs);
+    for (size_t k = pass->stretches; k-- > 0;) {
+        select_stretch(pass, k, false);
+        sum += train_stretch(pass, run, stretch_tokens(pass, pass->inputs, inputs, k),
+                             stretch_tokens(pass, pass->targets, targets, k), loss_scale);
+    }
     return sum;
 }

@@ -54,13 +54,20 @@ void model_pass_destroy(ModelPass *pass);
 
 AttentionShape model_pass_shape(const ModelPass *pass);
 
+/* The tokens of a sequence that this rank holds: one range, or one for each stretch of the sequence (train.stretch_length).
+   In all inputs and results below the N tokens of a sequence are those of its ranges, one after another. */
+size_t model_pass_stretches(const ModelPass *pass);
+TokenRange model_pass_range(const ModelPass *pass, size_t stretch);
+size_t model_pass_tokens(const ModelPass *pass); /* N */
+
 /* Bytes that model_pass_create() would take, without taking them: kept from forward to backward, and scratch. */
 typedef struct PassBytes {
     size_t activations, scratch;
 } PassBytes;
 PassBytes model_pass_bytes(const Model *model, AttentionShape shape, PassPurpose purpose);
 
-/* The shape of rank `position` of `segments` for micro-batches of B sequences. */
+/* The shape of rank `position` of `segments` for micro-batches of B sequences; whole sequences, whatever
+   train.stretch_length. */
 AttentionShape model_shape(const Config *config, size_t sequences, size_t context_length, int position, int segments);
 
 /* What dropout masks depend on: never on the grid of ranks. */

@@ -188,7 +188,8 @@ static void run_attention(void *context)
 static void prepare_step(BenchCase *c)
 {
     const ParamTable *table = &c->model->table;
-    size_t tokens = c->shape.sequences * c->shape.tokens;
+    c->pass = model_pass_create(c->model, c->shape, c->topology->link, PASS_TRAIN);
+    size_t tokens = c->shape.sequences * model_pass_tokens(c->pass);
     c->m = checked_calloc(table->trained_count, sizeof(real));
     c->v = checked_calloc(table->trained_count, sizeof(real));
     c->inputs = checked_calloc(tokens, sizeof *c->inputs);
@@ -198,7 +199,6 @@ static void prepare_step(BenchCase *c)
         c->inputs[i] = (int32_t)(uniform * (double)c->model->vocab_size);
         c->targets[i] = (int32_t)((1 - uniform) * (double)(c->model->vocab_size - 1));
     }
-    c->pass = model_pass_create(c->model, c->shape, c->topology->link, PASS_TRAIN);
 }
 
 static void prepare_attention(BenchCase *c)

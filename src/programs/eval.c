@@ -13,7 +13,7 @@
 
 typedef struct EvalOptions {
     char checkpoint[OPTION_TEXT_SIZE], data[OPTION_TEXT_SIZE], per_token_loss[OPTION_TEXT_SIZE];
-    int64_t sequences, context_length, block_length, micro_batch_sequences, data_ranks;
+    int64_t sequences, context_length, block_length, micro_batch_sequences, stretch_length, data_ranks;
     bool help;
 } EvalOptions;
 
@@ -33,6 +33,8 @@ static const OptionRow rows[] = {
      "where blocks are not part of the model (not polysketch with local = exact); 0 = as trained"},
     {"train", "micro_batch_sequences", OPTION_INTEGER, AT(micro_batch_sequences), "0", 0, 1 << 20, "", false,
      "sequences computed at a time; 0 = as many as make 8192 tokens, at least 1"},
+    {"train", "stretch_length", OPTION_INTEGER, AT(stretch_length), "-1", -1, 1e9, "", false,
+     "tokens of a sequence computed at a time, linear kinds only; 0 = all; -1 = as trained"},
     {"parallel", "data_ranks", OPTION_INTEGER, AT(data_ranks), "1", 1, 1 << 20, "", false,
      "groups of ranks that hold different sequences"},
 };
@@ -103,6 +105,7 @@ static void set_length(Config *config, const EvalOptions *options)
     require_all(config_same_model(config, &trained, &problem), &problem);
     int64_t several = 8192 / config->model.context_length;
     int64_t micro = options->micro_batch_sequences > 0 ? options->micro_batch_sequences : several > 0 ? several : 1;
+    if (options->stretch_length >= 0) config->train.stretch_length = options->stretch_length;
     config->parallel.data_ranks = options->data_ranks;
     config->train.micro_batch_sequences = micro;
     config->train.batch_sequences = micro * options->data_ranks;

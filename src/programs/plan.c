@@ -84,15 +84,22 @@ static void print_messages(const Model *model, int sequence_ranks, int64_t ranks
         (double)(config->train.batch_sequences / config->parallel.data_ranks / config->train.micro_batch_sequences);
     AttentionShape shape = model_shape(config, (size_t)config->train.micro_batch_sequences,
                                        (size_t)config->model.context_length, 0, sequence_ranks);
-    double numbers = 0, messages = 0;
+    double stretches = (double)config_stretches(config), numbers = 0, messages = 0;
     for (size_t i = 0; i < model->layer_count; i++) {
         const AttentionLayer *layer = &model->layers[i].attention;
         AttentionCost cost = layer->kind->cost(layer, &shape);
-        /* A recomputed layer goes forward twice; the last one is still there when the backward pass begins. */
-        int forward = config->train.recompute == RECOMPUTE_LAYER && i + 1 < model->layer_count ? 2 : 1;
-        numbers += (double)(cost.forward.numbers * (size_t)forward + cost.backward.numbers) * micro_batches;
-        messages += (double)(cost.forward.count * forward + cost.backward.count) * micro_batches;
+        /* Stretches but the last go forward once more; so does a recomputed layer, but for the last one, which is still
+           there when the backward pass begins. */
+        double forward = config->train.recompute == RECOMPUTE_LAYER && i + 1 < model->layer_count ? 2 : 1;
+        forward = stretches * forward + stretches - 1;
+        messages += forward * cost.forward.count + stretches * cost.backward.count;
+        numbers += forward * (double)cost.forward.numbers + stretches * (double)cost.backward.numbers;
+        if (stretches == 1 || sequence_ranks == 1) continue;
+        messages += 2 * (stretches - 1); /* what stretches add, summed over the ranks */
+        numbers += 2 * (stretches - 1) * (double)layer->kind->state_count(layer, &shape);
     }
+    messages *= micro_batches;
+    numbers *= micro_batches;
     char text[32];
     log_line("messages per step and rank");
     log_line("  %-28s %14.0f", "of attention", messages);

@@ -3,7 +3,6 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "io/batch_loader.h"
 #include "mpi/world.h"
 #include "src/base/error.h"
 #include "src/base/usage.h"
@@ -13,24 +12,36 @@ struct Evaluator {
     TokenFile *file;
     BatchLoader *loader;
     ModelPass *pass;
-    AttentionShape shape;
+    size_t batch, tokens; /* B, N */
     int64_t sequences;
     int32_t *inputs, *targets; /* (B, N) */
     real *losses;              /* (B, N) */
 };
 
+BatchLoader *pass_loader(const ModelPass *pass, TokenFile *file, uint64_t seed, Message *problem)
+{
+    size_t count = model_pass_stretches(pass);
+    TokenRange *ranges = checked_calloc(count, sizeof *ranges);
+    for (size_t k = 0; k < count; k++) ranges[k] = model_pass_range(pass, k);
+    BatchLoader *loader =
+        batch_loader_create(file, model_pass_shape(pass).context_length, ranges, count, seed, problem);
+    free(ranges);
+    return loader;
+}
+
 Evaluator *evaluator_create(const Topology *topology, TokenFile *file, ModelPass *pass, int64_t max_sequences,
                             Message *problem)
 {
     AttentionShape shape = model_pass_shape(pass);
-    TokenRange range = {shape.first_token, shape.tokens};
-    BatchLoader *loader = batch_loader_create(file, shape.context_length, range, 0, problem);
+    BatchLoader *loader = pass_loader(pass, file, 0, problem);
     if (!loader) return NULL;
     Evaluator *evaluator = checked_calloc(1, sizeof *evaluator);
-    *evaluator = (Evaluator){.topology = topology, .file = file, .loader = loader, .pass = pass, .shape = shape};
+    *evaluator = (Evaluator){.topology = topology, .file = file, .loader = loader, .pass = pass};
+    evaluator->batch = shape.sequences;
+    evaluator->tokens = model_pass_tokens(pass);
     evaluator->sequences = (int64_t)batch_loader_windows(loader);
     if (max_sequences > 0 && max_sequences < evaluator->sequences) evaluator->sequences = max_sequences;
-    size_t count = shape.sequences * shape.tokens;
+    size_t count = evaluator->batch * evaluator->tokens;
     evaluator->inputs = checked_calloc(count, sizeof *evaluator->inputs);
     evaluator->targets = checked_calloc(count, sizeof *evaluator->targets);
     evaluator->losses = checked_calloc(count, sizeof *evaluator->losses);
@@ -52,7 +63,7 @@ int64_t evaluator_sequences(const Evaluator *evaluator) { return evaluator->sequ
 /* sums: loss, tokens, bytes of the first `count` sequences of the micro-batch. */
 static void add_losses(const Evaluator *evaluator, int64_t count, double sums[3])
 {
-    size_t tokens = (size_t)count * evaluator->shape.tokens;
+    size_t tokens = (size_t)count * evaluator->tokens;
     for (size_t i = 0; i < tokens; i++) {
         size_t bytes;
         tokenizer_piece(&evaluator->file->tokenizer, evaluator->targets[i], &bytes);
@@ -66,11 +77,11 @@ static void add_losses(const Evaluator *evaluator, int64_t count, double sums[3]
    pass always computes a full one, and those losses are not used. */
 static bool read_micro_batch(Evaluator *evaluator, int64_t first, int64_t count, Message *problem)
 {
-    int64_t B = (int64_t)evaluator->shape.sequences;
+    int64_t B = (int64_t)evaluator->batch;
     bool good = batch_loader_sequential(evaluator->loader, (uint64_t)first, count, evaluator->inputs,
                                         evaluator->targets, problem);
     for (int64_t i = count; good && i < B; i++) {
-        size_t place = (size_t)i * evaluator->shape.tokens;
+        size_t place = (size_t)i * evaluator->tokens;
         good = batch_loader_sequential(evaluator->loader, 0, 1, evaluator->inputs + place, evaluator->targets + place,
                                        problem);
     }
@@ -86,18 +97,29 @@ static void require_read(bool ok, const Message *problem, LossFile *losses)
     require_all(ok, problem);
 }
 
+/* Sequence by sequence, range by range: only so does each piece lie together in memory and in the file. */
+static void write_losses(const Evaluator *evaluator, int64_t first, int64_t count, LossFile *losses)
+{
+    const real *piece = evaluator->losses;
+    for (int64_t s = 0; s < count; s++)
+        for (size_t k = 0; k < model_pass_stretches(evaluator->pass); k++) {
+            TokenRange range = model_pass_range(evaluator->pass, k);
+            loss_file_write(losses, (size_t)(first + s), 1, range, piece);
+            piece += range.count;
+        }
+}
+
 static void run_micro_batch(Evaluator *evaluator, const real *params, int64_t first, int64_t count, double sums[3],
                             LossFile *losses)
 {
-    TokenRange range = {evaluator->shape.first_token, evaluator->shape.tokens};
     model_evaluate(evaluator->pass, params, evaluator->inputs, evaluator->targets, evaluator->losses);
     add_losses(evaluator, count, sums);
-    if (losses) loss_file_write(losses, (size_t)first, (size_t)count, range, evaluator->losses);
+    if (losses) write_losses(evaluator, first, count, losses);
 }
 
 Evaluation evaluator_run(Evaluator *evaluator, const real *params, LossFile *losses)
 {
-    int64_t B = (int64_t)evaluator->shape.sequences, groups = evaluator->topology->data_ranks;
+    int64_t B = (int64_t)evaluator->batch, groups = evaluator->topology->data_ranks;
     double sums[3] = {0}, start = usage_seconds();
     for (int64_t round = 0; round < evaluator->sequences; round += B * groups) { /* all ranks judge what was read */
         int64_t first = round + B * evaluator->topology->data_rank, rest = evaluator->sequences - first;

@@ -4,6 +4,7 @@
 
 #include <stdint.h>
 
+#include "io/batch_loader.h"
 #include "io/loss_file.h"
 #include "io/token_file.h"
 #include "mpi/topology.h"
@@ -18,6 +19,9 @@ typedef struct Evaluation {
 } Evaluation;
 
 typedef struct Evaluator Evaluator;
+
+/* A loader of the tokens that a pass works on. */
+BatchLoader *pass_loader(const ModelPass *pass, TokenFile *file, uint64_t seed, Message *problem);
 
 /* Data for evaluations over the first `max_sequences` windows of `file` (0: all), as many at a time per data rank as
    `pass` holds sequences. The pass may be that of a training run: evaluation then takes no memory of its own. NULL with a

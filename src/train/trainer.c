@@ -208,10 +208,9 @@ Trainer *trainer_create(const Config *config, TokenFile *train, TokenFile *valid
     size_t B = (size_t)config->train.micro_batch_sequences, T = (size_t)config->model.context_length;
     AttentionShape shape = model_shape(config, B, T, t->topology.link->position, t->topology.link->segments);
     t->micro_batches = config->train.batch_sequences / config->parallel.data_ranks / (int64_t)B;
-    TokenRange range = {shape.first_token, shape.tokens};
-    t->loader = batch_loader_create(train, T, range, (uint64_t)config->train.seed, &problem);
-    require_all(t->loader != NULL, &problem);
     t->pass = model_pass_create(t->model, shape, t->topology.link, PASS_TRAIN);
+    t->loader = pass_loader(t->pass, train, (uint64_t)config->train.seed, &problem);
+    require_all(t->loader != NULL, &problem);
     if (validation)
         t->evaluator = evaluator_create(&t->topology, validation, t->pass, config->evaluate.sequences, &problem);
     require_all(!validation || t->evaluator, &problem);
@@ -220,8 +219,8 @@ Trainer *trainer_create(const Config *config, TokenFile *train, TokenFile *valid
     t->grads = checked_calloc(table->trained_count, sizeof(real));
     t->m = checked_calloc(table->trained_count, sizeof(real));
     t->v = checked_calloc(table->trained_count, sizeof(real));
-    t->inputs = checked_calloc(B * shape.tokens, sizeof *t->inputs);
-    t->targets = checked_calloc(B * shape.tokens, sizeof *t->targets);
+    t->inputs = checked_calloc(B * model_pass_tokens(t->pass), sizeof *t->inputs);
+    t->targets = checked_calloc(B * model_pass_tokens(t->pass), sizeof *t->targets);
     start_state(t, &newest);
     open_outputs(t);
     return t;

@@ -339,7 +339,7 @@ static void test_epochs(void)
 {
     TokenFile *file = numbered_tokens(TOKENS);
     Message problem = {""};
-    BatchLoader *loader = batch_loader_create(file, T, (TokenRange){0, T}, 3, &problem);
+    BatchLoader *loader = batch_loader_create(file, T, &(TokenRange){0, T}, 1, 3, &problem);
     check_true(loader && batch_loader_windows(loader) == 8, "8 windows: %s", problem.text);
     int phases_seen = 0, orders_differ = 0;
     int32_t inputs[8 * T], targets[8 * T], first_order[8] = {0};
@@ -371,8 +371,8 @@ static void test_parts_of_a_sequence(void)
 {
     TokenFile *file = numbered_tokens(TOKENS);
     Message problem = {""};
-    BatchLoader *whole = batch_loader_create(file, T, (TokenRange){0, T}, 3, &problem);
-    BatchLoader *part = batch_loader_create(file, T, (TokenRange){2, 3}, 3, &problem);
+    BatchLoader *whole = batch_loader_create(file, T, &(TokenRange){0, T}, 1, 3, &problem);
+    BatchLoader *part = batch_loader_create(file, T, &(TokenRange){2, 3}, 1, 3, &problem);
     int32_t inputs[12 * T], targets[12 * T], part_inputs[3], part_targets[3];
     check_true(batch_loader_training(whole, 3, 12, inputs, targets, &problem), "read: %s", problem.text);
     for (int i = 0; i < 12; i++) {
@@ -392,13 +392,13 @@ static void test_short_files(void)
 {
     TokenFile *one = numbered_tokens(T + 1), *none = numbered_tokens(T);
     Message problem = {""};
-    BatchLoader *loader = batch_loader_create(one, T, (TokenRange){0, T}, 3, &problem);
+    BatchLoader *loader = batch_loader_create(one, T, &(TokenRange){0, T}, 1, 3, &problem);
     check_true(loader && batch_loader_windows(loader) == 1, "T + 1 tokens are one sequence: %s", problem.text);
     int32_t inputs[3 * T], targets[3 * T];
     check_true(batch_loader_training(loader, 41, 3, inputs, targets, &problem), "read: %s", problem.text);
     for (int i = 0; i < 3; i++) check_true(inputs[i * T] == 0 && targets[i * T + T - 1] == T, "used at every step");
     batch_loader_destroy(loader);
-    expect_failure(batch_loader_create(none, T, (TokenRange){0, T}, 3, &problem) != NULL, &problem, "at least 6");
+    expect_failure(batch_loader_create(none, T, &(TokenRange){0, T}, 1, 3, &problem) != NULL, &problem, "at least 6");
     token_file_close(one);
     token_file_close(none);
 }
