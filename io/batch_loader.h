@@ -20,8 +20,8 @@
 
 typedef struct BatchLoader BatchLoader;
 
-/* `ranges` are the parts of a sequence that this rank holds, N tokens in all; they are delivered one after another. The file stays with the caller and
-   must outlive the loader. NULL with a message when the file has fewer than T + 1 tokens. */
+/* `ranges` are the parts of a sequence that this rank holds, N tokens in all; they are delivered one after another. The file
+   stays with the caller and must outlive the loader. NULL with a message when the file has fewer than T + 1 tokens. */
 BatchLoader *batch_loader_create(TokenFile *file, size_t context_length, const TokenRange *ranges, size_t range_count,
                                  uint64_t seed, Message *problem);
 void batch_loader_destroy(BatchLoader *loader);

@@ -5,8 +5,10 @@
 #include <string.h>
 
 #include "mpi/real_type.h"
+#include "mpi/segmented_chain.h"
 #include "mpi/world.h"
 #include "src/base/error.h"
+#include "src/base/phase.h"
 
 enum { RING_TAG = 1 };
 
@@ -14,6 +16,7 @@ typedef struct Transport {
     MPI_Comm ordered[2]; /* by ScanDirection */
     ScanKind scan;
     MPI_Request sum_request;
+    SegmentedChain chain;
     MPI_Request ring_requests[2];
     double seconds;
 } Transport;
@@ -27,43 +30,75 @@ static int checked_count(size_t count)
     return (int)count;
 }
 
+/* The standard leaves the first rank's result undefined: nothing came before it, so it is zero. */
+static void clear_on_first(MPI_Comm comm, real *incoming, size_t count)
+{
+    int rank;
+    CHECK_MPI(MPI_Comm_rank(comm, &rank));
+    if (rank == 0) memset(incoming, 0, count * sizeof *incoming);
+}
+
 static void sum_begin(SequenceLink *link, ScanDirection direction, const real *local, real *incoming, size_t count)
 {
     Transport *transport = transport_of(link);
+    Phase interrupted = phase_begin(PHASE_COMMUNICATION);
     double start = MPI_Wtime();
-    int rank;
     MPI_Comm comm = transport->ordered[direction];
-    CHECK_MPI(MPI_Comm_rank(comm, &rank));
-    /* The standard leaves the first rank's result undefined: nothing came before it, so it is zero. */
-    if (rank == 0) memset(incoming, 0, count * sizeof *incoming);
-    if (transport->scan == SCAN_IEXSCAN)
+    switch (transport->scan) {
+    case SCAN_CHAIN: segmented_chain_begin(&transport->chain, comm, local, incoming, count); break;
+    case SCAN_IEXSCAN:
+        clear_on_first(comm, incoming, count);
         CHECK_MPI(
             MPI_Iexscan(local, incoming, checked_count(count), MPI_REAL_TYPE, MPI_SUM, comm, &transport->sum_request));
-    else
+        break;
+    case SCAN_EXSCAN:
+        clear_on_first(comm, incoming, count);
         CHECK_MPI(MPI_Exscan(local, incoming, checked_count(count), MPI_REAL_TYPE, MPI_SUM, comm));
+    }
     transport->seconds += MPI_Wtime() - start;
+    phase_begin(interrupted);
 }
 
 static void sum_finish(SequenceLink *link)
 {
     Transport *transport = transport_of(link);
+    Phase interrupted = phase_begin(PHASE_COMMUNICATION);
     double start = MPI_Wtime();
-    CHECK_MPI(MPI_Wait(&transport->sum_request, MPI_STATUS_IGNORE)); /* returns at once for a null request */
+    if (transport->scan == SCAN_CHAIN)
+        segmented_chain_finish(&transport->chain);
+    else
+        CHECK_MPI(MPI_Wait(&transport->sum_request, MPI_STATUS_IGNORE)); /* returns at once for a null request */
+    transport->seconds += MPI_Wtime() - start;
+    phase_begin(interrupted);
+}
+
+static void sum_poll(SequenceLink *link)
+{
+    Transport *transport = transport_of(link);
+    int arrived;
+    double start = MPI_Wtime();
+    if (transport->scan == SCAN_CHAIN)
+        segmented_chain_poll(&transport->chain);
+    else
+        CHECK_MPI(MPI_Test(&transport->sum_request, &arrived, MPI_STATUS_IGNORE));
     transport->seconds += MPI_Wtime() - start;
 }
 
 static void sum_all(SequenceLink *link, real *values, size_t count)
 {
     Transport *transport = transport_of(link);
+    Phase interrupted = phase_begin(PHASE_COMMUNICATION);
     double start = MPI_Wtime();
     CHECK_MPI(MPI_Allreduce(MPI_IN_PLACE, values, checked_count(count), MPI_REAL_TYPE, MPI_SUM,
                             transport->ordered[SCAN_FORWARD]));
     transport->seconds += MPI_Wtime() - start;
+    phase_begin(interrupted);
 }
 
 static void shift_begin(SequenceLink *link, const real *send, real *receive, size_t count)
 {
     Transport *transport = transport_of(link);
+    Phase interrupted = phase_begin(PHASE_COMMUNICATION);
     double start = MPI_Wtime();
     int next = (link->position + 1) % link->segments, previous = (link->position + link->segments - 1) % link->segments;
     MPI_Comm comm = transport->ordered[SCAN_FORWARD];
@@ -71,14 +106,17 @@ static void shift_begin(SequenceLink *link, const real *send, real *receive, siz
                         &transport->ring_requests[0]));
     CHECK_MPI(MPI_Isend(send, checked_count(count), MPI_REAL_TYPE, next, RING_TAG, comm, &transport->ring_requests[1]));
     transport->seconds += MPI_Wtime() - start;
+    phase_begin(interrupted);
 }
 
 static void shift_finish(SequenceLink *link)
 {
     Transport *transport = transport_of(link);
+    Phase interrupted = phase_begin(PHASE_COMMUNICATION);
     double start = MPI_Wtime();
     CHECK_MPI(MPI_Waitall(2, transport->ring_requests, MPI_STATUSES_IGNORE));
     transport->seconds += MPI_Wtime() - start;
+    phase_begin(interrupted);
 }
 
 SequenceLink *sequence_link_mpi_create(MPI_Comm sequence, ScanKind scan)
@@ -89,6 +127,7 @@ SequenceLink *sequence_link_mpi_create(MPI_Comm sequence, ScanKind scan)
         .transport = transport,
         .exclusive_sum_begin = sum_begin,
         .exclusive_sum_finish = sum_finish,
+        .exclusive_sum_poll = sum_poll,
         .sum_all = sum_all,
         .ring_shift_begin = shift_begin,
         .ring_shift_finish = shift_finish,
@@ -106,6 +145,7 @@ SequenceLink *sequence_link_mpi_create(MPI_Comm sequence, ScanKind scan)
 void sequence_link_mpi_destroy(SequenceLink *link)
 {
     Transport *transport = transport_of(link);
+    segmented_chain_destroy(&transport->chain);
     CHECK_MPI(MPI_Comm_free(&transport->ordered[SCAN_FORWARD]));
     CHECK_MPI(MPI_Comm_free(&transport->ordered[SCAN_BACKWARD]));
     free(transport);

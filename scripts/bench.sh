@@ -1,10 +1,20 @@
 #!/bin/bash
-# What `make bench` runs: attention alone and whole training steps of every kind, on this machine, into results/bench/.
+# What `make bench` runs: the speed of GPT-2 small (12 layers, width 768, 12 heads, vocabulary 50,304, f32, one sequence per
+# step) on the cores of this machine, as a table with a bar beside each figure, CSV files and a picture, in results/bench/.
 #
-#     scripts/bench.sh [--section.key=value ...]      (or: make bench ARGS='...')
+#     scripts/bench.sh [PART...]        default: all parts but memory; about an hour on two cores
 #
-# Variables: CONTEXTS (comma-separated), RANKS=1, THREADS=all cores. Shapes: width 768, 12 heads, 2 layers, r = 32, one sequence
-# per step; a small vocabulary, because the output layer is the same for every kind.
+#     blocks   polysketch with blocks of 128, 256 and 512: the fastest is used in all that follows
+#     layers   two layers at 512 to 32,768 tokens, softmax and polysketch; the output layer apart; 12 layers whole at 2,048
+#     attention  attention alone at 8,192 tokens
+#     long     one layer at 2,048 and 131,072 tokens
+#     grid     1 rank x 1 thread, 1 x 2, 2 x 1
+#     decode   generated tokens at positions 1,024 and 102,400
+#     peer     PyTorch, if it is installed
+#     memory   GPT-2 small at 131,072 tokens, 6 layers of width 384 at 1,048,576: one step each, half an hour
+#     report   the table and the picture, from whatever parts have been run
+#
+# A step of 12 layers at 32,768 tokens takes many minutes: it is added up from its parts, which scripts/bench_report.py does.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/environment.sh
@@ -12,20 +22,122 @@ cd "$(dirname "$0")/.."
 
 program=build/release/polysketch
 folder=results/bench
-contexts=${CONTEXTS:-1024,2048,4096,8192,16384}
-ranks=${RANKS:-1}
-threads=${THREADS:-$(($(usable_cores) / ranks))}
+cores=$(usable_cores)
+shape=(--model.width=768 --model.heads=12 --train.batch_sequences=1 --attention.sketch_size=32)
+gpt2=50304
 mkdir -p "$folder"
 
-measure() {
-    local what=$1
-    shift
-    rm -f "$folder/$what.csv"
-    launch "$ranks" "$threads" "$program" bench "$what" --contexts="$contexts" --csv="$folder/$what.csv" \
-        --model.width=768 --model.heads=12 --model.layers=2 --model.vocab_size=256 --attention.sketch_size=32 \
-        --attention.block_length=256 --train.batch_sequences=1 "$@" | tee "$folder/$what.txt"
+# fresh FILE...: parts append to their files, which begin anew.
+fresh() {
+    local file
+    for file in "$@"; do rm -f "$folder/$file"; done
 }
 
-measure attention "$@"
-measure step "$@"
-echo "tables: $folder/attention.csv, $folder/step.csv"
+# measure RANKS THREADS FILE ARGUMENTS...: `polysketch bench`, rows into the file.
+measure() {
+    local ranks=$1 threads=$2 file=$3
+    shift 3
+    launch "$ranks" "$threads" "$program" bench "$@" --csv="$folder/$file" "${shape[@]}"
+}
+
+# block VARIANT: the block length with the shortest time, relative to sgemm, in blocks.csv; 256 without it.
+block() {
+    local sketch=$1
+    [ -r "$folder/blocks.csv" ] || {
+        echo 256
+        return
+    }
+    # microseconds x GF/s / fraction of peak: time per token, freed from the machine's drift
+    awk -F, -v sketch="$sketch" '
+        $2 == sketch { time = $10 * $11 / $13; if (!least || time < least) { least = time; b = $5 } }
+        END { print b ? b : 256 }' "$folder/blocks.csv"
+}
+
+part_blocks() {
+    fresh blocks.csv
+    local b
+    for b in 128 256 512; do
+        measure 1 "$cores" blocks.csv step --variants=random,learned --contexts=8192 --repeats=3 --model.layers=2 \
+            --model.vocab_size=256 --attention.block_length="$b"
+    done
+}
+
+part_layers() {
+    fresh layers.csv output.csv whole.csv profile.csv
+    local variant
+    for variant in random learned softmax; do
+        measure 1 "$cores" layers.csv step --variants=$variant --contexts=512,1024,2048,4096,8192 --repeats=5 \
+            --model.layers=2 --model.vocab_size=256 --attention.block_length="$(block $variant)"
+        measure 1 "$cores" layers.csv step --variants=$variant --contexts=16384,32768 --repeats=2 --model.layers=2 \
+            --model.vocab_size=256 --attention.block_length="$(block $variant)" --profile="$folder/profile.csv"
+    done
+    for variant in $gpt2 256; do
+        measure 1 "$cores" output.csv step --variants=random --contexts=2048,8192 --repeats=3 --model.layers=1 \
+            --model.vocab_size="$variant" --profile="$folder/profile.csv"
+    done
+    for variant in random learned softmax; do
+        measure 1 "$cores" whole.csv step --variants=$variant --contexts=2048 --repeats=3 --model.layers=12 \
+            --model.vocab_size=$gpt2 --attention.block_length="$(block $variant)"
+    done
+}
+
+part_attention() {
+    fresh attention.csv
+    measure 1 "$cores" attention.csv attention --variants=softmax,random,learned --contexts=8192 --repeats=7 --model.layers=1
+}
+
+part_long() {
+    fresh long.csv
+    local variant
+    for variant in random learned; do
+        measure 1 "$cores" long.csv step --variants=$variant --contexts=2048 --repeats=9 --model.layers=1 \
+            --model.vocab_size=256 --attention.block_length="$(block $variant)"
+        measure 1 "$cores" long.csv step --variants=$variant --contexts=131072 --repeats=2 --model.layers=1 \
+            --model.vocab_size=256 --attention.block_length="$(block $variant)"
+    done
+}
+
+part_grid() {
+    fresh grid.csv
+    local round
+    for round in 1 2 3; do
+        echo "round $round"
+        measure 1 1 grid.csv step --variants=learned --contexts=4096 --repeats=1 --model.layers=4 --model.vocab_size=$gpt2
+        measure 1 2 grid.csv step --variants=learned --contexts=4096 --repeats=1 --model.layers=4 --model.vocab_size=$gpt2
+        measure 2 1 grid.csv step --variants=learned --contexts=4096 --repeats=1 --model.layers=4 --model.vocab_size=$gpt2
+    done
+    measure 2 1 grid.csv step --variants=random,learned --contexts=32768 --repeats=1 --model.layers=2 --model.vocab_size=$gpt2
+}
+
+part_decode() {
+    fresh decode.csv
+    measure 1 "$cores" decode.csv decode --variants=random,learned,random,learned --contexts=1024,102400 --repeats=9 \
+        --model.layers=12 --model.vocab_size=$gpt2
+}
+
+part_peer() {
+    fresh peer.csv
+    scripts/bench_peer_torch.py "$folder/peer.csv" --block-random="$(block random)" --block-learned="$(block learned)"
+}
+
+part_memory() {
+    fresh memory.csv
+    measure 1 "$cores" memory.csv step --variants=learned --contexts=131072 --repeats=1 --warmups=0 --model.layers=12 \
+        --model.vocab_size=$gpt2 --train.stretch_length=8192
+    shape=(--model.width=384 --model.heads=6 --train.batch_sequences=1 --attention.sketch_size=32)
+    measure 1 "$cores" memory.csv step --variants=learned --contexts=1048576 --repeats=1 --warmups=0 --model.layers=6 \
+        --model.vocab_size=256 --train.stretch_length=16384
+}
+
+part_report() { scripts/bench_report.py "$folder"; }
+
+parts=("$@")
+[ ${#parts[@]} -gt 0 ] || parts=(blocks layers attention long grid decode peer report)
+for part in "${parts[@]}"; do
+    declare -F "part_$part" >/dev/null || {
+        echo "bench.sh: there is no part '$part'. Parts: blocks layers attention long grid decode peer memory report" >&2
+        exit 1
+    }
+    echo "== $part"
+    "part_$part"
+done

@@ -31,6 +31,7 @@
 #include "src/attention/exact.h"
 #include "src/attention/kinds.h"
 #include "src/attention/packed_features.h"
+#include "src/base/phase.h"
 #include "src/attention/qk_norm.h"
 #include "src/tensor/small_gemm.h"
 
@@ -428,14 +429,22 @@ static void map_forward(const AttentionRun *run, const Sizes *z, const Buffers *
                  normalised ? z->C : 3 * z->C, z->B * z->N, run->scratch);
 }
 
+/* A sum moves on during the local part only when somebody looks after it. */
+static void poll_link(const AttentionRun *run)
+{
+    if (omp_get_thread_num() == 0) run->link->exclusive_sum_poll(run->link);
+}
+
 static void linear_forward(const AttentionRun *run)
 {
     Sizes z = sizes_of(run->layer, &run->shape);
     size_t mark = arena_mark(run->scratch);
     Buffers buffers = take_buffers(run->layer, &z, FORWARD, run->scratch);
+    phase_begin(PHASE_FEATURES);
     if (uses_qk_norm(run->layer))
         qk_norm_forward(run->layer, run->params, buffers.query, z.C, buffers.key, z.C, run->qkv, z.B * z.N);
     map_forward(run, &z, &buffers);
+    phase_begin(PHASE_KEYS);
 #pragma omp parallel for collapse(2) schedule(dynamic)
     for (size_t s = 0; s < z.B; s++)
         for (size_t j = 0; j < z.H; j++) {
@@ -443,13 +452,16 @@ static void linear_forward(const AttentionRun *run)
             head_key_side(run, &z, &head, buffers.total + head.index * z.state);
         }
     run->link->exclusive_sum_begin(run->link, SCAN_FORWARD, buffers.total, buffers.incoming, z.B * z.H * z.state);
+    phase_begin(PHASE_PAIRS);
 #pragma omp parallel for collapse(2) schedule(dynamic)
     for (size_t s = 0; s < z.B; s++)
         for (size_t j = 0; j < z.H; j++) {
             Head head = head_at(run, &z, &buffers, s, j);
             head_local_forward(run, &z, &head);
+            poll_link(run);
         }
     run->link->exclusive_sum_finish(run->link);
+    phase_begin(PHASE_QUERIES);
 #pragma omp parallel for collapse(2) schedule(dynamic)
     for (size_t s = 0; s < z.B; s++)
         for (size_t j = 0; j < z.H; j++) {
@@ -619,6 +631,7 @@ static void linear_backward(const AttentionRun *run)
     Sizes z = sizes_of(layer, &run->shape);
     size_t mark = arena_mark(run->scratch), tokens = z.B * z.N;
     Buffers buffers = take_buffers(layer, &z, BACKWARD, run->scratch);
+    phase_begin(PHASE_FEATURES);
     memset(run->d_qkv, 0, tokens * 3 * z.C * sizeof(real));
     memset(buffers.d_u_query, 0, tokens * z.H * z.r * sizeof(real));
     memset(buffers.d_u_key, 0, tokens * z.H * z.r * sizeof(real));
@@ -627,6 +640,7 @@ static void linear_backward(const AttentionRun *run)
         memset(buffers.d_query, 0, tokens * z.C * sizeof(real));
         memset(buffers.d_key, 0, tokens * z.C * sizeof(real));
     }
+    phase_begin(PHASE_QUERIES);
 #pragma omp parallel for collapse(2) schedule(dynamic)
     for (size_t s = 0; s < z.B; s++)
         for (size_t j = 0; j < z.H; j++) {
@@ -635,14 +649,17 @@ static void linear_backward(const AttentionRun *run)
             head_query_side_backward(run, &z, &head, &gradients, buffers.total + head.index * z.state);
         }
     run->link->exclusive_sum_begin(run->link, SCAN_BACKWARD, buffers.total, buffers.incoming, z.B * z.H * z.state);
+    phase_begin(PHASE_PAIRS);
 #pragma omp parallel for collapse(2) schedule(dynamic)
     for (size_t s = 0; s < z.B; s++)
         for (size_t j = 0; j < z.H; j++) {
             Head head = head_at(run, &z, &buffers, s, j);
             HeadGradients gradients = head_gradients_at(run, &z, &buffers, s, j);
             head_local_backward(&z, &head, &gradients);
+            poll_link(run);
         }
     run->link->exclusive_sum_finish(run->link);
+    phase_begin(PHASE_KEYS);
 #pragma omp parallel for collapse(2) schedule(dynamic)
     for (size_t s = 0; s < z.B; s++)
         for (size_t j = 0; j < z.H; j++) {
@@ -650,6 +667,7 @@ static void linear_backward(const AttentionRun *run)
             HeadGradients gradients = head_gradients_at(run, &z, &buffers, s, j);
             head_key_side_backward(run, &z, &head, &gradients, buffers.incoming + head.index * z.state);
         }
+    phase_begin(PHASE_FEATURES);
     map_backward(run, &z, &buffers);
     if (uses_qk_norm(layer))
         qk_norm_backward(layer, run->params, run->grads, run->d_qkv, buffers.d_query, z.C, buffers.d_key, z.C, run->qkv,

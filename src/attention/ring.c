@@ -3,6 +3,8 @@
 #include <omp.h>
 #include <string.h>
 
+#include "src/base/phase.h"
+
 static size_t model_width(const AttentionLayer *layer) { return layer->heads * layer->head_width; }
 
 static size_t longest(const AttentionLayer *layer, const AttentionShape *shape)
@@ -52,6 +54,7 @@ void ring_pack(const AttentionRun *run, RingBuffers *buffers, const real *keys, 
 {
     size_t C = model_width(run->layer), h = run->layer->head_width, N = run->shape.tokens;
     size_t rows = longest(run->layer, &run->shape);
+    phase_begin(PHASE_PAIRS);
     /* The rows a short segment does not use travel too: they must hold numbers. */
     if (rows > N) memset(buffers->packet, 0, packet_count(run->layer, &run->shape) * sizeof(real));
 #pragma omp parallel for collapse(2) schedule(static)

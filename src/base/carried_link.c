@@ -44,6 +44,12 @@ static void sum_finish(SequenceLink *link)
         carry_on(c, carried, carried);
 }
 
+static void sum_poll(SequenceLink *link)
+{
+    CarriedLink *c = link->transport;
+    c->inner->exclusive_sum_poll(c->inner);
+}
+
 static void sum_all(SequenceLink *link, real *values, size_t count)
 {
     CarriedLink *c = link->transport;
@@ -73,6 +79,7 @@ void carried_link_take(CarriedLink *carried, SequenceLink *inner, size_t stretch
                 .transport = carried,
                 .exclusive_sum_begin = sum_begin,
                 .exclusive_sum_finish = sum_finish,
+                .exclusive_sum_poll = sum_poll,
                 .sum_all = sum_all,
                 .ring_shift_begin = shift_begin,
                 .ring_shift_finish = shift_finish,

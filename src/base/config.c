@@ -79,8 +79,8 @@ static const OptionRow rows[] = {
 
     {"parallel", "data_ranks", OPTION_INTEGER, AT(parallel.data_ranks), "1", 1, 1 << 20, "", FREE,
      "groups of ranks that hold different sequences; ranks / data_ranks ranks share a sequence"},
-    {"parallel", "scan", OPTION_CHOICE, AT(parallel.scan), "iexscan", 0, 0, "exscan|iexscan", FREE,
-     "prefix states by MPI_Exscan, or by MPI_Iexscan under way during the local part"},
+    {"parallel", "scan", OPTION_CHOICE, AT(parallel.scan), "iexscan", 0, 0, "exscan|iexscan|chain", FREE,
+     "prefix states by MPI_Exscan; by MPI_Iexscan, or a segmented chain, under way during the local part"},
 
     {"output", "folder", OPTION_TEXT, AT(output.folder), "results/run", 0, 0, "", FREE, "the run folder"},
     {"output", "checkpoint_every", OPTION_INTEGER, AT(output.checkpoint_every), "0", 0, 1e9, "", FREE,

@@ -26,6 +26,7 @@ SequenceLink sequence_link_single(void)
         .segments = 1,
         .exclusive_sum_begin = single_sum_begin,
         .exclusive_sum_finish = nothing_to_finish,
+        .exclusive_sum_poll = nothing_to_finish,
         .sum_all = single_sum_all,
         .ring_shift_begin = single_shift_begin,
         .ring_shift_finish = nothing_to_finish,

@@ -23,6 +23,9 @@ struct SequenceLink {
     /* incoming = sum of `local` over all earlier (forward) or later (backward) segments; zero where there is none. */
     void (*exclusive_sum_begin)(SequenceLink *, ScanDirection, const real *local, real *incoming, size_t count);
     void (*exclusive_sum_finish)(SequenceLink *);
+    /* Lets a sum under way move on; a library may do nothing outside its calls. Local, from the main thread, as often as one
+       likes, also when nothing is under way. */
+    void (*exclusive_sum_poll)(SequenceLink *);
 
     /* values (count) = their sum over all segments. */
     void (*sum_all)(SequenceLink *, real *values, size_t count);

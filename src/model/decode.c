@@ -67,6 +67,8 @@ void decoder_destroy(Decoder *decoder)
     free(decoder);
 }
 
+void decoder_seek(Decoder *decoder, size_t position) { decoder->position = position; }
+
 size_t decoder_state_bytes(const Decoder *decoder) { return decoder->state_bytes; }
 
 static const real *values(const Decoder *decoder, int index)

@@ -16,6 +16,10 @@ void decoder_destroy(Decoder *decoder);
 /* Takes the next token and returns the logits (V) of the one after it; valid until the next call. */
 const real *decoder_step(Decoder *decoder, int32_t token);
 
+/* Goes on at `position` with the state as it is, as if that many tokens had been taken: to time tokens far out without
+   generating all before them. position < max_tokens. */
+void decoder_seek(Decoder *decoder, size_t position);
+
 /* Bytes of the recurrent state. */
 size_t decoder_state_bytes(const Decoder *decoder);
 

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "src/base/phase.h"
 #include "src/tensor/activation.h"
 #include "src/tensor/blas.h"
 #include "src/tensor/dropout.h"
@@ -67,12 +68,14 @@ static void dropout(const LayerRun *run, real *x, size_t layer, const char *site
 
 static void add_residual(real *x, const real *residual, size_t count)
 {
+    phase_begin(PHASE_NORM);
 #pragma omp parallel for simd schedule(static) if (parallel : count > 65536)
     for (size_t i = 0; i < count; i++) x[i] += residual[i];
 }
 
 static void norm_forward(const LayerRun *run, real *y, const real *x, const int norm[2])
 {
+    phase_begin(PHASE_NORM);
     layernorm_forward(y, run->model->width, x, run->model->width, values(run, norm[0]), values(run, norm[1]),
                       token_count(&run->shape), 1, run->model->width);
 }
@@ -81,14 +84,29 @@ static void norm_forward(const LayerRun *run, real *y, const real *x, const int 
 static void norm_backward(const LayerRun *run, real *d_x, const real *d_y, const real *x, const int norm[2])
 {
     size_t C = run->model->width, mark = arena_mark(run->scratch);
+    phase_begin(PHASE_NORM);
     layernorm_backward(d_x, C, gradients(run, norm[0]), gradients(run, norm[1]), d_y, C, x, C, values(run, norm[0]),
                        token_count(&run->shape), 1, C, arena_take(run->scratch, layernorm_scratch(C)));
     arena_release(run->scratch, mark);
 }
 
+static void product_forward(real *y, const real *x, const real *w, size_t tokens, size_t out, size_t in)
+{
+    phase_begin(PHASE_DENSE);
+    dense_forward(y, x, w, tokens, out, in);
+}
+
+static void product_backward(real *d_x, real *d_w, const real *d_y, const real *x, const real *w, size_t tokens,
+                             size_t out, size_t in)
+{
+    phase_begin(PHASE_DENSE);
+    dense_backward(d_x, d_w, d_y, x, w, tokens, out, in);
+}
+
 static void activation_forward(const LayerRun *run, real *y, const real *x)
 {
     size_t tokens = token_count(&run->shape), F = run->model->feedforward_width;
+    phase_begin(PHASE_ACTIVATION);
     if (run->model->config.model.feedforward == FEEDFORWARD_GLU)
         glu_forward(y, x, tokens, F);
     else
@@ -98,6 +116,7 @@ static void activation_forward(const LayerRun *run, real *y, const real *x)
 static void activation_backward(const LayerRun *run, real *d_x, const real *d_y, const real *x)
 {
     size_t tokens = token_count(&run->shape), F = run->model->feedforward_width;
+    phase_begin(PHASE_ACTIVATION);
     if (run->model->config.model.feedforward == FEEDFORWARD_GLU)
         glu_backward(d_x, d_y, x, tokens, F);
     else
@@ -107,6 +126,7 @@ static void activation_backward(const LayerRun *run, real *d_x, const real *d_y,
 static void rotate(const LayerRun *run, real *qkv, int direction)
 {
     const Model *model = run->model;
+    phase_begin(PHASE_NORM);
     rotary_apply(qkv, 3 * model->width, run->rotary, run->shape.tokens, token_count(&run->shape), 2 * model->heads,
                  model->head_width, direction);
 }
@@ -135,20 +155,20 @@ void layer_forward(const LayerRun *run, size_t index, const LayerSaved *saved, r
     real *normed = arena_take(run->scratch, tokens * C);
 
     norm_forward(run, normed, x, layer->attention_norm);
-    dense_forward(saved->qkv, normed, values(run, layer->qkv), tokens, 3 * C, C);
+    product_forward(saved->qkv, normed, values(run, layer->qkv), tokens, 3 * C, C);
     rotate(run, saved->qkv, +1);
     AttentionRun attention = attention_run(run, layer, saved);
     layer->attention.kind->forward(&attention);
-    dense_forward(saved->middle, saved->attention_out, values(run, layer->out), tokens, C, C);
+    product_forward(saved->middle, saved->attention_out, values(run, layer->out), tokens, C, C);
     dropout(run, saved->middle, index, "dropout after attention");
     add_residual(saved->middle, x, tokens * C);
 
     real *active = arena_take(run->scratch, tokens * F);
     norm_forward(run, normed, saved->middle, layer->feedforward_norm);
-    dense_forward(saved->feedforward_in, normed, values(run, layer->feedforward_in), tokens,
-                  model->feedforward_in_width, C);
+    product_forward(saved->feedforward_in, normed, values(run, layer->feedforward_in), tokens,
+                    model->feedforward_in_width, C);
     activation_forward(run, active, saved->feedforward_in);
-    dense_forward(x_out, active, values(run, layer->feedforward_out), tokens, C, F);
+    product_forward(x_out, active, values(run, layer->feedforward_out), tokens, C, F);
     dropout(run, x_out, index, "dropout after feedforward");
     add_residual(x_out, saved->middle, tokens * C);
     arena_release(run->scratch, mark);
@@ -176,13 +196,13 @@ static void feedforward_backward(const LayerRun *run, size_t index, const LayerS
     const real *d_branch = branch_gradient(run, d_normed, d_x, index, "dropout after feedforward");
     /* x_out = middle + dropout(active W_out^T) */
     activation_forward(run, active, saved->feedforward_in);
-    dense_backward(d_active, gradients(run, layer->feedforward_out), d_branch, active,
-                   values(run, layer->feedforward_out), tokens, C, F);
+    product_backward(d_active, gradients(run, layer->feedforward_out), d_branch, active,
+                     values(run, layer->feedforward_out), tokens, C, F);
     /* active = GLU(normed W_in^T) */
     activation_backward(run, d_in, d_active, saved->feedforward_in);
     norm_forward(run, normed, saved->middle, layer->feedforward_norm);
-    dense_backward(d_normed, gradients(run, layer->feedforward_in), d_in, normed, values(run, layer->feedforward_in),
-                   tokens, model->feedforward_in_width, C);
+    product_backward(d_normed, gradients(run, layer->feedforward_in), d_in, normed, values(run, layer->feedforward_in),
+                     tokens, model->feedforward_in_width, C);
     norm_backward(run, d_x, d_normed, saved->middle, layer->feedforward_norm);
     arena_release(run->scratch, mark);
 }
@@ -196,8 +216,8 @@ static void attention_backward(const LayerRun *run, size_t index, const LayerSav
     real *d_qkv = arena_take(run->scratch, tokens * 3 * C);
     const real *d_branch = branch_gradient(run, normed, d_x, index, "dropout after attention");
     /* middle = x + dropout(attention_out W_out^T) */
-    dense_backward(d_out, gradients(run, layer->out), d_branch, saved->attention_out, values(run, layer->out), tokens,
-                   C, C);
+    product_backward(d_out, gradients(run, layer->out), d_branch, saved->attention_out, values(run, layer->out), tokens,
+                     C, C);
     AttentionRun attention = attention_run(run, layer, saved);
     attention.d_out = d_out;
     attention.d_qkv = d_qkv;
@@ -206,7 +226,7 @@ static void attention_backward(const LayerRun *run, size_t index, const LayerSav
     /* qkv = normed W_qkv^T */
     norm_forward(run, normed, x, layer->attention_norm);
     real *d_normed = d_out;
-    dense_backward(d_normed, gradients(run, layer->qkv), d_qkv, normed, values(run, layer->qkv), tokens, 3 * C, C);
+    product_backward(d_normed, gradients(run, layer->qkv), d_qkv, normed, values(run, layer->qkv), tokens, 3 * C, C);
     norm_backward(run, d_x, d_normed, x, layer->attention_norm);
     arena_release(run->scratch, mark);
 }

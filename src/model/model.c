@@ -7,6 +7,7 @@
 
 #include "src/base/carried_link.h"
 #include "src/base/error.h"
+#include "src/base/phase.h"
 #include "src/model/layer.h"
 #include "src/tensor/blas.h"
 #include "src/tensor/cross_entropy.h"
@@ -272,6 +273,7 @@ static real *gradients(const ModelPass *pass, real *grads, int index)
 static void layers_forward(ModelPass *pass, const LayerRun *run, const int32_t *inputs)
 {
     const Model *model = pass->model;
+    phase_begin(PHASE_EMBEDDING);
     embedding_forward(pass->x[0], values(pass, run->params, model->embedding), inputs, token_count(pass), model->width);
     for (size_t i = 0; i < model->layer_count; i++) {
         pass->carried.layer = i;
@@ -290,6 +292,7 @@ static double output_layer(ModelPass *pass, const real *params, real *grads, rea
     size_t mark = arena_mark(&pass->scratch);
     real *logits = arena_take(&pass->scratch, (step < tokens ? step : tokens) * V); /* (rows, V) */
     double sum = 0;
+    phase_begin(PHASE_OUTPUT);
     for (size_t first = 0; first < tokens; first += step) {
         size_t rows = tokens - first < step ? tokens - first : step;
         real *rows_in = normed + first * C;
@@ -309,6 +312,7 @@ static double output_layer(ModelPass *pass, const real *params, real *grads, rea
 static void final_norm(ModelPass *pass, const real *params, real *normed)
 {
     const Model *model = pass->model;
+    phase_begin(PHASE_NORM);
     layernorm_forward(normed, model->width, pass->x[model->layer_count], model->width,
                       values(pass, params, model->final_norm[0]), values(pass, params, model->final_norm[1]),
                       token_count(pass), 1, model->width);
@@ -368,6 +372,7 @@ static double loss_backward(ModelPass *pass, const real *params, real *grads, re
     real *normed = arena_take(&pass->scratch, tokens * C), *losses = arena_take(&pass->scratch, tokens);
     final_norm(pass, params, normed);
     double sum = output_layer(pass, params, grads, normed, losses, targets, loss_scale);
+    phase_begin(PHASE_NORM);
     memset(d_x, 0, tokens * C * sizeof *d_x);
     layernorm_backward(d_x, C, gradients(pass, grads, model->final_norm[0]),
                        gradients(pass, grads, model->final_norm[1]), normed, C, pass->x[model->layer_count], C,
@@ -393,6 +398,7 @@ static double train_stretch(ModelPass *pass, LayerRun run, const int32_t *inputs
             layer_forward(&run, i, &pass->saved[i], recomputed, pass->x[i]);
         layer_backward(&run, i, &pass->saved[i], d_x, pass->x[i]);
     }
+    phase_begin(PHASE_EMBEDDING);
     embedding_backward(gradients(pass, run.grads, model->embedding), d_x, inputs, token_count(pass), model->width);
     arena_release(&pass->scratch, mark);
     return sum;

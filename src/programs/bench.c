@@ -10,17 +10,20 @@
 #include "mpi/topology.h"
 #include "mpi/world.h"
 #include "src/base/log.h"
+#include "src/base/phase.h"
 #include "src/base/rng.h"
 #include "src/base/usage.h"
 #include "src/base/version.h"
 #include "src/programs/configuration.h"
 #include "src/programs/programs.h"
+#include "src/model/decode.h"
 #include "src/tensor/blas.h"
 #include "src/train/adamw.h"
+#include "src/train/memory_report.h"
 
 typedef struct BenchOptions {
-    char variants[OPTION_TEXT_SIZE], contexts[OPTION_TEXT_SIZE], csv[OPTION_TEXT_SIZE];
-    int64_t repeats;
+    char variants[OPTION_TEXT_SIZE], contexts[OPTION_TEXT_SIZE], csv[OPTION_TEXT_SIZE], profile[OPTION_TEXT_SIZE];
+    int64_t repeats, warmups;
     bool help;
 } BenchOptions;
 
@@ -31,9 +34,13 @@ static const OptionRow rows[] = {
      "comma-separated: softmax, polynomial, random, learned (local exact), random-sketch, learned-sketch (local "
      "sketch), "
      "performer; config = as configured"},
-    {"", "contexts", OPTION_TEXT, AT(contexts), "512,1024,2048", 0, 0, "", false, "comma-separated context lengths"},
-    {"", "repeats", OPTION_INTEGER, AT(repeats), "3", 1, 1000, "", false,
-     "timed runs after one warm-up; the median counts"},
+    {"", "contexts", OPTION_TEXT, AT(contexts), "512,1024,2048", 0, 0, "", false,
+     "comma-separated context lengths; of decode: positions"},
+    {"", "repeats", OPTION_INTEGER, AT(repeats), "3", 1, 1000, "", false, "timed runs; the median counts"},
+    {"", "warmups", OPTION_INTEGER, AT(warmups), "1", 0, 1000, "", false,
+     "runs before them: the first one also pays for the memory it touches"},
+    {"", "profile", OPTION_TEXT, AT(profile), "", 0, 0, "", false,
+     "step, attention: append the time of each phase to this CSV file, and print it"},
     {"", "csv", OPTION_TEXT, AT(csv), "", 0, 0, "", false, "append the rows to this CSV file"},
     {"", "help", OPTION_BOOL, AT(help), "false", 0, 0, "", false, "print this"},
 };
@@ -52,16 +59,22 @@ static const BenchVariant bench_variants[] = {
     {"learned-sketch", ATTENTION_POLYSKETCH, SKETCH_LEARNED, LOCAL_SKETCH},
     {"performer", ATTENTION_PERFORMER, SKETCH_LEARNED, LOCAL_SKETCH},
 };
-enum { BENCH_VARIANTS = sizeof bench_variants / sizeof *bench_variants, MAX_CONTEXTS = 64 };
+enum { BENCH_VARIANTS = sizeof bench_variants / sizeof *bench_variants, MAX_CONTEXTS = 64, DECODED_TOKENS = 32 };
 
 static void print_help(const OptionTable *table)
 {
-    printf("Usage: [mpirun -n RANKS] polysketch bench step|attention [FILE.ini] [options] [--section.key=value ...]\n\n"
+    printf("Usage: [mpirun -n RANKS] polysketch bench step|attention|decode [FILE.ini] [options] [--section.key=value "
+           "...]\n\n"
            "step: forward, backward, sum of gradients, AdamW, on random tokens. attention: forward and backward of one "
            "layer's\n"
-           "attention (B, N, 3C) -> (B, N, C). Useful operations are products with packed features and causal halves; "
-           "what is\n"
-           "computed again is not counted. sgemm: 2048 cubed on the same cores, all ranks at once, before and after "
+           "attention (B, N, 3C) -> (B, N, C). decode: tokens generated one by one from a position on, whose earlier "
+           "state "
+           "is\n"
+           "taken to be zero; one rank. Useful operations are products with packed features and causal halves (decode: "
+           "2 per "
+           "parameter);\n"
+           "what is computed again is not counted. sgemm: 2048 cubed on the same cores, all ranks at once, before and "
+           "after "
            "each run;\n"
            "of peak: the median of each run's rate over that of the two products beside it.\n"
            "Takes every option of polysketch train. Without model.vocab_size the vocabulary is 256.\n\n");
@@ -144,6 +157,7 @@ typedef struct BenchCase {
     real *params, *grads, *m, *v;
     int32_t *inputs, *targets;
     real *qkv, *out, *saved, *d_out, *d_qkv;
+    Decoder *decoder;
     Arena scratch;
     double reduce_seconds;
     int64_t step;
@@ -185,9 +199,17 @@ static void run_attention(void *context)
     layer->kind->backward(&run);
 }
 
+static void run_decode(void *context)
+{
+    BenchCase *c = context;
+    decoder_seek(c->decoder, (size_t)c->config->model.context_length);
+    for (int32_t i = 0; i < DECODED_TOKENS; i++) decoder_step(c->decoder, i % (int32_t)c->model->vocab_size);
+}
+
 static void prepare_step(BenchCase *c)
 {
     const ParamTable *table = &c->model->table;
+    c->grads = checked_calloc(table->trained_count, sizeof(real));
     c->pass = model_pass_create(c->model, c->shape, c->topology->link, PASS_TRAIN);
     size_t tokens = c->shape.sequences * model_pass_tokens(c->pass);
     c->m = checked_calloc(table->trained_count, sizeof(real));
@@ -203,6 +225,7 @@ static void prepare_step(BenchCase *c)
 
 static void prepare_attention(BenchCase *c)
 {
+    c->grads = checked_calloc(c->model->table.trained_count, sizeof(real));
     const AttentionLayer *layer = &c->model->layers[0].attention;
     size_t count = c->shape.sequences * c->shape.tokens * c->model->width;
     Arena measure = arena_measure();
@@ -215,11 +238,66 @@ static void prepare_attention(BenchCase *c)
     c->saved = checked_calloc(layer->kind->saved_count(layer, &c->shape), sizeof(real));
 }
 
+static void prepare_decode(BenchCase *c)
+{
+    c->decoder = decoder_create(c->model, c->params, (size_t)c->config->model.context_length + DECODED_TOKENS);
+}
+
+static double step_tokens(const BenchCase *c)
+{
+    return (double)(c->config->train.batch_sequences * c->config->model.context_length);
+}
+
+static double attention_tokens(const BenchCase *c)
+{
+    return (double)(c->config->train.micro_batch_sequences * c->config->parallel.data_ranks *
+                    c->config->model.context_length);
+}
+
+static double decode_tokens(const BenchCase *c)
+{
+    (void)c;
+    return DECODED_TOKENS;
+}
+
+static double step_flops(const BenchCase *c)
+{
+    return model_train_flops(c->model, (size_t)c->config->model.context_length) *
+           (double)c->config->train.batch_sequences;
+}
+
+static double attention_flops(const BenchCase *c)
+{
+    size_t T = (size_t)c->config->model.context_length;
+    AttentionShape whole = model_shape(c->config, 1, T, 0, 1);
+    const AttentionLayer *layer = &c->model->layers[0].attention;
+    return 3 * layer->kind->cost(layer, &whole).forward_flops * attention_tokens(c) / (double)T;
+}
+
+static double decode_flops(const BenchCase *c) { return 2.0 * (double)c->model->table.total_count * DECODED_TOKENS; }
+
+/* What `polysketch bench <name>` does. */
+typedef struct Benchmark {
+    const char *name;
+    void (*prepare)(BenchCase *);
+    void (*run)(void *);
+    double (*tokens)(const BenchCase *); /* of one run, all ranks */
+    double (*flops)(const BenchCase *);
+    bool trains;
+} Benchmark;
+
+static const Benchmark benchmarks[] = {
+    {"step", prepare_step, run_step, step_tokens, step_flops, true},
+    {"attention", prepare_attention, run_attention, attention_tokens, attention_flops, false},
+    {"decode", prepare_decode, run_decode, decode_tokens, decode_flops, false},
+};
+
 static void destroy(BenchCase *c)
 {
     real *blocks[] = {c->params, c->grads, c->m, c->v, c->qkv, c->out, c->saved, c->d_out, c->d_qkv};
     for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) free(blocks[i]);
     free(c->inputs), free(c->targets);
+    if (c->decoder) decoder_destroy(c->decoder);
     arena_destroy(&c->scratch);
     model_pass_destroy(c->pass);
     model_destroy(c->model);
@@ -229,24 +307,29 @@ static void destroy(BenchCase *c)
 
 typedef struct BenchRow {
     double microseconds_per_token, useful_gflops, sgemm_gflops, fraction_of_peak, communication_fraction;
-    double peak_rss_bytes;
+    double peak_rss_bytes, planned_bytes; /* planned: whole steps only */
+    double phases[PHASE_COUNT];           /* seconds, all runs */
+    double seconds;                       /* all runs */
 } BenchRow;
 
 /* Runs after a warm-up, between products of sgemm: a shared machine changes its speed within seconds, so each run is
    compared with the products just before and just after it. Medians. */
-static void time_runs(BenchRow *row, void (*run)(void *), BenchCase *c, int64_t repeats, double flops)
+static void time_runs(BenchRow *row, void (*run)(void *), BenchCase *c, const BenchOptions *options, double flops)
 {
+    int64_t repeats = options->repeats;
     GemmCase gemm = gemm_case();
     double *columns = checked_calloc(3 * (size_t)repeats, sizeof *columns);
     double *rates = columns, *peaks = columns + repeats, *fractions = peaks + repeats;
-    run(c);
+    for (int64_t i = 0; i < options->warmups; i++) run(c);
     gemm_rate(&gemm); /* warm-up */
-    double linked = 0, seconds = 0, before = gemm_rate(&gemm);
+    double linked = 0, before = gemm_rate(&gemm);
     for (int64_t i = 0; i < repeats; i++) {
         double link_start = topology_communication_seconds(c->topology) + c->reduce_seconds;
+        phase_reset();
         double run_time = run_seconds(run, c);
+        for (int p = 0; p < PHASE_COUNT; p++) row->phases[p] += phase_seconds((Phase)p);
         linked += topology_communication_seconds(c->topology) + c->reduce_seconds - link_start;
-        seconds += run_time;
+        row->seconds += run_time;
         double after = gemm_rate(&gemm);
         rates[i] = 1e-9 * flops / run_time;
         peaks[i] = (before + after) / 2;
@@ -256,56 +339,59 @@ static void time_runs(BenchRow *row, void (*run)(void *), BenchCase *c, int64_t 
     row->useful_gflops = median(rates, repeats);
     row->sgemm_gflops = median(peaks, repeats);
     row->fraction_of_peak = median(fractions, repeats);
-    row->communication_fraction = linked / seconds;
+    row->communication_fraction = linked / row->seconds;
     world_max_doubles(&row->communication_fraction, 1);
     free(columns);
     destroy_gemm(&gemm);
 }
 
-static BenchRow measure(const Config *config, bool whole_step, int64_t repeats, Topology *topology)
+static const Benchmark *find_benchmark(const char *name)
+{
+    for (size_t i = 0; i < sizeof benchmarks / sizeof *benchmarks; i++)
+        if (strcmp(name, benchmarks[i].name) == 0) return &benchmarks[i];
+    return NULL;
+}
+
+static BenchRow measure(const Config *config, const Benchmark *benchmark, const BenchOptions *options,
+                        Topology *topology)
 {
     usage_reset_peak();
     BenchCase c = {.config = config, .model = model_create(config), .topology = topology};
     const ParamTable *table = &c.model->table;
-    size_t T = (size_t)config->model.context_length;
-    c.shape = model_shape(config, (size_t)config->train.micro_batch_sequences, T, topology->link->position,
-                          topology->link->segments);
+    c.shape = model_shape(config, (size_t)config->train.micro_batch_sequences, (size_t)config->model.context_length,
+                          topology->link->position, topology->link->segments);
     c.params = checked_calloc(table->total_count, sizeof(real));
-    c.grads = checked_calloc(table->trained_count, sizeof(real));
     param_table_initialise(table, 1, c.params);
-    if (whole_step)
-        prepare_step(&c);
-    else
-        prepare_attention(&c);
-    AttentionShape whole = model_shape(config, 1, T, 0, 1);
-    const AttentionLayer *layer = &c.model->layers[0].attention;
-    double sequences = whole_step ? (double)config->train.batch_sequences
-                                  : (double)(config->train.micro_batch_sequences * config->parallel.data_ranks);
-    double flops = whole_step ? model_train_flops(c.model, T) : 3 * layer->kind->cost(layer, &whole).forward_flops;
+    benchmark->prepare(&c);
     BenchRow row = {0};
-    time_runs(&row, whole_step ? run_step : run_attention, &c, repeats, flops * sequences);
-    row.microseconds_per_token = 1e-3 * flops / (double)T / row.useful_gflops;
+    double flops = benchmark->flops(&c), tokens = benchmark->tokens(&c);
+    time_runs(&row, benchmark->run, &c, options, flops);
+    row.microseconds_per_token = 1e-3 * flops / tokens / row.useful_gflops;
     row.peak_rss_bytes = usage_peak_bytes();
+    if (benchmark->trains) row.planned_bytes = memory_report(c.model, topology->sequence_ranks).total;
     world_max_doubles(&row.peak_rss_bytes, 1);
     destroy(&c);
     return row;
 }
 
-static FILE *open_csv(const char *path, Message *problem)
+static FILE *open_csv(const char *path, const char *option, const char *header, Message *problem)
 {
     FILE *file = fopen(path, "a");
     if (!file) {
-        fail(problem, "cannot write '%s'. Choose a writable --csv", path);
+        fail(problem, "cannot write '%s'. Choose a writable --%s", path, option);
         return NULL;
     }
-    if (fseek(file, 0, SEEK_END) == 0 && ftell(file) == 0)
-        fprintf(file,
-                "what,kind,sketch,local,sketch_size,block_length,context,layers,width,heads,batch_sequences,recompute,"
-                "ranks,"
-                "threads,microseconds_per_token,useful_gflops,sgemm_gflops,fraction_of_peak,communication_fraction,"
-                "peak_rss_bytes,source_version,kernel\n");
+    if (fseek(file, 0, SEEK_END) == 0 && ftell(file) == 0) fprintf(file, "%s\n", header);
     return file;
 }
+
+static const char rows_header[] =
+    "kind,sketch,local,sketch_size,block_length,context,layers,ranks,threads,microseconds_per_token,useful_gflops,"
+    "sgemm_gflops,fraction_of_peak,communication_fraction,peak_rss_bytes,source_version,what,width,heads,vocab_size,"
+    "batch_sequences,recompute,stretch_length,scan,planned_bytes,repeats,kernel";
+static const char profile_header[] =
+    "kind,sketch,local,sketch_size,block_length,context,layers,ranks,threads,what,vocab_size,"
+    "phase,microseconds_per_token,share,source_version";
 
 static void option_word(const Config *config, const char *name, char word[OPTION_TEXT_SIZE])
 {
@@ -317,29 +403,50 @@ static void option_word(const Config *config, const char *name, char word[OPTION
     }
 }
 
-static void write_csv_row(FILE *file, const Config *config, const char *what, const BenchRow *row)
+/* The values of options, each followed by a comma. */
+static void write_options(FILE *file, const Config *config, const char *const *names, size_t count)
 {
-    const char *words[] = {"attention.kind",
-                           "attention.sketch",
-                           "attention.local",
-                           "attention.sketch_size",
-                           "attention.block_length",
-                           "model.context_length",
-                           "model.layers",
-                           "model.width",
-                           "model.heads",
-                           "train.batch_sequences",
-                           "train.recompute"};
     char word[OPTION_TEXT_SIZE];
-    fprintf(file, "%s", what);
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
-        option_word(config, words[i], word);
-        fprintf(file, ",%s", word);
+    for (size_t i = 0; i < count; i++) {
+        option_word(config, names[i], word);
+        fprintf(file, "%s,", word);
     }
-    fprintf(file, ",%d,%d,%.6g,%.6g,%.6g,%.4f,%.4f,%.0f,%s,%s\n", world().size, omp_get_max_threads(),
+}
+
+static const char *const leading_options[] = {"attention.kind",        "attention.sketch",       "attention.local",
+                                              "attention.sketch_size", "attention.block_length", "model.context_length",
+                                              "model.layers"};
+static const char *const trailing_options[] = {"model.width",           "model.heads",     "model.vocab_size",
+                                               "train.batch_sequences", "train.recompute", "train.stretch_length",
+                                               "parallel.scan"};
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+
+static void write_csv_row(FILE *file, const Config *config, const char *what, const BenchRow *row, int64_t repeats)
+{
+    write_options(file, config, leading_options, COUNT(leading_options));
+    fprintf(file, "%d,%d,%.6g,%.6g,%.6g,%.4f,%.4f,%.0f,%s,%s,", world().size, omp_get_max_threads(),
             row->microseconds_per_token, row->useful_gflops, row->sgemm_gflops, row->fraction_of_peak,
-            row->communication_fraction, row->peak_rss_bytes, source_version(), blas_kernel_name());
+            row->communication_fraction, row->peak_rss_bytes, source_version(), what);
+    write_options(file, config, trailing_options, COUNT(trailing_options));
+    fprintf(file, "%.0f,%lld,%s\n", row->planned_bytes, (long long)repeats, blas_kernel_name());
     fflush(file);
+}
+
+/* Of rank 0; phases that took no time are left out. */
+static void report_profile(FILE *file, const Config *config, const char *what, const BenchRow *row)
+{
+    for (int p = 0; p < PHASE_COUNT; p++) {
+        double share = row->phases[p] / row->seconds;
+        if (share < 5e-5) continue;
+        log_line("    %-28s %10.3f us/token %6.1f %%", phase_name((Phase)p), share * row->microseconds_per_token,
+                 100 * share);
+        if (!file) continue;
+        write_options(file, config, leading_options, COUNT(leading_options));
+        fprintf(file, "%d,%d,%s,%lld,\"%s\",%.6g,%.4f,%s\n", world().size, omp_get_max_threads(), what,
+                (long long)config->model.vocab_size, phase_name((Phase)p), share * row->microseconds_per_token, share,
+                source_version());
+        fflush(file);
+    }
 }
 
 static Config with_variant(const Config *config, const BenchVariant *variant, int64_t context)
@@ -378,8 +485,12 @@ static bool read_contexts(const char *list, int64_t contexts[MAX_CONTEXTS], int 
     return true;
 }
 
-static void measure_row(const Config *config, const char *name, const char *what, const BenchOptions *options,
-                        FILE *csv)
+typedef struct Outputs {
+    FILE *csv, *profile; /* rank 0; NULL when not asked for */
+} Outputs;
+
+static void measure_row(const Config *config, const char *name, const Benchmark *benchmark, const BenchOptions *options,
+                        const Outputs *outputs)
 {
     Message problem;
     Config resolved = *config;
@@ -389,25 +500,38 @@ static void measure_row(const Config *config, const char *name, const char *what
     ok = config_check_model(&resolved, &problem) && config_check_ranks(&resolved, world().size, &problem);
     require_all(ok, &problem);
     Topology topology = topology_create((int)resolved.parallel.data_ranks, (ScanKind)resolved.parallel.scan);
-    BenchRow row = measure(&resolved, strcmp(what, "step") == 0, options->repeats, &topology);
+    BenchRow row = measure(&resolved, benchmark, options, &topology);
     topology_destroy(&topology);
     log_line("%-15s %8lld %12.3f %10.1f %10.1f %7.1f %% %7.2f %% %9.2f", name, (long long)resolved.model.context_length,
              row.microseconds_per_token, row.useful_gflops, row.sgemm_gflops, 100 * row.fraction_of_peak,
              100 * row.communication_fraction, row.peak_rss_bytes / 1e9);
-    if (csv) write_csv_row(csv, &resolved, what, &row);
+    if (outputs->csv) write_csv_row(outputs->csv, &resolved, benchmark->name, &row, options->repeats);
+    if (options->profile[0]) report_profile(outputs->profile, &resolved, benchmark->name, &row);
 }
 
-static void measure_all(const Config *config, const char *what, const BenchOptions *options)
+static Outputs open_outputs(const BenchOptions *options)
+{
+    Message problem;
+    Outputs outputs = {0};
+    bool ok = true;
+    if (world().rank == 0) {
+        if (options->csv[0]) ok = (outputs.csv = open_csv(options->csv, "csv", rows_header, &problem)) != NULL;
+        if (ok && options->profile[0])
+            ok = (outputs.profile = open_csv(options->profile, "profile", profile_header, &problem)) != NULL;
+    }
+    require_all(ok, &problem);
+    return outputs;
+}
+
+static void measure_all(const Config *config, const Benchmark *benchmark, const BenchOptions *options)
 {
     Message problem;
     int64_t contexts[MAX_CONTEXTS];
     int count;
     require_all(read_contexts(options->contexts, contexts, &count, &problem), &problem);
-    FILE *csv = NULL;
-    if (options->csv[0] && world().rank == 0) csv = open_csv(options->csv, &problem);
-    require_all(!options->csv[0] || world().rank != 0 || csv, &problem);
-    log_line("bench %s | polysketch %s | %d ranks x %d threads | OpenBLAS %s", what, source_version(), world().size,
-             omp_get_max_threads(), blas_kernel_name());
+    Outputs outputs = open_outputs(options);
+    log_line("bench %s | polysketch %s | %d ranks x %d threads | OpenBLAS %s", benchmark->name, source_version(),
+             world().size, omp_get_max_threads(), blas_kernel_name());
     log_line("%-15s %8s %12s %10s %10s %9s %9s %9s", "variant", "context", "us/token", "GF/s", "sgemm", "of peak",
              "comm.", "peak GB");
     char list[OPTION_TEXT_SIZE], *rest = list;
@@ -417,9 +541,10 @@ static void measure_all(const Config *config, const char *what, const BenchOptio
             const BenchVariant *variant;
             require_all(find_variant(name, &variant, &problem), &problem);
             Config changed = with_variant(config, variant, contexts[i]);
-            measure_row(&changed, name, what, options, csv);
+            measure_row(&changed, name, benchmark, options, &outputs);
         }
-    if (csv) fclose(csv);
+    if (outputs.csv) fclose(outputs.csv);
+    if (outputs.profile) fclose(outputs.profile);
 }
 
 int bench_main(int argc, char **argv)
@@ -435,11 +560,13 @@ int bench_main(int argc, char **argv)
         return EXIT_SUCCESS;
     }
     Message problem;
-    bool known = strcmp(what, "step") == 0 || strcmp(what, "attention") == 0;
-    if (!known)
-        fail(&problem, "say what to time: polysketch bench step, or polysketch bench attention; --help explains");
-    require_all(known, &problem);
+    const Benchmark *benchmark = find_benchmark(what);
+    if (!benchmark) fail(&problem, "say what to time: polysketch bench step, attention or decode; --help explains");
+    require_all(benchmark != NULL, &problem);
+    bool fits = strcmp(what, "decode") != 0 || world().size == 1;
+    if (!fits) fail(&problem, "bench decode is for one rank, not %d. Start it without mpirun", world().size);
+    require_all(fits, &problem);
     if (config.model.vocab_size == 0) config.model.vocab_size = 256;
-    measure_all(&config, what, &options);
+    measure_all(&config, benchmark, &options);
     return EXIT_SUCCESS;
 }

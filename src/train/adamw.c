@@ -4,12 +4,14 @@
 #include <stdlib.h>
 
 #include "src/base/error.h"
+#include "src/base/phase.h"
 
 enum { PIECE = 1 << 16 };
 
 /* Pieces of fixed size are summed in a fixed order, whoever computes them. */
 double adamw_gradient_norm(const ParamTable *table, const real *grads)
 {
+    phase_begin(PHASE_OPTIMIZER);
     size_t pieces = (table->trained_count + PIECE - 1) / PIECE;
     double *sums = checked_calloc(pieces, sizeof *sums), total = 0;
 #pragma omp parallel for schedule(static)
@@ -48,6 +50,7 @@ static void update_tensor(real *x, real *m, real *v, const real *g, size_t count
 void adamw_update(const ParamTable *table, const TrainConfig *train, real *values, real *m, real *v, const real *grads,
                   double learning_rate, double gradient_factor, int64_t step)
 {
+    phase_begin(PHASE_OPTIMIZER);
     double t = (double)step;
     Factors factors = {
         .beta1 = (real)train->beta1,

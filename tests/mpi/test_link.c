@@ -13,7 +13,7 @@
 #include "tests/harness/check.h"
 #include "tests/harness/suite.h"
 
-static const char *const scan_names[] = {"exscan", "iexscan"};
+static const char *const scan_names[] = {"exscan", "iexscan", "chain"};
 
 /* What segment `position` of the sequence of `data_rank` holds at `index`; `round` tells exchanges apart. */
 static real value_of(int data_rank, int position, size_t index, int round)
@@ -67,6 +67,7 @@ static void check_sum(const Topology *topology, ScanDirection direction, size_t 
     snprintf(what, sizeof what, "%s sum of %zu on %d x %d ranks", direction == SCAN_FORWARD ? "forward" : "backward",
              count, topology->data_ranks, topology->sequence_ranks);
     link->exclusive_sum_begin(link, direction, local, incoming, count);
+    link->exclusive_sum_poll(link);
     link->exclusive_sum_finish(link);
     check_equal(what, incoming, expected, count);
     check_equal("what is sent stays", local, kept, count);
@@ -78,7 +79,7 @@ static void check_sum(const Topology *topology, ScanDirection direction, size_t 
 static void on_every_grid(void (*test)(const Topology *))
 {
     for (int data_ranks = 1; data_ranks <= world().size; data_ranks++)
-        for (int scan = SCAN_EXSCAN; world().size % data_ranks == 0 && scan <= SCAN_IEXSCAN; scan++) {
+        for (int scan = SCAN_EXSCAN; world().size % data_ranks == 0 && scan <= SCAN_CHAIN; scan++) {
             Topology topology = topology_create(data_ranks, (ScanKind)scan);
             test(&topology);
             check_true(topology_communication_seconds(&topology) >= 0, "%s: time does not run backward",

@@ -160,7 +160,10 @@ static void test_every_kind_on_every_grid(void)
 
 static void test_nonblocking_scan(void)
 {
-    for (int v = 0; v < variant_count; v++) compare_on_grid(&variants[v], NULL, 1, SCAN_IEXSCAN);
+    for (int v = 0; v < variant_count; v++) {
+        compare_on_grid(&variants[v], NULL, 1, SCAN_IEXSCAN);
+        compare_on_grid(&variants[v], NULL, 1, SCAN_CHAIN);
+    }
 }
 
 static void test_dropout_and_recompute(void)
@@ -218,7 +221,7 @@ static void test_broken_backward_scan_is_noticed(void)
 
 static const TestCase tests[] = {
     {"every kind on every grid", test_every_kind_on_every_grid},
-    {"non-blocking scan", test_nonblocking_scan},
+    {"non-blocking scans", test_nonblocking_scan},
     {"dropout and recomputation", test_dropout_and_recompute},
     {"stretches of a sequence", test_stretches},
     {"control: a broken backward scan is noticed", test_broken_backward_scan_is_noticed},
