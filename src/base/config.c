@@ -64,7 +64,7 @@ static const OptionRow rows[] = {
      "largest norm of the whole gradient; 0 = off"},
     {"train", "seed", OPTION_INTEGER, AT(train.seed), "1", 0, 9e15, "", FREE,
      "of initial values, data order and dropout"},
-    {"train", "recompute", OPTION_CHOICE, AT(train.recompute), "none", 0, 0, "none|layer", FREE,
+    {"train", "recompute", OPTION_CHOICE, AT(train.recompute), "none", 0, 0, "none|attention|layer", FREE,
      "what the backward pass computes again instead of keeping it"},
     {"train", "stretch_length", OPTION_INTEGER, AT(train.stretch_length), "0", 0, 1e9, "", FREE,
      "tokens of a sequence computed at a time; 0 = all. Memory then stays the same at any context, linear kinds only"},

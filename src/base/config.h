@@ -12,7 +12,7 @@ typedef enum FeedForwardKind { FEEDFORWARD_GLU, FEEDFORWARD_GELU } FeedForwardKi
 typedef enum SketchKind { SKETCH_RANDOM, SKETCH_LEARNED } SketchKind;
 typedef enum LocalKind { LOCAL_EXACT, LOCAL_SKETCH } LocalKind;
 typedef enum ScheduleKind { SCHEDULE_COSINE, SCHEDULE_LINEAR, SCHEDULE_CONSTANT } ScheduleKind;
-typedef enum RecomputeKind { RECOMPUTE_NONE, RECOMPUTE_LAYER } RecomputeKind;
+typedef enum RecomputeKind { RECOMPUTE_NONE, RECOMPUTE_ATTENTION, RECOMPUTE_LAYER } RecomputeKind;
 typedef enum ScanKind { SCAN_EXSCAN, SCAN_IEXSCAN, SCAN_CHAIN } ScanKind;
 /* In the order of the table in src/attention/attention.c. */
 typedef enum AttentionKindId {

@@ -17,12 +17,14 @@ static real *gradients(const LayerRun *run, int index) { return run->grads + run
 
 static size_t token_count(const AttentionShape *shape) { return shape->sequences * shape->tokens; }
 
-LayerSaved layer_take_saved(const Model *model, const Layer *layer, const AttentionShape *shape, Arena *arena)
+LayerSaved layer_take_saved(const Model *model, const Layer *layer, const AttentionShape *shape, real *attention,
+                            Arena *arena)
 {
     size_t tokens = token_count(shape), C = model->width;
     LayerSaved saved;
     saved.qkv = arena_take(arena, tokens * 3 * C);
-    saved.attention = arena_take(arena, layer->attention.kind->saved_count(&layer->attention, shape));
+    saved.attention =
+        attention ? attention : arena_take(arena, layer->attention.kind->saved_count(&layer->attention, shape));
     saved.attention_out = arena_take(arena, tokens * C);
     saved.middle = arena_take(arena, tokens * C);
     saved.feedforward_in = arena_take(arena, tokens * model->feedforward_in_width);
@@ -144,6 +146,13 @@ static AttentionRun attention_run(const LayerRun *run, const Layer *layer, const
         .saved = saved->attention,
         .scratch = run->scratch,
     };
+}
+
+void layer_attention_again(const LayerRun *run, size_t index, const LayerSaved *saved)
+{
+    const Layer *layer = &run->model->layers[index];
+    AttentionRun attention = attention_run(run, layer, saved);
+    layer->attention.kind->forward(&attention);
 }
 
 void layer_forward(const LayerRun *run, size_t index, const LayerSaved *saved, real *x_out, const real *x)

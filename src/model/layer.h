@@ -27,13 +27,18 @@ typedef struct LayerRun {
     DropoutKey dropout;
 } LayerRun;
 
-LayerSaved layer_take_saved(const Model *model, const Layer *layer, const AttentionShape *shape, Arena *arena);
+/* `attention`: memory that layers share (train.recompute = attention), or NULL for memory of its own. */
+LayerSaved layer_take_saved(const Model *model, const Layer *layer, const AttentionShape *shape, real *attention,
+                            Arena *arena);
 /* Takes and releases the scratch of both passes. */
 void layer_plan(const Model *model, const Layer *layer, const AttentionShape *shape, PassPurpose purpose,
                 Arena *scratch);
 
 /* x_out (B, N, C) from x (B, N, C); they must differ. */
 void layer_forward(const LayerRun *run, size_t index, const LayerSaved *saved, real *x_out, const real *x);
+
+/* Fills saved->attention again, for the backward pass of this layer; the same bits. Collective like the first time. */
+void layer_attention_again(const LayerRun *run, size_t index, const LayerSaved *saved);
 
 /* d_x (B, N, C): gradient of x_out on entry, of x on return. */
 void layer_backward(const LayerRun *run, size_t index, const LayerSaved *saved, real *d_x, const real *x);

@@ -132,9 +132,14 @@ struct ModelPass {
 
 static size_t token_count(const ModelPass *pass) { return pass->shape.sequences * pass->shape.tokens; }
 
+static bool recomputes(const ModelPass *pass, RecomputeKind kind)
+{
+    return (RecomputeKind)pass->model->config.train.recompute == kind;
+}
+
 static bool keeps_layers(const ModelPass *pass)
 {
-    return pass->purpose == PASS_TRAIN && pass->model->config.train.recompute == RECOMPUTE_NONE;
+    return pass->purpose == PASS_TRAIN && !recomputes(pass, RECOMPUTE_LAYER);
 }
 
 /* What only sequences of several stretches need. */
@@ -157,9 +162,12 @@ static void take_activations(ModelPass *pass, Arena *arena)
     pass->rotary = arena_take(arena, pass->shape.tokens * model->head_width);
     for (size_t i = 0; i <= model->layer_count; i++)
         pass->x[i] = pass->purpose == PASS_TRAIN || i < 2 ? arena_take(arena, residual) : pass->x[i - 2];
-    for (size_t i = 0; i < model->layer_count; i++)
-        pass->saved[i] = i == 0 || keeps_layers(pass) ? layer_take_saved(model, &model->layers[i], &pass->shape, arena)
-                                                      : pass->saved[0];
+    for (size_t i = 0; i < model->layer_count; i++) {
+        real *attention = i > 0 && recomputes(pass, RECOMPUTE_ATTENTION) ? pass->saved[0].attention : NULL;
+        pass->saved[i] = i == 0 || keeps_layers(pass)
+                             ? layer_take_saved(model, &model->layers[i], &pass->shape, attention, arena)
+                             : pass->saved[0];
+    }
 }
 
 static size_t logit_rows(const Model *model)
@@ -394,8 +402,11 @@ static double train_stretch(ModelPass *pass, LayerRun run, const int32_t *inputs
     real *recomputed = pass->x[model->layer_count]; /* free by now: room for the output of a repeated layer */
     for (size_t i = model->layer_count; i-- > 0;) {
         pass->carried.layer = i;
-        if (!keeps_layers(pass) && i + 1 < model->layer_count)
+        bool again = i + 1 < model->layer_count; /* what the last layer left is still there */
+        if (again && recomputes(pass, RECOMPUTE_LAYER))
             layer_forward(&run, i, &pass->saved[i], recomputed, pass->x[i]);
+        else if (again && recomputes(pass, RECOMPUTE_ATTENTION))
+            layer_attention_again(&run, i, &pass->saved[i]);
         layer_backward(&run, i, &pass->saved[i], d_x, pass->x[i]);
     }
     phase_begin(PHASE_EMBEDDING);

@@ -88,9 +88,9 @@ static void print_messages(const Model *model, int sequence_ranks, int64_t ranks
     for (size_t i = 0; i < model->layer_count; i++) {
         const AttentionLayer *layer = &model->layers[i].attention;
         AttentionCost cost = layer->kind->cost(layer, &shape);
-        /* Stretches but the last go forward once more; so does a recomputed layer, but for the last one, which is still
-           there when the backward pass begins. */
-        double forward = config->train.recompute == RECOMPUTE_LAYER && i + 1 < model->layer_count ? 2 : 1;
+        /* Stretches but the last go forward once more; so does recomputed attention, but for that of the last layer, which
+           is still there when the backward pass begins. */
+        double forward = config->train.recompute != RECOMPUTE_NONE && i + 1 < model->layer_count ? 2 : 1;
         forward = stretches * forward + stretches - 1;
         messages += forward * cost.forward.count + stretches * cost.backward.count;
         numbers += forward * (double)cost.forward.numbers + stretches * (double)cost.backward.numbers;

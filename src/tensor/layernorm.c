@@ -10,7 +10,15 @@ typedef struct Moments {
     real mean, inverse_deviation;
 } Moments;
 
-static inline Moments moments_of(const real *x, size_t width)
+/* Head widths in common use are constants where these loops are compiled: they unroll. */
+#define WITH_CONSTANT_WIDTH(width, call)                                                                               \
+    switch (width) {                                                                                                   \
+    case 32: call(32); break;                                                                                          \
+    case 64: call(64); break;                                                                                          \
+    default: call(width);                                                                                              \
+    }
+
+static inline __attribute__((always_inline)) Moments moments_of(const real *x, size_t width)
 {
     real sum = 0, squares = 0;
 #pragma omp simd reduction(+ : sum)
@@ -21,7 +29,8 @@ static inline Moments moments_of(const real *x, size_t width)
     return (Moments){mean, 1 / real_sqrt(squares / (real)width + EPSILON)};
 }
 
-static void forward_token(real *y, const real *x, const real *weight, const real *bias, size_t heads, size_t width)
+static inline __attribute__((always_inline)) void forward_rows(real *y, const real *x, const real *weight,
+                                                               const real *bias, size_t heads, size_t width)
 {
     for (size_t j = 0; j < heads; j++) {
         const real *x_row = x + j * width;
@@ -30,6 +39,12 @@ static void forward_token(real *y, const real *x, const real *weight, const real
 #pragma omp simd
         for (size_t c = 0; c < width; c++) y_row[c] = (x_row[c] - m.mean) * m.inverse_deviation * weight[c] + bias[c];
     }
+}
+
+static void forward_token(real *y, const real *x, const real *weight, const real *bias, size_t heads, size_t width)
+{
+#define FORWARD(constant) forward_rows(y, x, weight, bias, heads, constant)
+    WITH_CONSTANT_WIDTH(width, FORWARD)
 }
 
 void layernorm_forward(real *y, size_t y_stride, const real *x, size_t x_stride, const real *weight, const real *bias,
@@ -45,8 +60,8 @@ void layernorm_forward(real *y, size_t y_stride, const real *x, size_t x_stride,
 }
 
 /* With n = (x - mean) / deviation and e = d_y * weight: d_x = (e - mean(e) - n mean(e n)) / deviation. */
-static inline void backward_row(real *d_x, real *d_weight, real *d_bias, const real *d_y, const real *x,
-                                const real *weight, size_t width)
+static inline __attribute__((always_inline)) void backward_row(real *d_x, real *d_weight, real *d_bias, const real *d_y,
+                                                               const real *x, const real *weight, size_t width)
 {
     Moments m = moments_of(x, width);
     real sum_e = 0, sum_en = 0;
@@ -71,9 +86,12 @@ void layernorm_backward_rows(real *d_x, size_t d_x_stride, real *d_weight, real 
                              size_t heads, size_t width)
 {
     for (size_t t = 0; t < tokens; t++)
-        for (size_t j = 0; j < heads; j++)
-            backward_row(d_x + t * d_x_stride + j * width, d_weight, d_bias, d_y + t * d_y_stride + j * width,
-                         x + t * x_stride + j * width, weight, width);
+        for (size_t j = 0; j < heads; j++) {
+            real *d_x_row = d_x + t * d_x_stride + j * width;
+            const real *d_y_row = d_y + t * d_y_stride + j * width, *x_row = x + t * x_stride + j * width;
+#define BACKWARD(constant) backward_row(d_x_row, d_weight, d_bias, d_y_row, x_row, weight, constant)
+            WITH_CONSTANT_WIDTH(width, BACKWARD)
+        }
 }
 
 size_t layernorm_scratch(size_t width) { return 2 * width * (size_t)omp_get_max_threads(); }
