@@ -95,12 +95,18 @@ void segmented_chain_begin(SegmentedChain *chain, MPI_Comm comm, const real *loc
     chain->passed_on = chain->segments;
 }
 
-void segmented_chain_poll(SegmentedChain *chain) { advance(chain, false); }
+void segmented_chain_poll(SegmentedChain *chain)
+{
+    int sent; /* not needed: the call lets the library go on sending */
+    advance(chain, false);
+    CHECK_MPI(MPI_Testall((int)chain->segments, chain->sends, &sent, MPI_STATUSES_IGNORE));
+}
 
 void segmented_chain_finish(SegmentedChain *chain)
 {
     advance(chain, true);
     CHECK_MPI(MPI_Waitall((int)chain->segments, chain->sends, MPI_STATUSES_IGNORE));
+    chain->segments = chain->passed_on = 0; /* nothing is under way */
 }
 
 void segmented_chain_destroy(SegmentedChain *chain)

@@ -66,7 +66,7 @@ part_layers() {
     fresh layers.csv output.csv whole.csv profile.csv
     local variant
     for variant in random learned softmax; do
-        measure 1 "$cores" layers.csv step --variants=$variant --contexts=512,1024,2048,4096,8192 --repeats=5 \
+        measure 1 "$cores" layers.csv step --variants=$variant --contexts=512,1024,2048,4096,8192 --repeats=3 \
             --model.layers=2 --model.vocab_size=256 --attention.block_length="$(block $variant)"
         measure 1 "$cores" layers.csv step --variants=$variant --contexts=16384,32768 --repeats=2 --model.layers=2 \
             --model.vocab_size=256 --attention.block_length="$(block $variant)" --profile="$folder/profile.csv"
@@ -92,21 +92,22 @@ part_long() {
     for variant in random learned; do
         measure 1 "$cores" long.csv step --variants=$variant --contexts=2048 --repeats=9 --model.layers=1 \
             --model.vocab_size=256 --attention.block_length="$(block $variant)"
-        measure 1 "$cores" long.csv step --variants=$variant --contexts=131072 --repeats=2 --model.layers=1 \
+        measure 1 "$cores" long.csv step --variants=$variant --contexts=131072 --repeats=1 --model.layers=1 \
             --model.vocab_size=256 --attention.block_length="$(block $variant)"
     done
 }
 
 part_grid() {
-    fresh grid.csv
+    fresh grid.csv communication.csv
     local round
-    for round in 1 2 3; do
+    for round in 1 2; do
         echo "round $round"
         measure 1 1 grid.csv step --variants=learned --contexts=4096 --repeats=1 --model.layers=4 --model.vocab_size=$gpt2
         measure 1 2 grid.csv step --variants=learned --contexts=4096 --repeats=1 --model.layers=4 --model.vocab_size=$gpt2
         measure 2 1 grid.csv step --variants=learned --contexts=4096 --repeats=1 --model.layers=4 --model.vocab_size=$gpt2
     done
-    measure 2 1 grid.csv step --variants=random,learned --contexts=32768 --repeats=1 --model.layers=2 --model.vocab_size=$gpt2
+    measure 2 1 communication.csv step --variants=random,learned --contexts=32768 --repeats=1 --warmups=0 \
+        --model.layers=2 --model.vocab_size=$gpt2
 }
 
 part_decode() {
@@ -124,7 +125,7 @@ part_memory() {
     fresh memory.csv
     measure 1 "$cores" memory.csv step --variants=learned --contexts=131072 --repeats=1 --warmups=0 --model.layers=12 \
         --model.vocab_size=$gpt2 --train.stretch_length=8192
-    shape=(--model.width=384 --model.heads=6 --train.batch_sequences=1 --attention.sketch_size=32)
+    local shape=(--model.width=384 --model.heads=6 --train.batch_sequences=1 --attention.sketch_size=32)
     measure 1 "$cores" memory.csv step --variants=learned --contexts=1048576 --repeats=1 --warmups=0 --model.layers=6 \
         --model.vocab_size=256 --train.stretch_length=16384
 }

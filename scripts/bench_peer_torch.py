@@ -129,6 +129,15 @@ def own_seconds(program, threads, variant, block, context, layers, vocabulary, s
     return [float(row["microseconds_per_token"]) * context * 1e-6], row["source_version"]
 
 
+def write_rows(path, seconds, threads, torch_version, source_version):
+    """Medians over all rounds so far."""
+    with open(path, "w", encoding="utf-8") as file:
+        print("side,part,context,layers,vocab_size,seconds,runs,threads,torch_version,source_version", file=file)
+        for (side, name, context, layers, vocabulary), values in seconds.items():
+            print(f"{side},{name},{context},{layers},{vocabulary},{statistics.median(values):.6g},{len(values)},{threads},"
+                  f"{torch_version},{source_version}", file=file)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("output", help="CSV file, overwritten")
@@ -159,11 +168,7 @@ def main():
                                              warmups)
                 seconds.setdefault((variant, *part), []).extend(taken)
             print(f"round {round_number + 1}: {name}, {context} tokens done", flush=True)
-    with open(arguments.output, "w", encoding="utf-8") as file:
-        print("side,part,context,layers,vocab_size,seconds,runs,threads,torch_version,source_version", file=file)
-        for (side, name, context, layers, vocabulary), values in seconds.items():
-            print(f"{side},{name},{context},{layers},{vocabulary},{statistics.median(values):.6g},{len(values)},{threads},"
-                  f"{torch.__version__},{version}", file=file)
+        write_rows(arguments.output, seconds, threads, torch.__version__, version)
 
 
 if __name__ == "__main__":

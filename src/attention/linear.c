@@ -23,7 +23,7 @@
        adjoint states             Y_l = sum of G_l' over LATER blocks: the reversed scan
        key side:                  d_phi(k_j) = Y_l v~_j;      d_v~_j = Y_l^T phi(k_j), of which the value columns count
 
-   Prefix states are kept from the forward to the backward pass, so no product is computed twice. */
+   Prefix states are kept from the forward to the backward pass. */
 #include <math.h>
 #include <omp.h>
 #include <string.h>

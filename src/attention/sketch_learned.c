@@ -57,19 +57,27 @@ static void sketch_declare(AttentionLayer *layer, ParamTable *table, const char 
 
 /* ---- one chunk of rows ---------------------------------------------------------------------------------------------- */
 
+/* Hidden values: 8r numbers a row. A power of two as the distance of rows would put them all into a few sets of the cache. */
+static size_t hidden_width(const AttentionLayer *layer) { return EXPANSION * sketch_width(layer); }
+static size_t hidden_stride(const AttentionLayer *layer)
+{
+    size_t width = hidden_width(layer);
+    return (width & (width - 1)) == 0 ? width + 16 : width;
+}
+
 /* What one level leaves in cache for its backward pass. The forward pass alone needs nothing of a level but its output:
    there all levels share the rest, which then stays in cache. */
 typedef struct LevelBuffers {
     real *normed; /* (rows, inputs) */
-    real *hidden; /* (rows, 8r) before the GELU; for the backward pass its slope */
-    real *active; /* (rows, 8r) after it; the same memory in the forward pass */
+    real *hidden; /* (rows, 8r), rows hidden_stride() apart: before the GELU; for the backward pass its slope */
+    real *active; /* likewise, after it; the same memory in the forward pass */
     real *out;    /* (rows, r) */
 } LevelBuffers;
 
 typedef struct ChunkBuffers {
     real *x; /* (rows, h), gathered */
     LevelBuffers levels[BRANCHES][LEVELS];
-    real *d_hidden;           /* (rows, 8r) */
+    real *d_hidden;           /* (rows, 8r), rows hidden_stride() apart */
     real *d_normed, *d_level; /* (rows, max(h, r)) */
     real *d_y;                /* (rows, r) */
     real *gradients;          /* this thread's share of all the network's gradients */
@@ -94,7 +102,7 @@ static size_t chunk_rows(const AttentionLayer *layer) { return chunk_tokens(laye
 
 static ChunkBuffers take_chunk_buffers(const AttentionLayer *layer, bool backward, Arena *arena)
 {
-    size_t r = sketch_width(layer), h = layer->head_width, rows = chunk_rows(layer), wide = rows * EXPANSION * r;
+    size_t r = sketch_width(layer), h = layer->head_width, rows = chunk_rows(layer), wide = rows * hidden_stride(layer);
     ChunkBuffers buffers = {.x = arena_take(arena, rows * h)};
     LevelBuffers shared = {0};
     if (!backward) {
@@ -127,19 +135,20 @@ static size_t thread_bytes(const AttentionLayer *layer, bool backward)
     return measure.peak;
 }
 
-/* The matrices of a pass, transposed for the products with rows: in (inputs, 8r), out (8r, r) of each level. */
+/* The matrices of a pass, transposed for the products with rows: in (inputs, 8r), its rows hidden_stride() apart, and out
+   (8r, r) of each level. */
 typedef struct Transposed {
     real *in[BRANCHES][LEVELS], *out[BRANCHES][LEVELS];
 } Transposed;
 
 static Transposed take_transposed(const AttentionLayer *layer, Arena *arena)
 {
-    size_t r = sketch_width(layer), wide = EXPANSION * r;
+    size_t r = sketch_width(layer);
     Transposed t;
     for (int branch = 0; branch < BRANCHES; branch++)
         for (int level = 0; level < LEVELS; level++) {
-            t.in[branch][level] = arena_take(arena, level_inputs(layer, level) * wide);
-            t.out[branch][level] = arena_take(arena, wide * r);
+            t.in[branch][level] = arena_take(arena, level_inputs(layer, level) * hidden_stride(layer));
+            t.out[branch][level] = arena_take(arena, hidden_width(layer) * r);
         }
     return t;
 }
@@ -155,14 +164,14 @@ static void sketch_plan(const AttentionLayer *layer, size_t tokens, Arena *scrat
 
 static Transposed transpose_matrices(const AttentionLayer *layer, const real *params, Arena *arena)
 {
-    size_t r = sketch_width(layer), wide = EXPANSION * r;
+    size_t r = sketch_width(layer), wide = hidden_width(layer);
     Transposed t = take_transposed(layer, arena);
     for (int branch = 0; branch < BRANCHES; branch++)
         for (int level = 0; level < LEVELS; level++) {
             size_t inputs = level_inputs(layer, level);
             const real *in = attention_values(layer, params, tensor_of(layer, branch, level, IN_WEIGHT));
             const real *out = attention_values(layer, params, tensor_of(layer, branch, level, OUT_WEIGHT));
-            transpose(t.in[branch][level], wide, in, inputs, wide, inputs);
+            transpose(t.in[branch][level], hidden_stride(layer), in, inputs, wide, inputs);
             transpose(t.out[branch][level], r, out, wide, r, wide);
         }
     return t;
@@ -171,16 +180,19 @@ static Transposed transpose_matrices(const AttentionLayer *layer, const real *pa
 static void level_forward(const AttentionLayer *layer, const real *params, const Transposed *matrices, int branch,
                           int level, LevelBuffers *b, const real *z, size_t rows)
 {
-    size_t r = sketch_width(layer), inputs = level_inputs(layer, level), wide = EXPANSION * r;
+    size_t r = sketch_width(layer), inputs = level_inputs(layer, level);
+    size_t wide = hidden_width(layer), stride = hidden_stride(layer);
     layernorm_forward(b->normed, inputs, z, inputs,
                       attention_values(layer, params, tensor_of(layer, branch, level, NORM_WEIGHT)),
                       attention_values(layer, params, tensor_of(layer, branch, level, NORM_BIAS)), rows, 1, inputs);
-    small_gemm_nn(b->hidden, wide, b->normed, inputs, matrices->in[branch][level], wide, rows, wide, inputs, OVERWRITE);
-    if (b->active == b->hidden)
-        gelu_forward(b->active, b->hidden, rows * wide);
-    else
-        gelu_forward_with_slope(b->active, b->hidden, rows * wide);
-    small_gemm_nn(b->out, r, b->active, wide, matrices->out[branch][level], r, rows, r, wide, OVERWRITE);
+    small_gemm_nn(b->hidden, stride, b->normed, inputs, matrices->in[branch][level], stride, rows, wide, inputs,
+                  OVERWRITE);
+    for (size_t i = 0; i < rows; i++)
+        if (b->active == b->hidden)
+            gelu_forward(b->active + i * stride, b->hidden + i * stride, wide);
+        else
+            gelu_forward_with_slope(b->active + i * stride, b->hidden + i * stride, wide);
+    small_gemm_nn(b->out, r, b->active, stride, matrices->out[branch][level], r, rows, r, wide, OVERWRITE);
 }
 
 static void chunk_forward(const AttentionLayer *layer, const real *params, const Transposed *matrices,
@@ -251,20 +263,26 @@ static void level_backward(const AttentionLayer *layer, const real *params, Chun
                            int level, real *d_z, size_t d_z_stride, const real *d_out, const real *z, size_t tokens,
                            size_t heads)
 {
-    size_t r = sketch_width(layer), inputs = level_inputs(layer, level), wide = EXPANSION * r, rows = tokens * heads;
+    size_t r = sketch_width(layer), inputs = level_inputs(layer, level), rows = tokens * heads;
+    size_t wide = hidden_width(layer), stride = hidden_stride(layer);
     LevelBuffers *b = &buffers->levels[branch][level];
     LevelGradients d = level_gradients(layer, buffers->gradients, branch, level);
     const real *in_weight = attention_values(layer, params, tensor_of(layer, branch, level, IN_WEIGHT));
     const real *out_weight = attention_values(layer, params, tensor_of(layer, branch, level, OUT_WEIGHT));
     const real *norm_weight = attention_values(layer, params, tensor_of(layer, branch, level, NORM_WEIGHT));
     /* out = active W_out^T */
-    small_gemm_nn(buffers->d_hidden, wide, d_out, r, out_weight, wide, rows, wide, r, OVERWRITE);
-    small_gemm_tn(d.out_weight, wide, d_out, r, b->active, wide, r, wide, rows, ADD);
+    small_gemm_nn(buffers->d_hidden, stride, d_out, r, out_weight, wide, rows, wide, r, OVERWRITE);
+    small_gemm_tn(d.out_weight, wide, d_out, r, b->active, stride, r, wide, rows, ADD);
+    for (size_t i = 0; i < rows; i++) {
+        real *d_hidden = buffers->d_hidden + i * stride;
+        const real *slope = b->hidden + i * stride;
 #pragma omp simd
-    for (size_t i = 0; i < rows * wide; i++) buffers->d_hidden[i] *= b->hidden[i];
+        for (size_t c = 0; c < wide; c++) d_hidden[c] *= slope[c];
+    }
     /* hidden = normed W_in^T */
-    small_gemm_nn(buffers->d_normed, inputs, buffers->d_hidden, wide, in_weight, inputs, rows, inputs, wide, OVERWRITE);
-    small_gemm_tn(d.in_weight, inputs, buffers->d_hidden, wide, b->normed, inputs, wide, inputs, rows, ADD);
+    small_gemm_nn(buffers->d_normed, inputs, buffers->d_hidden, stride, in_weight, inputs, rows, inputs, wide,
+                  OVERWRITE);
+    small_gemm_tn(d.in_weight, inputs, buffers->d_hidden, stride, b->normed, inputs, wide, inputs, rows, ADD);
     layernorm_backward_rows(d_z, d_z_stride, d.norm_weight, d.norm_bias, buffers->d_normed, heads * inputs, z,
                             heads * inputs, norm_weight, tokens, heads, inputs);
 }

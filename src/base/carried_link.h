@@ -1,6 +1,6 @@
 /* A link that also joins the stretches of a sequence (train.stretch_length), which are computed one after another: sums of
    earlier stretches are carried forward, those of later ones backward. Layers cannot tell; to them there is one longer
-   sequence. What is carried has the size of a prefix state, whatever the length of the context.
+   sequence. What is carried has the size of a prefix state, per layer; a training pass keeps it for each stretch.
 
        forward    incoming = sum over earlier stretches + exclusive sum over the ranks within this one
        backward   the same from the other end */

@@ -67,7 +67,8 @@ static const OptionRow rows[] = {
     {"train", "recompute", OPTION_CHOICE, AT(train.recompute), "none", 0, 0, "none|attention|layer", FREE,
      "what the backward pass computes again instead of keeping it"},
     {"train", "stretch_length", OPTION_INTEGER, AT(train.stretch_length), "0", 0, 1e9, "", FREE,
-     "tokens of a sequence computed at a time; 0 = all. Memory then stays the same at any context, linear kinds only"},
+     "tokens of a sequence computed at a time, about; 0 = all. Linear kinds: memory for activations then does not grow "
+     "with T"},
 
     {"data", "train", OPTION_TEXT, AT(data.train), "", 0, 0, "", FREE, "token file to train on"},
     {"data", "validation", OPTION_TEXT, AT(data.validation), "", 0, 0, "", FREE, "token file to evaluate on"},
@@ -189,9 +190,9 @@ bool config_check_ranks(const Config *config, int ranks, Message *problem)
         length);
     REQUIRE(
         blocks / stretches >= sequence_ranks,
-        "train.stretch_length = %lld cuts the sequence into %lld stretches of %lld blocks (attention.block_length = "
-        "%lld), fewer than the %d ranks that share them. Use longer stretches",
-        length, stretches, blocks / stretches, block, sequence_ranks);
+        "train.stretch_length = %lld is too short: a stretch needs a block of attention.block_length = %lld tokens for "
+        "each of the %d ranks that share it. Try train.stretch_length = %lld",
+        length, block, sequence_ranks, 2 * block * sequence_ranks);
     long long batch = config->train.batch_sequences, micro = config->train.micro_batch_sequences;
     REQUIRE(micro >= 1 && batch / data_ranks % micro == 0,
             "train.micro_batch_sequences = %lld does not divide the %lld sequences of a data rank. Try 0 (all at once) "

@@ -17,14 +17,14 @@ static real *gradients(const LayerRun *run, int index) { return run->grads + run
 
 static size_t token_count(const AttentionShape *shape) { return shape->sequences * shape->tokens; }
 
-LayerSaved layer_take_saved(const Model *model, const Layer *layer, const AttentionShape *shape, real *attention,
-                            Arena *arena)
+LayerSaved layer_take_saved(const Model *model, const Layer *layer, const AttentionShape *shape,
+                            const LayerSaved *shared, Arena *arena)
 {
     size_t tokens = token_count(shape), C = model->width;
     LayerSaved saved;
     saved.qkv = arena_take(arena, tokens * 3 * C);
     saved.attention =
-        attention ? attention : arena_take(arena, layer->attention.kind->saved_count(&layer->attention, shape));
+        shared ? shared->attention : arena_take(arena, layer->attention.kind->saved_count(&layer->attention, shape));
     saved.attention_out = arena_take(arena, tokens * C);
     saved.middle = arena_take(arena, tokens * C);
     saved.feedforward_in = arena_take(arena, tokens * model->feedforward_in_width);

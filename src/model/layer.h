@@ -27,9 +27,9 @@ typedef struct LayerRun {
     DropoutKey dropout;
 } LayerRun;
 
-/* `attention`: memory that layers share (train.recompute = attention), or NULL for memory of its own. */
-LayerSaved layer_take_saved(const Model *model, const Layer *layer, const AttentionShape *shape, real *attention,
-                            Arena *arena);
+/* `shared`: a layer whose attention memory this one uses too (train.recompute = attention), or NULL. */
+LayerSaved layer_take_saved(const Model *model, const Layer *layer, const AttentionShape *shape,
+                            const LayerSaved *shared, Arena *arena);
 /* Takes and releases the scratch of both passes. */
 void layer_plan(const Model *model, const Layer *layer, const AttentionShape *shape, PassPurpose purpose,
                 Arena *scratch);

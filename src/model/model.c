@@ -99,6 +99,16 @@ AttentionShape model_shape(const Config *config, size_t sequences, size_t contex
     };
 }
 
+size_t model_longest_range(const Config *config, size_t context_length, int position, int segments)
+{
+    size_t block = (size_t)config->attention.block_length, stretches = (size_t)config_stretches(config), longest = 0;
+    for (size_t k = 0; k < stretches; k++) {
+        size_t count = stretch_range(context_length, block, k, stretches, position, segments).count;
+        if (count > longest) longest = count;
+    }
+    return longest;
+}
+
 double model_train_flops(const Model *model, size_t context_length)
 {
     AttentionShape shape = model_shape(&model->config, 1, context_length, 0, 1);
@@ -163,9 +173,9 @@ static void take_activations(ModelPass *pass, Arena *arena)
     for (size_t i = 0; i <= model->layer_count; i++)
         pass->x[i] = pass->purpose == PASS_TRAIN || i < 2 ? arena_take(arena, residual) : pass->x[i - 2];
     for (size_t i = 0; i < model->layer_count; i++) {
-        real *attention = i > 0 && recomputes(pass, RECOMPUTE_ATTENTION) ? pass->saved[0].attention : NULL;
+        const LayerSaved *shared = i > 0 && recomputes(pass, RECOMPUTE_ATTENTION) ? &pass->saved[0] : NULL;
         pass->saved[i] = i == 0 || keeps_layers(pass)
-                             ? layer_take_saved(model, &model->layers[i], &pass->shape, attention, arena)
+                             ? layer_take_saved(model, &model->layers[i], &pass->shape, shared, arena)
                              : pass->saved[0];
     }
 }
@@ -198,11 +208,8 @@ static ModelPass *pass_create(const Model *model, AttentionShape shape, Sequence
     ModelPass *pass = checked_calloc(1, sizeof *pass);
     *pass = (ModelPass){.model = model, .shape = shape, .link = link, .purpose = purpose};
     pass->stretches = (size_t)config_stretches(&model->config);
-    for (size_t k = 0; k < pass->stretches; k++) {
-        size_t tokens = model_pass_range(pass, k).count;
-        pass->shape.tokens = k == 0 || tokens > pass->shape.tokens ? tokens : pass->shape.tokens;
-        pass->tokens += tokens;
-    }
+    for (size_t k = 0; k < pass->stretches; k++) pass->tokens += model_pass_range(pass, k).count;
+    pass->shape.tokens = model_longest_range(&model->config, shape.context_length, shape.position, shape.segments);
     pass->x = checked_calloc(model->layer_count + 1, sizeof *pass->x);
     pass->saved = checked_calloc(model->layer_count, sizeof *pass->saved);
     Arena activations = arena_measure(), scratch = arena_measure();

@@ -70,6 +70,9 @@ PassBytes model_pass_bytes(const Model *model, AttentionShape shape, PassPurpose
    train.stretch_length. */
 AttentionShape model_shape(const Config *config, size_t sequences, size_t context_length, int position, int segments);
 
+/* Tokens of the longest range that rank `position` of `segments` holds at a time: of a whole sequence, or of a stretch. */
+size_t model_longest_range(const Config *config, size_t context_length, int position, int segments);
+
 /* What dropout masks depend on: never on the grid of ranks. */
 typedef struct DropoutKey {
     uint64_t seed, step;

@@ -63,21 +63,24 @@ enum { BENCH_VARIANTS = sizeof bench_variants / sizeof *bench_variants, MAX_CONT
 
 static void print_help(const OptionTable *table)
 {
-    printf("Usage: [mpirun -n RANKS] polysketch bench step|attention|decode [FILE.ini] [options] [--section.key=value "
-           "...]\n\n"
-           "step: forward, backward, sum of gradients, AdamW, on random tokens. attention: forward and backward of one "
-           "layer's\n"
-           "attention (B, N, 3C) -> (B, N, C). decode: tokens generated one by one from a position on, whose earlier "
-           "state "
-           "is\n"
-           "taken to be zero; one rank. Useful operations are products with packed features and causal halves (decode: "
-           "2 per "
-           "parameter);\n"
-           "what is computed again is not counted. sgemm: 2048 cubed on the same cores, all ranks at once, before and "
-           "after "
-           "each run;\n"
-           "of peak: the median of each run's rate over that of the two products beside it.\n"
-           "Takes every option of polysketch train. Without model.vocab_size the vocabulary is 256.\n\n");
+    printf(
+        "Usage: [mpirun -n RANKS] polysketch bench step|attention|decode [FILE.ini] [options] [--section.key=value "
+        "...]\n\n"
+        "step: forward, backward, sum of gradients, AdamW, on random tokens. attention: forward and backward of one "
+        "layer's\n"
+        "attention (B, N, 3C) -> (B, N, C). decode: tokens generated one by one from a position on, whose earlier "
+        "state "
+        "is\n"
+        "taken to be zero; one rank. Useful operations are products with packed features and causal halves (decode: "
+        "2 per "
+        "parameter);\n"
+        "what is computed again is not counted. sgemm: 2048 cubed on the same cores, all ranks at once, before and "
+        "after "
+        "each run;\n"
+        "of peak: the median of each run's rate over that of the two products beside it. comm.: share of the time in "
+        "calls to\n"
+        "other ranks, of the rank that waits least (the CSV also has what the others wait for it).\n"
+        "Takes every option of polysketch train. Without model.vocab_size the vocabulary is 256.\n\n");
     option_print_help(table, stdout);
     printf("\nExample:\n  polysketch bench step --variants=learned,softmax --contexts=2048,8192 --model.width=768 "
            "--model.heads=12 --model.layers=2 --train.batch_sequences=1 --csv=step.csv\n");
@@ -306,7 +309,9 @@ static void destroy(BenchCase *c)
 /* ---- the table ------------------------------------------------------------------------------------------------------ */
 
 typedef struct BenchRow {
-    double microseconds_per_token, useful_gflops, sgemm_gflops, fraction_of_peak, communication_fraction;
+    double microseconds_per_token, useful_gflops, sgemm_gflops, fraction_of_peak;
+    double communication_fraction;        /* of the rank that spends least in it: it waits for no other */
+    double waiting_fraction;              /* what the rank that spends most has more: it waits for slower ones */
     double peak_rss_bytes, planned_bytes; /* planned: whole steps only */
     double phases[PHASE_COUNT];           /* seconds, all runs */
     double seconds;                       /* all runs */
@@ -339,8 +344,10 @@ static void time_runs(BenchRow *row, void (*run)(void *), BenchCase *c, const Be
     row->useful_gflops = median(rates, repeats);
     row->sgemm_gflops = median(peaks, repeats);
     row->fraction_of_peak = median(fractions, repeats);
-    row->communication_fraction = linked / row->seconds;
-    world_max_doubles(&row->communication_fraction, 1);
+    double extremes[2] = {linked / row->seconds, -linked / row->seconds};
+    world_max_doubles(extremes, 2);
+    row->communication_fraction = -extremes[1];
+    row->waiting_fraction = extremes[0] + extremes[1];
     free(columns);
     destroy_gemm(&gemm);
 }
@@ -388,7 +395,7 @@ static FILE *open_csv(const char *path, const char *option, const char *header, 
 static const char rows_header[] =
     "kind,sketch,local,sketch_size,block_length,context,layers,ranks,threads,microseconds_per_token,useful_gflops,"
     "sgemm_gflops,fraction_of_peak,communication_fraction,peak_rss_bytes,source_version,what,width,heads,vocab_size,"
-    "batch_sequences,recompute,stretch_length,scan,planned_bytes,repeats,kernel";
+    "batch_sequences,recompute,stretch_length,scan,planned_bytes,waiting_fraction,repeats,kernel";
 static const char profile_header[] =
     "kind,sketch,local,sketch_size,block_length,context,layers,ranks,threads,what,vocab_size,"
     "phase,microseconds_per_token,share,source_version";
@@ -428,7 +435,8 @@ static void write_csv_row(FILE *file, const Config *config, const char *what, co
             row->microseconds_per_token, row->useful_gflops, row->sgemm_gflops, row->fraction_of_peak,
             row->communication_fraction, row->peak_rss_bytes, source_version(), what);
     write_options(file, config, trailing_options, COUNT(trailing_options));
-    fprintf(file, "%.0f,%lld,%s\n", row->planned_bytes, (long long)repeats, blas_kernel_name());
+    fprintf(file, "%.0f,%.4f,%lld,%s\n", row->planned_bytes, row->waiting_fraction, (long long)repeats,
+            blas_kernel_name());
     fflush(file);
 }
 
@@ -489,24 +497,31 @@ typedef struct Outputs {
     FILE *csv, *profile; /* rank 0; NULL when not asked for */
 } Outputs;
 
-static void measure_row(const Config *config, const char *name, const Benchmark *benchmark, const BenchOptions *options,
-                        const Outputs *outputs)
+/* The configuration of a row; leaves together when it cannot be. */
+static Config row_config(const Config *config, const char *name, int64_t context)
 {
     Message problem;
-    Config resolved = *config;
-    bool ok = config_check_data_ranks(&resolved, world().size, &problem);
-    require_all(ok, &problem);
+    const BenchVariant *variant;
+    require_all(find_variant(name, &variant, &problem), &problem);
+    Config resolved = with_variant(config, variant, context);
+    require_all(config_check_data_ranks(&resolved, world().size, &problem), &problem);
     config_resolve(&resolved);
-    ok = config_check_model(&resolved, &problem) && config_check_ranks(&resolved, world().size, &problem);
-    require_all(ok, &problem);
-    Topology topology = topology_create((int)resolved.parallel.data_ranks, (ScanKind)resolved.parallel.scan);
-    BenchRow row = measure(&resolved, benchmark, options, &topology);
+    require_all(config_check_model(&resolved, &problem) && config_check_ranks(&resolved, world().size, &problem),
+                &problem);
+    return resolved;
+}
+
+static void measure_row(const Config *resolved, const char *name, const Benchmark *benchmark,
+                        const BenchOptions *options, const Outputs *outputs)
+{
+    Topology topology = topology_create((int)resolved->parallel.data_ranks, (ScanKind)resolved->parallel.scan);
+    BenchRow row = measure(resolved, benchmark, options, &topology);
     topology_destroy(&topology);
-    log_line("%-15s %8lld %12.3f %10.1f %10.1f %7.1f %% %7.2f %% %9.2f", name, (long long)resolved.model.context_length,
-             row.microseconds_per_token, row.useful_gflops, row.sgemm_gflops, 100 * row.fraction_of_peak,
-             100 * row.communication_fraction, row.peak_rss_bytes / 1e9);
-    if (outputs->csv) write_csv_row(outputs->csv, &resolved, benchmark->name, &row, options->repeats);
-    if (options->profile[0]) report_profile(outputs->profile, &resolved, benchmark->name, &row);
+    log_line("%-15s %8lld %12.3f %10.1f %10.1f %7.1f %% %7.2f %% %9.2f", name,
+             (long long)resolved->model.context_length, row.microseconds_per_token, row.useful_gflops, row.sgemm_gflops,
+             100 * row.fraction_of_peak, 100 * row.communication_fraction, row.peak_rss_bytes / 1e9);
+    if (outputs->csv) write_csv_row(outputs->csv, resolved, benchmark->name, &row, options->repeats);
+    if (options->profile[0]) report_profile(outputs->profile, resolved, benchmark->name, &row);
 }
 
 static Outputs open_outputs(const BenchOptions *options)
@@ -523,28 +538,36 @@ static Outputs open_outputs(const BenchOptions *options)
     return outputs;
 }
 
+static void print_header(const Benchmark *benchmark)
+{
+    log_line("bench %s | polysketch %s | %d ranks x %d threads | OpenBLAS %s", benchmark->name, source_version(),
+             world().size, omp_get_max_threads(), blas_kernel_name());
+    log_line("%-15s %8s %12s %10s %10s %9s %9s %9s", "variant", "context", "us/token", "GF/s", "sgemm", "of peak",
+             "comm.", "peak GB");
+}
+
 static void measure_all(const Config *config, const Benchmark *benchmark, const BenchOptions *options)
 {
     Message problem;
     int64_t contexts[MAX_CONTEXTS];
     int count;
     require_all(read_contexts(options->contexts, contexts, &count, &problem), &problem);
-    Outputs outputs = open_outputs(options);
-    log_line("bench %s | polysketch %s | %d ranks x %d threads | OpenBLAS %s", benchmark->name, source_version(),
-             world().size, omp_get_max_threads(), blas_kernel_name());
-    log_line("%-15s %8s %12s %10s %10s %9s %9s %9s", "variant", "context", "us/token", "GF/s", "sgemm", "of peak",
-             "comm.", "peak GB");
-    char list[OPTION_TEXT_SIZE], *rest = list;
-    snprintf(list, sizeof list, "%s", options->variants);
-    for (char *name; (name = strtok_r(rest, ",", &rest));)
-        for (int i = 0; i < count; i++) {
-            const BenchVariant *variant;
-            require_all(find_variant(name, &variant, &problem), &problem);
-            Config changed = with_variant(config, variant, contexts[i]);
-            measure_row(&changed, name, benchmark, options, &outputs);
+    for (int measuring = 0; measuring <= 1; measuring++) { /* all rows are checked before the first is measured */
+        Outputs outputs = {0};
+        if (measuring) {
+            outputs = open_outputs(options);
+            print_header(benchmark);
         }
-    if (outputs.csv) fclose(outputs.csv);
-    if (outputs.profile) fclose(outputs.profile);
+        char list[OPTION_TEXT_SIZE], *rest = list;
+        snprintf(list, sizeof list, "%s", options->variants);
+        for (char *name; (name = strtok_r(rest, ",", &rest));)
+            for (int i = 0; i < count; i++) {
+                Config resolved = row_config(config, name, contexts[i]);
+                if (measuring) measure_row(&resolved, name, benchmark, options, &outputs);
+            }
+        if (outputs.csv) fclose(outputs.csv);
+        if (outputs.profile) fclose(outputs.profile);
+    }
 }
 
 int bench_main(int argc, char **argv)

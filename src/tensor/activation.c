@@ -78,7 +78,7 @@ static size_t piece(size_t first, size_t count) { return count - first < PIECE ?
 
 void gelu_forward(real *y, const real *x, size_t count)
 {
-    if (omp_in_parallel()) { /* even a team of one costs as much as a thousand elements */
+    if (omp_get_level() > 0) { /* within a region even a team of one costs as much as a thousand elements */
         for (size_t i = 0; i < count; i += PIECE) gelu_forward_piece(y + i, x + i, piece(i, count));
         return;
     }

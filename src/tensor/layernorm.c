@@ -50,7 +50,7 @@ static void forward_token(real *y, const real *x, const real *weight, const real
 void layernorm_forward(real *y, size_t y_stride, const real *x, size_t x_stride, const real *weight, const real *bias,
                        size_t tokens, size_t heads, size_t width)
 {
-    if (omp_in_parallel()) { /* even a team of one costs as much as many rows */
+    if (omp_get_level() > 0) { /* within a region even a team of one costs as much as many rows */
         for (size_t t = 0; t < tokens; t++)
             forward_token(y + t * y_stride, x + t * x_stride, weight, bias, heads, width);
         return;

@@ -2,7 +2,8 @@
 
    A library brings its operands into a form of its own before it multiplies, which for such sizes takes a fifth of the
    time or more. Here nothing is copied: rows of b are read as vectors, numbers of a one by one, so b must not be
-   transposed; transpose() it once where it serves many products. Rows need not be aligned; c must not overlap a or b. */
+   transposed; transpose() it once where it serves many products. Rows need not be aligned; c must not overlap a or b;
+   m, n, k >= 1. */
 #ifndef POLYSKETCH_TENSOR_SMALL_GEMM_H
 #define POLYSKETCH_TENSOR_SMALL_GEMM_H
 

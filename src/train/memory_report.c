@@ -2,23 +2,26 @@
 
 #include "src/base/log.h"
 
-/* The rank that holds the longest segment. */
-static AttentionShape largest_shape(const Config *config, size_t sequences, int sequence_ranks)
+/* Of the rank that needs most. */
+static PassBytes largest_pass(const Model *model, int sequence_ranks)
 {
-    size_t context = (size_t)config->model.context_length;
-    AttentionShape largest = model_shape(config, sequences, context, 0, sequence_ranks);
-    for (int position = 1; position < sequence_ranks; position++) {
+    const Config *config = &model->config;
+    size_t sequences = (size_t)config->train.micro_batch_sequences, context = (size_t)config->model.context_length;
+    PassBytes largest = {0};
+    size_t most_tokens = 0;
+    for (int position = 0; position < sequence_ranks; position++) {
+        size_t tokens = model_longest_range(config, context, position, sequence_ranks);
+        if (tokens <= most_tokens) continue;
+        most_tokens = tokens;
         AttentionShape shape = model_shape(config, sequences, context, position, sequence_ranks);
-        if (shape.tokens > largest.tokens) largest = shape;
+        largest = model_pass_bytes(model, shape, PASS_TRAIN);
     }
     return largest;
 }
 
 MemoryReport memory_report(const Model *model, int sequence_ranks)
 {
-    AttentionShape shape =
-        largest_shape(&model->config, (size_t)model->config.train.micro_batch_sequences, sequence_ranks);
-    PassBytes train = model_pass_bytes(model, shape, PASS_TRAIN);
+    PassBytes train = largest_pass(model, sequence_ranks);
     double trained = (double)model->table.trained_count * sizeof(real);
     MemoryReport report = {
         .parameters = (double)model->table.total_count * sizeof(real),

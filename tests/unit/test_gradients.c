@@ -155,6 +155,32 @@ static void test_recompute(void)
     }
 }
 
+static size_t activation_bytes(const char *more)
+{
+    Variant learned = {"learned", "kind=polysketch sketch=learned"};
+    Config config = variant_config(&learned, more);
+    Model *model = model_create(&config);
+    AttentionShape shape = model_shape(&config, 1, (size_t)config.model.context_length, 0, 1);
+    size_t bytes = model_pass_bytes(model, shape, PASS_TRAIN).activations;
+    model_destroy(model);
+    return bytes;
+}
+
+/* What is computed again need not be kept; what is computed in stretches is kept for one. */
+static void test_memory(void)
+{
+    size_t all = activation_bytes("model.layers=3"),
+           attention = activation_bytes("model.layers=3 train.recompute=attention"),
+           layer = activation_bytes("model.layers=3 train.recompute=layer");
+    check_true(layer < attention && attention < all, "activations: layer %zu < attention %zu < none %zu bytes", layer,
+               attention, all);
+    size_t once = activation_bytes("model.context_length=4096 train.stretch_length=64"),
+           twice = activation_bytes("model.context_length=8192 train.stretch_length=64"),
+           whole = activation_bytes("model.context_length=4096");
+    check_true(twice < whole / 2 && twice > once, "stretches: %zu bytes, of twice the context %zu, in one piece %zu",
+               once, twice, whole);
+}
+
 /* The gradient of a sum of losses is the sum of the gradients: micro-batches may be cut anywhere. */
 static void test_accumulation(void)
 {
@@ -172,9 +198,10 @@ static const TestCase tests[] = {
     {"every kind, every tensor", test_every_kind},
     {"gelu, dropout, other constants", test_feedforward_and_dropout},
     {"recomputation", test_recompute},
+    {"memory", test_memory},
     {"accumulation", test_accumulation},
 };
-static const Suite suites[] = {{"gradients", tests, 4}};
+static const Suite suites[] = {{"gradients", tests, 5}};
 
 int main(int argc, char **argv)
 {

@@ -383,6 +383,14 @@ static void test_parts_of_a_sequence(void)
     }
     check_true(batch_loader_sequential(part, 7, 1, part_inputs, part_targets, &problem), "read: %s", problem.text);
     check_true(part_inputs[0] == 37 && part_targets[2] == 40, "window 7, from its token 2");
+    batch_loader_destroy(part);
+    const TokenRange ranges[] = {{0, 1}, {3, 2}};
+    part = batch_loader_create(file, T, ranges, 2, 3, &problem);
+    check_true(batch_loader_training(part, 3, 1, part_inputs, part_targets, &problem), "read: %s", problem.text);
+    check_true(part_inputs[0] == inputs[0] && part_inputs[1] == inputs[3] && part_inputs[2] == inputs[4],
+               "two ranges, one after another: inputs");
+    check_true(part_targets[0] == targets[0] && part_targets[1] == targets[3] && part_targets[2] == targets[4],
+               "two ranges, one after another: targets");
     batch_loader_destroy(whole);
     batch_loader_destroy(part);
     token_file_close(file);

@@ -249,6 +249,24 @@ static void test_rank_rules(void)
     expect_bad_ranks(16, CHANGES("parallel.data_ranks=16"), "train.batch_sequences = 8");
 }
 
+/* 512 tokens in blocks of 64. */
+static void test_stretch_rules(void)
+{
+    Config config;
+    Message problem = {""};
+    configure(&config, CHANGES("attention.block_length=64", "train.stretch_length=128"));
+    check_true(config_stretches(&config) == 4, "four stretches of two blocks");
+    check_true(config_check_ranks(&config, 2, &problem), "2 ranks share them: %s", problem.text);
+    configure(&config, CHANGES("train.stretch_length=512"));
+    check_true(config_stretches(&config) == 1, "as long as the sequence is one stretch");
+    configure(&config, CHANGES("attention.kind=softmax", "train.stretch_length=1000"));
+    check_true(config_check_ranks(&config, 1, &problem), "softmax in one stretch: %s", problem.text);
+    expect_bad_ranks(3, CHANGES("attention.block_length=64", "train.stretch_length=128"),
+                     "Try train.stretch_length = 384");
+    expect_bad_ranks(1, CHANGES("attention.block_length=64", "train.stretch_length=63"), "is too short");
+    expect_bad_ranks(1, CHANGES("attention.kind=softmax", "train.stretch_length=128"), "needs a linear kind");
+}
+
 static void test_same_model(void)
 {
     Config config, saved;
@@ -274,9 +292,10 @@ int main(int argc, char **argv)
         {"resolving", test_resolve},
         {"rules of the model", test_model_rules},
         {"rules of the ranks", test_rank_rules},
+        {"rules of stretches", test_stretch_rules},
         {"the same model", test_same_model},
     };
-    static const Suite suites[] = {{"options", options, 5}, {"config", config, 4}};
+    static const Suite suites[] = {{"options", options, 5}, {"config", config, 5}};
     world_start(&argc, &argv);
     int code = run_suites("test_options", suites, 2);
     world_stop();
