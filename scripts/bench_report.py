@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The table and the picture of the benchmark, from the CSV files that scripts/bench.sh wrote.
 
-    scripts/bench_report.py FOLDER        prints the table; writes FOLDER/table.txt and FOLDER/latency.png
+    scripts/bench_report.py FOLDER        prints the table; writes table.txt, profile.txt, latency.png there
 
 How figures are made. A shared machine changes its speed between runs, so a run is judged by sgemm beside it: its cost is
 useful operations / fraction of peak, the operations that sgemm would have done in its time. Ratios of times are ratios of
@@ -229,6 +229,27 @@ def add_peer(table, rows):
         table.lines.append("PyTorch: no peer.csv, so it is not compared")
 
 
+def profile_lines(rows):
+    """Time of a 12-layer step at 32768 tokens by phase, added up like the step itself."""
+
+    def phases(**wanted):
+        return {row["phase"]: float(row["microseconds_per_token"]) for row in rows.find(**wanted)}
+
+    large, small = phases(context=8192, layers=1, vocab_size=50304), phases(context=8192, layers=1, vocab_size=256)
+    lines = []
+    for variant, name in VARIANTS.items():
+        two = phases(variant=variant, context=32768, layers=2)
+        if not two or not large or not small:
+            continue
+        whole = {phase: LAYERS / 2 * time for phase, time in two.items()}
+        for phase in ("output layer, loss", "optimizer", "embedding"):
+            whole[phase] = whole.get(phase, 0) + large[phase] - small[phase]
+        total = sum(whole.values())
+        lines += [f"{name}, 32768 tokens, 12 layers", f"{'phase':<30} {'us/token':>10} {'share':>8}"]
+        lines += [f"{phase:<30} {time:>10.1f} {100 * time / total:>6.1f} %" for phase, time in whole.items()] + [""]
+    return lines
+
+
 def draw(folder, steps, peak, peer):
     """Time per token against the context, as in figure 1 of the paper; costs at one rate of sgemm, the median of the run."""
     blocks, curves = [], []
@@ -268,7 +289,7 @@ def main():
         sys.exit("usage: scripts/bench_report.py FOLDER")
     folder = sys.argv[1]
     parts = {name: Rows(folder, f"{name}.csv") for name in
-             ("layers", "output", "whole", "attention", "long", "grid", "communication", "decode", "memory", "peer")}
+             ("layers", "output", "whole", "attention", "long", "grid", "communication", "profile", "decode", "memory", "peer")}
     steps = steps_of(parts["layers"], parts["output"])
     table = Table()
     add_steps(table, steps, parts["whole"])
@@ -284,6 +305,8 @@ def main():
     print(text)
     with open(os.path.join(folder, "table.txt"), "w", encoding="utf-8") as file:
         print(text, file=file)
+    with open(os.path.join(folder, "profile.txt"), "w", encoding="utf-8") as file:
+        file.writelines(line + "\n" for line in profile_lines(parts["profile"]))
     if steps:
         rates = [float(row["sgemm_gflops"]) for name in ("layers", "output") for row in parts[name].rows]
         draw(folder, steps, median(rates), parts["peer"])
