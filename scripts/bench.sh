@@ -64,16 +64,16 @@ part_blocks() {
 
 part_layers() {
     fresh layers.csv output.csv whole.csv profile.csv
-    local variant
+    local variant vocabulary
     for variant in random learned softmax; do
         measure 1 "$cores" layers.csv step --variants=$variant --contexts=512,1024,2048,4096,8192 --repeats=3 \
             --model.layers=2 --model.vocab_size=256 --attention.block_length="$(block $variant)"
         measure 1 "$cores" layers.csv step --variants=$variant --contexts=16384,32768 --repeats=2 --model.layers=2 \
             --model.vocab_size=256 --attention.block_length="$(block $variant)" --profile="$folder/profile.csv"
     done
-    for variant in $gpt2 256; do
+    for vocabulary in $gpt2 256; do
         measure 1 "$cores" output.csv step --variants=random --contexts=2048,8192 --repeats=3 --model.layers=1 \
-            --model.vocab_size="$variant" --profile="$folder/profile.csv"
+            --model.vocab_size="$vocabulary" --profile="$folder/profile.csv"
     done
     for variant in random learned softmax; do
         measure 1 "$cores" whole.csv step --variants=$variant --contexts=2048 --repeats=3 --model.layers=12 \

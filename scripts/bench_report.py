@@ -150,16 +150,15 @@ def add_long(table, rows):
 
 
 def add_grid(table, rows):
-    def grid_cost(ranks, threads):
-        """Of two cores as of one: cost is relative to sgemm on the same cores."""
+    def of_grid(ranks, threads, what):
         found = rows.find(ranks=ranks, threads=threads, context=4096)
-        return median([cost(row) for row in found]) if found else None
+        return median([what(row) for row in found]) if found else None
 
-    def times(ranks, threads):
-        found = rows.find(ranks=ranks, threads=threads, context=4096)
-        return median([float(row["microseconds_per_token"]) for row in found])
+    def time(row):
+        return float(row["microseconds_per_token"])
 
-    one, threads, ranks = grid_cost(1, 1), grid_cost(1, 2), grid_cost(2, 1)
+    # Costs are relative to sgemm on the same cores.
+    one, threads, ranks = of_grid(1, 1, cost), of_grid(1, 2, cost), of_grid(2, 1, cost)
     if one and threads and ranks:
         difference = abs(threads - ranks) / min(threads, ranks)
         name = "2 ranks x 1 thread against 1 rank x 2 threads: difference"
@@ -167,7 +166,8 @@ def add_grid(table, rows):
         for name, value in (("1 rank x 2 threads", threads), ("2 ranks x 1 thread", ranks)):
             speedup = 2 * one / value
             table.add(f"{name} / 1 x 1 in speed, where sgemm would have 2", ">= 1.9", speedup, speedup >= 1.9, "{:.2f}")
-        plain = f"{times(1, 1) / times(1, 2):.2f}, {times(1, 1) / times(2, 1):.2f}"
+        alone = of_grid(1, 1, time)
+        plain = f"{alone / of_grid(1, 2, time):.2f}, {alone / of_grid(2, 1, time):.2f}"
         table.note("  in plain times, to 1 x 2 and to 2 x 1", plain)
 
 

@@ -97,6 +97,9 @@ struct AttentionKind {
 /* The layer that `config` describes; adds its tensors to `table`, which must outlive it. */
 AttentionLayer attention_declare(const Config *config, ParamTable *table, const char *prefix);
 
+/* Of two sizes of buffers. */
+static inline size_t larger(size_t a, size_t b) { return a > b ? a : b; }
+
 /* Values of tensor `index`. */
 static inline const real *attention_values(const AttentionLayer *layer, const real *params, int index)
 {

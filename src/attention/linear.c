@@ -104,18 +104,13 @@ static size_t linear_saved_count(const AttentionLayer *layer, const AttentionSha
 
 /* ---- features ------------------------------------------------------------------------------------------------------ */
 
-static void gather(real *rows, const real *x, size_t stride, size_t count, size_t width)
-{
-    for (size_t i = 0; i < count; i++) memcpy(rows + i * width, x + i * stride, width * sizeof *x);
-}
-
 /* phi (rows, m) of u, rows `stride` apart. `scratch`: packed_features_scratch() numbers. */
 static void expand(bool self_tensored, real *phi, const real *u, size_t stride, size_t rows, size_t r, real *scratch)
 {
     if (self_tensored)
         packed_features_expand(phi, u, stride, rows, r, scratch);
     else
-        gather(phi, u, stride, rows, r);
+        gather_rows(phi, u, stride, rows, r);
 }
 
 static void add_to(real *sum, const real *x, size_t count)
@@ -208,8 +203,6 @@ typedef struct Buffers {
     real *delta;               /* (B, H, N) */
     real *adjoint;             /* (B, H, blocks, state): G, then Y */
 } Buffers;
-
-static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 
 static Buffers take_buffers(const AttentionLayer *layer, const Sizes *z, Pass pass, Arena *scratch)
 {
@@ -335,7 +328,7 @@ static void block_sum(const AttentionRun *run, const Sizes *z, real *state, cons
     for (size_t i = 0; i < rows; i += z->panel_rows) {
         size_t count = panel_rows_from(z, i, rows);
         expand_panel(run, z, panel, u + i * u_stride, u_stride, count);
-        gather(panel->values, v + i * 3 * z->C, 3 * z->C, count, z->h);
+        gather_rows(panel->values, v + i * 3 * z->C, 3 * z->C, count, z->h);
         add_to_state(z, state, panel, count, i ? ADD : OVERWRITE);
         add_rows(state + z->m * z->h, panel->features, NULL, count, z->m);
     }
@@ -571,7 +564,7 @@ static void key_panel_backward(const AttentionRun *run, const Sizes *z, const He
     size_t u_stride = z->H * z->r;
     const real *u = head->u_key + first * u_stride;
     HeadGradient d_values = gradients->d_values;
-    gather(panel->values, head->values + first * 3 * z->C, 3 * z->C, count, z->h);
+    gather_rows(panel->values, head->values + first * 3 * z->C, 3 * z->C, count, z->h);
     features_backward(run, z, panel, adjoint, NULL, gradients->d_u_key + first * u_stride, u, u_stride, count);
     expand_panel(run, z, panel, u, u_stride, count);
     small_gemm_nn(panel->values, z->h, panel->features, z->m, adjoint, z->h, count, z->h, z->m, OVERWRITE);
@@ -748,7 +741,7 @@ static void fold_block(const AttentionLayer *layer, const Sizes *z, const Decode
     for (size_t i = 0; i < z->b; i += z->panel_rows) {
         size_t count = panel_rows_from(z, i, z->b);
         expand(layer->map->self_tensored, panel.features, state->u + i * z->r, z->r, count, z->r, panel.packing);
-        gather(panel.values, state->values + i * z->h, z->h, count, z->h);
+        gather_rows(panel.values, state->values + i * z->h, z->h, count, z->h);
         add_to_state(z, state->state, &panel, count, ADD);
         add_rows(state->state + z->m * z->h, panel.features, NULL, count, z->m);
     }

@@ -8,6 +8,8 @@
 
 #include <string.h>
 
+#include "src/tensor/constant_width.h"
+
 enum { BATCH = 8 };
 
 static const real SQRT_2 = (real)1.4142135623730950488016887242097;
@@ -81,15 +83,6 @@ contract_batch(real *d_u, size_t d_stride, const real *d_phi, const real *double
     for (size_t i = 0; i < rows; i++)
         contract_vector(d_u + i * d_stride, d_phi + i * packed_feature_count(r), doubled + i * 2 * r, shifted, r);
 }
-
-/* Widths in common use are constants where the loops are compiled: they unroll. */
-#define WITH_CONSTANT_WIDTH(r, call)                                                                                   \
-    switch (r) {                                                                                                       \
-    case 16: call(16); break;                                                                                          \
-    case 32: call(32); break;                                                                                          \
-    case 64: call(64); break;                                                                                          \
-    default: call(r);                                                                                                  \
-    }
 
 void packed_features_expand(real *phi, const real *u, size_t stride, size_t rows, size_t r, real *scratch)
 {

@@ -83,8 +83,6 @@ typedef struct ChunkBuffers {
     real *gradients;          /* this thread's share of all the network's gradients */
 } ChunkBuffers;
 
-static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
-
 /* Gradients of the network in one piece: tensor after tensor. */
 static size_t gradient_count(const AttentionLayer *layer)
 {
@@ -207,12 +205,6 @@ static void chunk_forward(const AttentionLayer *layer, const real *params, const
     }
 }
 
-/* x (tokens, H, h), tokens `stride` apart, to contiguous rows. */
-static void gather(real *rows, const real *x, size_t stride, size_t tokens, size_t width)
-{
-    for (size_t t = 0; t < tokens; t++) memcpy(rows + t * width, x + t * stride, width * sizeof *rows);
-}
-
 static void output_features(real *u, const real *y1, const real *y2, size_t count, size_t r)
 {
     real root = real_sqrt((real)r), inverse = 1 / root;
@@ -234,7 +226,7 @@ static void sketch_forward(const AttentionLayer *layer, const real *params, real
 #pragma omp for schedule(static)
         for (size_t first = 0; first < tokens; first += step) {
             size_t count = tokens - first < step ? tokens - first : step;
-            gather(buffers.x, x + first * x_stride, x_stride, count, C);
+            gather_rows(buffers.x, x + first * x_stride, x_stride, count, C);
             chunk_forward(layer, params, &matrices, &buffers, count * H);
             output_features(u + first * H * r, buffers.levels[0][1].out, buffers.levels[1][1].out, count * H * r, r);
         }
@@ -340,7 +332,7 @@ static void sketch_backward(const AttentionLayer *layer, const real *params, rea
 #pragma omp for schedule(static)
         for (size_t first = 0; first < tokens; first += step) {
             size_t count = tokens - first < step ? tokens - first : step, first_u = first * H * r;
-            gather(buffers.x, x + first * x_stride, x_stride, count, C);
+            gather_rows(buffers.x, x + first * x_stride, x_stride, count, C);
             chunk_forward(layer, params, &matrices, &buffers, count * H);
             chunk_backward(layer, params, &buffers, d_x + first * d_x_stride, d_x_stride, d_u + first_u, u + first_u,
                            count);

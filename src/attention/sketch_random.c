@@ -52,8 +52,6 @@ static void sketch_declare(AttentionLayer *layer, ParamTable *table, const char 
 /* Intermediate products of a chunk, (CHUNK_ROWS, r) each. */
 enum { BUFFERS = 9 };
 
-static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
-
 /* Numbers of a thread: the intermediate products, and a matrix transposed. */
 static size_t thread_count(const AttentionLayer *layer)
 {

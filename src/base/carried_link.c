@@ -50,24 +50,6 @@ static void sum_poll(SequenceLink *link)
     c->inner->exclusive_sum_poll(c->inner);
 }
 
-static void sum_all(SequenceLink *link, real *values, size_t count)
-{
-    CarriedLink *c = link->transport;
-    c->inner->sum_all(c->inner, values, count);
-}
-
-static void shift_begin(SequenceLink *link, const real *send, real *receive, size_t count)
-{
-    CarriedLink *c = link->transport;
-    c->inner->ring_shift_begin(c->inner, send, receive, count);
-}
-
-static void shift_finish(SequenceLink *link)
-{
-    CarriedLink *c = link->transport;
-    c->inner->ring_shift_finish(c->inner);
-}
-
 void carried_link_take(CarriedLink *carried, SequenceLink *inner, size_t stretches, size_t layers, size_t count,
                        bool comes_back, Arena *arena)
 {
@@ -80,9 +62,6 @@ void carried_link_take(CarriedLink *carried, SequenceLink *inner, size_t stretch
                 .exclusive_sum_begin = sum_begin,
                 .exclusive_sum_finish = sum_finish,
                 .exclusive_sum_poll = sum_poll,
-                .sum_all = sum_all,
-                .ring_shift_begin = shift_begin,
-                .ring_shift_finish = shift_finish,
             },
         .inner = inner,
         .stretches = stretches,

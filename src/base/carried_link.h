@@ -14,7 +14,7 @@
 #include "src/base/sequence_link.h"
 
 typedef struct CarriedLink {
-    SequenceLink link;   /* what layers are given; the ring is not carried */
+    SequenceLink link;   /* what layers of linear kinds are given: exclusive sums, no ring */
     SequenceLink *inner; /* to the other ranks */
     size_t stretches, layers, count;
     size_t kept;    /* 1: only the present stretch's sums are kept, for passes that do not come back */

@@ -397,27 +397,34 @@ static double loss_backward(ModelPass *pass, const real *params, real *grads, re
     return sum;
 }
 
-static double train_stretch(ModelPass *pass, LayerRun run, const int32_t *inputs, const int32_t *targets,
+static LayerRun train_run(ModelPass *pass, const real *params, real *grads, DropoutKey dropout)
+{
+    LayerRun run = layer_run(pass, params, grads);
+    run.dropout_rate = pass->model->config.model.dropout;
+    run.dropout = dropout;
+    return run;
+}
+
+static double train_stretch(ModelPass *pass, const LayerRun *run, const int32_t *inputs, const int32_t *targets,
                             real loss_scale)
 {
     const Model *model = pass->model;
-    run.shape = pass->shape;
-    layers_forward(pass, &run, inputs);
+    layers_forward(pass, run, inputs);
     size_t mark = arena_mark(&pass->scratch);
     real *d_x = arena_take(&pass->scratch, token_count(pass) * model->width);
-    double sum = loss_backward(pass, run.params, run.grads, d_x, targets, loss_scale);
+    double sum = loss_backward(pass, run->params, run->grads, d_x, targets, loss_scale);
     real *recomputed = pass->x[model->layer_count]; /* free by now: room for the output of a repeated layer */
     for (size_t i = model->layer_count; i-- > 0;) {
         pass->carried.layer = i;
         bool again = i + 1 < model->layer_count; /* what the last layer left is still there */
         if (again && recomputes(pass, RECOMPUTE_LAYER))
-            layer_forward(&run, i, &pass->saved[i], recomputed, pass->x[i]);
+            layer_forward(run, i, &pass->saved[i], recomputed, pass->x[i]);
         else if (again && recomputes(pass, RECOMPUTE_ATTENTION))
-            layer_attention_again(&run, i, &pass->saved[i]);
-        layer_backward(&run, i, &pass->saved[i], d_x, pass->x[i]);
+            layer_attention_again(run, i, &pass->saved[i]);
+        layer_backward(run, i, &pass->saved[i], d_x, pass->x[i]);
     }
     phase_begin(PHASE_EMBEDDING);
-    embedding_backward(gradients(pass, run.grads, model->embedding), d_x, inputs, token_count(pass), model->width);
+    embedding_backward(gradients(pass, run->grads, model->embedding), d_x, inputs, token_count(pass), model->width);
     arena_release(&pass->scratch, mark);
     return sum;
 }
@@ -442,13 +449,13 @@ double model_evaluate(ModelPass *pass, const real *params, const int32_t *inputs
 
 /* The first time through, forward only, finds the sums with which each stretch begins; the last stretch needs no first
    time. */
-static void record_stretches(ModelPass *pass, LayerRun run, const int32_t *inputs)
+static void record_stretches(ModelPass *pass, const real *params, const int32_t *inputs, DropoutKey dropout)
 {
     carried_link_start(&pass->carried, SCAN_FORWARD);
     carried_link_start(&pass->carried, SCAN_BACKWARD);
     for (size_t k = 0; k + 1 < pass->stretches; k++) {
         select_stretch(pass, k, true);
-        run.shape = pass->shape;
+        LayerRun run = train_run(pass, params, NULL, dropout);
         layers_forward(pass, &run, stretch_tokens(pass, pass->inputs, inputs, k));
     }
 }
@@ -456,14 +463,12 @@ static void record_stretches(ModelPass *pass, LayerRun run, const int32_t *input
 double model_train(ModelPass *pass, const real *params, real *grads, const int32_t *inputs, const int32_t *targets,
                    real loss_scale, DropoutKey dropout)
 {
-    LayerRun run = layer_run(pass, params, grads);
-    run.dropout_rate = pass->model->config.model.dropout;
-    run.dropout = dropout;
     double sum = 0;
-    if (pass->stretches > 1) record_stretches(pass, run, inputs);
+    if (pass->stretches > 1) record_stretches(pass, params, inputs, dropout);
     for (size_t k = pass->stretches; k-- > 0;) {
         select_stretch(pass, k, false);
-        sum += train_stretch(pass, run, stretch_tokens(pass, pass->inputs, inputs, k),
+        LayerRun run = train_run(pass, params, grads, dropout);
+        sum += train_stretch(pass, &run, stretch_tokens(pass, pass->inputs, inputs, k),
                              stretch_tokens(pass, pass->targets, targets, k), loss_scale);
     }
     return sum;

@@ -300,7 +300,7 @@ static void destroy(BenchCase *c)
     real *blocks[] = {c->params, c->grads, c->m, c->v, c->qkv, c->out, c->saved, c->d_out, c->d_qkv};
     for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) free(blocks[i]);
     free(c->inputs), free(c->targets);
-    if (c->decoder) decoder_destroy(c->decoder);
+    decoder_destroy(c->decoder);
     arena_destroy(&c->scratch);
     model_pass_destroy(c->pass);
     model_destroy(c->model);

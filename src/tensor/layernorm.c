@@ -4,19 +4,13 @@
 #include <omp.h>
 #include <string.h>
 
+#include "src/tensor/constant_width.h"
+
 static const real EPSILON = (real)1e-5;
 
 typedef struct Moments {
     real mean, inverse_deviation;
 } Moments;
-
-/* Head widths in common use are constants where these loops are compiled: they unroll. */
-#define WITH_CONSTANT_WIDTH(width, call)                                                                               \
-    switch (width) {                                                                                                   \
-    case 32: call(32); break;                                                                                          \
-    case 64: call(64); break;                                                                                          \
-    default: call(width);                                                                                              \
-    }
 
 static inline __attribute__((always_inline)) Moments moments_of(const real *x, size_t width)
 {

@@ -20,6 +20,8 @@ void small_gemm_nn(real *c, size_t ldc, const real *a, size_t lda, const real *b
 void small_gemm_tn(real *c, size_t ldc, const real *a, size_t lda, const real *b, size_t ldb, size_t m, size_t n,
                    size_t k, Store store);
 
+/* rows (count, width) of x, whose rows are `stride` apart, one behind the other. */
+void gather_rows(real *rows, const real *x, size_t stride, size_t count, size_t width);
 /* t (columns, rows) = x (rows, columns)^T */
 void transpose(real *t, size_t ldt, const real *x, size_t ldx, size_t rows, size_t columns);
 
