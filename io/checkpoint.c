@@ -16,6 +16,7 @@
 #include "io/file_format.h"
 #include "io/h5.h"
 #include "mpi/world.h"
+#include "src/base/memory.h"
 #include "src/base/version.h"
 
 /* ---- names ---- */

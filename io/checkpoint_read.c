@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "src/base/memory.h"
 #include "io/checkpoint.h"
 #include "io/file_format.h"
 #include "io/h5.h"

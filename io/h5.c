@@ -1,3 +1,4 @@
+#include "src/base/memory.h"
 #include "io/h5.h"
 
 #include <errno.h>

@@ -1,3 +1,4 @@
+#include "src/base/memory.h"
 #include "io/loss_file.h"
 
 #include <stdio.h>

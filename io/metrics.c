@@ -1,3 +1,4 @@
+#include "src/base/memory.h"
 #include "io/metrics.h"
 
 #include <errno.h>

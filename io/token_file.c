@@ -1,3 +1,4 @@
+#include "src/base/memory.h"
 #include "io/token_file.h"
 
 #include <stdlib.h>

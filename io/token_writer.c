@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "src/base/memory.h"
 #include "io/disk.h"
 #include "io/file_format.h"
 #include "io/h5.h"

@@ -1,4 +1,5 @@
 #define _GNU_SOURCE /* qsort_r */
+#include "src/base/memory.h"
 #include "io/tokenizer.h"
 
 #include <stdlib.h>

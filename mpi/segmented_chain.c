@@ -7,6 +7,7 @@
 #include "mpi/real_type.h"
 #include "mpi/world.h"
 #include "src/base/error.h"
+#include "src/base/memory.h"
 
 enum { SEGMENT = 1 << 14, CHAIN_TAG = 2 };
 

@@ -8,6 +8,7 @@
 #include "mpi/segmented_chain.h"
 #include "mpi/world.h"
 #include "src/base/error.h"
+#include "src/base/memory.h"
 #include "src/base/phase.h"
 
 enum { RING_TAG = 1 };

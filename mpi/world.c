@@ -1,4 +1,5 @@
 #define _GNU_SOURCE
+#include "src/base/memory.h"
 #include "mpi/world.h"
 
 #include <limits.h>

@@ -411,15 +411,70 @@ static void head_query_side(const AttentionRun *run, const Sizes *z, const Head 
     }
 }
 
-static void map_forward(const AttentionRun *run, const Sizes *z, const Buffers *buffers)
+/* Tokens [first, end) of each sequence on this rank. */
+typedef struct TokenSpan {
+    size_t first, end;
+} TokenSpan;
+
+/* Where u is read: with exact pairs, queries of the first block have no prefix state, and no later token reads keys of the
+   last one. A short sequence saves much by that: one of a single block needs no sketch at all. */
+static TokenSpan sketched_queries(const AttentionLayer *layer, const Sizes *z)
 {
-    const FeatureMap *map = run->layer->map;
+    return (TokenSpan){exact_local(layer) && is_first_block(z, 0) ? block_rows(z, 0) : 0, z->N};
+}
+
+static TokenSpan sketched_keys(const AttentionLayer *layer, const Sizes *z)
+{
+    size_t last = z->blocks - 1;
+    return (TokenSpan){0, exact_local(layer) && is_last_block(z, last) ? last * z->b : z->N};
+}
+
+/* What the map of queries, or of keys, works on; x is q' or k', or q or k among the columns of qkv. */
+typedef struct MapOperands {
+    TokenSpan span;
+    real *u, *d_u; /* (B, N, H, r) */
+    const real *x; /* (B, N, C), tokens `stride` apart */
+    real *d_x;     /* likewise */
+    size_t stride;
+} MapOperands;
+
+static void map_operands(const AttentionRun *run, const Sizes *z, const Buffers *buffers, MapOperands *queries,
+                         MapOperands *keys)
+{
     Saved saved = saved_parts(z, run->saved);
-    bool normalised = map->normalised_input;
-    map->forward(run->layer, run->params, saved.u_query, normalised ? buffers->query : run->qkv,
-                 normalised ? z->C : 3 * z->C, z->B * z->N, run->scratch);
-    map->forward(run->layer, run->params, saved.u_key, normalised ? buffers->key : run->qkv + z->C,
-                 normalised ? z->C : 3 * z->C, z->B * z->N, run->scratch);
+    bool normalised = run->layer->map->normalised_input;
+    size_t stride = normalised ? z->C : 3 * z->C;
+    *queries =
+        (MapOperands){sketched_queries(run->layer, z), saved.u_query, buffers->d_u_query, run->qkv, run->d_qkv, stride};
+    *keys = (MapOperands){sketched_keys(run->layer, z), saved.u_key, buffers->d_u_key, run->qkv + z->C, NULL, stride};
+    if (run->d_qkv) keys->d_x = run->d_qkv + z->C;
+    if (!normalised) return;
+    queries->x = buffers->query, queries->d_x = buffers->d_query;
+    keys->x = buffers->key, keys->d_x = buffers->d_key;
+}
+
+/* All sequences at once where every token counts. */
+static void map_side(const AttentionRun *run, const Sizes *z, const MapOperands *side, Pass pass)
+{
+    const AttentionLayer *layer = run->layer;
+    bool whole = side->span.first == 0 && side->span.end == z->N;
+    size_t calls = whole ? 1 : z->B, tokens = whole ? z->B * z->N : side->span.end - side->span.first;
+    for (size_t s = 0; s < calls && tokens > 0; s++) {
+        size_t token = s * z->N + side->span.first, u = token * z->H * z->r, x = token * side->stride;
+        if (pass == FORWARD)
+            layer->map->forward(layer, run->params, side->u + u, side->x + x, side->stride, tokens, run->scratch);
+        else
+            layer->map->backward(layer, run->params, run->grads, side->d_x + x, side->stride, side->d_u + u,
+                                 side->u + u, side->x + x, side->stride, tokens, run->scratch);
+    }
+}
+
+static void map_pass(const AttentionRun *run, const Sizes *z, const Buffers *buffers, Pass pass)
+{
+    MapOperands queries, keys;
+    map_operands(run, z, buffers, &queries, &keys);
+    map_side(run, z, &queries, pass);
+    map_side(run, z, &keys, pass);
 }
 
 /* A sum moves on during the local part only when somebody looks after it. */
@@ -436,7 +491,7 @@ static void linear_forward(const AttentionRun *run)
     phase_begin(PHASE_FEATURES);
     if (uses_qk_norm(run->layer))
         qk_norm_forward(run->layer, run->params, buffers.query, z.C, buffers.key, z.C, run->qkv, z.B * z.N);
-    map_forward(run, &z, &buffers);
+    map_pass(run, &z, &buffers, FORWARD);
     phase_begin(PHASE_KEYS);
 #pragma omp parallel for collapse(2) schedule(dynamic)
     for (size_t s = 0; s < z.B; s++)
@@ -604,20 +659,6 @@ static void head_local_backward(const Sizes *z, const Head *head, const HeadGrad
     }
 }
 
-static void map_backward(const AttentionRun *run, const Sizes *z, const Buffers *buffers)
-{
-    const AttentionLayer *layer = run->layer;
-    Saved saved = saved_parts(z, run->saved);
-    size_t tokens = z->B * z->N, stride = layer->map->normalised_input ? z->C : 3 * z->C;
-    bool normalised = layer->map->normalised_input;
-    layer->map->backward(layer, run->params, run->grads, normalised ? buffers->d_query : run->d_qkv, stride,
-                         buffers->d_u_query, saved.u_query, normalised ? buffers->query : run->qkv, stride, tokens,
-                         run->scratch);
-    layer->map->backward(layer, run->params, run->grads, normalised ? buffers->d_key : run->d_qkv + z->C, stride,
-                         buffers->d_u_key, saved.u_key, normalised ? buffers->key : run->qkv + z->C, stride, tokens,
-                         run->scratch);
-}
-
 static void linear_backward(const AttentionRun *run)
 {
     const AttentionLayer *layer = run->layer;
@@ -661,7 +702,7 @@ static void linear_backward(const AttentionRun *run)
             head_key_side_backward(run, &z, &head, &gradients, buffers.incoming + head.index * z.state);
         }
     phase_begin(PHASE_FEATURES);
-    map_backward(run, &z, &buffers);
+    map_pass(run, &z, &buffers, BACKWARD);
     if (uses_qk_norm(layer))
         qk_norm_backward(layer, run->params, run->grads, run->d_qkv, buffers.d_query, z.C, buffers.d_key, z.C, run->qkv,
                          tokens, run->scratch);
@@ -821,11 +862,13 @@ static AttentionCost linear_cost(const AttentionLayer *layer, const AttentionSha
     pairs = whole * b * (b + 1) / 2 + rest * (rest + 1) / 2;
     double local = pairs * 2 * (double)(local_width(layer, &z) + z.h);
     double last = rest > 0 ? rest : b;
-    double key_side = 2 * (T - last) * (double)z.state, query_side = 2 * (T > b ? T - b : 0) * (double)z.state;
+    double keys = T - last, queries = T > b ? T - b : 0; /* that meet a state */
+    double states = 2 * (keys + queries) * (double)z.state;
+    double sketches = (exact_local(layer) ? keys + queries : 2 * T) * layer->map->flops(layer);
     AttentionMessages scan = {0};
     if (shape->segments > 1) scan = (AttentionMessages){1, z.B * z.H * z.state};
     return (AttentionCost){
-        .forward_flops = (double)z.H * (local + key_side + query_side + 2 * T * layer->map->flops(layer)),
+        .forward_flops = (double)z.H * (local + states + sketches),
         .forward = scan,
         .backward = scan,
     };

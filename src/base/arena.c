@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "src/base/error.h"
+#include "src/base/memory.h"
 
 enum { ALIGNMENT = 64 };
 
@@ -29,6 +30,7 @@ Arena arena_create(size_t bytes, const char *name)
     arena.base = aligned_alloc(ALIGNMENT, arena.capacity);
     CHECK(arena.base, "cannot allocate %.1f MB of %s. Use more ranks, a smaller model or a smaller micro-batch",
           (double)bytes / 1e6, name);
+    prefer_huge_pages(arena.base, arena.capacity);
     memset(arena.base, 0, arena.capacity);
     poison(arena.base, arena.capacity);
     return arena;

@@ -63,11 +63,3 @@ void die_at(const char *file, int line, const char *format, ...)
     exit_hook();
     abort(); /* a hook that returns is a bug; do not run on */
 }
-
-void *checked_calloc(size_t count, size_t bytes)
-{
-    void *memory = calloc(count ? count : 1, bytes ? bytes : 1);
-    CHECK(memory, "cannot allocate %.1f MB. Use more ranks, a smaller model or a smaller batch",
-          (double)count * (double)bytes / 1e6);
-    return memory;
-}

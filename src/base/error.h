@@ -45,6 +45,4 @@ _Noreturn void die_at(const char *file, int line, const char *format, ...) __att
 #define ASSERT(condition) ((void)sizeof(condition))
 #endif
 
-/* Zeroed memory, freed by the caller with free(); ends the job when there is none. */
-void *checked_calloc(size_t count, size_t bytes);
 #endif

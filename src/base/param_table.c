@@ -1,3 +1,4 @@
+#include "src/base/memory.h"
 #include "src/base/param_table.h"
 
 #include <math.h>

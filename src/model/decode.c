@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "src/base/error.h"
+#include "src/base/memory.h"
 #include "src/tensor/activation.h"
 #include "src/tensor/blas.h"
 #include "src/tensor/layernorm.h"

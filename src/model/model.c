@@ -7,6 +7,7 @@
 
 #include "src/base/carried_link.h"
 #include "src/base/error.h"
+#include "src/base/memory.h"
 #include "src/base/phase.h"
 #include "src/model/layer.h"
 #include "src/tensor/blas.h"

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "src/base/error.h"
+#include "src/base/memory.h"
 
 typedef struct Candidate {
     double probability;

@@ -10,6 +10,7 @@
 #include "mpi/topology.h"
 #include "mpi/world.h"
 #include "src/base/log.h"
+#include "src/base/memory.h"
 #include "src/base/phase.h"
 #include "src/base/rng.h"
 #include "src/base/usage.h"

@@ -1,3 +1,4 @@
+#include "src/base/memory.h"
 #include "src/programs/corpus.h"
 
 #include <dirent.h>

@@ -5,6 +5,7 @@
 
 #include "mpi/world.h"
 #include "src/base/log.h"
+#include "src/base/memory.h"
 #include "src/base/rng.h"
 #include "src/base/usage.h"
 #include "src/model/decode.h"

@@ -13,6 +13,7 @@
 #include "io/token_file.h"
 #include "mpi/world.h"
 #include "src/base/config.h"
+#include "src/base/memory.h"
 #include "src/programs/programs.h"
 
 typedef struct InspectOptions {

@@ -7,6 +7,7 @@
 #include "io/piece_table.h"
 #include "io/token_file.h"
 #include "mpi/world.h"
+#include "src/base/memory.h"
 #include "src/base/options.h"
 #include "src/base/rng.h"
 #include "src/programs/corpus.h"

@@ -14,6 +14,7 @@
 #include "mpi/topology.h"
 #include "mpi/world.h"
 #include "src/base/log.h"
+#include "src/base/memory.h"
 #include "src/base/usage.h"
 #include "src/base/version.h"
 #include "src/model/model.h"

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "src/base/error.h"
+#include "src/base/memory.h"
 
 bool check_true_at(const char *file, int line, bool condition, const char *format, ...)
 {

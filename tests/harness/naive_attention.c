@@ -6,6 +6,7 @@
 
 #include "src/attention/feature_map.h"
 #include "src/base/error.h"
+#include "src/base/memory.h"
 
 static const real *tensor(const AttentionLayer *layer, const real *params, const char *suffix)
 {

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "src/base/error.h"
+#include "src/base/memory.h"
 #include "src/base/rng.h"
 
 const Variant variants[] = {

@@ -7,6 +7,7 @@
 
 #include "io/checkpoint.h"
 #include "mpi/world.h"
+#include "src/base/memory.h"
 #include "src/base/rng.h"
 #include "tests/harness/check.h"
 #include "tests/harness/scratch.h"

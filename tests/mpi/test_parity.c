@@ -9,6 +9,7 @@
 #include "mpi/topology.h"
 #include "mpi/world.h"
 #include "src/base/error.h"
+#include "src/base/memory.h"
 #include "tests/harness/check.h"
 #include "tests/harness/single_rank.h"
 #include "tests/harness/suite.h"

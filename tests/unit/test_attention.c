@@ -6,6 +6,7 @@
 
 #include "mpi/world.h"
 #include "src/base/error.h"
+#include "src/base/memory.h"
 #include "tests/harness/check.h"
 #include "tests/harness/naive_attention.h"
 #include "tests/harness/suite.h"

@@ -5,6 +5,7 @@
 
 #include "mpi/world.h"
 #include "src/base/error.h"
+#include "src/base/memory.h"
 #include "src/model/decode.h"
 #include "tests/harness/check.h"
 #include "tests/harness/suite.h"

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "src/base/memory.h"
 #include "io/batch_loader.h"
 #include "io/file_format.h"
 #include "io/metrics.h"

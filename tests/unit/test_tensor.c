@@ -7,6 +7,7 @@
 
 #include "mpi/world.h"
 #include "src/base/error.h"
+#include "src/base/memory.h"
 #include "src/tensor/activation.h"
 #include "src/tensor/blas.h"
 #include "src/tensor/cross_entropy.h"

@@ -7,6 +7,7 @@
 
 #include "mpi/world.h"
 #include "src/base/error.h"
+#include "src/base/memory.h"
 #include "src/base/rng.h"
 #include "src/model/sampler.h"
 #include "src/train/adamw.h"

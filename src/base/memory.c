@@ -1,0 +1,29 @@
+#define _GNU_SOURCE
+#include "src/base/memory.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "src/base/error.h"
+
+void *checked_calloc(size_t count, size_t bytes)
+{
+    void *memory = calloc(count ? count : 1, bytes ? bytes : 1);
+    CHECK(memory, "cannot allocate %.1f MB. Use more ranks, a smaller model or a smaller batch",
+          (double)count * (double)bytes / 1e6);
+    prefer_huge_pages(memory, count * bytes);
+    return memory;
+}
+
+enum { HUGE_PAGE = 2 << 20 };
+
+void prefer_huge_pages(void *start, size_t bytes)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t first = ((uintptr_t)start + page - 1) / page * page, end = ((uintptr_t)start + bytes) / page * page;
+    if (end < first + HUGE_PAGE) return;
+    int refused = madvise((void *)first, end - first, MADV_HUGEPAGE);
+    (void)refused; /* only the speed differs */
+}
