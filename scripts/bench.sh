@@ -4,11 +4,13 @@
 #
 #     scripts/bench.sh [PART...]        default: all parts but memory; about an hour on two cores
 #
-#     blocks   polysketch with blocks of 128, 256 and 512: the fastest is used in all that follows
+#     blocks   polysketch with blocks of 128 to 1,024 tokens at 1,024 to 8,192: the fastest of each context is used in all
+#              that follows; a sequence of a single block is exact polynomial attention
 #     layers   two layers at 512 to 32,768 tokens, softmax and polysketch; the output layer apart; 12 layers whole at 2,048
 #     attention  attention alone at 8,192 tokens
 #     long     one layer at 2,048 and 131,072 tokens
-#     grid     1 rank x 1 thread, 1 x 2, 2 x 1
+#     grid     1 rank x 1 thread, 1 x 2, 2 x 1; time in communication
+#     scan     the implementations of the sum over ranks, in whole steps of two ranks
 #     decode   generated tokens at positions 1,024 and 102,400
 #     peer     PyTorch, if it is installed
 #     memory   GPT-2 small at 131,072 tokens, 6 layers of width 384 at 1,048,576: one step each, half an hour
@@ -40,36 +42,43 @@ measure() {
     launch "$ranks" "$threads" "$program" bench "$@" --csv="$folder/$file" "${shape[@]}"
 }
 
-# block VARIANT: the block length with the shortest time, relative to sgemm, in blocks.csv; 256 without it.
+# block VARIANT CONTEXT: the block length with the shortest time at this context, or at the longest one measured below it,
+# relative to sgemm, in blocks.csv; without that file 256. Never longer than the context.
 block() {
-    local sketch=$1
     [ -r "$folder/blocks.csv" ] || {
         echo 256
         return
     }
     # microseconds x GF/s / fraction of peak: time per token, freed from the machine's drift
-    awk -F, -v sketch="$sketch" '
-        $2 == sketch { time = $10 * $11 / $13; if (!least || time < least) { least = time; b = $5 } }
-        END { print b ? b : 256 }' "$folder/blocks.csv"
+    awk -F, -v sketch="$1" -v context="$2" '
+        $2 == sketch && ($6 <= context || !measured || $6 == measured) {
+            time = $10 * $11 / $13
+            if ($6 > measured || time < least) { measured = $6; least = time; b = $5 }
+        }
+        END { b = b ? b : 256; print b < context ? b : context }' "$folder/blocks.csv"
 }
 
 part_blocks() {
     fresh blocks.csv
-    local b
-    for b in 128 256 512; do
-        measure 1 "$cores" blocks.csv step --variants=random,learned --contexts=8192 --repeats=3 --model.layers=2 \
-            --model.vocab_size=256 --attention.block_length="$b"
+    local context b
+    for context in 1024 2048 4096 8192; do
+        for b in 128 256 512 1024; do
+            measure 1 "$cores" blocks.csv step --variants=random,learned --contexts="$context" --repeats=3 \
+                --model.layers=2 --model.vocab_size=256 --attention.block_length="$b"
+        done
     done
 }
 
 part_layers() {
     fresh layers.csv output.csv whole.csv profile.csv
-    local variant vocabulary
+    local variant vocabulary context
     for variant in random learned softmax; do
-        measure 1 "$cores" layers.csv step --variants=$variant --contexts=512,1024,2048,4096,8192 --repeats=3 \
-            --model.layers=2 --model.vocab_size=256 --attention.block_length="$(block $variant)"
+        for context in 512 1024 2048 4096 8192; do
+            measure 1 "$cores" layers.csv step --variants=$variant --contexts="$context" --repeats=3 --model.layers=2 \
+                --model.vocab_size=256 --attention.block_length="$(block $variant "$context")"
+        done
         measure 1 "$cores" layers.csv step --variants=$variant --contexts=16384,32768 --repeats=2 --model.layers=2 \
-            --model.vocab_size=256 --attention.block_length="$(block $variant)" --profile="$folder/profile.csv"
+            --model.vocab_size=256 --attention.block_length="$(block $variant 16384)" --profile="$folder/profile.csv"
     done
     for vocabulary in $gpt2 256; do
         measure 1 "$cores" output.csv step --variants=random --contexts=2048,8192 --repeats=3 --model.layers=1 \
@@ -77,7 +86,7 @@ part_layers() {
     done
     for variant in random learned softmax; do
         measure 1 "$cores" whole.csv step --variants=$variant --contexts=2048 --repeats=3 --model.layers=12 \
-            --model.vocab_size=$gpt2 --attention.block_length="$(block $variant)"
+            --model.vocab_size=$gpt2 --attention.block_length="$(block $variant 2048)"
     done
 }
 
@@ -91,9 +100,9 @@ part_long() {
     local variant
     for variant in random learned; do
         measure 1 "$cores" long.csv step --variants=$variant --contexts=2048 --repeats=9 --model.layers=1 \
-            --model.vocab_size=256 --attention.block_length="$(block $variant)"
+            --model.vocab_size=256 --attention.block_length="$(block $variant 131072)"
         measure 1 "$cores" long.csv step --variants=$variant --contexts=131072 --repeats=1 --model.layers=1 \
-            --model.vocab_size=256 --attention.block_length="$(block $variant)"
+            --model.vocab_size=256 --attention.block_length="$(block $variant 131072)"
     done
 }
 
@@ -110,6 +119,18 @@ part_grid() {
         --model.layers=2 --model.vocab_size=$gpt2
 }
 
+part_scan() {
+    fresh scan.csv
+    local round scan
+    for round in 1 2 3; do
+        echo "round $round"
+        for scan in exscan iexscan chain; do
+            measure 2 1 scan.csv step --variants=random --contexts=8192 --repeats=2 --model.layers=2 --model.vocab_size=256 \
+                --parallel.scan=$scan
+        done
+    done
+}
+
 part_decode() {
     fresh decode.csv
     measure 1 "$cores" decode.csv decode --variants=random,learned,random,learned --contexts=1024,102400 --repeats=9 \
@@ -118,7 +139,9 @@ part_decode() {
 
 part_peer() {
     fresh peer.csv
-    scripts/bench_peer_torch.py "$folder/peer.csv" --block-random="$(block random)" --block-learned="$(block learned)"
+    scripts/bench_peer_torch.py "$folder/peer.csv" --blocks \
+        random:1024:"$(block random 1024)" random:32768:"$(block random 32768)" \
+        learned:1024:"$(block learned 1024)" learned:32768:"$(block learned 32768)"
 }
 
 part_memory() {
@@ -133,10 +156,10 @@ part_memory() {
 part_report() { scripts/bench_report.py "$folder"; }
 
 parts=("$@")
-[ ${#parts[@]} -gt 0 ] || parts=(blocks layers attention long grid decode peer report)
+[ ${#parts[@]} -gt 0 ] || parts=(blocks layers attention long grid scan decode peer report)
 for part in "${parts[@]}"; do
     declare -F "part_$part" >/dev/null || {
-        echo "bench.sh: there is no part '$part'. Parts: blocks layers attention long grid decode peer memory report" >&2
+        echo "bench.sh: there is no part '$part'. Parts: blocks layers attention long grid scan decode peer memory report" >&2
         exit 1
     }
     echo "== $part"

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Training steps of the same model in PyTorch and here, in turn, on the same cores; medians and ratios.
 
-    scripts/bench_peer_torch.py OUTPUT.csv [--rounds N] [--block-random B] [--block-learned B]
+    scripts/bench_peer_torch.py OUTPUT.csv [--rounds N] [--blocks VARIANT:CONTEXT:B ...]
 
 The model is that of `polysketch train` with attention.kind = softmax: rotary embedding, gated feed-forward, tied output
 layer with a bias, AdamW, clipping; f32. On PyTorch's side attention is scaled_dot_product_attention, everything else what a
@@ -129,21 +129,21 @@ def own_seconds(program, threads, variant, block, context, layers, vocabulary, s
     return [float(row["microseconds_per_token"]) * context * 1e-6], row["source_version"]
 
 
-def write_rows(path, seconds, threads, torch_version, source_version):
+def write_rows(path, seconds, blocks, threads, torch_version, source_version):
     """Medians over all rounds so far."""
     with open(path, "w", encoding="utf-8") as file:
-        print("side,part,context,layers,vocab_size,seconds,runs,threads,torch_version,source_version", file=file)
-        for (side, name, context, layers, vocabulary), values in seconds.items():
-            print(f"{side},{name},{context},{layers},{vocabulary},{statistics.median(values):.6g},{len(values)},{threads},"
-                  f"{torch_version},{source_version}", file=file)
+        print("side,part,context,layers,vocab_size,block_length,seconds,runs,threads,torch_version,source_version", file=file)
+        for part, values in seconds.items():
+            print(*part, blocks.get(part, ""), f"{statistics.median(values):.6g}", len(values), threads, torch_version,
+                  source_version, sep=",", file=file)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("output", help="CSV file, overwritten")
     parser.add_argument("--rounds", type=int, default=2, help="how often both sides run in turn (default 2)")
-    parser.add_argument("--block-random", type=int, default=256)
-    parser.add_argument("--block-learned", type=int, default=256)
+    parser.add_argument("--blocks", nargs="*", default=[], metavar="VARIANT:CONTEXT:B",
+                        help="block lengths of random and learned sketches by context (default 256)")
     parser.add_argument("--program", default="build/release/polysketch")
     arguments = parser.parse_args()
     try:
@@ -154,21 +154,23 @@ def main():
         return
     threads = len(os.sched_getaffinity(0))
     torch.set_num_threads(threads)
-    blocks = {"softmax": 256, "random": arguments.block_random, "learned": arguments.block_learned}
-    seconds, version = {}, "unknown"
+    blocks = {(variant, int(context)): int(b) for variant, context, b in (entry.split(":") for entry in arguments.blocks)}
+    seconds, used, version = {}, {}, "unknown"
     for round_number in range(arguments.rounds):
         for name, context, layers, vocabulary, steps, warmups in PARTS:
             part = (name, context, layers, vocabulary)
             taken = torch_seconds(torch, context, layers, vocabulary, steps, warmups)
             seconds.setdefault(("torch", *part), []).extend(taken)
-            for variant, block in blocks.items():
+            for variant in ("softmax", "random", "learned"):
+                block = blocks.get((variant, context), 256)
                 if name in ("output", "no output") and variant != "softmax":
                     continue  # the same for all
                 taken, version = own_seconds(arguments.program, threads, variant, block, context, layers, vocabulary, steps,
                                              warmups)
                 seconds.setdefault((variant, *part), []).extend(taken)
+                used[variant, *part] = block
             print(f"round {round_number + 1}: {name}, {context} tokens done", flush=True)
-        write_rows(arguments.output, seconds, threads, torch.__version__, version)
+        write_rows(arguments.output, seconds, used, threads, torch.__version__, version)
 
 
 if __name__ == "__main__":

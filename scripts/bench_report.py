@@ -70,29 +70,44 @@ def complete(output, context):
     return all(len(output.find(context=near, vocab_size=size)) == 1 for size in (50304, 256))
 
 
+def output_layer(output, context, what):
+    """The output layer and its optimizer, at the context nearest to this one."""
+    near = nearest_output(context)
+    (large,) = output.find(context=near, vocab_size=50304)
+    (small,) = output.find(context=near, vocab_size=256)
+    return what(large) - what(small)
+
+
 class Step:
     """A whole step of 12 layers, added up."""
 
     def __init__(self, layers, output, variant, context):
         (two,) = layers.find(variant=variant, context=context)
-        near = nearest_output(context)
-        (large,) = output.find(context=near, vocab_size=50304)
-        (small,) = output.find(context=near, vocab_size=256)
-        self.operations = LAYERS / 2 * operations(two) + operations(large) - operations(small)
-        self.cost = LAYERS / 2 * cost(two) + cost(large) - cost(small)
+        self.name = name_of(two)
+        self.operations = LAYERS / 2 * operations(two) + output_layer(output, context, operations)
+        self.cost = LAYERS / 2 * cost(two) + output_layer(output, context, cost)
         self.fraction = self.operations / self.cost
+
+
+def name_of(row):
+    """The variant, with its block length where it has blocks."""
+    name = VARIANTS[variant_of(row)]
+    if row["kind"] != "polysketch":
+        return name
+    block, context = int(row["block_length"]), int(row["context"])
+    return f"{name}, b = {block}" + (" (exact polynomial)" if block >= context else "")
 
 
 class Table:
     def __init__(self):
-        self.lines = [f"{'figure':<72} {'bar':>9} {'measured':>10}"]
-        self.lines.append("-" * 105)
+        self.lines = [f"{'figure':<84} {'bar':>9} {'measured':>10}"]
+        self.lines.append("-" * 117)
 
     def add(self, name, bar, value, good, shape="{:.3g}"):
-        self.lines.append(f"{name:<72} {bar:>9} {shape.format(value):>10}   {'ok' if good else 'FALLS SHORT'}")
+        self.lines.append(f"{name:<84} {bar:>9} {shape.format(value):>10}   {'ok' if good else 'FALLS SHORT'}")
 
     def note(self, name, value):
-        self.lines.append(f"{name:<72} {'':>9} {value:>10}")
+        self.lines.append(f"{name:<84} {'':>9} {value:>10}")
 
 
 def steps_of(layers, output):
@@ -106,10 +121,10 @@ def add_steps(table, steps, whole):
         for context in (2048, 4096, 8192, 16384, 32768):
             if (variant, context) in steps:
                 fraction = steps[variant, context].fraction
-                name = f"whole step, {VARIANTS[variant]}, {context} tokens: of sgemm"
+                name = f"whole step, {steps[variant, context].name}, {context} tokens: of sgemm"
                 table.add(name, ">= 80 %", 100 * fraction, fraction >= 0.8, "{:.1f} %")
     for row in whole.rows:
-        name = f"  the same with 12 layers in one run, {variant_of(row)}, {row['context']} tokens"
+        name = f"  12 layers in one run, {name_of(row)}, {row['context']} tokens"
         table.note(name, f"{100 * float(row['fraction_of_peak']):.1f} %")
 
 
@@ -117,7 +132,7 @@ def add_attention(table, rows):
     """Attention alone; the bar is that of softmax, so that every comparison with it is honest."""
     for row in rows.rows:
         fraction = float(row["fraction_of_peak"])
-        name = f"attention alone, {VARIANTS[variant_of(row)]}, {row['context']} tokens: of sgemm"
+        name = f"attention alone, {name_of(row)}, {row['context']} tokens: of sgemm"
         if variant_of(row) == "softmax":
             table.add(name, ">= 65 %", 100 * fraction, fraction >= 0.65, "{:.1f} %")
         else:
@@ -128,7 +143,7 @@ def add_ratios(table, steps):
     for variant, bar in (("learned", 3.0), ("random", 3.5)):
         if ("softmax", 32768) in steps and (variant, 32768) in steps:
             ratio = steps["softmax", 32768].cost / steps[variant, 32768].cost
-            name = f"softmax step / {VARIANTS[variant]} step, 32768 tokens"
+            name = f"softmax step / {steps[variant, 32768].name} step, 32768 tokens"
             table.add(name, f">= {bar}", ratio, ratio >= bar, "{:.2f}")
     for variant, bar in (("random", 2048), ("learned", 4096)):
         contexts = sorted(c for v, c in steps if v == variant and ("softmax", c) in steps)
@@ -140,13 +155,18 @@ def add_ratios(table, steps):
             table.add(name, f"<= {bar}", value, value <= bar, "{:.0f}")
 
 
-def add_long(table, rows):
+def add_long(table, rows, output):
+    """Twelve times the layer, and the output layer, like every other step; beside it the layer alone."""
+    if not complete(output, 2048) or not complete(output, 131072):
+        return
     for variant in ("random", "learned"):
         near, far = rows.find(variant=variant, context=2048), rows.find(variant=variant, context=131072)
         if near and far:
-            ratio = cost(far[0]) / cost(near[0])
-            name = f"time per token at 131072 / at 2048 tokens, {VARIANTS[variant]}"
+            steps = [LAYERS * cost(row) + output_layer(output, int(row["context"]), cost) for row in (near[0], far[0])]
+            ratio = steps[1] / steps[0]
+            name = f"time per token at 131072 / at 2048 tokens, {name_of(far[0])}"
             table.add(name, "<= 1.05", ratio, ratio <= 1.05, "{:.3f}")
+            table.note("  of a layer alone", f"{cost(far[0]) / cost(near[0]):.3f}")
 
 
 def add_grid(table, rows):
@@ -177,6 +197,16 @@ def add_communication(table, rows):
         name = f"communication, 2 ranks, 32768 tokens, {VARIANTS[variant_of(row)]}"
         table.add(name, "< 2 %", 100 * fraction, fraction < 0.02, "{:.2f} %")
         table.note("  waiting of the faster rank for the slower", f"{100 * float(row['waiting_fraction']):.2f} %")
+
+
+def add_scan(table, rows):
+    """Time of a step with each sum over ranks; the default is the first."""
+    found = {scan: rows.find(scan=scan) for scan in ("iexscan", "exscan", "chain")}
+    if all(found.values()):
+        default = median([cost(row) for row in found["iexscan"]])
+        for scan in ("exscan", "chain"):
+            ratio = median([cost(row) for row in found[scan]]) / default
+            table.note(f"2 ranks, 8192 tokens: step with parallel.scan = {scan} / with iexscan, the default", f"{ratio:.3f}")
 
 
 def add_memory(table, rows):
@@ -214,13 +244,18 @@ def peer_seconds(rows):
     return found
 
 
+def peer_block(rows, variant, context):
+    blocks = {int(r["block_length"]) for r in rows.rows if variant == r["side"] != "softmax" and r["context"] == str(context)}
+    return "".join(f", b = {b}" + (" (exact polynomial)" if b >= context else "") for b in blocks)
+
+
 def add_peer(table, rows):
     seconds = peer_seconds(rows)
     for context, bar in ((1024, 1.0), (32768, 4.0)):
         for variant in VARIANTS:
             if ("torch", context) in seconds and (variant, context) in seconds:
                 ratio = seconds["torch", context] / seconds[variant, context]
-                name = f"PyTorch step / {VARIANTS[variant]} step, {context} tokens"
+                name = f"PyTorch step / {VARIANTS[variant]}{peer_block(rows, variant, context)} step, {context} tokens"
                 if variant == "softmax":
                     table.note(name, f"{ratio:.2f}")
                 else:
@@ -288,17 +323,18 @@ def main():
     if len(sys.argv) != 2:
         sys.exit("usage: scripts/bench_report.py FOLDER")
     folder = sys.argv[1]
-    parts = {name: Rows(folder, f"{name}.csv") for name in
-             ("layers", "output", "whole", "attention", "long", "grid", "communication", "profile", "decode", "memory", "peer")}
+    parts = {name: Rows(folder, f"{name}.csv") for name in (
+        "layers", "output", "whole", "attention", "long", "grid", "communication", "scan", "profile", "decode", "memory", "peer")}
     steps = steps_of(parts["layers"], parts["output"])
     table = Table()
     add_steps(table, steps, parts["whole"])
     add_attention(table, parts["attention"])
-    add_long(table, parts["long"])
+    add_long(table, parts["long"], parts["output"])
     add_ratios(table, steps)
     add_peer(table, parts["peer"])
     add_grid(table, parts["grid"])
     add_communication(table, parts["communication"])
+    add_scan(table, parts["scan"])
     add_memory(table, parts["memory"])
     add_decode(table, parts["decode"])
     text = "\n".join(table.lines)
