@@ -4,10 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "src/base/memory.h"
 #include "io/checkpoint.h"
 #include "io/file_format.h"
 #include "io/h5.h"
+#include "src/base/memory.h"
 
 static bool open_checkpoint(const char *path, hid_t *file, Message *problem)
 {

@@ -1,4 +1,3 @@
-#include "src/base/memory.h"
 #include "io/h5.h"
 
 #include <errno.h>
@@ -11,6 +10,7 @@
 #include <unistd.h>
 
 #include "io/file_format.h"
+#include "src/base/memory.h"
 
 /* ---- errors ---- */
 

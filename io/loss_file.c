@@ -1,4 +1,3 @@
-#include "src/base/memory.h"
 #include "io/loss_file.h"
 
 #include <stdio.h>
@@ -9,6 +8,7 @@
 #include "io/file_format.h"
 #include "io/h5.h"
 #include "mpi/world.h"
+#include "src/base/memory.h"
 
 struct LossFile {
     char path[DISK_PATH_SIZE], temporary[DISK_PATH_SIZE + 8];

@@ -1,4 +1,3 @@
-#include "src/base/memory.h"
 #include "io/metrics.h"
 
 #include <errno.h>
@@ -11,6 +10,7 @@
 #include "io/disk.h"
 #include "io/file_format.h"
 #include "io/h5.h"
+#include "src/base/memory.h"
 
 enum { NAME_SIZE = 64, CHUNK_ROWS = 1024, LINE_SIZE = 1 << 14 };
 

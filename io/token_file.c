@@ -1,4 +1,3 @@
-#include "src/base/memory.h"
 #include "io/token_file.h"
 
 #include <stdlib.h>
@@ -6,6 +5,7 @@
 
 #include "io/file_format.h"
 #include "io/h5.h"
+#include "src/base/memory.h"
 
 /* ---- opening ---- */
 

@@ -5,11 +5,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "src/base/memory.h"
 #include "io/disk.h"
 #include "io/file_format.h"
 #include "io/h5.h"
 #include "io/token_file.h"
+#include "src/base/memory.h"
 
 enum { CHUNK_BYTES = 1 << 20 };
 

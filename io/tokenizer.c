@@ -1,9 +1,10 @@
 #define _GNU_SOURCE /* qsort_r */
-#include "src/base/memory.h"
 #include "io/tokenizer.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+#include "src/base/memory.h"
 
 Tokenizer tokenizer_bytes(void)
 {

@@ -1,5 +1,4 @@
 #define _GNU_SOURCE
-#include "src/base/memory.h"
 #include "mpi/world.h"
 
 #include <limits.h>
@@ -10,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "src/base/memory.h"
 
 static World the_world = {0, 1};
 

@@ -4,8 +4,8 @@
 #
 #     scripts/bench.sh [PART...]        default: all parts but memory; about an hour on two cores
 #
-#     blocks   polysketch with blocks of 128 to 1,024 tokens at 1,024 to 8,192: the fastest of each context is used in all
-#              that follows; a sequence of a single block is exact polynomial attention
+#     blocks   polysketch with blocks of 128 to 1,024 tokens at 1,024, 2,048 and 8,192: layers, long and peer use the fastest of each
+#              context, the other parts blocks of 256; a sequence of a single block is exact polynomial attention
 #     layers   two layers at 512 to 32,768 tokens, softmax and polysketch; the output layer apart; 12 layers whole at 2,048
 #     attention  attention alone at 8,192 tokens
 #     long     one layer at 2,048 and 131,072 tokens
@@ -42,8 +42,8 @@ measure() {
     launch "$ranks" "$threads" "$program" bench "$@" --csv="$folder/$file" "${shape[@]}"
 }
 
-# block VARIANT CONTEXT: the block length with the shortest time at this context, or at the longest one measured below it,
-# relative to sgemm, in blocks.csv; without that file 256. Never longer than the context.
+# block VARIANT CONTEXT: the block length with the shortest time relative to sgemm in blocks.csv, at the nearest context
+# measured that is not longer, or at the shortest; 256 without that file. Never longer than the context.
 block() {
     [ -r "$folder/blocks.csv" ] || {
         echo 256
@@ -51,17 +51,22 @@ block() {
     }
     # microseconds x GF/s / fraction of peak: time per token, freed from the machine's drift
     awk -F, -v sketch="$1" -v context="$2" '
-        $2 == sketch && ($6 <= context || !measured || $6 == measured) {
+        $1 == "polysketch" && $2 == sketch {
             time = $10 * $11 / $13
-            if ($6 > measured || time < least) { measured = $6; least = time; b = $5 }
+            if (!($6 in least) || time < least[$6]) { least[$6] = time; best[$6] = $5 }
+            if (!shortest || $6 + 0 < shortest) shortest = $6 + 0
+            if ($6 + 0 <= context && $6 + 0 > nearest) nearest = $6 + 0
         }
-        END { b = b ? b : 256; print b < context ? b : context }' "$folder/blocks.csv"
+        END {
+            b = nearest ? best[nearest] : shortest ? best[shortest] : 256
+            print b < context ? b : context
+        }' "$folder/blocks.csv"
 }
 
 part_blocks() {
     fresh blocks.csv
     local context b
-    for context in 1024 2048 4096 8192; do
+    for context in 1024 2048 8192; do
         for b in 128 256 512 1024; do
             measure 1 "$cores" blocks.csv step --variants=random,learned --contexts="$context" --repeats=3 \
                 --model.layers=2 --model.vocab_size=256 --attention.block_length="$b"
@@ -69,22 +74,26 @@ part_blocks() {
     done
 }
 
+# Rounds, so that the kinds to be compared run within a minute or two of each other.
 part_layers() {
     fresh layers.csv output.csv whole.csv profile.csv
-    local variant vocabulary context
-    for variant in random learned softmax; do
-        for context in 512 1024 2048 4096 8192; do
-            measure 1 "$cores" layers.csv step --variants=$variant --contexts="$context" --repeats=3 --model.layers=2 \
-                --model.vocab_size=256 --attention.block_length="$(block $variant "$context")"
+    local round variant vocabulary context repeats
+    for round in 1 2 3; do
+        echo "round $round"
+        for context in 512 1024 2048 4096 8192 16384 32768; do
+            repeats=(--repeats=2)
+            [ "$context" -lt 16384 ] || repeats=(--repeats=1 --warmups=0 --profile="$folder/profile.csv")
+            for variant in random learned softmax; do
+                measure 1 "$cores" layers.csv step --variants=$variant --contexts="$context" "${repeats[@]}" \
+                    --model.layers=2 --model.vocab_size=256 --attention.block_length="$(block $variant "$context")"
+            done
         done
-        measure 1 "$cores" layers.csv step --variants=$variant --contexts=16384,32768 --repeats=2 --model.layers=2 \
-            --model.vocab_size=256 --attention.block_length="$(block $variant 16384)" --profile="$folder/profile.csv"
+        for vocabulary in $gpt2 256; do
+            measure 1 "$cores" output.csv step --variants=random --contexts=2048,8192 --repeats=1 --model.layers=1 \
+                --model.vocab_size="$vocabulary" --profile="$folder/profile.csv"
+        done
     done
-    for vocabulary in $gpt2 256; do
-        measure 1 "$cores" output.csv step --variants=random --contexts=2048,8192 --repeats=3 --model.layers=1 \
-            --model.vocab_size="$vocabulary" --profile="$folder/profile.csv"
-    done
-    for variant in random learned softmax; do
+    for variant in random learned; do
         measure 1 "$cores" whole.csv step --variants=$variant --contexts=2048 --repeats=3 --model.layers=12 \
             --model.vocab_size=$gpt2 --attention.block_length="$(block $variant 2048)"
     done
@@ -122,7 +131,7 @@ part_grid() {
 part_scan() {
     fresh scan.csv
     local round scan
-    for round in 1 2 3; do
+    for round in 1 2; do
         echo "round $round"
         for scan in exscan iexscan chain; do
             measure 2 1 scan.csv step --variants=random --contexts=8192 --repeats=2 --model.layers=2 --model.vocab_size=256 \

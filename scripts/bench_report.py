@@ -5,9 +5,10 @@
 
 How figures are made. A shared machine changes its speed between runs, so a run is judged by sgemm beside it: its cost is
 useful operations / fraction of peak, the operations that sgemm would have done in its time. Ratios of times are ratios of
-costs. A step of 12 layers is six times two layers with a vocabulary of 256 (six small output layers are counted, 1 %) plus
-the output layer and its optimizer (one layer with a vocabulary of 50,304 minus one with 256, at 2,048 or 8,192 tokens).
-Generated tokens and PyTorch are compared by plain times, taken in turn.
+costs; where several rounds were run, of their medians. A step of 12 layers is six times two layers with a vocabulary of 256
+(six small output layers are counted, 1 %) plus the output layer and its optimizer (one layer with a vocabulary of 50,304
+minus one with 256, at 2,048 or 8,192 tokens). A step at 131,072 tokens is twelve times one layer plus that output layer, and
+so is the step at 2,048 it is compared with. Generated tokens and PyTorch are compared by plain times, taken in turn.
 """
 import csv
 import os
@@ -42,12 +43,20 @@ class Rows:
         ]
 
     def contexts(self, variant):
-        return sorted(int(row["context"]) for row in self.find(variant=variant))
+        return sorted({int(row["context"]) for row in self.find(variant=variant)})
+
+    def median(self, what, **wanted):
+        """Of a figure of these rows, which several rounds may have written."""
+        return median([what(row) for row in self.find(**wanted)])
 
 
 def operations(row):
     """Useful operations per token, in thousands."""
-    return float(row["microseconds_per_token"]) * float(row["useful_gflops"])
+    return time_of(row) * float(row["useful_gflops"])
+
+
+def time_of(row):
+    return float(row["microseconds_per_token"])
 
 
 def cost(row):
@@ -67,47 +76,49 @@ def nearest_output(context):
 
 def complete(output, context):
     near = nearest_output(context)
-    return all(len(output.find(context=near, vocab_size=size)) == 1 for size in (50304, 256))
+    return all(output.find(context=near, vocab_size=size) for size in (50304, 256))
 
 
 def output_layer(output, context, what):
     """The output layer and its optimizer, at the context nearest to this one."""
     near = nearest_output(context)
-    (large,) = output.find(context=near, vocab_size=50304)
-    (small,) = output.find(context=near, vocab_size=256)
-    return what(large) - what(small)
+    return output.median(what, context=near, vocab_size=50304) - output.median(what, context=near, vocab_size=256)
 
 
 class Step:
     """A whole step of 12 layers, added up."""
 
     def __init__(self, layers, output, variant, context):
-        (two,) = layers.find(variant=variant, context=context)
+        two = layers.find(variant=variant, context=context)[0]
         self.name = name_of(two)
+        self.sketched = two["kind"] == "polysketch" and int(two["block_length"]) < context
         self.operations = LAYERS / 2 * operations(two) + output_layer(output, context, operations)
-        self.cost = LAYERS / 2 * cost(two) + output_layer(output, context, cost)
+        self.cost = LAYERS / 2 * layers.median(cost, variant=variant, context=context) + output_layer(output, context, cost)
         self.fraction = self.operations / self.cost
 
 
-def name_of(row):
-    """The variant, with its block length where it has blocks."""
-    name = VARIANTS[variant_of(row)]
-    if row["kind"] != "polysketch":
+def with_block(variant, block, context):
+    """The variant, with its block length where it has blocks; a sequence of a single block has no sketches."""
+    name = VARIANTS.get(variant, variant)
+    if variant not in ("random", "learned") or not block:
         return name
-    block, context = int(row["block_length"]), int(row["context"])
-    return f"{name}, b = {block}" + (" (exact polynomial)" if block >= context else "")
+    return f"{name}, b = {block}" + (" (exact polynomial)" if int(block) >= int(context) else "")
+
+
+def name_of(row):
+    return with_block(variant_of(row), row["block_length"], row["context"])
 
 
 class Table:
     def __init__(self):
-        self.lines = [f"{'figure':<84} {'bar':>9} {'measured':>10}"]
-        self.lines.append("-" * 117)
+        self.lines = [f"{'figure':<90} {'bar':>9} {'measured':>10}"]
+        self.lines.append("-" * 123)
 
     def add(self, name, bar, value, good, shape="{:.3g}"):
-        self.lines.append(f"{name:<84} {bar:>9} {shape.format(value):>10}   {'ok' if good else 'FALLS SHORT'}")
+        self.lines.append(f"{name:<90} {bar:>9} {shape.format(value):>10}   {'ok' if good else 'FALLS SHORT'}")
 
     def note(self, name, value):
-        self.lines.append(f"{name:<84} {'':>9} {value:>10}")
+        self.lines.append(f"{name:<90} {'':>9} {value:>10}")
 
 
 def steps_of(layers, output):
@@ -146,36 +157,33 @@ def add_ratios(table, steps):
             name = f"softmax step / {steps[variant, 32768].name} step, 32768 tokens"
             table.add(name, f">= {bar}", ratio, ratio >= bar, "{:.2f}")
     for variant, bar in (("random", 2048), ("learned", 4096)):
-        contexts = sorted(c for v, c in steps if v == variant and ("softmax", c) in steps)
+        contexts = sorted(c for v, c in steps if v == variant and steps[v, c].sketched and ("softmax", c) in steps)
         behind = [c for c in contexts if steps[variant, c].cost > steps["softmax", c].cost]
         even = [c for c in contexts if not behind or c > max(behind)]
         if contexts:
             value = even[0] if even else float("inf")
-            name = f"break-even with own softmax, {VARIANTS[variant]}: from tokens"
+            name = f"break-even with own softmax, {VARIANTS[variant]}, blocks shorter than the context: from tokens"
             table.add(name, f"<= {bar}", value, value <= bar, "{:.0f}")
 
 
 def add_long(table, rows, output):
-    """Twelve times the layer, and the output layer, like every other step; beside it the layer alone."""
-    if not complete(output, 2048) or not complete(output, 131072):
-        return
+    """A whole step, and beside it a layer alone: it shows the blocks that need no sketch, of which a short context has more."""
     for variant in ("random", "learned"):
         near, far = rows.find(variant=variant, context=2048), rows.find(variant=variant, context=131072)
-        if near and far:
+        if not near or not far:
+            continue
+        name = name_of(far[0])
+        if complete(output, 2048) and complete(output, 131072):
             steps = [LAYERS * cost(row) + output_layer(output, int(row["context"]), cost) for row in (near[0], far[0])]
             ratio = steps[1] / steps[0]
-            name = f"time per token at 131072 / at 2048 tokens, {name_of(far[0])}"
-            table.add(name, "<= 1.05", ratio, ratio <= 1.05, "{:.3f}")
-            table.note("  of a layer alone", f"{cost(far[0]) / cost(near[0]):.3f}")
+            table.add(f"whole step, us/token at 131072 / at 2048 tokens, {name}", "<= 1.05", ratio, ratio <= 1.05, "{:.3f}")
+        table.note(f"  a layer alone, {name}", f"{cost(far[0]) / cost(near[0]):.3f}")
 
 
 def add_grid(table, rows):
     def of_grid(ranks, threads, what):
         found = rows.find(ranks=ranks, threads=threads, context=4096)
         return median([what(row) for row in found]) if found else None
-
-    def time(row):
-        return float(row["microseconds_per_token"])
 
     # Costs are relative to sgemm on the same cores.
     one, threads, ranks = of_grid(1, 1, cost), of_grid(1, 2, cost), of_grid(2, 1, cost)
@@ -186,8 +194,8 @@ def add_grid(table, rows):
         for name, value in (("1 rank x 2 threads", threads), ("2 ranks x 1 thread", ranks)):
             speedup = 2 * one / value
             table.add(f"{name} / 1 x 1 in speed, where sgemm would have 2", ">= 1.9", speedup, speedup >= 1.9, "{:.2f}")
-        alone = of_grid(1, 1, time)
-        plain = f"{alone / of_grid(1, 2, time):.2f}, {alone / of_grid(2, 1, time):.2f}"
+        alone = of_grid(1, 1, time_of)
+        plain = f"{alone / of_grid(1, 2, time_of):.2f}, {alone / of_grid(2, 1, time_of):.2f}"
         table.note("  in plain times, to 1 x 2 and to 2 x 1", plain)
 
 
@@ -221,7 +229,7 @@ def add_memory(table, rows):
 def add_decode(table, rows):
     for variant in ("random", "learned"):
         near, far = (
-            [float(row["microseconds_per_token"]) for row in rows.find(variant=variant, context=c)] for c in (1024, 102400)
+            [time_of(row) for row in rows.find(variant=variant, context=c)] for c in (1024, 102400)
         )
         if near and far:
             ratio = median(far) / median(near)
@@ -244,9 +252,9 @@ def peer_seconds(rows):
     return found
 
 
-def peer_block(rows, variant, context):
-    blocks = {int(r["block_length"]) for r in rows.rows if variant == r["side"] != "softmax" and r["context"] == str(context)}
-    return "".join(f", b = {b}" + (" (exact polynomial)" if b >= context else "") for b in blocks)
+def peer_name(rows, variant, context):
+    blocks = [r.get("block_length") for r in rows.rows if r["side"] == variant and r["context"] == str(context)]
+    return with_block(variant, blocks[0], context)
 
 
 def add_peer(table, rows):
@@ -255,7 +263,7 @@ def add_peer(table, rows):
         for variant in VARIANTS:
             if ("torch", context) in seconds and (variant, context) in seconds:
                 ratio = seconds["torch", context] / seconds[variant, context]
-                name = f"PyTorch step / {VARIANTS[variant]}{peer_block(rows, variant, context)} step, {context} tokens"
+                name = f"PyTorch step / {peer_name(rows, variant, context)} step, {context} tokens"
                 if variant == "softmax":
                     table.note(name, f"{ratio:.2f}")
                 else:
@@ -268,7 +276,8 @@ def profile_lines(rows):
     """Time of a 12-layer step at 32768 tokens by phase, added up like the step itself."""
 
     def phases(**wanted):
-        return {row["phase"]: float(row["microseconds_per_token"]) for row in rows.find(**wanted)}
+        found = rows.find(**wanted)
+        return {row["phase"]: rows.median(time_of, phase=row["phase"], **wanted) for row in found}
 
     large, small = phases(context=8192, layers=1, vocab_size=50304), phases(context=8192, layers=1, vocab_size=256)
     lines = []
@@ -302,7 +311,7 @@ def draw(folder, steps, peak, peer):
     script = "".join(blocks) + f"""
 set terminal png size 1000,620 font 'DejaVu Sans,13'
 set output '{folder}/latency.png'
-set title 'GPT-2 small, one training step: time per token' font ',15'
+set title 'GPT-2 small, one training step: time per token (polysketch with the fastest blocks)' font ',15'
 set xlabel 'context length (tokens)'
 set ylabel 'milliseconds per token'
 set logscale x 2

@@ -10,6 +10,40 @@
 
 #include "src/attention/attention.h"
 
+/* Tokens [first, end) of each of `sequences` sequences, of which this rank has N tokens each: (B, N). */
+typedef struct TokenSpan {
+    size_t sequences, tokens; /* B, N */
+    size_t first, end;
+} TokenSpan;
+
+/* Tokens of one sequence that a thread maps at once, in cache; `first` counts all B N tokens. */
+typedef struct TokenChunk {
+    size_t first, count;
+} TokenChunk;
+
+/* A token's heads are rows of their own: about `target_rows` of them make a chunk, of one token at least. */
+static inline size_t chunk_tokens(const AttentionLayer *layer, size_t target_rows)
+{
+    return larger(target_rows / layer->heads, 1);
+}
+
+static inline size_t chunks_per_sequence(const TokenSpan *span, size_t longest)
+{
+    return (span->end - span->first + longest - 1) / longest;
+}
+
+static inline size_t chunk_count(const TokenSpan *span, size_t longest)
+{
+    return span->sequences * chunks_per_sequence(span, longest);
+}
+
+static inline TokenChunk chunk_at(const TokenSpan *span, size_t longest, size_t index)
+{
+    size_t of_sequence = chunks_per_sequence(span, longest);
+    size_t first = span->first + index % of_sequence * longest, rest = span->end - first;
+    return (TokenChunk){index / of_sequence * span->tokens + first, rest < longest ? rest : longest};
+}
+
 struct FeatureMap {
     bool normalised_input; /* x is q' = LN(q) and k' = LN(k), rather than q and k after the rotary embedding */
     bool self_tensored;
@@ -17,12 +51,13 @@ struct FeatureMap {
     void (*declare)(AttentionLayer *, ParamTable *, const char *prefix);
     /* Takes and releases the scratch of both passes. */
     void (*plan)(const AttentionLayer *, size_t tokens, Arena *scratch);
-    /* u (tokens, H, r) of x (tokens, H, h), whose tokens are x_stride apart. */
-    void (*forward)(const AttentionLayer *, const real *params, real *u, const real *x, size_t x_stride, size_t tokens,
-                    Arena *scratch);
-    /* d_x (tokens, H, h) += ..., tokens d_x_stride apart; adds to the gradients of the map's trained tensors. */
+    /* u (B, N, H, r) of x (B, N, H, h), whose tokens are x_stride apart, where the span says; elsewhere u stays as it was. */
+    void (*forward)(const AttentionLayer *, const real *params, real *u, const real *x, size_t x_stride,
+                    const TokenSpan *span, Arena *scratch);
+    /* d_x (B, N, H, h) += ..., tokens d_x_stride apart; adds to the gradients of the map's trained tensors. */
     void (*backward)(const AttentionLayer *, const real *params, real *grads, real *d_x, size_t d_x_stride,
-                     const real *d_u, const real *u, const real *x, size_t x_stride, size_t tokens, Arena *scratch);
+                     const real *d_u, const real *u, const real *x, size_t x_stride, const TokenSpan *span,
+                     Arena *scratch);
     /* Multiply-adds count 2; of one token and head, forward, one of q and k. */
     double (*flops)(const AttentionLayer *);
 };

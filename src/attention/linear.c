@@ -85,7 +85,7 @@ static size_t local_width(const AttentionLayer *layer, const Sizes *z) { return 
 
 /* What the forward pass leaves for the backward pass. */
 typedef struct Saved {
-    real *u_query, *u_key; /* (B, N, H, r) */
+    real *u_query, *u_key; /* (B, N, H, r), where mapped_tokens() says */
     real *normaliser;      /* (B, H, N) */
     real *states;          /* (B, H, blocks, state): Z */
 } Saved;
@@ -411,70 +411,38 @@ static void head_query_side(const AttentionRun *run, const Sizes *z, const Head 
     }
 }
 
-/* Tokens [first, end) of each sequence on this rank. */
-typedef struct TokenSpan {
-    size_t first, end;
-} TokenSpan;
-
-/* Where u is read: with exact pairs, queries of the first block have no prefix state, and no later token reads keys of the
-   last one. A short sequence saves much by that: one of a single block needs no sketch at all. */
-static TokenSpan sketched_queries(const AttentionLayer *layer, const Sizes *z)
+/* The queries, or keys, whose u is read. With exact pairs, queries of the first block have no prefix state, and no later
+   token reads keys of the last one: a sequence of a single block needs no features at all. */
+static TokenSpan mapped_tokens(const AttentionLayer *layer, const Sizes *z, bool keys)
 {
-    return (TokenSpan){exact_local(layer) && is_first_block(z, 0) ? block_rows(z, 0) : 0, z->N};
+    TokenSpan span = {.sequences = z->B, .tokens = z->N, .first = 0, .end = z->N};
+    if (!exact_local(layer) || z->blocks == 0) return span;
+    if (keys && is_last_block(z, z->blocks - 1)) span.end = (z->blocks - 1) * z->b;
+    if (!keys && is_first_block(z, 0)) span.first = block_rows(z, 0);
+    return span;
 }
 
-static TokenSpan sketched_keys(const AttentionLayer *layer, const Sizes *z)
-{
-    size_t last = z->blocks - 1;
-    return (TokenSpan){0, exact_local(layer) && is_last_block(z, last) ? last * z->b : z->N};
-}
-
-/* What the map of queries, or of keys, works on; x is q' or k', or q or k among the columns of qkv. */
-typedef struct MapOperands {
-    TokenSpan span;
-    real *u, *d_u; /* (B, N, H, r) */
-    const real *x; /* (B, N, C), tokens `stride` apart */
-    real *d_x;     /* likewise */
-    size_t stride;
-} MapOperands;
-
-static void map_operands(const AttentionRun *run, const Sizes *z, const Buffers *buffers, MapOperands *queries,
-                         MapOperands *keys)
-{
-    Saved saved = saved_parts(z, run->saved);
-    bool normalised = run->layer->map->normalised_input;
-    size_t stride = normalised ? z->C : 3 * z->C;
-    *queries =
-        (MapOperands){sketched_queries(run->layer, z), saved.u_query, buffers->d_u_query, run->qkv, run->d_qkv, stride};
-    *keys = (MapOperands){sketched_keys(run->layer, z), saved.u_key, buffers->d_u_key, run->qkv + z->C, NULL, stride};
-    if (run->d_qkv) keys->d_x = run->d_qkv + z->C;
-    if (!normalised) return;
-    queries->x = buffers->query, queries->d_x = buffers->d_query;
-    keys->x = buffers->key, keys->d_x = buffers->d_key;
-}
-
-/* All sequences at once where every token counts. */
-static void map_side(const AttentionRun *run, const Sizes *z, const MapOperands *side, Pass pass)
-{
-    const AttentionLayer *layer = run->layer;
-    bool whole = side->span.first == 0 && side->span.end == z->N;
-    size_t calls = whole ? 1 : z->B, tokens = whole ? z->B * z->N : side->span.end - side->span.first;
-    for (size_t s = 0; s < calls && tokens > 0; s++) {
-        size_t token = s * z->N + side->span.first, u = token * z->H * z->r, x = token * side->stride;
-        if (pass == FORWARD)
-            layer->map->forward(layer, run->params, side->u + u, side->x + x, side->stride, tokens, run->scratch);
-        else
-            layer->map->backward(layer, run->params, run->grads, side->d_x + x, side->stride, side->d_u + u,
-                                 side->u + u, side->x + x, side->stride, tokens, run->scratch);
-    }
-}
-
+/* u of queries and keys, which are q' and k' or lie among the columns of qkv; or the gradients that come from d_u. */
 static void map_pass(const AttentionRun *run, const Sizes *z, const Buffers *buffers, Pass pass)
 {
-    MapOperands queries, keys;
-    map_operands(run, z, buffers, &queries, &keys);
-    map_side(run, z, &queries, pass);
-    map_side(run, z, &keys, pass);
+    const AttentionLayer *layer = run->layer;
+    const FeatureMap *map = layer->map;
+    Saved saved = saved_parts(z, run->saved);
+    for (int keys = 0; keys < 2; keys++) {
+        TokenSpan span = mapped_tokens(layer, z, keys);
+        real *u = keys ? saved.u_key : saved.u_query;
+        const real *x = run->qkv + (keys ? z->C : 0);
+        size_t stride = 3 * z->C;
+        if (map->normalised_input) x = keys ? buffers->key : buffers->query, stride = z->C;
+        if (pass == FORWARD) {
+            map->forward(layer, run->params, u, x, stride, &span, run->scratch);
+            continue;
+        }
+        const real *d_u = keys ? buffers->d_u_key : buffers->d_u_query;
+        real *d_x = run->d_qkv + (keys ? z->C : 0);
+        if (map->normalised_input) d_x = keys ? buffers->d_key : buffers->d_query;
+        map->backward(layer, run->params, run->grads, d_x, stride, d_u, u, x, stride, &span, run->scratch);
+    }
 }
 
 /* A sum moves on during the local part only when somebody looks after it. */
@@ -824,8 +792,9 @@ static void linear_decode(const AttentionLayer *layer, const real *params, real 
     bool normalised = layer->map->normalised_input;
     DecodeBuffers buffers = take_decode_buffers(&z, scratch);
     if (uses_qk_norm(layer)) qk_norm_forward(layer, params, buffers.query, z.C, buffers.key, z.C, qkv, 1);
-    layer->map->forward(layer, params, buffers.u_query, normalised ? buffers.query : qkv, 3 * z.C, 1, scratch);
-    layer->map->forward(layer, params, buffers.u_key, normalised ? buffers.key : qkv + z.C, 3 * z.C, 1, scratch);
+    TokenSpan one = {.sequences = 1, .tokens = 1, .first = 0, .end = 1};
+    layer->map->forward(layer, params, buffers.u_query, normalised ? buffers.query : qkv, 3 * z.C, &one, scratch);
+    layer->map->forward(layer, params, buffers.u_key, normalised ? buffers.key : qkv + z.C, 3 * z.C, &one, scratch);
     for (size_t j = 0; j < z.H; j++) {
         DecodeState head = decode_state_at(layer, &z, state, max_tokens, j);
         decode_head(layer, &z, &head, &buffers, j, position, qkv + 2 * z.C + j * z.h, out + j * z.h);
@@ -862,13 +831,13 @@ static AttentionCost linear_cost(const AttentionLayer *layer, const AttentionSha
     pairs = whole * b * (b + 1) / 2 + rest * (rest + 1) / 2;
     double local = pairs * 2 * (double)(local_width(layer, &z) + z.h);
     double last = rest > 0 ? rest : b;
-    double keys = T - last, queries = T > b ? T - b : 0; /* that meet a state */
-    double states = 2 * (keys + queries) * (double)z.state;
-    double sketches = (exact_local(layer) ? keys + queries : 2 * T) * layer->map->flops(layer);
+    double crossing = T - last + (T > b ? T - b : 0); /* keys and queries that meet a state */
+    double states = 2 * crossing * (double)z.state;
+    double features = (exact_local(layer) ? crossing : 2 * T) * layer->map->flops(layer);
     AttentionMessages scan = {0};
     if (shape->segments > 1) scan = (AttentionMessages){1, z.B * z.H * z.state};
     return (AttentionCost){
-        .forward_flops = (double)z.H * (local + states + sketches),
+        .forward_flops = (double)z.H * (local + states + features),
         .forward = scan,
         .backward = scan,
     };

@@ -13,7 +13,7 @@
 #include "src/tensor/blas.h"
 #include "src/tensor/vector_math.h"
 
-enum { CHUNK_ROWS = 64 };
+enum { TARGET_ROWS = 64 };
 
 static size_t performer_width(const AttentionLayer *layer) { return (size_t)layer->config.features; }
 
@@ -26,10 +26,12 @@ static void performer_declare(AttentionLayer *layer, ParamTable *table, const ch
     param_table_not_trained(table, layer->map_tensors[0]);
 }
 
-/* Per thread: z and d_z (CHUNK_ROWS, h), products (CHUNK_ROWS, m). */
+static size_t chunk_rows(const AttentionLayer *layer) { return chunk_tokens(layer, TARGET_ROWS) * layer->heads; }
+
+/* Per thread: z and d_z (rows, h), products (rows, m). */
 static size_t thread_count(const AttentionLayer *layer)
 {
-    return CHUNK_ROWS * (2 * layer->head_width + performer_width(layer));
+    return chunk_rows(layer) * (2 * layer->head_width + performer_width(layer));
 }
 
 static void performer_plan(const AttentionLayer *layer, size_t tokens, Arena *scratch)
@@ -40,7 +42,7 @@ static void performer_plan(const AttentionLayer *layer, size_t tokens, Arena *sc
     arena_release(scratch, mark);
 }
 
-/* Row i of all (token, head) rows starts here. */
+/* Row i of some tokens' (token, head) rows starts here. */
 static size_t row_start(const AttentionLayer *layer, size_t row, size_t stride)
 {
     return row / layer->heads * stride + row % layer->heads * layer->head_width;
@@ -48,13 +50,13 @@ static size_t row_start(const AttentionLayer *layer, size_t row, size_t stride)
 
 static real input_scale(const AttentionLayer *layer) { return (real)pow((double)layer->head_width, -0.25); }
 
-/* z (rows, h) of the rows from `first` on. */
-static void gather(const AttentionLayer *layer, real *z, const real *x, size_t stride, size_t first, size_t rows)
+/* z (rows, h) */
+static void gather(const AttentionLayer *layer, real *z, const real *x, size_t stride, size_t rows)
 {
     size_t h = layer->head_width;
     real scale = input_scale(layer);
     for (size_t i = 0; i < rows; i++) {
-        const real *from = x + row_start(layer, first + i, stride);
+        const real *from = x + row_start(layer, i, stride);
         for (size_t c = 0; c < h; c++) z[i * h + c] = scale * from[c];
     }
 }
@@ -73,17 +75,18 @@ static void chunk_forward(const AttentionLayer *layer, const real *projection, r
 }
 
 static void performer_forward(const AttentionLayer *layer, const real *params, real *u, const real *x, size_t x_stride,
-                              size_t tokens, Arena *scratch)
+                              const TokenSpan *span, Arena *scratch)
 {
-    size_t mark = arena_mark(scratch), rows = tokens * layer->heads, m = performer_width(layer);
+    size_t mark = arena_mark(scratch), H = layer->heads, m = performer_width(layer);
+    size_t longest = chunk_tokens(layer, TARGET_ROWS);
     const real *projection = attention_values(layer, params, layer->map_tensors[0]);
     real *threads = arena_take(scratch, (size_t)omp_get_max_threads() * thread_count(layer));
 #pragma omp parallel for schedule(static)
-    for (size_t first = 0; first < rows; first += CHUNK_ROWS) {
+    for (size_t i = 0; i < chunk_count(span, longest); i++) {
+        TokenChunk chunk = chunk_at(span, longest, i);
         real *z = threads + (size_t)omp_get_thread_num() * thread_count(layer);
-        size_t count = rows - first < CHUNK_ROWS ? rows - first : CHUNK_ROWS;
-        gather(layer, z, x, x_stride, first, count);
-        chunk_forward(layer, projection, u + first * m, z, count);
+        gather(layer, z, x + chunk.first * x_stride, x_stride, chunk.count * H);
+        chunk_forward(layer, projection, u + chunk.first * H * m, z, chunk.count * H);
     }
     arena_release(scratch, mark);
 }
@@ -104,23 +107,25 @@ static void chunk_backward(const AttentionLayer *layer, const real *projection, 
 
 static void performer_backward(const AttentionLayer *layer, const real *params, real *grads, real *d_x,
                                size_t d_x_stride, const real *d_u, const real *u, const real *x, size_t x_stride,
-                               size_t tokens, Arena *scratch)
+                               const TokenSpan *span, Arena *scratch)
 {
     (void)grads; /* the projection is not trained */
-    size_t mark = arena_mark(scratch), rows = tokens * layer->heads, h = layer->head_width, m = performer_width(layer);
+    size_t mark = arena_mark(scratch), H = layer->heads, h = layer->head_width, m = performer_width(layer);
+    size_t longest = chunk_tokens(layer, TARGET_ROWS);
     const real *projection = attention_values(layer, params, layer->map_tensors[0]);
     real *threads = arena_take(scratch, (size_t)omp_get_max_threads() * thread_count(layer));
     real scale = input_scale(layer);
 #pragma omp parallel for schedule(static)
-    for (size_t first = 0; first < rows; first += CHUNK_ROWS) {
+    for (size_t i = 0; i < chunk_count(span, longest); i++) {
+        TokenChunk chunk = chunk_at(span, longest, i);
+        size_t rows = chunk.count * H, first_u = chunk.first * H * m;
         real *z = threads + (size_t)omp_get_thread_num() * thread_count(layer);
-        real *d_z = z + CHUNK_ROWS * h, *e = d_z + CHUNK_ROWS * h;
-        size_t count = rows - first < CHUNK_ROWS ? rows - first : CHUNK_ROWS;
-        gather(layer, z, x, x_stride, first, count);
-        chunk_backward(layer, projection, d_z, e, d_u + first * m, u + first * m, z, count);
-        for (size_t i = 0; i < count; i++) {
-            real *to = d_x + row_start(layer, first + i, d_x_stride);
-            for (size_t c = 0; c < h; c++) to[c] += scale * d_z[i * h + c];
+        real *d_z = z + rows * h, *e = d_z + rows * h;
+        gather(layer, z, x + chunk.first * x_stride, x_stride, rows);
+        chunk_backward(layer, projection, d_z, e, d_u + first_u, u + first_u, z, rows);
+        for (size_t row = 0; row < rows; row++) {
+            real *to = d_x + chunk.first * d_x_stride + row_start(layer, row, d_x_stride);
+            for (size_t c = 0; c < h; c++) to[c] += scale * d_z[row * h + c];
         }
     }
     arena_release(scratch, mark);

@@ -94,9 +94,7 @@ static size_t gradient_count(const AttentionLayer *layer)
     return count;
 }
 
-/* Whole tokens of a chunk, at least one, and their rows. */
-static size_t chunk_tokens(const AttentionLayer *layer) { return larger(TARGET_ROWS / layer->heads, 1); }
-static size_t chunk_rows(const AttentionLayer *layer) { return chunk_tokens(layer) * layer->heads; }
+static size_t chunk_rows(const AttentionLayer *layer) { return chunk_tokens(layer, TARGET_ROWS) * layer->heads; }
 
 static ChunkBuffers take_chunk_buffers(const AttentionLayer *layer, bool backward, Arena *arena)
 {
@@ -213,10 +211,10 @@ static void output_features(real *u, const real *y1, const real *y2, size_t coun
 }
 
 static void sketch_forward(const AttentionLayer *layer, const real *params, real *u, const real *x, size_t x_stride,
-                           size_t tokens, Arena *scratch)
+                           const TokenSpan *span, Arena *scratch)
 {
     size_t mark = arena_mark(scratch), H = layer->heads, C = H * layer->head_width, r = sketch_width(layer);
-    size_t step = chunk_tokens(layer), bytes = thread_bytes(layer, false);
+    size_t longest = chunk_tokens(layer, TARGET_ROWS), bytes = thread_bytes(layer, false);
     Transposed matrices = transpose_matrices(layer, params, scratch);
     void *threads = arena_take_bytes(scratch, (size_t)omp_get_max_threads() * bytes);
 #pragma omp parallel
@@ -224,11 +222,12 @@ static void sketch_forward(const AttentionLayer *layer, const real *params, real
         Arena mine = arena_piece(threads, (size_t)omp_get_thread_num(), bytes);
         ChunkBuffers buffers = take_chunk_buffers(layer, false, &mine);
 #pragma omp for schedule(static)
-        for (size_t first = 0; first < tokens; first += step) {
-            size_t count = tokens - first < step ? tokens - first : step;
-            gather_rows(buffers.x, x + first * x_stride, x_stride, count, C);
-            chunk_forward(layer, params, &matrices, &buffers, count * H);
-            output_features(u + first * H * r, buffers.levels[0][1].out, buffers.levels[1][1].out, count * H * r, r);
+        for (size_t i = 0; i < chunk_count(span, longest); i++) {
+            TokenChunk chunk = chunk_at(span, longest, i);
+            gather_rows(buffers.x, x + chunk.first * x_stride, x_stride, chunk.count, C);
+            chunk_forward(layer, params, &matrices, &buffers, chunk.count * H);
+            output_features(u + chunk.first * H * r, buffers.levels[0][1].out, buffers.levels[1][1].out,
+                            chunk.count * H * r, r);
         }
     }
     arena_release(scratch, mark);
@@ -314,11 +313,11 @@ static void add_gradients(const AttentionLayer *layer, real *grads, const real *
 }
 
 static void sketch_backward(const AttentionLayer *layer, const real *params, real *grads, real *d_x, size_t d_x_stride,
-                            const real *d_u, const real *u, const real *x, size_t x_stride, size_t tokens,
+                            const real *d_u, const real *u, const real *x, size_t x_stride, const TokenSpan *span,
                             Arena *scratch)
 {
     size_t mark = arena_mark(scratch), H = layer->heads, C = H * layer->head_width, r = sketch_width(layer);
-    size_t step = chunk_tokens(layer), bytes = thread_bytes(layer, true);
+    size_t longest = chunk_tokens(layer, TARGET_ROWS), bytes = thread_bytes(layer, true);
     Transposed matrices = transpose_matrices(layer, params, scratch);
     void *threads = arena_take_bytes(scratch, (size_t)omp_get_max_threads() * bytes);
     int team = 1;
@@ -330,12 +329,13 @@ static void sketch_backward(const AttentionLayer *layer, const real *params, rea
 #pragma omp single
         team = omp_get_num_threads();
 #pragma omp for schedule(static)
-        for (size_t first = 0; first < tokens; first += step) {
-            size_t count = tokens - first < step ? tokens - first : step, first_u = first * H * r;
-            gather_rows(buffers.x, x + first * x_stride, x_stride, count, C);
-            chunk_forward(layer, params, &matrices, &buffers, count * H);
-            chunk_backward(layer, params, &buffers, d_x + first * d_x_stride, d_x_stride, d_u + first_u, u + first_u,
-                           count);
+        for (size_t i = 0; i < chunk_count(span, longest); i++) {
+            TokenChunk chunk = chunk_at(span, longest, i);
+            size_t first_u = chunk.first * H * r;
+            gather_rows(buffers.x, x + chunk.first * x_stride, x_stride, chunk.count, C);
+            chunk_forward(layer, params, &matrices, &buffers, chunk.count * H);
+            chunk_backward(layer, params, &buffers, d_x + chunk.first * d_x_stride, d_x_stride, d_u + first_u,
+                           u + first_u, chunk.count);
         }
     }
     for (int thread = 0; thread < team; thread++) { /* always in this order: the sum is reproducible */

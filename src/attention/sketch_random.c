@@ -15,8 +15,7 @@
 #include "src/attention/kinds.h"
 #include "src/tensor/small_gemm.h"
 
-/* Rows (a token's heads are rows of their own) that a thread works on at a time, in cache. */
-enum { CHUNK_ROWS = 256 };
+enum { TARGET_ROWS = 256 };
 
 /* Order of the tensors in AttentionLayer.map_tensors. */
 enum { G1, G2, LEFT_G1, LEFT_G2, RIGHT_G1, RIGHT_G2 };
@@ -49,14 +48,16 @@ static void sketch_declare(AttentionLayer *layer, ParamTable *table, const char 
     layer->map_tensors[RIGHT_G2] = add_gaussian(layer, table, prefix, "right.g2", h);
 }
 
-/* Intermediate products of a chunk, (CHUNK_ROWS, r) each. */
+static size_t chunk_rows(const AttentionLayer *layer) { return chunk_tokens(layer, TARGET_ROWS) * layer->heads; }
+
+/* Intermediate products of a chunk, (rows, r) each. */
 enum { BUFFERS = 9 };
 
 /* Numbers of a thread: the intermediate products, and a matrix transposed. */
 static size_t thread_count(const AttentionLayer *layer)
 {
     size_t r = sketch_width(layer);
-    return BUFFERS * CHUNK_ROWS * r + r * larger(layer->head_width, r);
+    return BUFFERS * chunk_rows(layer) * r + r * larger(layer->head_width, r);
 }
 
 static void sketch_plan(const AttentionLayer *layer, size_t tokens, Arena *scratch)
@@ -121,7 +122,7 @@ static Node node_of(const AttentionLayer *layer, const real *params, int left, i
 static void chunk_forward(const AttentionLayer *layer, const real *params, real *u, const real *x, size_t rows,
                           real *scratch)
 {
-    size_t size = CHUNK_ROWS * sketch_width(layer);
+    size_t size = chunk_rows(layer) * sketch_width(layer);
     real *p = scratch, *q = p + size, *left = q + size, *right = left + size;
     if (layer->config.degree == 2) {
         real root = real_sqrt((real)layer->config.scale);
@@ -142,7 +143,7 @@ static void chunk_forward(const AttentionLayer *layer, const real *params, real 
 static void chunk_backward(const AttentionLayer *layer, const real *params, real *d_x, const real *d_u, const real *x,
                            size_t rows, real *scratch)
 {
-    size_t size = CHUNK_ROWS * sketch_width(layer);
+    size_t size = chunk_rows(layer) * sketch_width(layer);
     real *p = scratch, *q = p + size, *y = q + size, *left = y + size, *right = left + size, *d_left = right + size,
          *d_right = d_left + size, *p2 = d_right + size, *q2 = p2 + size, *transposed = q2 + size;
     if (layer->config.degree == 2) {
@@ -170,33 +171,39 @@ static void chunk_backward(const AttentionLayer *layer, const real *params, real
     node_backward(&right_node, d_x, d_x, d_right, p2, q2, rows, transposed);
 }
 
-/* x (tokens, H, h) is q' or k', contiguous: its rows are those of one (tokens H, h) matrix. */
+/* x (B, N, H, h) is q' or k', contiguous: a chunk's rows are those of one matrix. */
 static void sketch_forward(const AttentionLayer *layer, const real *params, real *u, const real *x, size_t x_stride,
-                           size_t tokens, Arena *scratch)
+                           const TokenSpan *span, Arena *scratch)
 {
     (void)x_stride;
-    size_t mark = arena_mark(scratch), rows = tokens * layer->heads, r = sketch_width(layer), h = layer->head_width;
+    size_t mark = arena_mark(scratch), H = layer->heads, r = sketch_width(layer), h = layer->head_width;
+    size_t longest = chunk_tokens(layer, TARGET_ROWS);
     real *threads = arena_take(scratch, (size_t)omp_get_max_threads() * thread_count(layer));
 #pragma omp parallel for schedule(static)
-    for (size_t first = 0; first < rows; first += CHUNK_ROWS)
-        chunk_forward(layer, params, u + first * r, x + first * h,
-                      rows - first < CHUNK_ROWS ? rows - first : CHUNK_ROWS,
+    for (size_t i = 0; i < chunk_count(span, longest); i++) {
+        TokenChunk chunk = chunk_at(span, longest, i);
+        size_t row = chunk.first * H;
+        chunk_forward(layer, params, u + row * r, x + row * h, chunk.count * H,
                       threads + (size_t)omp_get_thread_num() * thread_count(layer));
+    }
     arena_release(scratch, mark);
 }
 
 static void sketch_backward(const AttentionLayer *layer, const real *params, real *grads, real *d_x, size_t d_x_stride,
-                            const real *d_u, const real *u, const real *x, size_t x_stride, size_t tokens,
+                            const real *d_u, const real *u, const real *x, size_t x_stride, const TokenSpan *span,
                             Arena *scratch)
 {
     (void)grads, (void)d_x_stride, (void)u, (void)x_stride;
-    size_t mark = arena_mark(scratch), rows = tokens * layer->heads, r = sketch_width(layer), h = layer->head_width;
+    size_t mark = arena_mark(scratch), H = layer->heads, r = sketch_width(layer), h = layer->head_width;
+    size_t longest = chunk_tokens(layer, TARGET_ROWS);
     real *threads = arena_take(scratch, (size_t)omp_get_max_threads() * thread_count(layer));
 #pragma omp parallel for schedule(static)
-    for (size_t first = 0; first < rows; first += CHUNK_ROWS)
-        chunk_backward(layer, params, d_x + first * h, d_u + first * r, x + first * h,
-                       rows - first < CHUNK_ROWS ? rows - first : CHUNK_ROWS,
+    for (size_t i = 0; i < chunk_count(span, longest); i++) {
+        TokenChunk chunk = chunk_at(span, longest, i);
+        size_t row = chunk.first * H;
+        chunk_backward(layer, params, d_x + row * h, d_u + row * r, x + row * h, chunk.count * H,
                        threads + (size_t)omp_get_thread_num() * thread_count(layer));
+    }
     arena_release(scratch, mark);
 }
 

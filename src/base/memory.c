@@ -1,4 +1,3 @@
-#define _GNU_SOURCE
 #include "src/base/memory.h"
 
 #include <stdint.h>
@@ -7,6 +6,8 @@
 #include <unistd.h>
 
 #include "src/base/error.h"
+
+enum { HUGE_PAGE = 2 << 20 };
 
 void *checked_calloc(size_t count, size_t bytes)
 {
@@ -17,13 +18,10 @@ void *checked_calloc(size_t count, size_t bytes)
     return memory;
 }
 
-enum { HUGE_PAGE = 2 << 20 };
-
 void prefer_huge_pages(void *start, size_t bytes)
 {
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
     uintptr_t first = ((uintptr_t)start + page - 1) / page * page, end = ((uintptr_t)start + bytes) / page * page;
     if (end < first + HUGE_PAGE) return;
-    int refused = madvise((void *)first, end - first, MADV_HUGEPAGE);
-    (void)refused; /* only the speed differs */
+    (void)madvise((void *)first, end - first, MADV_HUGEPAGE); /* refused: only the speed differs */
 }

@@ -7,8 +7,8 @@
 /* Zeroed memory, freed by the caller with free(); ends the job when there is none. */
 void *checked_calloc(size_t count, size_t bytes);
 
-/* Asks for pages of 2 MB where the range holds whole ones: matrices of some megabytes are then read with few misses of the
-   address translation. A wish: where the system has none, small pages serve. */
+/* Asks for pages of 2 MB in ranges longer than that: large matrices are then read with few misses of the address translation.
+   A wish: where the system has none, small pages serve. */
 void prefer_huge_pages(void *start, size_t bytes);
 
 #endif

@@ -1,4 +1,3 @@
-#include "src/base/memory.h"
 #include "src/base/param_table.h"
 
 #include <math.h>
@@ -7,6 +6,7 @@
 #include <string.h>
 
 #include "src/base/error.h"
+#include "src/base/memory.h"
 #include "src/base/rng.h"
 
 static int add(ParamTable *table, const char *name, size_t rows, size_t columns, int dimensions)

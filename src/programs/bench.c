@@ -143,11 +143,27 @@ static GemmCase gemm_case(void)
 
 static void destroy_gemm(GemmCase *g) { free(g->a), free(g->b), free(g->c); }
 
-/* GF/s of all ranks together. */
-static double gemm_rate(GemmCase *g)
+/* Products and the time they took, the same on all ranks. */
+typedef struct GemmSample {
+    double products, seconds;
+} GemmSample;
+
+/* One product, or more of them for as long as `least_seconds`. */
+static GemmSample sample_gemm(GemmCase *g, double least_seconds)
+{
+    GemmSample sample = {0};
+    do {
+        sample.seconds += run_seconds(run_gemm, g);
+        sample.products++;
+    } while (sample.seconds < least_seconds);
+    return sample;
+}
+
+/* GF/s of all ranks together, over two samples. */
+static double gemm_rate(const GemmCase *g, GemmSample a, GemmSample b)
 {
     double n = (double)g->n;
-    return 2e-9 * n * n * n / run_seconds(run_gemm, g) * world().size;
+    return 2e-9 * n * n * n * (a.products + b.products) / (a.seconds + b.seconds) * world().size;
 }
 
 /* ---- what is timed -------------------------------------------------------------------------------------------------- */
@@ -318,6 +334,9 @@ typedef struct BenchRow {
     double seconds;                       /* all runs */
 } BenchRow;
 
+/* The sgemm before a run and that after it take a tenth of its time each. */
+static const double GEMM_SHARE = 0.1;
+
 /* Runs after a warm-up, between products of sgemm: a shared machine changes its speed within seconds, so each run is
    compared with the products just before and just after it. Medians. */
 static void time_runs(BenchRow *row, void (*run)(void *), BenchCase *c, const BenchOptions *options, double flops)
@@ -326,19 +345,20 @@ static void time_runs(BenchRow *row, void (*run)(void *), BenchCase *c, const Be
     GemmCase gemm = gemm_case();
     double *columns = checked_calloc(3 * (size_t)repeats, sizeof *columns);
     double *rates = columns, *peaks = columns + repeats, *fractions = peaks + repeats;
-    for (int64_t i = 0; i < options->warmups; i++) run(c);
-    gemm_rate(&gemm); /* warm-up */
-    double linked = 0, before = gemm_rate(&gemm);
+    double linked = 0, run_time = 0;
+    for (int64_t i = 0; i < options->warmups; i++) run_time = run_seconds(run, c);
+    sample_gemm(&gemm, 0); /* warm-up */
+    GemmSample before = sample_gemm(&gemm, GEMM_SHARE * run_time);
     for (int64_t i = 0; i < repeats; i++) {
         double link_start = topology_communication_seconds(c->topology) + c->reduce_seconds;
         phase_reset();
-        double run_time = run_seconds(run, c);
+        run_time = run_seconds(run, c);
         for (int p = 0; p < PHASE_COUNT; p++) row->phases[p] += phase_seconds((Phase)p);
         linked += topology_communication_seconds(c->topology) + c->reduce_seconds - link_start;
         row->seconds += run_time;
-        double after = gemm_rate(&gemm);
+        GemmSample after = sample_gemm(&gemm, GEMM_SHARE * run_time);
         rates[i] = 1e-9 * flops / run_time;
-        peaks[i] = (before + after) / 2;
+        peaks[i] = gemm_rate(&gemm, before, after);
         fractions[i] = rates[i] / peaks[i];
         before = after;
     }

@@ -1,4 +1,3 @@
-#include "src/base/memory.h"
 #include "src/programs/configuration.h"
 
 #include <stdio.h>
@@ -9,6 +8,7 @@
 #include "io/checkpoint.h"
 #include "io/disk.h"
 #include "mpi/world.h"
+#include "src/base/memory.h"
 
 enum { MAX_CONFIG_BYTES = 1 << 20 };
 

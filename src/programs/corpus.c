@@ -1,4 +1,3 @@
-#include "src/base/memory.h"
 #include "src/programs/corpus.h"
 
 #include <dirent.h>
@@ -9,6 +8,8 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "src/base/memory.h"
 
 /* Room for one more element in an array that grows by doubling. */
 #define GROW(array, count, capacity)                                                                                   \

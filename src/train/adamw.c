@@ -3,7 +3,6 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "src/base/error.h"
 #include "src/base/memory.h"
 #include "src/base/phase.h"
 

@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "src/base/error.h"
 #include "src/base/memory.h"
 
 bool check_true_at(const char *file, int line, bool condition, const char *format, ...)

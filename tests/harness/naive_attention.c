@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "src/attention/feature_map.h"
-#include "src/base/error.h"
 #include "src/base/memory.h"
 
 static const real *tensor(const AttentionLayer *layer, const real *params, const char *suffix)

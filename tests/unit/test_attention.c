@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "mpi/world.h"
-#include "src/base/error.h"
 #include "src/base/memory.h"
 #include "tests/harness/check.h"
 #include "tests/harness/naive_attention.h"
@@ -122,6 +121,25 @@ static void compare_settings(const char *what, const char *a, const char *more_a
     free(left), free(right);
 }
 
+static double cost_of(const char *settings, const char *more)
+{
+    Variant variant = {"", settings};
+    Config config = variant_config(&variant, more);
+    Model *model = model_create(&config);
+    const AttentionLayer *layer = &model->layers[0].attention;
+    size_t T = (size_t)config.model.context_length;
+    AttentionShape shape = {.sequences = 1, .tokens = T, .context_length = T, .segments = 1};
+    double flops = layer->kind->cost(layer, &shape).forward_flops;
+    model_destroy(model);
+    return flops;
+}
+
+static void check_same_cost(const char *what, const char *a, const char *b, const char *more)
+{
+    double left = cost_of(a, more), right = cost_of(b, more);
+    check_true(left == right, "%s: %g and %g operations", what, left, right);
+}
+
 static void test_special_cases(void)
 {
     const char *short_blocks = "model.context_length=100 attention.block_length=9";
@@ -132,6 +150,10 @@ static void test_special_cases(void)
             compare_settings(variants[v].name, variants[v].settings, short_blocks, variants[v].settings, other_blocks);
     compare_settings("one block is exact polynomial attention", "kind=polysketch sketch=random degree=4 local=exact",
                      one_block, "kind=polynomial degree=4", one_block);
+    compare_settings("likewise with learned sketches", "kind=polysketch sketch=learned degree=4 local=exact", one_block,
+                     "kind=polynomial degree=4", one_block);
+    check_same_cost("which needs no sketch", "kind=polysketch sketch=learned degree=4 local=exact",
+                    "kind=polynomial degree=4", one_block);
     compare_settings("degree 2 needs no sketch", "kind=polysketch sketch=random degree=2 local=sketch", short_blocks,
                      "kind=polynomial degree=2", short_blocks);
 }

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 
 #include "mpi/world.h"
-#include "src/base/error.h"
 #include "src/base/memory.h"
 #include "src/model/decode.h"
 #include "tests/harness/check.h"

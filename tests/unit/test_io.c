@@ -6,13 +6,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "src/base/memory.h"
 #include "io/batch_loader.h"
 #include "io/file_format.h"
 #include "io/metrics.h"
 #include "io/piece_table.h"
 #include "io/token_file.h"
 #include "mpi/world.h"
+#include "src/base/memory.h"
 #include "src/programs/corpus.h"
 #include "src/programs/programs.h"
 #include "tests/harness/check.h"

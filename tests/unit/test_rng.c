@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "mpi/world.h"
-#include "src/base/error.h"
 #include "src/base/memory.h"
 #include "src/base/param_table.h"
 #include "src/base/rng.h"

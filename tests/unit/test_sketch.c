@@ -8,7 +8,6 @@
 
 #include "mpi/world.h"
 #include "src/attention/feature_map.h"
-#include "src/base/error.h"
 #include "src/base/memory.h"
 #include "tests/harness/check.h"
 #include "tests/harness/naive_attention.h"
@@ -67,7 +66,8 @@ static void map_disturb(Map *map, uint64_t seed)
 /* u of x (tokens, H, h), whose tokens are `stride` apart. */
 static void map_run(Map *map, const real *x, size_t stride)
 {
-    map->layer.map->forward(&map->layer, map->params, map->u, x, stride, map->tokens, &map->scratch);
+    TokenSpan all = {.sequences = 1, .tokens = map->tokens, .first = 0, .end = map->tokens};
+    map->layer.map->forward(&map->layer, map->params, map->u, x, stride, &all, &map->scratch);
 }
 
 static double inner(const real *a, const real *b, size_t count)
