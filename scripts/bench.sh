@@ -4,8 +4,8 @@
 #
 #     scripts/bench.sh [PART...]        default: all parts but memory; about an hour on two cores
 #
-#     blocks   polysketch with blocks of 128 to 1,024 tokens at 1,024, 2,048 and 8,192: layers, long and peer use the fastest of each
-#              context, the other parts blocks of 256; a sequence of a single block is exact polynomial attention
+#     blocks   polysketch with blocks of 128 to 1,024 tokens at contexts of 1,024, 2,048 and 8,192: layers, long and peer use the
+#              fastest of each context, the other parts blocks of 256; with a single block it is exact polynomial attention
 #     layers   two layers at 512 to 32,768 tokens, softmax and polysketch; the output layer apart; 12 layers whole at 2,048
 #     attention  attention alone at 8,192 tokens
 #     long     one layer at 2,048 and 131,072 tokens

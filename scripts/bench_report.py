@@ -254,7 +254,7 @@ def peer_seconds(rows):
 
 def peer_name(rows, variant, context):
     blocks = [r.get("block_length") for r in rows.rows if r["side"] == variant and r["context"] == str(context)]
-    return with_block(variant, blocks[0], context)
+    return with_block(variant, next(iter(blocks), None), context)
 
 
 def add_peer(table, rows):
