@@ -4,7 +4,7 @@
 #
 #     scripts/bench.sh [PART...]        default: all parts but memory; about an hour on two cores
 #
-#     blocks   polysketch with blocks of 128 to 1,024 tokens at contexts of 1,024, 2,048 and 8,192: layers, long and peer use the
+#     blocks   attention of polysketch with blocks of 128 to 1,024 tokens at several contexts: layers, long and peer use the
 #              fastest of each context, the other parts blocks of 256; with a single block it is exact polynomial attention
 #     layers   two layers at 512 to 32,768 tokens, softmax and polysketch; the output layer apart; 12 layers whole at 2,048
 #     attention  attention alone at 8,192 tokens
@@ -66,10 +66,10 @@ block() {
 part_blocks() {
     fresh blocks.csv
     local context b
-    for context in 1024 2048 8192; do
+    for context in 1024 2048 4096 16384; do
         for b in 128 256 512 1024; do
-            measure 1 "$cores" blocks.csv step --variants=random,learned --contexts="$context" --repeats=3 \
-                --model.layers=2 --model.vocab_size=256 --attention.block_length="$b"
+            measure 1 "$cores" blocks.csv attention --variants=random,learned --contexts="$context" --repeats=5 \
+                --model.layers=1 --attention.block_length="$b"
         done
     done
 }
@@ -81,6 +81,7 @@ part_layers() {
     for round in 1 2 3; do
         echo "round $round"
         for context in 512 1024 2048 4096 8192 16384 32768; do
+            [ "$context$round" != 327683 ] || continue # minutes each
             repeats=(--repeats=2)
             [ "$context" -lt 16384 ] || repeats=(--repeats=1 --warmups=0 --profile="$folder/profile.csv")
             for variant in random learned softmax; do
@@ -94,7 +95,7 @@ part_layers() {
         done
     done
     for variant in random learned; do
-        measure 1 "$cores" whole.csv step --variants=$variant --contexts=2048 --repeats=3 --model.layers=12 \
+        measure 1 "$cores" whole.csv step --variants=$variant --contexts=2048 --repeats=2 --model.layers=12 \
             --model.vocab_size=$gpt2 --attention.block_length="$(block $variant 2048)"
     done
 }
@@ -110,7 +111,7 @@ part_long() {
     for variant in random learned; do
         measure 1 "$cores" long.csv step --variants=$variant --contexts=2048 --repeats=9 --model.layers=1 \
             --model.vocab_size=256 --attention.block_length="$(block $variant 131072)"
-        measure 1 "$cores" long.csv step --variants=$variant --contexts=131072 --repeats=1 --model.layers=1 \
+        measure 1 "$cores" long.csv step --variants=$variant --contexts=131072 --repeats=1 --warmups=0 --model.layers=1 \
             --model.vocab_size=256 --attention.block_length="$(block $variant 131072)"
     done
 }
