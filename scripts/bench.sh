@@ -107,19 +107,22 @@ part_attention() {
 
 part_long() {
     fresh long.csv
-    local variant
-    for variant in random learned; do
-        measure 1 "$cores" long.csv step --variants=$variant --contexts=2048 --repeats=9 --model.layers=1 \
-            --model.vocab_size=256 --attention.block_length="$(block $variant 131072)"
-        measure 1 "$cores" long.csv step --variants=$variant --contexts=131072 --repeats=1 --warmups=0 --model.layers=1 \
-            --model.vocab_size=256 --attention.block_length="$(block $variant 131072)"
+    local round variant
+    for round in 1 2; do
+        echo "round $round"
+        for variant in random learned; do
+            measure 1 "$cores" long.csv step --variants=$variant --contexts=2048 --repeats=9 --model.layers=1 \
+                --model.vocab_size=256 --attention.block_length="$(block $variant 131072)"
+            measure 1 "$cores" long.csv step --variants=$variant --contexts=131072 --repeats=1 --warmups=0 --model.layers=1 \
+                --model.vocab_size=256 --attention.block_length="$(block $variant 131072)"
+        done
     done
 }
 
 part_grid() {
     fresh grid.csv communication.csv
     local round
-    for round in 1 2; do
+    for round in 1 2 3; do
         echo "round $round"
         measure 1 1 grid.csv step --variants=learned --contexts=4096 --repeats=1 --model.layers=4 --model.vocab_size=$gpt2
         measure 1 2 grid.csv step --variants=learned --contexts=4096 --repeats=1 --model.layers=4 --model.vocab_size=$gpt2

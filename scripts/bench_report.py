@@ -162,22 +162,23 @@ def add_ratios(table, steps):
         even = [c for c in contexts if not behind or c > max(behind)]
         if contexts:
             value = even[0] if even else float("inf")
-            name = f"break-even with own softmax, {VARIANTS[variant]}, blocks shorter than the context: from tokens"
+            name = f"break-even with own softmax, {VARIANTS[variant]}, b < context: from tokens"
             table.add(name, f"<= {bar}", value, value <= bar, "{:.0f}")
 
 
 def add_long(table, rows, output):
     """A whole step, and beside it a layer alone: it shows the blocks that need no sketch, of which a short context has more."""
     for variant in ("random", "learned"):
-        near, far = rows.find(variant=variant, context=2048), rows.find(variant=variant, context=131072)
-        if not near or not far:
+        contexts = (2048, 131072)
+        if not all(rows.find(variant=variant, context=context) for context in contexts):
             continue
-        name = name_of(far[0])
-        if complete(output, 2048) and complete(output, 131072):
-            steps = [LAYERS * cost(row) + output_layer(output, int(row["context"]), cost) for row in (near[0], far[0])]
-            ratio = steps[1] / steps[0]
+        layer = [rows.median(cost, variant=variant, context=context) for context in contexts]
+        name = name_of(rows.find(variant=variant)[0])
+        if all(complete(output, context) for context in contexts):
+            step = [LAYERS * value + output_layer(output, context, cost) for value, context in zip(layer, contexts)]
+            ratio = step[1] / step[0]
             table.add(f"whole step, us/token at 131072 / at 2048 tokens, {name}", "<= 1.05", ratio, ratio <= 1.05, "{:.3f}")
-        table.note(f"  a layer alone, {name}", f"{cost(far[0]) / cost(near[0]):.3f}")
+        table.note(f"  a layer alone, {name}", f"{layer[1] / layer[0]:.3f}")
 
 
 def add_grid(table, rows):
