@@ -27,6 +27,11 @@ static inline size_t chunk_tokens(const AttentionLayer *layer, size_t target_row
     return larger(target_rows / layer->heads, 1);
 }
 
+static inline size_t chunk_rows(const AttentionLayer *layer, size_t target_rows)
+{
+    return chunk_tokens(layer, target_rows) * layer->heads;
+}
+
 static inline size_t chunks_per_sequence(const TokenSpan *span, size_t longest)
 {
     return (span->end - span->first + longest - 1) / longest;

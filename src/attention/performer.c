@@ -26,12 +26,10 @@ static void performer_declare(AttentionLayer *layer, ParamTable *table, const ch
     param_table_not_trained(table, layer->map_tensors[0]);
 }
 
-static size_t chunk_rows(const AttentionLayer *layer) { return chunk_tokens(layer, TARGET_ROWS) * layer->heads; }
-
 /* Per thread: z and d_z (rows, h), products (rows, m). */
 static size_t thread_count(const AttentionLayer *layer)
 {
-    return chunk_rows(layer) * (2 * layer->head_width + performer_width(layer));
+    return chunk_rows(layer, TARGET_ROWS) * (2 * layer->head_width + performer_width(layer));
 }
 
 static void performer_plan(const AttentionLayer *layer, size_t tokens, Arena *scratch)

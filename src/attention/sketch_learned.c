@@ -94,11 +94,10 @@ static size_t gradient_count(const AttentionLayer *layer)
     return count;
 }
 
-static size_t chunk_rows(const AttentionLayer *layer) { return chunk_tokens(layer, TARGET_ROWS) * layer->heads; }
-
 static ChunkBuffers take_chunk_buffers(const AttentionLayer *layer, bool backward, Arena *arena)
 {
-    size_t r = sketch_width(layer), h = layer->head_width, rows = chunk_rows(layer), wide = rows * hidden_stride(layer);
+    size_t r = sketch_width(layer), h = layer->head_width, rows = chunk_rows(layer, TARGET_ROWS),
+           wide = rows * hidden_stride(layer);
     ChunkBuffers buffers = {.x = arena_take(arena, rows * h)};
     LevelBuffers shared = {0};
     if (!backward) {

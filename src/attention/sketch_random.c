@@ -48,8 +48,6 @@ static void sketch_declare(AttentionLayer *layer, ParamTable *table, const char 
     layer->map_tensors[RIGHT_G2] = add_gaussian(layer, table, prefix, "right.g2", h);
 }
 
-static size_t chunk_rows(const AttentionLayer *layer) { return chunk_tokens(layer, TARGET_ROWS) * layer->heads; }
-
 /* Intermediate products of a chunk, (rows, r) each. */
 enum { BUFFERS = 9 };
 
@@ -57,7 +55,7 @@ enum { BUFFERS = 9 };
 static size_t thread_count(const AttentionLayer *layer)
 {
     size_t r = sketch_width(layer);
-    return BUFFERS * chunk_rows(layer) * r + r * larger(layer->head_width, r);
+    return BUFFERS * chunk_rows(layer, TARGET_ROWS) * r + r * larger(layer->head_width, r);
 }
 
 static void sketch_plan(const AttentionLayer *layer, size_t tokens, Arena *scratch)
@@ -122,7 +120,7 @@ static Node node_of(const AttentionLayer *layer, const real *params, int left, i
 static void chunk_forward(const AttentionLayer *layer, const real *params, real *u, const real *x, size_t rows,
                           real *scratch)
 {
-    size_t size = chunk_rows(layer) * sketch_width(layer);
+    size_t size = chunk_rows(layer, TARGET_ROWS) * sketch_width(layer);
     real *p = scratch, *q = p + size, *left = q + size, *right = left + size;
     if (layer->config.degree == 2) {
         real root = real_sqrt((real)layer->config.scale);
@@ -143,7 +141,7 @@ static void chunk_forward(const AttentionLayer *layer, const real *params, real 
 static void chunk_backward(const AttentionLayer *layer, const real *params, real *d_x, const real *d_u, const real *x,
                            size_t rows, real *scratch)
 {
-    size_t size = chunk_rows(layer) * sketch_width(layer);
+    size_t size = chunk_rows(layer, TARGET_ROWS) * sketch_width(layer);
     real *p = scratch, *q = p + size, *y = q + size, *left = y + size, *right = left + size, *d_left = right + size,
          *d_right = d_left + size, *p2 = d_right + size, *q2 = p2 + size, *transposed = q2 + size;
     if (layer->config.degree == 2) {

@@ -334,7 +334,7 @@ typedef struct BenchRow {
     double seconds;                       /* all runs */
 } BenchRow;
 
-/* The sgemm before a run and that after it take a tenth of its time each. */
+/* The sgemm before a run and that after it take a tenth of its time each; without a warm-up the first is one product. */
 static const double GEMM_SHARE = 0.1;
 
 /* Runs after a warm-up, between products of sgemm: a shared machine changes its speed within seconds, so each run is
