@@ -5,6 +5,7 @@
 
 #include "io/file_format.h"
 #include "io/h5.h"
+#include "src/base/digest.h"
 #include "src/base/memory.h"
 
 /* ---- opening ---- */
@@ -200,4 +201,21 @@ bool token_file_read(TokenFile *file, size_t first, size_t count, int32_t *token
                         "it was made with, or make it again",
                         file->path, first + i, (int)tokens[i], (long long)file->vocab_size);
     return true;
+}
+
+bool token_file_digest(TokenFile *file, uint64_t *digest, Message *problem)
+{
+    enum { SAMPLES = 16, LENGTH = 4096 };
+    int32_t *tokens = checked_calloc(LENGTH, sizeof *tokens);
+    size_t length = file->count < LENGTH ? file->count : LENGTH, last = file->count - length;
+    uint64_t chain[2] = {file->count, 0}; /* the digest so far, and that of a sample */
+    bool good = true;
+    for (size_t i = 0; i < SAMPLES && good; i++) {
+        good = token_file_read(file, last * i / (SAMPLES - 1), length, tokens, problem);
+        chain[1] = digest_bytes(tokens, length * sizeof *tokens);
+        chain[0] = digest_bytes(chain, sizeof chain);
+    }
+    free(tokens);
+    *digest = chain[0];
+    return good;
 }

@@ -31,6 +31,9 @@ void token_file_close(TokenFile *file);
    is not below vocab_size. */
 bool token_file_read(TokenFile *file, size_t first, size_t count, int32_t *tokens, Message *problem);
 
+/* Of the number of tokens and of samples spread over all of them: tells files apart without reading them whole. */
+bool token_file_digest(TokenFile *file, uint64_t *digest, Message *problem);
+
 /* Writing, by one process. The file grows as `path`.tmp and takes its name when it is finished, so that a file under
    its final name is always whole. Tokens are stored in 1, 2 or 4 bytes as tokenizer->vocab_size needs.
 
