@@ -40,6 +40,8 @@ static bool read_option(hid_t group, const OptionTable *options, const OptionRow
     if (row->type == OPTION_REAL && (found = h5_read_real(group, name, &value)))
         snprintf(text, sizeof text, isnan(value) ? "auto" : "%.17g", value);
     if (!found) found = h5_read_text(group, name, text, sizeof text); /* a choice, a text, or a number written as one */
+    if (!found && H5Aexists(group, name) != 0)
+        return fail(problem, "its option %s cannot be read; the file is damaged. Use another checkpoint", name);
     return !found || option_set(options, 1, name, text, problem);
 }
 
@@ -88,7 +90,7 @@ static bool read_tensor(hid_t group, const Param *param, const char *path, real 
     hsize_t shape[2] = {0, 0};
     if (!h5_open_dataset(group, param->name, path, param->dimensions, &dataset, shape, problem)) return false;
     bool good = check_shape(param, path, shape, problem);
-    if (good && H5Dread(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) < 0)
+    if (good && (!h5_is_of(dataset, H5T_FLOAT) || H5Dread(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) < 0))
         good = fail(problem, "the checkpoint '%s': %s cannot be read; the file is damaged. Use an earlier checkpoint",
                     path, param->name);
     for (size_t i = 0; i < param->count && good; i++)
@@ -130,7 +132,8 @@ bool checkpoint_read(const char *path, const Checkpoint *into, int64_t *step, in
 {
     hid_t file;
     if (!open_checkpoint(path, &file, problem)) return false;
-    bool good = h5_read_integer(file, "step", step) && h5_read_integer(file, "tokens_seen", tokens_seen);
+    bool good = h5_read_integer(file, "step", step) && h5_read_integer(file, "tokens_seen", tokens_seen) &&
+                *step >= 0 && *tokens_seen >= 0;
     if (!good)
         fail(problem, "the checkpoint '%s' has no attributes step and tokens_seen. Choose another checkpoint", path);
     good = good && read_tensors(file, "parameters", path, into->table, false, into->values, problem);
@@ -148,7 +151,7 @@ static bool read_row(hid_t group, const char *name, const char *path, hid_t type
     hid_t dataset;
     if (!h5_open_dataset(group, name, path, 1, &dataset, count, problem)) return false;
     *values = checked_calloc(*count, H5Tget_size(type));
-    bool good = H5Dread(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, *values) >= 0;
+    bool good = h5_is_of(dataset, H5T_INTEGER) && H5Dread(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, *values) >= 0;
     CHECK_H5(H5Dclose(dataset));
     return good || fail(problem, "'%s': %s cannot be read; the file is damaged. Use another checkpoint", path, name);
 }
@@ -176,8 +179,9 @@ bool checkpoint_read_tokenizer(const char *path, Tokenizer *tokenizer, Message *
     if (h5_has(file, "tokenizer")) {
         good = open_group(file, path, "tokenizer", &group, problem);
         if (good) {
-            h5_read_text(group, "name", tokenizer->name, sizeof tokenizer->name);
-            good = !h5_has(group, "ends") || read_pieces(group, path, tokenizer, problem);
+            good = h5_read_text(group, "name", tokenizer->name, sizeof tokenizer->name) ||
+                   fail(problem, "'%s': the tokenizer has no name. Use another checkpoint", path);
+            good = good && (!h5_has(group, "ends") || read_pieces(group, path, tokenizer, problem));
             CHECK_H5(H5Gclose(group));
         }
     }
@@ -221,7 +225,8 @@ static bool visit_tensor(hid_t file, hid_t group, const char *path, const char *
         if (!h5_open_dataset(group, name, path, dimensions, &dataset, shape + 1, problem)) return false;
     }
     float *values = checked_calloc(shape[0] * shape[1], sizeof *values);
-    bool good = H5Dread(dataset, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) >= 0;
+    bool good =
+        h5_is_of(dataset, H5T_FLOAT) && H5Dread(dataset, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) >= 0;
     CHECK_H5(H5Dclose(dataset));
     CheckpointTensor tensor = {name, dimensions, shape[0], shape[1], use_of(file, name), values};
     if (good) visit(context, &tensor);

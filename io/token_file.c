@@ -26,9 +26,9 @@ static bool choose_reader(hid_t file_type, PieceReader *reader)
     *reader = (PieceReader){.type = -1};
     H5T_class_t kind = H5Tget_class(file_type);
     if (kind == H5T_VLEN) {
-        hid_t base = CHECK_H5(H5Tget_super(file_type));
-        bool bytes = H5Tget_class(base) == H5T_INTEGER && H5Tget_size(base) == 1;
-        CHECK_H5(H5Tclose(base));
+        hid_t base = H5Tget_super(file_type);
+        bool bytes = base >= 0 && H5Tget_class(base) == H5T_INTEGER && H5Tget_size(base) == 1;
+        if (base >= 0) H5Tclose(base);
         if (bytes) reader->type = CHECK_H5(H5Tvlen_create(H5T_NATIVE_UINT8));
         reader->counted = true;
         reader->element_bytes = sizeof(hvl_t);
@@ -92,7 +92,7 @@ static bool read_pieces(TokenFile *file, Message *problem)
                fail(problem, "'%s': /pieces cannot be read; the file is damaged. Copy it again, or make it again",
                     file->path);
         if (good) gather_pieces(&file->tokenizer, &reader, elements);
-        if (good && !reader.fixed) CHECK_H5(H5Dvlen_reclaim(reader.type, space, H5P_DEFAULT, elements));
+        if (!reader.fixed) H5Dvlen_reclaim(reader.type, space, H5P_DEFAULT, elements); /* also of a half-read one */
         free(elements);
     }
     if (reader.type >= 0) CHECK_H5(H5Tclose(reader.type));
@@ -127,8 +127,8 @@ static bool open_tokens(TokenFile *file, Message *problem)
     hid_t dataset;
     hsize_t count;
     if (!h5_open_dataset(file->file, "tokens", file->path, 1, &dataset, &count, problem)) return false;
+    bool integer = h5_is_of(dataset, H5T_INTEGER);
     hid_t type = CHECK_H5(H5Dget_type(dataset));
-    bool integer = H5Tget_class(type) == H5T_INTEGER;
     file->token_bytes = (int)H5Tget_size(type);
     CHECK_H5(H5Tclose(type));
     CHECK_H5(H5Dclose(dataset));
@@ -136,9 +136,10 @@ static bool open_tokens(TokenFile *file, Message *problem)
         return fail(problem, "'%s': /tokens is not of type uint8, uint16 or uint32. %s", file->path, remedy);
     file->count = count;
     hid_t cache = cache_properties();
-    file->tokens = CHECK_H5(H5Dopen2(file->file, "tokens", cache));
+    file->tokens = H5Dopen2(file->file, "tokens", cache);
     CHECK_H5(H5Pclose(cache));
-    return true;
+    return file->tokens >= 0 ||
+           fail(problem, "'%s': /tokens cannot be opened; the file is damaged. %s", file->path, remedy);
 }
 
 static bool read_contents(TokenFile *file, Message *problem)
