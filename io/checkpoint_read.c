@@ -7,6 +7,7 @@
 #include "io/checkpoint.h"
 #include "io/file_format.h"
 #include "io/h5.h"
+#include "io/piece_store.h"
 #include "src/base/memory.h"
 
 static bool open_checkpoint(const char *path, hid_t *file, Message *problem)
@@ -144,32 +145,6 @@ bool checkpoint_read(const char *path, const Checkpoint *into, int64_t *step, in
 
 /* ---- tokenizer ---- */
 
-/* A one-dimensional dataset whole, into new memory of the caller. */
-static bool read_row(hid_t group, const char *name, const char *path, hid_t type, void **values, hsize_t *count,
-                     Message *problem)
-{
-    hid_t dataset;
-    if (!h5_open_dataset(group, name, path, 1, &dataset, count, problem)) return false;
-    *values = checked_calloc(*count, H5Tget_size(type));
-    bool good = h5_is_of(dataset, H5T_INTEGER) && H5Dread(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, *values) >= 0;
-    CHECK_H5(H5Dclose(dataset));
-    return good || fail(problem, "'%s': %s cannot be read; the file is damaged. Use another checkpoint", path, name);
-}
-
-static bool read_pieces(hid_t group, const char *path, Tokenizer *tokenizer, Message *problem)
-{
-    hsize_t bytes = 0, ends = 0;
-    if (!read_row(group, "bytes", path, H5T_NATIVE_UINT8, (void **)&tokenizer->bytes, &bytes, problem) ||
-        !read_row(group, "ends", path, H5T_NATIVE_UINT64, (void **)&tokenizer->ends, &ends, problem))
-        return false;
-    tokenizer->vocab_size = (int64_t)ends;
-    for (hsize_t i = 0; i < ends; i++) /* pieces must lie within the bytes */
-        if (tokenizer->ends[i] > bytes || (i > 0 && tokenizer->ends[i] < tokenizer->ends[i - 1]))
-            return fail(problem, "'%s': the pieces of the tokenizer are damaged at token %llu. Use another checkpoint",
-                        path, (unsigned long long)i);
-    return true;
-}
-
 bool checkpoint_read_tokenizer(const char *path, Tokenizer *tokenizer, Message *problem)
 {
     hid_t file, group = -1;
@@ -181,7 +156,7 @@ bool checkpoint_read_tokenizer(const char *path, Tokenizer *tokenizer, Message *
         if (good) {
             good = h5_read_text(group, "name", tokenizer->name, sizeof tokenizer->name) ||
                    fail(problem, "'%s': the tokenizer has no name. Use another checkpoint", path);
-            good = good && (!h5_has(group, "ends") || read_pieces(group, path, tokenizer, problem));
+            good = good && (!h5_has(group, "ends") || piece_store_read(group, path, tokenizer, problem));
             CHECK_H5(H5Gclose(group));
         }
     }

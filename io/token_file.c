@@ -2,9 +2,12 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
 
+#include "io/digest.h"
 #include "io/file_format.h"
 #include "io/h5.h"
+#include "io/piece_store.h"
 #include "src/base/memory.h"
 
 /* ---- opening ---- */
@@ -73,7 +76,15 @@ static void gather_pieces(Tokenizer *tokenizer, const PieceReader *reader, const
     }
 }
 
-static bool read_pieces(TokenFile *file, Message *problem)
+static bool check_piece_count(const TokenFile *file, int64_t entries, Message *problem)
+{
+    return entries == file->vocab_size ||
+           fail(problem, "'%s': /pieces has %lld entries, but vocab_size is %lld. Give one piece per token", file->path,
+                (long long)entries, (long long)file->vocab_size);
+}
+
+/* /pieces as others write them: a dataset of strings or variable-length bytes. */
+static bool read_piece_dataset(TokenFile *file, Message *problem)
 {
     hid_t dataset;
     hsize_t entries;
@@ -83,9 +94,8 @@ static bool read_pieces(TokenFile *file, Message *problem)
     bool good = choose_reader(type, &reader);
     if (!good)
         fail(problem, "'%s': /pieces holds neither bytes nor strings of variable length. %s", file->path, remedy);
-    else if ((int64_t)entries != file->vocab_size)
-        good = fail(problem, "'%s': /pieces has %lld entries, but vocab_size is %lld. Give one piece per token",
-                    file->path, (long long)entries, (long long)file->vocab_size);
+    else
+        good = check_piece_count(file, (int64_t)entries, problem);
     if (good) {
         char *elements = checked_calloc((size_t)entries, reader.element_bytes);
         good = H5Dread(dataset, reader.type, H5S_ALL, H5S_ALL, H5P_DEFAULT, elements) >= 0 ||
@@ -100,6 +110,24 @@ static bool read_pieces(TokenFile *file, Message *problem)
     CHECK_H5(H5Tclose(type));
     CHECK_H5(H5Dclose(dataset));
     return good;
+}
+
+/* /pieces as this program writes them: a group of plain numbers. */
+static bool read_piece_group(TokenFile *file, Message *problem)
+{
+    hid_t group = H5Gopen2(file->file, "pieces", H5P_DEFAULT);
+    if (group < 0) return fail(problem, "'%s': /pieces cannot be opened; the file is damaged. %s", file->path, remedy);
+    bool good = piece_store_read(group, file->path, &file->tokenizer, problem) &&
+                check_piece_count(file, file->tokenizer.vocab_size, problem);
+    H5Gclose(group);
+    return good;
+}
+
+static bool read_pieces(TokenFile *file, Message *problem)
+{
+    H5O_info_t info;
+    bool group = H5Oget_info_by_name(file->file, "pieces", &info, H5P_DEFAULT) >= 0 && info.type == H5O_TYPE_GROUP;
+    return group ? read_piece_group(file, problem) : read_piece_dataset(file, problem);
 }
 
 static bool read_tokenizer(TokenFile *file, Message *problem)
@@ -178,19 +206,23 @@ void token_file_close(TokenFile *file)
 
 /* ---- reading ---- */
 
+static bool read_elements(TokenFile *file, hid_t type, size_t first, size_t count, void *elements)
+{
+    hid_t space = H5Dget_space(file->tokens), memory = CHECK_H5(H5Screate_simple(1, &(hsize_t){count}, NULL));
+    bool good = H5Sselect_hyperslab(space, H5S_SELECT_SET, &(hsize_t){first}, NULL, &(hsize_t){count}, NULL) >= 0 &&
+                H5Dread(file->tokens, type, memory, space, H5P_DEFAULT, elements) >= 0;
+    CHECK_H5(H5Sclose(memory));
+    if (space >= 0) H5Sclose(space);
+    return good;
+}
+
 bool token_file_read(TokenFile *file, size_t first, size_t count, int32_t *tokens, Message *problem)
 {
     if (first > file->count || count > file->count - first)
         return fail(problem, "'%s' has %zu tokens, but tokens %zu to %zu are needed. Use a longer text", file->path,
                     file->count, first, first + count);
     if (count == 0) return true;
-    hid_t space = CHECK_H5(H5Dget_space(file->tokens));
-    CHECK_H5(H5Sselect_hyperslab(space, H5S_SELECT_SET, &(hsize_t){first}, NULL, &(hsize_t){count}, NULL));
-    hid_t memory = CHECK_H5(H5Screate_simple(1, &(hsize_t){count}, NULL));
-    bool read = H5Dread(file->tokens, H5T_NATIVE_INT32, memory, space, H5P_DEFAULT, tokens) >= 0;
-    CHECK_H5(H5Sclose(memory));
-    CHECK_H5(H5Sclose(space));
-    if (!read)
+    if (!read_elements(file, H5T_NATIVE_INT32, first, count, tokens))
         return fail(problem,
                     "'%s': tokens %zu to %zu cannot be read; the file is damaged. Copy it again, or make it again",
                     file->path, first, first + count);
@@ -201,4 +233,32 @@ bool token_file_read(TokenFile *file, size_t first, size_t count, int32_t *token
                         "it was made with, or make it again",
                         file->path, first + i, (int)tokens[i], (long long)file->vocab_size);
     return true;
+}
+
+/* The digest of /tokens, read once more from start to end. */
+static bool digest_tokens(TokenFile *file, uint64_t *digest)
+{
+    const size_t piece = 1 << 20;
+    hid_t type = file->token_bytes == 1 ? H5T_STD_U8LE : file->token_bytes == 2 ? H5T_STD_U16LE : H5T_STD_U32LE;
+    XXH3_state_t *state = XXH3_createState();
+    uint32_t *elements = checked_calloc(piece, sizeof *elements);
+    bool good = state && XXH3_64bits_reset(state) == XXH_OK;
+    for (size_t first = 0; first < file->count && good; first += piece) {
+        size_t count = file->count - first < piece ? file->count - first : piece;
+        good = read_elements(file, type, first, count, elements) &&
+               XXH3_64bits_update(state, elements, count * (size_t)file->token_bytes) == XXH_OK;
+    }
+    if (good) *digest = XXH3_64bits_digest(state);
+    free(elements);
+    XXH3_freeState(state);
+    return good;
+}
+
+bool token_file_check(TokenFile *file, Message *problem)
+{
+    uint64_t digest;
+    if (!digest_exists(file->tokens) || (digest_tokens(file, &digest) && digest_agrees(file->tokens, digest)))
+        return true;
+    return fail(problem, "'%s': the tokens are not those that were written. Copy it again, or make it again",
+                file->path);
 }

@@ -31,6 +31,10 @@ void token_file_close(TokenFile *file);
    is not below vocab_size. */
 bool token_file_read(TokenFile *file, size_t first, size_t count, int32_t *tokens, Message *problem);
 
+/* Reads all tokens and compares them with the digest that token_file_finish() left; true at once for a file without.
+   False with a message when they differ, or cannot be read. */
+bool token_file_check(TokenFile *file, Message *problem);
+
 /* Writing, by one process. The file grows as `path`.tmp and takes its name when it is finished, so that a file under
    its final name is always whole. Tokens are stored in 1, 2 or 4 bytes as tokenizer->vocab_size needs.
 
