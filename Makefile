@@ -52,14 +52,16 @@ SOURCES := $(sort $(wildcard src/*/*.c mpi/*.c io/*.c))
 HARNESS := $(sort $(wildcard tests/harness/*.c))
 UNIT_TESTS := $(sort $(wildcard tests/unit/test_*.c))
 MPI_TESTS := $(sort $(wildcard tests/mpi/test_*.c))
+FAULTS := $(sort $(wildcard tests/faults/*.c))
 
 objects = $(patsubst %.c,$(BUILD)/%.o,$(1))
 OBJECTS := $(call objects,$(SOURCES))
 LIBRARY_OBJECTS := $(call objects,$(filter-out $(MAIN),$(SOURCES)))
 HARNESS_OBJECTS := $(call objects,$(HARNESS))
-TEST_OBJECTS := $(call objects,$(UNIT_TESTS) $(MPI_TESTS))
+TEST_OBJECTS := $(call objects,$(UNIT_TESTS) $(MPI_TESTS) $(FAULTS))
 UNIT_PROGRAMS := $(UNIT_TESTS:tests/unit/%.c=$(BUILD)/tests/%)
 MPI_PROGRAMS := $(MPI_TESTS:tests/mpi/%.c=$(BUILD)/tests/%)
+MUTATE_FILES := $(BUILD)/tests/mutate_files
 
 ifneq ($(filter $(UNIT_PROGRAMS),$(MPI_PROGRAMS)),)
 $(error tests/unit and tests/mpi both have $(notdir $(filter $(UNIT_PROGRAMS),$(MPI_PROGRAMS))))
@@ -119,7 +121,7 @@ help: ## list the targets
 # ---- rules ------------------------------------------------------------------------------------------------------------------
 
 program: $(PROGRAM)
-test-programs: $(UNIT_PROGRAMS) $(MPI_PROGRAMS)
+test-programs: $(UNIT_PROGRAMS) $(MPI_PROGRAMS) $(if $(filter asan,$(VARIANT)),$(MUTATE_FILES))
 
 # $(call announce,WORD): the short line, or nothing when V=1 makes the shell show the command itself.
 announce = @$(if $(filter 1,$(V)),set -x;,printf '%-6s%s\n' $(1) $@;)
@@ -131,6 +133,9 @@ $(UNIT_PROGRAMS): $(BUILD)/tests/%: $(BUILD)/tests/unit/%.o $(HARNESS_OBJECTS) $
 	$(call announce,LINK) $(CC) $(LDFLAGS) -o $@ $^ $(TEST_LDLIBS) $(LDLIBS)
 
 $(MPI_PROGRAMS): $(BUILD)/tests/%: $(BUILD)/tests/mpi/%.o $(HARNESS_OBJECTS) $(LIBRARY_OBJECTS)
+	$(call announce,LINK) $(CC) $(LDFLAGS) -o $@ $^ $(TEST_LDLIBS) $(LDLIBS)
+
+$(MUTATE_FILES): $(call objects,$(FAULTS)) $(HARNESS_OBJECTS) $(LIBRARY_OBJECTS)
 	$(call announce,LINK) $(CC) $(LDFLAGS) -o $@ $^ $(TEST_LDLIBS) $(LDLIBS)
 
 $(BUILD)/%.o: %.c $(BUILD)/flags.txt
