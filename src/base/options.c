@@ -54,6 +54,56 @@ static bool set_number(const OptionRow *row, const char *name, const char *text,
     return true;
 }
 
+/* `text` without blanks at either end, in place. */
+static char *trim(char *text)
+{
+    while (isspace((unsigned char)*text)) text++;
+    char *end = text + strlen(text);
+    while (end > text && isspace((unsigned char)end[-1])) *--end = 0;
+    return text;
+}
+
+/* A comment starts with ; or # at the start of a line or after a blank. */
+static void cut_comment(char *line)
+{
+    for (char *c = line; *c; c++)
+        if ((*c == ';' || *c == '#') && (c == line || isspace((unsigned char)c[-1]))) {
+            *c = 0;
+            return;
+        }
+}
+
+/* Would `text` come back from an INI file as it is? */
+static bool survives_ini(const char *text)
+{
+    char copy[OPTION_TEXT_SIZE];
+    strcpy(copy, text);
+    cut_comment(copy);
+    return strcmp(trim(copy), text) == 0 && !strchr(text, '\n');
+}
+
+static bool set_text(const OptionRow *row, const char *name, const char *text, char *field, Message *problem)
+{
+    if (strlen(text) >= OPTION_TEXT_SIZE)
+        return fail(problem, "%s is longer than %d bytes", name, OPTION_TEXT_SIZE - 1);
+    /* Options with a section are kept in a run folder's config.ini, and must be the same when it continues. */
+    if (row->section[0] && !survives_ini(text))
+        return fail(problem,
+                    "%s = '%s' cannot stand in a configuration file: it has a line break, a blank at an end, or a ; "
+                    "or # that starts a comment. Rename the file",
+                    name, text);
+    strcpy(field, text);
+    return true;
+}
+
+static bool set_choice(const OptionRow *row, const char *name, const char *text, int *field, Message *problem)
+{
+    int choice = choice_of_word(row, text);
+    if (choice < 0) return fail(problem, "%s = '%s' is unknown. Choose from: %s", name, text, row->choices);
+    *field = choice;
+    return true;
+}
+
 static bool set_row(const OptionRow *row, void *values, const char *text, Message *problem)
 {
     char name[128];
@@ -72,15 +122,8 @@ static bool set_row(const OptionRow *row, void *values, const char *text, Messag
             return fail(problem, "%s = '%s' is neither true nor false", name, text);
         *(bool *)field = strcmp(text, "true") == 0;
         return true;
-    case OPTION_TEXT:
-        if (strlen(text) >= OPTION_TEXT_SIZE)
-            return fail(problem, "%s is longer than %d bytes", name, OPTION_TEXT_SIZE - 1);
-        strcpy(field, text);
-        return true;
-    case OPTION_CHOICE:
-        *(int *)field = choice_of_word(row, text);
-        if (*(int *)field < 0) return fail(problem, "%s = '%s' is unknown. Choose from: %s", name, text, row->choices);
-        return true;
+    case OPTION_TEXT: return set_text(row, name, text, field, problem);
+    case OPTION_CHOICE: return set_choice(row, name, text, field, problem);
     }
     return false;
 }
@@ -178,22 +221,6 @@ bool option_read_arguments(const OptionTable *tables, int table_count, int argc,
         if (!set_row(row, values, text, problem)) return false;
     }
     return true;
-}
-
-/* `text` without blanks at either end, in place. */
-static char *trim(char *text)
-{
-    while (isspace((unsigned char)*text)) text++;
-    char *end = text + strlen(text);
-    while (end > text && isspace((unsigned char)end[-1])) *--end = 0;
-    return text;
-}
-
-/* A comment starts with ; or # at the start of a line or after a blank. */
-static void cut_comment(char *line)
-{
-    for (char *c = line; *c; c++)
-        if ((*c == ';' || *c == '#') && (c == line || isspace((unsigned char)c[-1]))) *c = 0;
 }
 
 /* One line of an INI file: [section], key = value, or nothing. */
