@@ -60,6 +60,7 @@ static _Noreturn void read_in_child(const SeedKind *kind, const char *path, int 
     signal(SIGALRM, on_alarm);
     alarm(TIME_LIMIT_SECONDS);
     report->accepted = kind->read(path, &report->digest, &report->problem);
+    CHECK(H5Fget_obj_count(H5F_OBJ_ALL, H5F_OBJ_ALL) == 0, "the readers left something open");
     report->finished = true;
     _exit(EXIT_SUCCESS); /* no library is shut down here: that is the end of a program, not of reading */
 }

@@ -1,6 +1,7 @@
 #include "tests/fuzz/fuzz_file.h"
 
 #include <fcntl.h>
+#include <hdf5.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -30,4 +31,5 @@ void fuzz_file(const char *kind, const uint8_t *data, size_t size)
     uint64_t digest;
     Message problem;
     seed_kind_named(kind)->read(path, &digest, &problem);
+    CHECK(H5Fget_obj_count(H5F_OBJ_ALL, H5F_OBJ_ALL) == 0, "the readers left something open");
 }
