@@ -23,8 +23,12 @@ else ifeq ($(VARIANT),asan)
 VARIANT_FLAGS := -O1 -DDEBUG -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
 else ifeq ($(VARIANT),double)
 VARIANT_FLAGS := -O2 -march=$(ARCH) -DREAL_DOUBLE -DDEBUG
+else ifeq ($(VARIANT),fuzz)
+CC := clang
+VARIANT_FLAGS := -O1 -DDEBUG -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined \
+                 -Wno-pass-failed
 else
-$(error VARIANT=$(VARIANT) is unknown; it is one of release, debug, asan, double)
+$(error VARIANT=$(VARIANT) is unknown; it is one of release, debug, asan, double, fuzz)
 endif
 
 # $(call packages,--cflags or --libs,names); empty when one is missing, which the rule of flags.txt reports.
@@ -52,14 +56,21 @@ SOURCES := $(sort $(wildcard src/*/*.c mpi/*.c io/*.c))
 HARNESS := $(sort $(wildcard tests/harness/*.c))
 UNIT_TESTS := $(sort $(wildcard tests/unit/test_*.c))
 MPI_TESTS := $(sort $(wildcard tests/mpi/test_*.c))
+FAULT_MAINS := tests/faults/make_seeds.c tests/faults/mutate_files.c
+FAULTS := $(filter-out $(FAULT_MAINS),$(sort $(wildcard tests/faults/*.c)))
+FUZZERS := $(filter-out tests/fuzz/fuzz_file.c,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
+# What fuzzers call; the mathematics is not compiled for them.
+FUZZED := tests/fuzz/fuzz_file.c $(FAULTS) $(sort $(wildcard src/base/*.c mpi/*.c io/*.c))
 
 objects = $(patsubst %.c,$(BUILD)/%.o,$(1))
 OBJECTS := $(call objects,$(SOURCES))
 LIBRARY_OBJECTS := $(call objects,$(filter-out $(MAIN),$(SOURCES)))
 HARNESS_OBJECTS := $(call objects,$(HARNESS))
-TEST_OBJECTS := $(call objects,$(UNIT_TESTS) $(MPI_TESTS))
+TEST_OBJECTS := $(call objects,$(UNIT_TESTS) $(MPI_TESTS) $(FAULTS) $(FAULT_MAINS) $(FUZZERS) $(FUZZED))
 UNIT_PROGRAMS := $(UNIT_TESTS:tests/unit/%.c=$(BUILD)/tests/%)
 MPI_PROGRAMS := $(MPI_TESTS:tests/mpi/%.c=$(BUILD)/tests/%)
+FAULT_PROGRAMS := $(FAULT_MAINS:tests/faults/%.c=$(BUILD)/tests/%)
+FUZZ_PROGRAMS := $(FUZZERS:tests/fuzz/%.c=$(BUILD)/tests/%)
 
 ifneq ($(filter $(UNIT_PROGRAMS),$(MPI_PROGRAMS)),)
 $(error tests/unit and tests/mpi both have $(notdir $(filter $(UNIT_PROGRAMS),$(MPI_PROGRAMS))))
@@ -119,7 +130,8 @@ help: ## list the targets
 # ---- rules ------------------------------------------------------------------------------------------------------------------
 
 program: $(PROGRAM)
-test-programs: $(UNIT_PROGRAMS) $(MPI_PROGRAMS)
+test-programs: $(UNIT_PROGRAMS) $(MPI_PROGRAMS) $(if $(filter asan,$(VARIANT)),$(FAULT_PROGRAMS))
+fuzz-programs: $(FUZZ_PROGRAMS)
 
 # $(call announce,WORD): the short line, or nothing when V=1 makes the shell show the command itself.
 announce = @$(if $(filter 1,$(V)),set -x;,printf '%-6s%s\n' $(1) $@;)
@@ -132,6 +144,13 @@ $(UNIT_PROGRAMS): $(BUILD)/tests/%: $(BUILD)/tests/unit/%.o $(HARNESS_OBJECTS) $
 
 $(MPI_PROGRAMS): $(BUILD)/tests/%: $(BUILD)/tests/mpi/%.o $(HARNESS_OBJECTS) $(LIBRARY_OBJECTS)
 	$(call announce,LINK) $(CC) $(LDFLAGS) -o $@ $^ $(TEST_LDLIBS) $(LDLIBS)
+
+$(FAULT_PROGRAMS): $(BUILD)/tests/%: $(BUILD)/tests/faults/%.o $(call objects,$(FAULTS)) $(LIBRARY_OBJECTS)
+	$(call announce,LINK) $(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(FUZZ_PROGRAMS): $(BUILD)/tests/%: $(BUILD)/tests/fuzz/%.o $(call objects,$(FUZZED))
+	@mkdir -p $(@D)
+	$(call announce,LINK) $(CC) -fsanitize=fuzzer $(LDFLAGS) -o $@ $^ $(LDLIBS)
 
 $(BUILD)/%.o: %.c $(BUILD)/flags.txt
 	@mkdir -p $(@D)

@@ -134,9 +134,8 @@ static void lay_out_tensor(void *context, int number, const Param *param, const 
     (void)values;
     bool matrix = param->dimensions == 2;
     hsize_t shape[2] = {matrix ? param->rows : param->columns, param->columns};
-    char digest[DIGEST_TEXT_SIZE];
-    digest_format(layout->digests[number], digest);
-    h5_layout_dataset(layout->file, layout->group, param->name, H5T_IEEE_F32LE, param->dimensions, shape, digest);
+    h5_layout_dataset(layout->file, layout->group, param->name, H5T_IEEE_F32LE, param->dimensions, shape,
+                      &layout->digests[number]);
 }
 
 static int lay_out_block(Layout *layout, hid_t parent, const char *name, const ParamTable *table, bool trained_only,
@@ -166,9 +165,8 @@ static size_t tokenizer_bytes_total(const Tokenizer *tokenizer)
 
 static void lay_out_row(H5Layout *layout, hid_t group, const char *name, hid_t type, hsize_t count, const void *values)
 {
-    char digest[DIGEST_TEXT_SIZE];
-    digest_format(digest_bytes(values, (size_t)count * H5Tget_size(type)), digest);
-    h5_layout_dataset(layout, group, name, type, 1, &count, digest);
+    uint64_t digest = digest_bytes(values, (size_t)count * H5Tget_size(type));
+    h5_layout_dataset(layout, group, name, type, 1, &count, &digest);
 }
 
 /* Its pieces are the last two datasets; rank 0 writes them. */

@@ -7,6 +7,7 @@
 #include "io/checkpoint.h"
 #include "io/file_format.h"
 #include "io/h5.h"
+#include "io/piece_store.h"
 #include "src/base/digest.h"
 #include "src/base/memory.h"
 
@@ -41,6 +42,8 @@ static bool read_option(hid_t group, const OptionTable *options, const OptionRow
     if (row->type == OPTION_REAL && (found = h5_read_real(group, name, &value)))
         snprintf(text, sizeof text, isnan(value) ? "auto" : "%.17g", value);
     if (!found) found = h5_read_text(group, name, text, sizeof text); /* a choice, a text, or a number written as one */
+    if (!found && H5Aexists(group, name) != 0)
+        return fail(problem, "its option %s cannot be read; the file is damaged. Use another checkpoint", name);
     return !found || option_set(options, 1, name, text, problem);
 }
 
@@ -83,23 +86,13 @@ static bool check_shape(const Param *param, const char *path, const hsize_t *sha
                 path, param->name, found, needed);
 }
 
-/* Files made by others may have no digests, and older ones have none. */
-static bool check_digest(hid_t dataset, const Param *param, const char *path, const real *values, Message *problem)
-{
-    char stored[DIGEST_TEXT_SIZE], found[DIGEST_TEXT_SIZE];
-    if (H5Aexists(dataset, H5_DIGEST) <= 0) return true;
-    digest_format(digest_reals(values, param->count), found);
-    if (h5_read_text(dataset, H5_DIGEST, stored, sizeof stored) && strcmp(stored, found) == 0) return true;
-    return h5_fail_digest(path, param->name, problem);
-}
-
 static bool read_tensor(hid_t group, const Param *param, const char *path, real *values, Message *problem)
 {
     hid_t dataset, type = sizeof(real) == sizeof(float) ? H5T_NATIVE_FLOAT : H5T_NATIVE_DOUBLE;
     hsize_t shape[2] = {0, 0};
     if (!h5_open_dataset(group, param->name, path, param->dimensions, &dataset, shape, problem)) return false;
     bool good = check_shape(param, path, shape, problem);
-    if (good && H5Dread(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) < 0)
+    if (good && (!h5_is_of(dataset, H5T_FLOAT) || H5Dread(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) < 0))
         good = fail(problem, "the checkpoint '%s': %s cannot be read; the file is damaged. Use an earlier checkpoint",
                     path, param->name);
     for (size_t i = 0; i < param->count && good; i++)
@@ -108,7 +101,8 @@ static bool read_tensor(hid_t group, const Param *param, const char *path, real 
                         "the checkpoint '%s': element %zu of %s is not finite: training had diverged. Use an earlier "
                         "checkpoint and a smaller train.learning_rate",
                         path, i, param->name);
-    good = good && check_digest(dataset, param, path, values, problem);
+    if (good && !h5_digest_agrees(dataset, digest_reals(values, param->count)))
+        good = h5_fail_digest(path, param->name, problem);
     CHECK_H5(H5Dclose(dataset));
     return good;
 }
@@ -142,7 +136,8 @@ static bool read_progress(hid_t file, const char *path, Progress *progress, Mess
 {
     *progress = (Progress){.sequences_seen = -1}; /* older files do not say */
     if (!h5_read_integer(file, "step", &progress->step) ||
-        !h5_read_integer(file, "tokens_seen", &progress->tokens_seen))
+        !h5_read_integer(file, "tokens_seen", &progress->tokens_seen) || progress->step < 0 ||
+        progress->tokens_seen < 0)
         return fail(problem, "the checkpoint '%s' has no attributes step and tokens_seen. Choose another checkpoint",
                     path);
     h5_read_integer(file, "sequences_seen", &progress->sequences_seen);
@@ -208,32 +203,6 @@ CheckpointHealth checkpoint_examine(const char *path, int64_t step, Message *pro
 
 /* ---- tokenizer ---- */
 
-/* A one-dimensional dataset whole, into new memory of the caller. */
-static bool read_row(hid_t group, const char *name, const char *path, hid_t type, void **values, hsize_t *count,
-                     Message *problem)
-{
-    hid_t dataset;
-    if (!h5_open_dataset(group, name, path, 1, &dataset, count, problem)) return false;
-    *values = checked_calloc(*count, H5Tget_size(type));
-    bool good = H5Dread(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, *values) >= 0;
-    CHECK_H5(H5Dclose(dataset));
-    return good || fail(problem, "'%s': %s cannot be read; the file is damaged. Use another checkpoint", path, name);
-}
-
-static bool read_pieces(hid_t group, const char *path, Tokenizer *tokenizer, Message *problem)
-{
-    hsize_t bytes = 0, ends = 0;
-    if (!read_row(group, "bytes", path, H5T_NATIVE_UINT8, (void **)&tokenizer->bytes, &bytes, problem) ||
-        !read_row(group, "ends", path, H5T_NATIVE_UINT64, (void **)&tokenizer->ends, &ends, problem))
-        return false;
-    tokenizer->vocab_size = (int64_t)ends;
-    for (hsize_t i = 0; i < ends; i++) /* pieces must lie within the bytes */
-        if (tokenizer->ends[i] > bytes || (i > 0 && tokenizer->ends[i] < tokenizer->ends[i - 1]))
-            return fail(problem, "'%s': the pieces of the tokenizer are damaged at token %llu. Use another checkpoint",
-                        path, (unsigned long long)i);
-    return true;
-}
-
 bool checkpoint_read_tokenizer(const char *path, Tokenizer *tokenizer, Message *problem)
 {
     hid_t file, group = -1;
@@ -243,8 +212,9 @@ bool checkpoint_read_tokenizer(const char *path, Tokenizer *tokenizer, Message *
     if (h5_has(file, "tokenizer")) {
         good = open_group(file, path, "tokenizer", &group, problem);
         if (good) {
-            h5_read_text(group, "name", tokenizer->name, sizeof tokenizer->name);
-            good = !h5_has(group, "ends") || read_pieces(group, path, tokenizer, problem);
+            good = h5_read_text(group, "name", tokenizer->name, sizeof tokenizer->name) ||
+                   fail(problem, "'%s': the tokenizer has no name. Use another checkpoint", path);
+            good = good && (!h5_has(group, "ends") || piece_store_read(group, path, tokenizer, problem));
             CHECK_H5(H5Gclose(group));
         }
     }
@@ -288,7 +258,8 @@ static bool visit_tensor(hid_t file, hid_t group, const char *path, const char *
         if (!h5_open_dataset(group, name, path, dimensions, &dataset, shape + 1, problem)) return false;
     }
     float *values = checked_calloc(shape[0] * shape[1], sizeof *values);
-    bool good = H5Dread(dataset, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) >= 0;
+    bool good =
+        h5_is_of(dataset, H5T_FLOAT) && H5Dread(dataset, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) >= 0;
     CHECK_H5(H5Dclose(dataset));
     CheckpointTensor tensor = {name, dimensions, shape[0], shape[1], use_of(file, name), values};
     if (good) visit(context, &tensor);

@@ -130,7 +130,12 @@ hid_t h5_create_group(hid_t parent, const char *name)
     return group;
 }
 
-bool h5_has(hid_t parent, const char *name) { return H5Lexists(parent, name, H5P_DEFAULT) > 0; }
+/* Only hard links: a file that is copied or damaged must not send its reader to others, perhaps to one that blocks. */
+bool h5_has(hid_t parent, const char *name)
+{
+    H5L_info_t link;
+    return H5Lget_info(parent, name, &link, H5P_DEFAULT) >= 0 && link.type == H5L_TYPE_HARD;
+}
 
 bool h5_member_name(hid_t group, hsize_t index, char *name, size_t size)
 {
@@ -152,19 +157,76 @@ hid_t h5_create_dataset(hid_t parent, const char *name, hid_t type, int dimensio
     return dataset;
 }
 
+/* The number of elements of an extent, `most` + 1 when there are more than `most`. */
+static uint64_t element_count(int dimensions, const hsize_t *extent, uint64_t most)
+{
+    uint64_t count = 1;
+    for (int i = 0; i < dimensions; i++) {
+        if (extent[i] > 0 && count > most / extent[i]) return most + 1;
+        count *= extent[i];
+    }
+    return count;
+}
+
+/* Can the file hold so many elements? A damaged shape must not take all memory. Of the usual filters deflate is the
+   best: it makes one byte of 1032. */
+static bool plausible(hid_t dataset, hid_t properties, int dimensions, const hsize_t *shape)
+{
+    hsize_t file_bytes = 0, chunk[2] = {0, 0};
+    hid_t file = H5Iget_file_id(dataset), type = H5Dget_type(dataset);
+    size_t element_bytes = type >= 0 ? H5Tget_size(type) : 0;
+    bool known = file >= 0 && H5Fget_filesize(file, &file_bytes) >= 0 && element_bytes > 0;
+    if (type >= 0) H5Tclose(type);
+    if (file >= 0) H5Fclose(file);
+    if (!known) return false;
+    bool filtered = H5Pget_nfilters(properties) > 0;
+    uint64_t most = (filtered ? 1032 : 1) * file_bytes / element_bytes;
+    if (filtered && H5Pget_chunk(properties, dimensions, chunk) != dimensions) return false;
+    return element_count(dimensions, shape, most) <= most && element_count(dimensions, chunk, most) <= most;
+}
+
+/* Whether the data are in this very file, and can be as many as `shape` says. */
+static bool holds_its_data(hid_t dataset, int dimensions, const hsize_t *shape)
+{
+    hid_t properties = H5Dget_create_plist(dataset);
+    if (properties < 0) return false;
+    bool good = H5Pget_layout(properties) != H5D_VIRTUAL && H5Pget_external_count(properties) == 0 &&
+                plausible(dataset, properties, dimensions, shape);
+    H5Pclose(properties);
+    return good;
+}
+
+/* The number of dimensions, -1 when the file is damaged; `shape` is told when they are as many as expected. */
+static int read_shape(hid_t dataset, int expected, hsize_t *shape)
+{
+    hid_t space = H5Dget_space(dataset);
+    int found = H5Sget_simple_extent_ndims(space);
+    if (found == expected) H5Sget_simple_extent_dims(space, shape, NULL);
+    if (space >= 0) H5Sclose(space);
+    return found;
+}
+
 bool h5_open_dataset(hid_t parent, const char *name, const char *path, int dimensions, hid_t *dataset, hsize_t *shape,
                      Message *problem)
 {
     *dataset = h5_has(parent, name) ? H5Dopen2(parent, name, H5P_DEFAULT) : -1;
     if (*dataset < 0) return fail(problem, "'%s' has no dataset %s. Try: h5ls -r %s", path, name, path);
-    hid_t space = CHECK_H5(H5Dget_space(*dataset));
-    int found = (int)CHECK_H5(H5Sget_simple_extent_ndims(space));
-    if (found == dimensions) CHECK_H5(H5Sget_simple_extent_dims(space, shape, NULL));
-    CHECK_H5(H5Sclose(space));
-    if (found == dimensions) return true;
-    CHECK_H5(H5Dclose(*dataset));
+    int found = read_shape(*dataset, dimensions, shape);
+    if (found == dimensions && holds_its_data(*dataset, dimensions, shape)) return true;
+    H5Dclose(*dataset);
+    if (found == dimensions)
+        return fail(problem, "'%s': the file does not hold the data of %s. Copy it again, or make it again", path,
+                    name);
     return fail(problem, "'%s': dataset %s has %d dimensions instead of %d. Try: h5ls -r %s", path, name, found,
                 dimensions, path);
+}
+
+bool h5_is_of(hid_t dataset, H5T_class_t kind)
+{
+    hid_t type = H5Dget_type(dataset);
+    bool good = type >= 0 && H5Tget_class(type) == kind;
+    if (type >= 0) H5Tclose(type);
+    return good;
 }
 
 /* ---- attributes ---- */
@@ -198,28 +260,35 @@ void h5_write_text(hid_t object, const char *name, const char *text)
 }
 
 /* The attribute `name` when it has one element (or none at all, as h5py writes an empty string), or -1. */
-static hid_t open_attribute(hid_t object, const char *name, hsize_t *elements)
+static hid_t open_attribute(hid_t object, const char *name, hid_t *type, hssize_t *elements)
 {
-    if (H5Aexists(object, name) <= 0) return -1;
-    hid_t attribute = CHECK_H5(H5Aopen(object, name, H5P_DEFAULT)), space = CHECK_H5(H5Aget_space(attribute));
-    *elements = (hsize_t)CHECK_H5(H5Sget_simple_extent_npoints(space));
-    CHECK_H5(H5Sclose(space));
-    if (*elements <= 1) return attribute;
-    CHECK_H5(H5Aclose(attribute));
+    hid_t attribute = H5Aexists(object, name) > 0 ? H5Aopen(object, name, H5P_DEFAULT) : -1;
+    if (attribute < 0) return -1;
+    hid_t space = H5Aget_space(attribute);
+    *elements = H5Sget_simple_extent_npoints(space);
+    if (space >= 0) H5Sclose(space);
+    *type = H5Aget_type(attribute);
+    if (*type >= 0 && (*elements == 0 || *elements == 1)) return attribute;
+    if (*type >= 0) H5Tclose(*type);
+    H5Aclose(attribute);
     return -1;
+}
+
+static void close_attribute(hid_t attribute, hid_t type)
+{
+    H5Tclose(type);
+    H5Aclose(attribute);
 }
 
 static bool read_number(hid_t object, const char *name, hid_t memory_type, void *value)
 {
-    hsize_t elements;
-    hid_t attribute = open_attribute(object, name, &elements);
+    hssize_t elements;
+    hid_t type, attribute = open_attribute(object, name, &type, &elements);
     if (attribute < 0) return false;
-    hid_t type = CHECK_H5(H5Aget_type(attribute));
     H5T_class_t kind = H5Tget_class(type); /* h5py stores truth values as an enumeration */
     bool good = elements == 1 && (kind == H5T_INTEGER || kind == H5T_FLOAT || kind == H5T_ENUM) &&
                 H5Aread(attribute, memory_type, value) >= 0;
-    CHECK_H5(H5Tclose(type));
-    CHECK_H5(H5Aclose(attribute));
+    close_attribute(attribute, type);
     return good;
 }
 
@@ -245,7 +314,9 @@ static bool read_variable_text(hid_t attribute, hid_t type, char *text, size_t s
 
 static bool read_fixed_text(hid_t attribute, hid_t type, char *text, size_t size)
 {
+    const size_t longest = 1 << 16; /* of attributes in the usual place; a damaged length must not take all memory */
     size_t length = H5Tget_size(type);
+    if (length > longest) return false;
     char *words = checked_calloc(length + 1, 1); /* ended by zero whatever the padding */
     bool good = H5Aread(attribute, type, words) >= 0;
     if (H5Tget_strpad(type) == H5T_STR_SPACEPAD)
@@ -258,10 +329,9 @@ static bool read_fixed_text(hid_t attribute, hid_t type, char *text, size_t size
 
 bool h5_read_text(hid_t object, const char *name, char *text, size_t size)
 {
-    hsize_t elements;
-    hid_t attribute = open_attribute(object, name, &elements);
+    hssize_t elements;
+    hid_t type, attribute = open_attribute(object, name, &type, &elements);
     if (attribute < 0) return false;
-    hid_t type = CHECK_H5(H5Aget_type(attribute));
     bool good = H5Tget_class(type) == H5T_STRING && size > 0;
     if (good && elements == 0)
         text[0] = 0;
@@ -269,8 +339,7 @@ bool h5_read_text(hid_t object, const char *name, char *text, size_t size)
         good = read_variable_text(attribute, type, text, size);
     else if (good)
         good = read_fixed_text(attribute, type, text, size);
-    CHECK_H5(H5Tclose(type));
-    CHECK_H5(H5Aclose(attribute));
+    close_attribute(attribute, type);
     return good;
 }
 

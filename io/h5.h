@@ -11,7 +11,7 @@
 #include "src/base/error.h"
 
 /* The value of an HDF5 call; ends the job when it is negative. For calls that fail only when the disk or the library
-   does; what a user can cause is asked before. */
+   does; what a user or a damaged file can cause is asked before. */
 #define CHECK_H5(call) h5_checked((int64_t)(call), __FILE__, __LINE__, #call)
 hid_t h5_checked(int64_t result, const char *file, int line, const char *call);
 
@@ -37,6 +37,11 @@ hid_t h5_create_with(const char *path, hid_t access);
 /* The attribute of a dataset that holds the digest of its values, in the bytes of the file's type; see src/base/digest.h. */
 #define H5_DIGEST "xxh3"
 
+void h5_write_digest(hid_t dataset, uint64_t digest);
+
+/* True also when the dataset has none, as files of others and older ones. */
+bool h5_digest_agrees(hid_t dataset, uint64_t digest);
+
 /* Compares the datasets of `file`, in all groups, with their digests: those with number `part`, `part + parts`, ... in
    the order of the file. Datasets without one pass, unless `all_have`. False with a message that names the first that
    differs. */
@@ -46,7 +51,7 @@ bool h5_fail_digest(const char *path, const char *name, Message *problem); /* th
 /* A group whose members are listed in the order of their creation. */
 hid_t h5_create_group(hid_t parent, const char *name);
 
-/* Is there a link of this name? */
+/* Is there a group or dataset of this name? One that a soft or external link leads to does not count. */
 bool h5_has(hid_t parent, const char *name);
 
 /* The name of member `index` of a group or file, in the order of creation where it was kept, else by name. False when
@@ -68,9 +73,13 @@ bool h5_read_text(hid_t object, const char *name, char *text, size_t size);
 /* Checks the attributes `format` and `format_version` of a file; `remedy` is a sentence for the message. */
 bool h5_check_format(hid_t file, const char *path, const char *format, const char *remedy, Message *problem);
 
-/* Opens a dataset with so many `dimensions` and tells its `shape`. False with a message that names `path`. */
+/* Opens a dataset with so many `dimensions` (1 or 2) and tells its `shape`. False with a message that names `path`, also
+   when its data are in another file, or are more than this one can hold. */
 bool h5_open_dataset(hid_t parent, const char *name, const char *path, int dimensions, hid_t *dataset, hsize_t *shape,
                      Message *problem);
+
+/* Are its elements of this class? What HDF5 would convert, such as integers to floats, does not count. */
+bool h5_is_of(hid_t dataset, H5T_class_t kind);
 
 /* A new dataset in one piece, to be filled whole (nothing is written in advance). */
 hid_t h5_create_dataset(hid_t parent, const char *name, hid_t type, int dimensions, const hsize_t *shape);

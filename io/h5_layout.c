@@ -94,7 +94,7 @@ static int add_extent(H5Layout *layout, Extent extent)
 }
 
 int h5_layout_dataset(H5Layout *layout, hid_t parent, const char *name, hid_t type, int dimensions,
-                      const hsize_t *shape, const char *digest)
+                      const hsize_t *shape, const uint64_t *digest)
 {
     hid_t properties = CHECK_H5(H5Pcreate(H5P_DATASET_CREATE));
     CHECK_H5(H5Pset_obj_track_times(properties, false));
@@ -102,7 +102,7 @@ int h5_layout_dataset(H5Layout *layout, hid_t parent, const char *name, hid_t ty
     CHECK_H5(H5Pset_fill_time(properties, H5D_FILL_TIME_NEVER));
     hid_t space = CHECK_H5(H5Screate_simple(dimensions, shape, NULL));
     hid_t dataset = CHECK_H5(H5Dcreate2(parent, name, type, space, H5P_DEFAULT, properties, H5P_DEFAULT));
-    if (digest) h5_write_text(dataset, H5_DIGEST, digest);
+    if (digest) h5_write_digest(dataset, *digest);
     haddr_t offset = H5Dget_offset(dataset);
     uint64_t bytes = (uint64_t)CHECK_H5(H5Sget_simple_extent_npoints(space)) * H5Tget_size(type);
     CHECK(offset != HADDR_UNDEF || bytes == 0, "HDF5 gave the dataset %s no place in the file", name);

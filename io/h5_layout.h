@@ -23,7 +23,7 @@ hid_t h5_layout_file(H5Layout *layout);
 
 /* A dataset in one piece; `digest` becomes its attribute xxh3, NULL: none. Returns its number: 0, 1, ... */
 int h5_layout_dataset(H5Layout *layout, hid_t parent, const char *name, hid_t type, int dimensions,
-                      const hsize_t *shape, const char *digest);
+                      const hsize_t *shape, const uint64_t *digest);
 
 /* No more can be added. Afterwards the sizes and places below are valid. */
 void h5_layout_close(H5Layout *layout);

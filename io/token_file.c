@@ -2,9 +2,11 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
 
 #include "io/file_format.h"
 #include "io/h5.h"
+#include "io/piece_store.h"
 #include "src/base/digest.h"
 #include "src/base/memory.h"
 
@@ -27,9 +29,9 @@ static bool choose_reader(hid_t file_type, PieceReader *reader)
     *reader = (PieceReader){.type = -1};
     H5T_class_t kind = H5Tget_class(file_type);
     if (kind == H5T_VLEN) {
-        hid_t base = CHECK_H5(H5Tget_super(file_type));
-        bool bytes = H5Tget_class(base) == H5T_INTEGER && H5Tget_size(base) == 1;
-        CHECK_H5(H5Tclose(base));
+        hid_t base = H5Tget_super(file_type);
+        bool bytes = base >= 0 && H5Tget_class(base) == H5T_INTEGER && H5Tget_size(base) == 1;
+        if (base >= 0) H5Tclose(base);
         if (bytes) reader->type = CHECK_H5(H5Tvlen_create(H5T_NATIVE_UINT8));
         reader->counted = true;
         reader->element_bytes = sizeof(hvl_t);
@@ -74,7 +76,15 @@ static void gather_pieces(Tokenizer *tokenizer, const PieceReader *reader, const
     }
 }
 
-static bool read_pieces(TokenFile *file, Message *problem)
+static bool check_piece_count(const TokenFile *file, int64_t entries, Message *problem)
+{
+    return entries == file->vocab_size ||
+           fail(problem, "'%s': /pieces has %lld entries, but vocab_size is %lld. Give one piece per token", file->path,
+                (long long)entries, (long long)file->vocab_size);
+}
+
+/* /pieces as others write them: a dataset of strings or variable-length bytes. */
+static bool read_piece_dataset(TokenFile *file, Message *problem)
 {
     hid_t dataset;
     hsize_t entries;
@@ -84,16 +94,15 @@ static bool read_pieces(TokenFile *file, Message *problem)
     bool good = choose_reader(type, &reader);
     if (!good)
         fail(problem, "'%s': /pieces holds neither bytes nor strings of variable length. %s", file->path, remedy);
-    else if ((int64_t)entries != file->vocab_size)
-        good = fail(problem, "'%s': /pieces has %lld entries, but vocab_size is %lld. Give one piece per token",
-                    file->path, (long long)entries, (long long)file->vocab_size);
+    else
+        good = check_piece_count(file, (int64_t)entries, problem);
     if (good) {
         char *elements = checked_calloc((size_t)entries, reader.element_bytes);
         good = H5Dread(dataset, reader.type, H5S_ALL, H5S_ALL, H5P_DEFAULT, elements) >= 0 ||
                fail(problem, "'%s': /pieces cannot be read; the file is damaged. Copy it again, or make it again",
                     file->path);
         if (good) gather_pieces(&file->tokenizer, &reader, elements);
-        if (good && !reader.fixed) CHECK_H5(H5Dvlen_reclaim(reader.type, space, H5P_DEFAULT, elements));
+        if (!reader.fixed) H5Dvlen_reclaim(reader.type, space, H5P_DEFAULT, elements); /* also of a half-read one */
         free(elements);
     }
     if (reader.type >= 0) CHECK_H5(H5Tclose(reader.type));
@@ -103,15 +112,30 @@ static bool read_pieces(TokenFile *file, Message *problem)
     return good;
 }
 
+/* The same as plain numbers, which this program writes beside them: HDF5 does not read variable-length elements of a damaged
+   file safely. */
+static bool read_piece_group(TokenFile *file, Message *problem)
+{
+    hid_t group = H5Gopen2(file->file, "tokenizer", H5P_DEFAULT);
+    if (group < 0)
+        return fail(problem, "'%s': /tokenizer cannot be opened; the file is damaged. %s", file->path, remedy);
+    bool good = piece_store_read(group, file->path, &file->tokenizer, problem) &&
+                check_piece_count(file, file->tokenizer.vocab_size, problem);
+    H5Gclose(group);
+    return good;
+}
+
 static bool read_tokenizer(TokenFile *file, Message *problem)
 {
     Tokenizer *tokenizer = &file->tokenizer;
     if (!h5_read_text(file->file, "tokenizer", tokenizer->name, sizeof tokenizer->name))
         strcpy(tokenizer->name, "unknown");
-    if (!h5_has(file->file, "pieces") && strcmp(tokenizer->name, "bytes") == 0 && file->vocab_size <= 256)
+    if (h5_has(file->file, "tokenizer")) return read_piece_group(file, problem);
+    bool listed = h5_has(file->file, "pieces");
+    if (!listed && strcmp(tokenizer->name, "bytes") == 0 && file->vocab_size <= 256)
         *tokenizer = tokenizer_bytes(); /* text of fewer bytes than 256 uses the first of them */
     tokenizer->vocab_size = file->vocab_size;
-    return !h5_has(file->file, "pieces") || read_pieces(file, problem);
+    return !listed || read_piece_dataset(file, problem);
 }
 
 /* The chunks that the pieces of a step lie in are read again and again; HDF5's own cache of 1 MiB holds one at most. */
@@ -128,8 +152,8 @@ static bool open_tokens(TokenFile *file, Message *problem)
     hid_t dataset;
     hsize_t count;
     if (!h5_open_dataset(file->file, "tokens", file->path, 1, &dataset, &count, problem)) return false;
+    bool integer = h5_is_of(dataset, H5T_INTEGER);
     hid_t type = CHECK_H5(H5Dget_type(dataset));
-    bool integer = H5Tget_class(type) == H5T_INTEGER;
     file->token_bytes = (int)H5Tget_size(type);
     CHECK_H5(H5Tclose(type));
     CHECK_H5(H5Dclose(dataset));
@@ -137,9 +161,10 @@ static bool open_tokens(TokenFile *file, Message *problem)
         return fail(problem, "'%s': /tokens is not of type uint8, uint16 or uint32. %s", file->path, remedy);
     file->count = count;
     hid_t cache = cache_properties();
-    file->tokens = CHECK_H5(H5Dopen2(file->file, "tokens", cache));
+    file->tokens = H5Dopen2(file->file, "tokens", cache);
     CHECK_H5(H5Pclose(cache));
-    return true;
+    return file->tokens >= 0 ||
+           fail(problem, "'%s': /tokens cannot be opened; the file is damaged. %s", file->path, remedy);
 }
 
 static bool read_contents(TokenFile *file, Message *problem)
@@ -178,19 +203,23 @@ void token_file_close(TokenFile *file)
 
 /* ---- reading ---- */
 
+static bool read_elements(TokenFile *file, hid_t type, size_t first, size_t count, void *elements)
+{
+    hid_t space = H5Dget_space(file->tokens), memory = CHECK_H5(H5Screate_simple(1, &(hsize_t){count}, NULL));
+    bool good = H5Sselect_hyperslab(space, H5S_SELECT_SET, &(hsize_t){first}, NULL, &(hsize_t){count}, NULL) >= 0 &&
+                H5Dread(file->tokens, type, memory, space, H5P_DEFAULT, elements) >= 0;
+    CHECK_H5(H5Sclose(memory));
+    if (space >= 0) H5Sclose(space);
+    return good;
+}
+
 bool token_file_read(TokenFile *file, size_t first, size_t count, int32_t *tokens, Message *problem)
 {
     if (first > file->count || count > file->count - first)
         return fail(problem, "'%s' has %zu tokens, but tokens %zu to %zu are needed. Use a longer text", file->path,
                     file->count, first, first + count);
     if (count == 0) return true;
-    hid_t space = CHECK_H5(H5Dget_space(file->tokens));
-    CHECK_H5(H5Sselect_hyperslab(space, H5S_SELECT_SET, &(hsize_t){first}, NULL, &(hsize_t){count}, NULL));
-    hid_t memory = CHECK_H5(H5Screate_simple(1, &(hsize_t){count}, NULL));
-    bool read = H5Dread(file->tokens, H5T_NATIVE_INT32, memory, space, H5P_DEFAULT, tokens) >= 0;
-    CHECK_H5(H5Sclose(memory));
-    CHECK_H5(H5Sclose(space));
-    if (!read)
+    if (!read_elements(file, H5T_NATIVE_INT32, first, count, tokens))
         return fail(problem,
                     "'%s': tokens %zu to %zu cannot be read; the file is damaged. Copy it again, or make it again",
                     file->path, first, first + count);
@@ -217,5 +246,40 @@ bool token_file_digest(TokenFile *file, uint64_t *digest, Message *problem)
     }
     free(tokens);
     *digest = chain[0];
+    return good;
+}
+
+/* Tokens as they are stored, in place: little-endian numbers of 1, 2 or 4 bytes. */
+static void narrow(int32_t *tokens, size_t count, int bytes)
+{
+    uint8_t *narrow1 = (uint8_t *)tokens;
+    uint16_t *narrow2 = (uint16_t *)tokens;
+    for (size_t i = 0; i < count && bytes < 4; i++) {
+        uint16_t token = (uint16_t)tokens[i];
+        if (bytes == 1)
+            narrow1[i] = (uint8_t)token;
+        else
+            memcpy(&narrow2[i], &token, sizeof token);
+    }
+}
+
+bool token_file_check(TokenFile *file, Message *problem)
+{
+    const size_t piece = 1 << 20;
+    XXH3_state_t *state = XXH3_createState();
+    CHECK(state && XXH3_64bits_reset(state) == XXH_OK, "cannot start a digest: no memory is left");
+    int32_t *tokens = checked_calloc(piece, sizeof *tokens);
+    bool good = true;
+    for (size_t first = 0; first < file->count && good; first += piece) {
+        size_t count = file->count - first < piece ? file->count - first : piece;
+        good = token_file_read(file, first, count, tokens, problem);
+        if (good) narrow(tokens, count, file->token_bytes);
+        if (good) XXH3_64bits_update(state, tokens, count * (size_t)file->token_bytes);
+    }
+    if (good && !h5_digest_agrees(file->tokens, XXH3_64bits_digest(state)))
+        good = fail(problem, "'%s': the tokens are not those that were written. Copy it again, or make it again",
+                    file->path);
+    free(tokens);
+    XXH3_freeState(state);
     return good;
 }

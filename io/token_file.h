@@ -34,6 +34,10 @@ bool token_file_read(TokenFile *file, size_t first, size_t count, int32_t *token
 /* Of the number of tokens and of samples spread over all of them: tells files apart without reading them whole. */
 bool token_file_digest(TokenFile *file, uint64_t *digest, Message *problem);
 
+/* Reads all tokens, once, before they are used: each must be below vocab_size, and together they must agree with the
+   digest that token_file_finish() left, where there is one. False with a message. */
+bool token_file_check(TokenFile *file, Message *problem);
+
 /* Writing, by one process. The file grows as `path`.tmp and takes its name when it is finished, so that a file under
    its final name is always whole. Tokens are stored in 1, 2 or 4 bytes as tokenizer->vocab_size needs.
 

@@ -4,10 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #include "io/disk.h"
 #include "io/file_format.h"
 #include "io/h5.h"
+#include "io/piece_store.h"
 #include "io/token_file.h"
 #include "src/base/memory.h"
 
@@ -22,6 +24,7 @@ struct TokenWriter {
     size_t chunk;       /* ids of a chunk */
     uint32_t *gathered; /* (chunk) */
     size_t gathered_count;
+    XXH3_state_t *digest; /* of the ids as they are stored */
 };
 
 /* HDF5 cannot let go of a file that it failed to write, and crashes when it is shut down; so this ends the job. */
@@ -34,12 +37,17 @@ static _Noreturn void die_of_disk(const TokenWriter *writer)
 
 static int bytes_of_token(int64_t vocab_size) { return vocab_size <= 256 ? 1 : vocab_size <= 65536 ? 2 : 4; }
 
+static hid_t type_of_token(const TokenWriter *writer)
+{
+    int bytes = bytes_of_token(writer->vocab_size);
+    return bytes == 1 ? H5T_STD_U8LE : bytes == 2 ? H5T_STD_U16LE : H5T_STD_U32LE;
+}
+
 /* The ids are numbers of as many bytes as the vocabulary needs, compressed chunk by chunk. */
 static void create_tokens(TokenWriter *writer)
 {
-    int bytes = bytes_of_token(writer->vocab_size);
-    hid_t type = bytes == 1 ? H5T_STD_U8LE : bytes == 2 ? H5T_STD_U16LE : H5T_STD_U32LE;
-    writer->chunk = CHUNK_BYTES / (size_t)bytes;
+    hid_t type = type_of_token(writer);
+    writer->chunk = CHUNK_BYTES / H5Tget_size(type);
     hid_t properties = CHECK_H5(H5Pcreate(H5P_DATASET_CREATE));
     CHECK_H5(H5Pset_chunk(properties, 1, &(hsize_t){writer->chunk}));
     CHECK_H5(H5Pset_shuffle(properties));
@@ -50,6 +58,7 @@ static void create_tokens(TokenWriter *writer)
     CHECK_H5(H5Pclose(properties));
 }
 
+/* Twice: for other programs as one row of variable-length bytes, and for this one as plain numbers with digests. */
 static void write_pieces(TokenWriter *writer, const Tokenizer *tokenizer)
 {
     size_t count = (size_t)tokenizer->vocab_size;
@@ -61,6 +70,9 @@ static void write_pieces(TokenWriter *writer, const Tokenizer *tokenizer)
     CHECK_H5(H5Tclose(type));
     CHECK_H5(H5Dclose(dataset));
     free(pieces);
+    hid_t group = h5_create_group(writer->file, "tokenizer");
+    if (!piece_store_write(group, tokenizer)) die_of_disk(writer);
+    CHECK_H5(H5Gclose(group));
 }
 
 TokenWriter *token_file_create(const char *path, const Tokenizer *tokenizer, size_t expected, Message *problem)
@@ -76,7 +88,9 @@ TokenWriter *token_file_create(const char *path, const Tokenizer *tokenizer, siz
     uint64_t room = expected * (uint64_t)bytes_of_token(tokenizer->vocab_size) + descriptions;
     if (!disk_has_room(path, room, problem) || !h5_create(temporary, &file, problem)) return NULL;
     TokenWriter *writer = checked_calloc(1, sizeof *writer);
-    *writer = (TokenWriter){strdup(path), strdup(temporary), tokenizer->vocab_size, file, -1, 0, 0, NULL, 0};
+    *writer = (TokenWriter){strdup(path),      strdup(temporary), tokenizer->vocab_size, file, -1, 0, 0, NULL, 0,
+                            XXH3_createState()};
+    CHECK(writer->digest && XXH3_64bits_reset(writer->digest) == XXH_OK, "cannot allocate the state of a digest");
     h5_write_text(file, "format", FORMAT_TOKENS);
     h5_write_integer(file, "format_version", FORMAT_VERSION);
     h5_write_text(file, "tokenizer", tokenizer->name);
@@ -95,8 +109,10 @@ static void write_gathered(TokenWriter *writer)
     if (H5Dset_extent(writer->tokens, &total) < 0) die_of_disk(writer);
     hid_t space = CHECK_H5(H5Dget_space(writer->tokens)), memory = CHECK_H5(H5Screate_simple(1, &count, NULL));
     CHECK_H5(H5Sselect_hyperslab(space, H5S_SELECT_SET, &first, NULL, &count, NULL));
-    if (H5Dwrite(writer->tokens, H5T_NATIVE_UINT32, memory, space, H5P_DEFAULT, writer->gathered) < 0)
-        die_of_disk(writer);
+    hid_t type = type_of_token(writer); /* turned into it here, in place, because the digest is of what is stored */
+    CHECK_H5(H5Tconvert(H5T_NATIVE_UINT32, type, count, writer->gathered, NULL, H5P_DEFAULT));
+    XXH3_64bits_update(writer->digest, writer->gathered, count * H5Tget_size(type));
+    if (H5Dwrite(writer->tokens, type, memory, space, H5P_DEFAULT, writer->gathered) < 0) die_of_disk(writer);
     CHECK_H5(H5Sclose(memory));
     CHECK_H5(H5Sclose(space));
     writer->written = total;
@@ -127,6 +143,7 @@ static void close_file(TokenWriter *writer)
 static bool bring_to_disk(TokenWriter *writer, Message *problem)
 {
     write_gathered(writer);
+    h5_write_digest(writer->tokens, XXH3_64bits_digest(writer->digest));
     close_file(writer);
     return disk_sync(writer->temporary, problem);
 }
@@ -149,5 +166,6 @@ void token_file_abandon(TokenWriter *writer)
     free(writer->path);
     free(writer->temporary);
     free(writer->gathered);
+    XXH3_freeState(writer->digest);
     free(writer);
 }

@@ -54,6 +54,22 @@ static bool set_number(const OptionRow *row, const char *name, const char *text,
     return true;
 }
 
+static bool set_text(const char *name, const char *text, char *field, Message *problem)
+{
+    if (strlen(text) >= OPTION_TEXT_SIZE)
+        return fail(problem, "%s is longer than %d bytes", name, OPTION_TEXT_SIZE - 1);
+    strcpy(field, text);
+    return true;
+}
+
+static bool set_choice(const OptionRow *row, const char *name, const char *text, int *field, Message *problem)
+{
+    int choice = choice_of_word(row, text);
+    if (choice < 0) return fail(problem, "%s = '%s' is unknown. Choose from: %s", name, text, row->choices);
+    *field = choice;
+    return true;
+}
+
 static bool set_row(const OptionRow *row, void *values, const char *text, Message *problem)
 {
     char name[128];
@@ -72,15 +88,8 @@ static bool set_row(const OptionRow *row, void *values, const char *text, Messag
             return fail(problem, "%s = '%s' is neither true nor false", name, text);
         *(bool *)field = strcmp(text, "true") == 0;
         return true;
-    case OPTION_TEXT:
-        if (strlen(text) >= OPTION_TEXT_SIZE)
-            return fail(problem, "%s is longer than %d bytes", name, OPTION_TEXT_SIZE - 1);
-        strcpy(field, text);
-        return true;
-    case OPTION_CHOICE:
-        *(int *)field = choice_of_word(row, text);
-        if (*(int *)field < 0) return fail(problem, "%s = '%s' is unknown. Choose from: %s", name, text, row->choices);
-        return true;
+    case OPTION_TEXT: return set_text(name, text, field, problem);
+    case OPTION_CHOICE: return set_choice(row, name, text, field, problem);
     }
     return false;
 }

@@ -56,10 +56,12 @@ static TokenFile *open_data(const char *path, const LoadedModel *loaded)
     if (!given) fail(&problem, "--data=TOKENS is missing. polysketch eval --help explains");
     require_all(given, &problem);
     TokenFile *file = token_file_open(path, &problem);
-    if (file && tokenizer_has_pieces(&loaded->tokenizer) && !tokenizer_same(&loaded->tokenizer, &file->tokenizer))
+    bool good = file && (world().rank > 0 || token_file_check(file, &problem));
+    require_all(good, &problem);
+    if (tokenizer_has_pieces(&loaded->tokenizer) && !tokenizer_same(&loaded->tokenizer, &file->tokenizer))
         log_line("warning: '%s' was made with tokenizer '%s', the model with '%s' or other pieces", path,
                  file->tokenizer.name, loaded->tokenizer.name);
-    if (file && file->vocab_size > (int64_t)loaded->model->vocab_size) {
+    if (file->vocab_size > (int64_t)loaded->model->vocab_size) {
         fail(&problem,
              "'%s' has a vocabulary of %lld tokens, the model one of %zu. Use data made with the model's tokenizer",
              path, (long long)file->vocab_size, loaded->model->vocab_size);

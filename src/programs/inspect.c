@@ -207,7 +207,7 @@ static bool inspect_tokens(const char *path, Message *problem)
            tokenizer_has_pieces(&file->tokenizer) ? "" : " (no pieces)");
     int32_t *tokens = checked_calloc(PIECE, sizeof *tokens);
     size_t *counts = checked_calloc((size_t)file->vocab_size, sizeof *counts);
-    bool good = print_contents(file, tokens, PIECE, counts, problem);
+    bool good = print_contents(file, tokens, PIECE, counts, problem) && token_file_check(file, problem);
     free(counts);
     free(tokens);
     token_file_close(file);

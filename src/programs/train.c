@@ -57,6 +57,10 @@ static TokenFile *open_tokens(const char *option, const char *path, const Config
         return NULL;
     }
     TokenFile *file = token_file_open(path, problem);
+    if (file && world().rank == 0 && !token_file_check(file, problem)) { /* one rank reads all of it, once */
+        token_file_close(file);
+        return NULL;
+    }
     if (!file || config->model.vocab_size == 0 || file->vocab_size <= config->model.vocab_size) return file;
     fail(problem,
          "'%s' has a vocabulary of %lld tokens, the model one of %lld. Use data made with the same tokenizer, or "

@@ -1,4 +1,5 @@
 /* Tokenizers, token files, the choice of sequences and metrics tables. */
+#include <hdf5.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -292,6 +293,86 @@ static void test_files_of_h5py(void)
     if (!check_true(file != NULL, "text: %s", problem.text)) return;
     check_true(tokenizer_has_pieces(&file->tokenizer) && file->tokenizer.vocab_size == 128, "bytes below 128");
     token_file_close(file);
+}
+
+/* Shapes, links and types that are sound HDF5, and would make a trusting reader take all memory, follow links to other
+   files, or wait for ever. */
+static const char make_hostile_files[] =
+    "import h5py, numpy as np, os\n"
+    "def begin(name, **changes):\n"
+    "    f = h5py.File(name + '.h5', 'w')\n"
+    "    f.attrs.update(dict(format='polysketch-tokens', format_version=1, tokenizer='mine', vocab_size=4) | changes)\n"
+    "    return f\n"
+    "tokens = np.array([0, 1, 2, 3, 3], np.uint8)\n"
+    "with begin('good') as f: f['tokens'] = tokens\n"
+    "os.mkfifo('pipe.h5')\n"
+    "with begin('endless') as f: f.create_dataset('tokens', (1 << 60,), 'u1', chunks=(1 << 20,))\n"
+    "with begin('wide-chunk') as f: f.create_dataset('tokens', (5,), 'u1', chunks=(1 << 30,), maxshape=(None,), "
+    "compression=1)\n"
+    "with begin('soft') as f: f['a'], f['tokens'] = tokens, h5py.SoftLink('/a')\n"
+    "with begin('external') as f: f['tokens'] = h5py.ExternalLink('pipe.h5', 'tokens')\n"
+    "with begin('virtual') as f:\n"
+    "    layout = h5py.VirtualLayout((5,), 'u1')\n"
+    "    layout[:] = h5py.VirtualSource('good.h5', 'tokens', (5,))\n"
+    "    f.create_virtual_dataset('tokens', layout)\n"
+    "with begin('elsewhere') as f: f.create_dataset('tokens', (5,), 'u1', external=[('good.h5', 0, 5)])\n"
+    "with begin('compound') as f: f['tokens'] = np.zeros(5, [('a', 'u1')])\n"
+    "with begin('null') as f: f['tokens'] = h5py.Empty('u1')\n"
+    "with begin('group') as f: f.create_group('tokens')\n"
+    "with begin('words', vocab_size=np.zeros(1, [('a', 'u1')])[0]) as f: f['tokens'] = tokens\n"
+    "with begin('wide-pieces') as f: f['tokens'], f['pieces'] = tokens, h5py.Empty('S9')\n"
+    "with begin('many-pieces') as f:\n"
+    "    f['tokens'] = tokens\n"
+    "    f.create_dataset('pieces', (4,), 'S1000000000')\n"
+    "def pieces(name, count, ends):\n"
+    "    with begin(name) as f:\n"
+    "        f['tokens'], f['tokenizer/bytes'], f['tokenizer/ends'] = tokens, np.zeros(count, np.uint8), "
+    "np.array(ends, "
+    "'u8')\n"
+    "pieces('ends-outside', 4, [1, 2, 3, 5])\n"
+    "pieces('ends-back', 4, [1, 2, 1, 4])\n"
+    "pieces('three-ends', 4, [1, 2, 4])\n";
+
+static void test_hostile_files(void)
+{
+    static const struct {
+        const char *name, *word;
+    } cases[] = {
+        {"endless.h5", "does not hold"},   {"wide-chunk.h5", "does not hold"}, {"soft.h5", "no dataset"},
+        {"external.h5", "no dataset"},     {"virtual.h5", "does not hold"},    {"elsewhere.h5", "does not hold"},
+        {"compound.h5", "uint8"},          {"null.h5", "0 dimensions"},        {"group.h5", "no dataset"},
+        {"words.h5", "vocab_size"},        {"wide-pieces.h5", "dimensions"},   {"many-pieces.h5", "does not hold"},
+        {"ends-outside.h5", "at token 3"}, {"ends-back.h5", "at token 2"},     {"three-ends.h5", "3 entries"}};
+    if (!run_python(make_hostile_files)) return;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) check_refused(cases[i].name, cases[i].word);
+}
+
+/* Another token below vocab_size, as a bad disk or a careless script leaves it: nothing but the digest can tell. */
+static void test_changed_token(void)
+{
+    Tokenizer tokenizer = {.name = "numbers", .vocab_size = 300};
+    Message problem = {""};
+    const char *path = scratch_path("changed.h5");
+    const size_t count = (1 << 20) + 5; /* more than a chunk */
+    write_tokens(path, &tokenizer, count);
+    for (int changed = 0; changed < 2; changed++) {
+        TokenFile *file = token_file_open(path, &problem);
+        if (!check_true(file != NULL, "opened: %s", problem.text)) return;
+        bool same = token_file_check(file, &problem);
+        if (changed)
+            expect_failure(same, &problem, "not those that were written");
+        else
+            check_true(same, "unchanged: %s", problem.text);
+        token_file_close(file);
+        hid_t handle = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT), tokens = H5Dopen2(handle, "tokens", H5P_DEFAULT);
+        hid_t space = H5Dget_space(tokens), one = H5Screate(H5S_SCALAR);
+        H5Sselect_elements(space, H5S_SELECT_SET, 1, &(hsize_t){count - 2});
+        int other = -1;
+        H5Dread(tokens, H5T_NATIVE_INT, one, space, H5P_DEFAULT, &other);
+        other = other > 0 ? other - 1 : 1;
+        check_true(H5Dwrite(tokens, H5T_NATIVE_INT, one, space, H5P_DEFAULT, &other) >= 0, "changed");
+        H5Sclose(one), H5Sclose(space), H5Dclose(tokens), H5Fclose(handle);
+    }
 }
 
 static void test_bad_files(void)
@@ -658,8 +739,10 @@ int main(int argc, char **argv)
         {"SentencePiece table", test_sentencepiece_table},
     };
     static const TestCase tokens[] = {
-        {"round trip", test_round_trip},       {"pieces", test_pieces_round_trip}, {"wrong tokens", test_wrong_tokens},
-        {"files of h5py", test_files_of_h5py}, {"bad files", test_bad_files},
+        {"round trip", test_round_trip},         {"pieces", test_pieces_round_trip},
+        {"wrong tokens", test_wrong_tokens},     {"files of h5py", test_files_of_h5py},
+        {"bad files", test_bad_files},           {"hostile files", test_hostile_files},
+        {"a changed token", test_changed_token},
     };
     static const TestCase loader[] = {
         {"epochs", test_epochs},
@@ -675,8 +758,9 @@ int main(int argc, char **argv)
     };
     static const TestCase prepare[] = {{"UTF-8", test_utf8}, {"documents", test_prepare}};
     static const Suite suites[] = {
-        {"tokenizer", tokenizer, 3}, {"token file", tokens, 5}, {"batch loader", loader, 3},
-        {"metrics", metrics, 5},     {"prepare", prepare, 2},
+        {"tokenizer", tokenizer, 3}, {"token file", tokens, sizeof tokens / sizeof *tokens},
+        {"batch loader", loader, 3}, {"metrics", metrics, 5},
+        {"prepare", prepare, 2},
     };
     world_start(&argc, &argv);
     scratch_make();

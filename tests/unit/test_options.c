@@ -174,6 +174,10 @@ static void test_arguments(void)
     }
     const char *const two_files[] = {"a.ini", "b.ini", NULL};
     expect_failure(read_arguments(&own, &config, two_files, &file, &problem), &problem, "unexpected argument 'b.ini'");
+    const char *const odd[] = {"--name=a #b\n", "--data.train=a#b;c", NULL};
+    check_true(read_arguments(&own, &config, odd, &file, &problem) && strcmp(own.name, "a #b\n") == 0 &&
+                   strcmp(config.data.train, "a#b;c") == 0,
+               "texts that are not kept may be anything, and signs within a word start no comment");
     const char *const automatic[] = {"--attention.scale=auto", NULL};
     check_true(read_arguments(&own, &config, automatic, &file, &problem) && isnan(config.attention.scale), "auto");
 }

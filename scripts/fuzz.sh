@@ -1,0 +1,73 @@
+#!/bin/bash
+# Runs the fuzzers of build/fuzz/tests (make fuzz), two at a time, and prints a line for each.
+#
+#     scripts/fuzz.sh [options|token_file|checkpoint ...]
+#
+# FUZZ_SECONDS=300 is the time of each, FUZZ_SEED=1 its random seed. Inputs that crash or take longer than five seconds are kept in
+# build/fuzz/found/NAME and run once more, to see whose they are: the first frame of the stack that is in the HDF5 library or in
+# a file of ours decides. Exit code 1 when one is ours; those of the library are counted apart.
+set -euo pipefail
+export LC_ALL=C
+cd "$(dirname "$0")/.."
+# shellcheck source=scripts/environment.sh
+. scripts/environment.sh
+
+seconds=${FUZZ_SECONDS:-300}
+names=("$@")
+[ $# -gt 0 ] || names=(options token_file checkpoint)
+work=$PWD/build/fuzz
+export ASAN_OPTIONS="allocator_may_return_null=1:handle_abort=1:${ASAN_OPTIONS:-}"
+export UBSAN_OPTIONS="print_stacktrace=1:${UBSAN_OPTIONS:-}"
+export LSAN_OPTIONS="suppressions=$PWD/tests/leaks.supp:print_suppressions=0:${LSAN_OPTIONS:-}"
+
+# make_corpora: anew, so that each run starts from the same.
+make_corpora() {
+    rm -rf "$work/seeds" "$work/corpora" "$work/found"
+    mkdir -p "$work/seeds" "$work/corpora" "$work/found"
+    ASAN_OPTIONS="detect_leaks=0:$ASAN_OPTIONS" build/asan/tests/make_seeds "$work/seeds"
+    /usr/bin/python3 tests/fuzz/make_corpora.py "$work/seeds" "$work/corpora"
+}
+
+# run_fuzzer NAME: for the given time, going on after a crash.
+run_fuzzer() {
+    local found=$work/found/$1
+    mkdir -p "$found"
+    timeout --kill-after=10 $((seconds + 120)) "$work/tests/fuzz_$1" -fork=1 -ignore_crashes=1 -ignore_timeouts=1 -ignore_ooms=1 \
+        -timeout=5 -rss_limit_mb=3000 -max_len=100000 -seed="${FUZZ_SEED:-1}" -max_total_time="$seconds" \
+        -artifact_prefix="$found/" "$work/corpora/$1" >"$work/$1.log" 2>&1 || true
+}
+
+# whose FUZZER INPUT: prints "library" or "ours" for an input that crashed, hung or leaked.
+whose() {
+    timeout --signal=ABRT 20 "$1" "$2" 2>&1 | awk '
+        /^ *#[0-9]+ 0x/ && /libhdf5/ { print "library"; decided = 1; exit }
+        /^ *#[0-9]+ 0x/ && / in .*\/(src|io|mpi|tests)\// { print "ours"; decided = 1; exit }
+        END { if (!decided) print "ours" }'
+}
+
+# report NAME: the line of a fuzzer; false when something found is ours.
+report() {
+    local executions input ours=0 library=0
+    executions=$(sed -n 's/^#\([0-9]*\): cov: .*/\1/p' "$work/$1.log" | tail -n 1)
+    for input in "$work/found/$1"/*; do
+        [ -e "$input" ] || continue
+        if [ "$(whose "$work/tests/fuzz_$1" "$input")" = library ]; then
+            library=$((library + 1))
+        else
+            ours=$((ours + 1))
+            echo "    ours: $input"
+        fi
+    done
+    printf '%-12s %8s executions, %d crashes or hangs in ours, %d in the HDF5 library\n' "$1" "${executions:-0}" "$ours" "$library"
+    [ "$ours" -eq 0 ] && [ "${executions:-0}" -gt 0 ]
+}
+
+make_corpora
+status=0
+for name in "${names[@]}"; do
+    while [ "$(jobs -rp | wc -l)" -ge 2 ]; do wait -n; done
+    run_fuzzer "$name" &
+done
+wait
+for name in "${names[@]}"; do report "$name" || status=1; done
+exit "$status"

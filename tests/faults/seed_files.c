@@ -1,0 +1,208 @@
+#include "tests/faults/seed_files.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+#include "io/checkpoint.h"
+#include "io/file_format.h"
+#include "io/token_file.h"
+#include "src/base/memory.h"
+#include "src/base/rng.h"
+
+enum { SEED_TOKENS = 5000 };
+
+static void add(uint64_t *digest, const void *bytes, size_t count) { *digest = XXH64(bytes, count, *digest); }
+static void add_number(uint64_t *digest, int64_t number) { add(digest, &number, sizeof number); }
+static void add_text(uint64_t *digest, const char *text) { add(digest, text, strlen(text)); }
+
+static void add_tokenizer(uint64_t *digest, const Tokenizer *tokenizer)
+{
+    add_text(digest, tokenizer->name);
+    add_number(digest, tokenizer->vocab_size);
+    for (int64_t i = 0; i < tokenizer->vocab_size && tokenizer_has_pieces(tokenizer); i++) {
+        size_t length;
+        const uint8_t *piece = tokenizer_piece(tokenizer, i, &length);
+        add_number(digest, (int64_t)length);
+        add(digest, piece, length);
+    }
+}
+
+static bool read_format(const char *path, uint64_t *digest, Message *problem)
+{
+    char format[64];
+    int64_t version;
+    if (!file_format_read(path, format, &version, problem)) return false;
+    add_text(digest, format);
+    add_number(digest, version);
+    return true;
+}
+
+/* ---- checkpoints ---- */
+
+/* Matrices and vectors, one tensor that is not trained, and one of a single row. */
+static ParamTable seed_table(void)
+{
+    ParamTable table = {0};
+    param_table_add_matrix(&table, "token_embedding.weight", 64, 24, INIT_NORMAL, 1);
+    param_table_not_trained(&table, param_table_add_matrix(&table, "layers.0.sketch.g1", 1, 3, INIT_NORMAL, 1));
+    param_table_add_matrix(&table, "layers.0.weight", 24, 72, INIT_NORMAL, 1);
+    param_table_add_vector(&table, "layers.0.bias", 1, 0.5);
+    param_table_add_vector(&table, "final.bias", 300, -1);
+    param_table_seal(&table);
+    return table;
+}
+
+static Config seed_config(void)
+{
+    Config config;
+    OptionTable options = config_options(&config);
+    option_set_defaults(&options);
+    config.model.vocab_size = 256;
+    strcpy(config.data.train, "data/train.h5");
+    config_resolve(&config);
+    return config;
+}
+
+static void write_checkpoint(const char *path)
+{
+    Config config = seed_config();
+    ParamTable table = seed_table();
+    Tokenizer tokenizer = tokenizer_bytes();
+    real *values = checked_calloc(3 * table.total_count, sizeof *values), *m = values + table.total_count;
+    param_table_initialise(&table, 1, values);
+    for (size_t i = 0; i < 2 * table.total_count; i++) m[i] = (real)(0.1 + 1e-3 * (double)(i % 1000));
+    Checkpoint checkpoint = {.config = &config,
+                             .table = &table,
+                             .values = values,
+                             .m = m,
+                             .v = m + table.total_count,
+                             .step = 100,
+                             .tokens_seen = 51200,
+                             .tokenizer = &tokenizer};
+    Message problem;
+    CHECK(checkpoint_write(&checkpoint, path, &problem), "%s", problem.text);
+    free(values);
+    tokenizer_destroy(&tokenizer);
+    param_table_destroy(&table);
+}
+
+static bool read_tensors(const char *path, uint64_t *digest, Message *problem)
+{
+    ParamTable table = seed_table();
+    size_t count = table.total_count + 2 * table.trained_count;
+    real *values = checked_calloc(count, sizeof *values), *m = values + table.total_count;
+    Checkpoint into = {.table = &table, .values = values, .m = m, .v = m + table.trained_count};
+    int64_t step = 0, tokens_seen = 0;
+    bool good = checkpoint_read(path, &into, &step, &tokens_seen, problem);
+    if (good) add(digest, values, count * sizeof *values);
+    add_number(digest, step);
+    add_number(digest, tokens_seen);
+    free(values);
+    param_table_destroy(&table);
+    return good;
+}
+
+static bool read_config(const char *path, uint64_t *digest, Message *problem)
+{
+    Config config, expected = seed_config();
+    OptionTable options = config_options(&config);
+    option_set_defaults(&options);
+    if (!checkpoint_read_config(path, &config, problem) || !config_check_model(&config, problem) ||
+        !config_same_model(&expected, &config, problem))
+        return false;
+    add_number(digest, (int64_t)config_hash(&config));
+    return true;
+}
+
+static bool read_tokenizer(const char *path, uint64_t *digest, Message *problem)
+{
+    Tokenizer tokenizer;
+    if (!checkpoint_read_tokenizer(path, &tokenizer, problem)) return false;
+    add_tokenizer(digest, &tokenizer);
+    tokenizer_destroy(&tokenizer);
+    return true;
+}
+
+static bool read_info(const char *path, uint64_t *digest, Message *problem)
+{
+    CheckpointInfo info;
+    if (!checkpoint_read_info(path, &info, problem)) return false;
+    add_number(digest, info.format_version);
+    add_number(digest, info.step);
+    add_number(digest, info.tokens_seen);
+    add_text(digest, info.created);
+    add_text(digest, info.source_version);
+    return true;
+}
+
+static void add_tensor(void *digest, const CheckpointTensor *tensor)
+{
+    add_text(digest, tensor->name);
+    add_number(digest, tensor->dimensions);
+    add_number(digest, (int64_t)tensor->rows);
+    add_number(digest, (int64_t)tensor->columns);
+    add_number(digest, tensor->use);
+    add(digest, tensor->values, tensor->rows * tensor->columns * sizeof *tensor->values);
+}
+
+static bool read_checkpoint(const char *path, uint64_t *digest, Message *problem)
+{
+    *digest = 0;
+    return read_format(path, digest, problem) && read_info(path, digest, problem) &&
+           read_config(path, digest, problem) && read_tokenizer(path, digest, problem) &&
+           read_tensors(path, digest, problem) && checkpoint_visit(path, add_tensor, digest, problem);
+}
+
+/* ---- token files ---- */
+
+static void write_tokens(const char *path)
+{
+    Tokenizer tokenizer = tokenizer_bytes();
+    Message problem;
+    TokenWriter *writer = token_file_create(path, &tokenizer, SEED_TOKENS, &problem);
+    CHECK(writer, "%s", problem.text);
+    int32_t *ids = checked_calloc(SEED_TOKENS, sizeof *ids);
+    for (size_t i = 0; i < SEED_TOKENS; i++) ids[i] = (int32_t)(256 * rng_uniform(rng_stream(4, "seed tokens", 0), i));
+    bool good = token_file_append(writer, ids, SEED_TOKENS, &problem) && token_file_finish(&writer, 1, &problem);
+    CHECK(good, "%s", problem.text);
+    free(ids);
+    tokenizer_destroy(&tokenizer);
+}
+
+static bool read_tokens(const char *path, uint64_t *digest, Message *problem)
+{
+    enum { PIECE = 1 << 12 };
+    *digest = 0;
+    if (!read_format(path, digest, problem)) return false;
+    TokenFile *file = token_file_open(path, problem);
+    if (!file) return false;
+    add_tokenizer(digest, &file->tokenizer);
+    add_number(digest, (int64_t)file->count);
+    int32_t *ids = checked_calloc(PIECE, sizeof *ids);
+    bool good = token_file_check(file, problem);
+    for (size_t first = 0; good && first < file->count; first += PIECE) {
+        size_t count = file->count - first < PIECE ? file->count - first : PIECE;
+        good = token_file_read(file, first, count, ids, problem);
+        if (good) add(digest, ids, count * sizeof *ids);
+    }
+    free(ids);
+    token_file_close(file);
+    return good;
+}
+
+/* ---- both ---- */
+
+const SeedKind seed_kinds[] = {
+    {"checkpoint", write_checkpoint, read_checkpoint},
+    {"tokens", write_tokens, read_tokens},
+};
+const int seed_kind_count = sizeof seed_kinds / sizeof *seed_kinds;
+
+const SeedKind *seed_kind_named(const char *name)
+{
+    for (int i = 0; i < seed_kind_count; i++)
+        if (strcmp(seed_kinds[i].name, name) == 0) return &seed_kinds[i];
+    return NULL;
+}

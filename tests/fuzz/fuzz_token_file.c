@@ -1,0 +1,9 @@
+/* The readers of token files. */
+#include "tests/fuzz/fuzz_file.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    fuzz_file("tokens", data, size);
+    return 0;
+}
