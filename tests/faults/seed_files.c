@@ -78,8 +78,7 @@ static void write_checkpoint(const char *path)
                              .values = values,
                              .m = m,
                              .v = m + table.total_count,
-                             .step = 100,
-                             .tokens_seen = 51200,
+                             .progress = {100, 51200, 800, 2, 0.75},
                              .tokenizer = &tokenizer};
     Message problem;
     CHECK(checkpoint_write(&checkpoint, path, &problem), "%s", problem.text);
@@ -94,11 +93,9 @@ static bool read_tensors(const char *path, uint64_t *digest, Message *problem)
     size_t count = table.total_count + 2 * table.trained_count;
     real *values = checked_calloc(count, sizeof *values), *m = values + table.total_count;
     Checkpoint into = {.table = &table, .values = values, .m = m, .v = m + table.trained_count};
-    int64_t step = 0, tokens_seen = 0;
-    bool good = checkpoint_read(path, &into, &step, &tokens_seen, problem);
+    bool good = checkpoint_read(path, &into, problem);
     if (good) add(digest, values, count * sizeof *values);
-    add_number(digest, step);
-    add_number(digest, tokens_seen);
+    add(digest, &into.progress, sizeof into.progress);
     free(values);
     param_table_destroy(&table);
     return good;
