@@ -26,8 +26,15 @@ typedef struct AttentionShape {
     size_t tokens;          /* N */
     size_t first_token;     /* position of this rank's first token in its sequence; a multiple of b */
     size_t context_length;  /* T */
+    size_t block_length;    /* b: here alone, since most kinds may be computed with any */
     int position, segments; /* this rank, of the ranks that share the sequence */
 } AttentionShape;
+
+/* Decoding, token by token. */
+typedef struct DecodeShape {
+    size_t max_tokens;   /* positions are below it */
+    size_t block_length; /* b */
+} DecodeShape;
 
 enum { ATTENTION_MAX_TENSORS = 24 };
 
@@ -81,13 +88,13 @@ struct AttentionKind {
     /* Collective over the ranks of the sequence. */
     void (*forward)(const AttentionRun *);
     void (*backward)(const AttentionRun *);
-    /* Token by token: the recurrent state of one sequence of at most max_tokens tokens. */
-    size_t (*decode_state_count)(const AttentionLayer *, size_t max_tokens);
+    /* Token by token: the recurrent state of one sequence. */
+    size_t (*decode_state_count)(const AttentionLayer *, const DecodeShape *);
     /* out (C) for the token at `position`, whose qkv is (3C); positions come in order from 0 on a zeroed state, which
-       was made for max_tokens. */
-    void (*decode)(const AttentionLayer *, const real *params, real *state, size_t max_tokens, size_t position,
+       was made for the same shape. */
+    void (*decode)(const AttentionLayer *, const DecodeShape *, const real *params, real *state, size_t position,
                    const real *qkv, real *out, Arena *scratch);
-    void (*plan_decode)(const AttentionLayer *, Arena *scratch);
+    void (*plan_decode)(const AttentionLayer *, const DecodeShape *, Arena *scratch);
     AttentionCost (*cost)(const AttentionLayer *, const AttentionShape *);
     /* Numbers of the prefix states of all heads: what one stretch of a sequence hands to the next. NULL for the quadratic
        kinds, which have none. */

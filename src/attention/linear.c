@@ -62,7 +62,7 @@ static Sizes sizes_of(const AttentionLayer *layer, const AttentionShape *shape)
 {
     Sizes z = {.B = shape->sequences, .N = shape->tokens, .H = layer->heads, .h = layer->head_width};
     z.C = z.H * z.h;
-    z.b = (size_t)layer->config.block_length;
+    z.b = shape->block_length;
     z.r = layer->map->width(layer);
     z.m = layer->map->self_tensored ? packed_feature_count(z.r) : z.r;
     z.state = z.m * (z.h + 1);
@@ -688,30 +688,34 @@ typedef struct DecodeState {
     real *u;      /* (block, r) */
 } DecodeState;
 
-static size_t decode_block(const Sizes *z, size_t max_tokens) { return z->b < max_tokens ? z->b : max_tokens; }
-
-static size_t decode_head_count(const AttentionLayer *layer, const Sizes *z, size_t max_tokens)
+static size_t decode_block(const Sizes *z, const DecodeShape *shape)
 {
-    return z->state + decode_block(z, max_tokens) * (local_width(layer, z) + z->h + z->r);
+    return z->b < shape->max_tokens ? z->b : shape->max_tokens;
 }
 
-static Sizes decode_sizes(const AttentionLayer *layer)
+static size_t decode_head_count(const AttentionLayer *layer, const Sizes *z, const DecodeShape *shape)
 {
-    AttentionShape one = {.sequences = 1, .tokens = 1, .context_length = 1, .segments = 1};
+    return z->state + decode_block(z, shape) * (local_width(layer, z) + z->h + z->r);
+}
+
+static Sizes decode_sizes(const AttentionLayer *layer, const DecodeShape *shape)
+{
+    AttentionShape one = {
+        .sequences = 1, .tokens = 1, .context_length = 1, .block_length = shape->block_length, .segments = 1};
     return sizes_of(layer, &one);
 }
 
-static size_t linear_decode_state_count(const AttentionLayer *layer, size_t max_tokens)
+static size_t linear_decode_state_count(const AttentionLayer *layer, const DecodeShape *shape)
 {
-    Sizes z = decode_sizes(layer);
-    return z.H * decode_head_count(layer, &z, max_tokens);
+    Sizes z = decode_sizes(layer, shape);
+    return z.H * decode_head_count(layer, &z, shape);
 }
 
-static DecodeState decode_state_at(const AttentionLayer *layer, const Sizes *z, real *state, size_t max_tokens,
+static DecodeState decode_state_at(const AttentionLayer *layer, const Sizes *z, const DecodeShape *shape, real *state,
                                    size_t j)
 {
-    size_t block = decode_block(z, max_tokens);
-    real *first = state + j * decode_head_count(layer, z, max_tokens);
+    size_t block = decode_block(z, shape);
+    real *first = state + j * decode_head_count(layer, z, shape);
     real *local = first + z->state, *values = local + block * local_width(layer, z);
     return (DecodeState){first, local, values, values + block * z->h};
 }
@@ -733,9 +737,9 @@ static DecodeBuffers take_decode_buffers(const Sizes *z, Arena *scratch)
     return buffers;
 }
 
-static void linear_plan_decode(const AttentionLayer *layer, Arena *scratch)
+static void linear_plan_decode(const AttentionLayer *layer, const DecodeShape *shape, Arena *scratch)
 {
-    Sizes z = decode_sizes(layer);
+    Sizes z = decode_sizes(layer, shape);
     size_t mark = arena_mark(scratch);
     take_decode_buffers(&z, scratch);
     layer->map->plan(layer, 1, scratch);
@@ -784,10 +788,10 @@ static void decode_head(const AttentionLayer *layer, const Sizes *z, const Decod
     for (size_t c = 0; c < z->h; c++) out[c] /= sum;
 }
 
-static void linear_decode(const AttentionLayer *layer, const real *params, real *state, size_t max_tokens,
+static void linear_decode(const AttentionLayer *layer, const DecodeShape *shape, const real *params, real *state,
                           size_t position, const real *qkv, real *out, Arena *scratch)
 {
-    Sizes z = decode_sizes(layer);
+    Sizes z = decode_sizes(layer, shape);
     size_t mark = arena_mark(scratch);
     bool normalised = layer->map->normalised_input;
     DecodeBuffers buffers = take_decode_buffers(&z, scratch);
@@ -796,7 +800,7 @@ static void linear_decode(const AttentionLayer *layer, const real *params, real 
     layer->map->forward(layer, params, buffers.u_query, normalised ? buffers.query : qkv, 3 * z.C, &one, scratch);
     layer->map->forward(layer, params, buffers.u_key, normalised ? buffers.key : qkv + z.C, 3 * z.C, &one, scratch);
     for (size_t j = 0; j < z.H; j++) {
-        DecodeState head = decode_state_at(layer, &z, state, max_tokens, j);
+        DecodeState head = decode_state_at(layer, &z, shape, state, j);
         decode_head(layer, &z, &head, &buffers, j, position, qkv + 2 * z.C + j * z.h, out + j * z.h);
     }
     arena_release(scratch, mark);

@@ -60,15 +60,15 @@ static void polynomial_backward(const AttentionRun *run)
 }
 
 /* State: rows of k', v, one per token. */
-static size_t polynomial_decode_state_count(const AttentionLayer *layer, size_t max_tokens)
+static size_t polynomial_decode_state_count(const AttentionLayer *layer, const DecodeShape *shape)
 {
-    return 2 * max_tokens * layer->heads * layer->head_width;
+    return 2 * shape->max_tokens * layer->heads * layer->head_width;
 }
 
-static void polynomial_decode(const AttentionLayer *layer, const real *params, real *state, size_t max_tokens,
+static void polynomial_decode(const AttentionLayer *layer, const DecodeShape *shape, const real *params, real *state,
                               size_t position, const real *qkv, real *out, Arena *scratch)
 {
-    (void)max_tokens;
+    (void)shape;
     size_t h = layer->head_width, C = layer->heads * h, mark = arena_mark(scratch);
     real *query = arena_take(scratch, C), *row = state + position * 2 * C;
     qk_norm_forward(layer, params, query, C, row, 2 * C, qkv, 1);
@@ -89,8 +89,9 @@ static void polynomial_decode(const AttentionLayer *layer, const real *params, r
     arena_release(scratch, mark);
 }
 
-static void polynomial_plan_decode(const AttentionLayer *layer, Arena *scratch)
+static void polynomial_plan_decode(const AttentionLayer *layer, const DecodeShape *shape, Arena *scratch)
 {
+    (void)shape;
     size_t mark = arena_mark(scratch);
     arena_take(scratch, layer->heads * layer->head_width);
     arena_release(scratch, mark);

@@ -32,7 +32,7 @@ static const OptionRow rows[] = {
      "factor of <q,k> before the power; auto = 1/sqrt(head width)"},
     {"attention", "denominator_one", OPTION_REAL, AT(attention.denominator_one), "1", 0, 1e9, "", MODEL_DEFINING,
      "constant added to the normaliser"},
-    {"attention", "block_length", OPTION_INTEGER, AT(attention.block_length), "256", 1, 1 << 20, "", MODEL_DEFINING,
+    {"attention", "block_length", OPTION_INTEGER, AT(block_length), "256", 1, 1 << 20, "", MODEL_DEFINING,
      "tokens of a block, b; part of the model when local = exact"},
     {"attention", "sketch", OPTION_CHOICE, AT(attention.sketch), "learned", 0, 0, "random|learned", MODEL_DEFINING,
      "polysketch: fixed Gaussian or learned sketch"},
@@ -174,7 +174,7 @@ bool config_check_ranks(const Config *config, int ranks, Message *problem)
 {
     if (!config_check_data_ranks(config, ranks, problem)) return false;
     long long data_ranks = config->parallel.data_ranks, context = config->model.context_length;
-    long long block = config->attention.block_length, blocks = (context + block - 1) / block;
+    long long block = config->block_length, blocks = (context + block - 1) / block;
     int sequence_ranks = config_sequence_ranks(config, ranks);
     REQUIRE(
         sequence_ranks <= blocks,
@@ -210,8 +210,7 @@ static bool blocks_are_free(const Config *config)
 bool config_same_model(const Config *config, const Config *saved, Message *problem)
 {
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        bool defining =
-            rows[i].model_defining && !(rows[i].offset == AT(attention.block_length) && blocks_are_free(saved));
+        bool defining = rows[i].model_defining && !(rows[i].offset == AT(block_length) && blocks_are_free(saved));
         if (!defining || option_equal(&rows[i], config, saved)) continue;
         char name[128], mine[OPTION_TEXT_SIZE], theirs[OPTION_TEXT_SIZE];
         option_name(&rows[i], name);

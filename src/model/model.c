@@ -89,12 +89,14 @@ void model_destroy(Model *model)
 
 AttentionShape model_shape(const Config *config, size_t sequences, size_t context_length, int position, int segments)
 {
-    TokenRange range = segment_range(context_length, (size_t)config->attention.block_length, position, segments);
+    size_t block = (size_t)config->block_length;
+    TokenRange range = segment_range(context_length, block, position, segments);
     return (AttentionShape){
         .sequences = sequences,
         .tokens = range.count,
         .first_token = range.first,
         .context_length = context_length,
+        .block_length = block,
         .position = position,
         .segments = segments,
     };
@@ -102,7 +104,7 @@ AttentionShape model_shape(const Config *config, size_t sequences, size_t contex
 
 size_t model_longest_range(const Config *config, size_t context_length, int position, int segments)
 {
-    size_t block = (size_t)config->attention.block_length, stretches = (size_t)config_stretches(config), longest = 0;
+    size_t block = (size_t)config->block_length, stretches = (size_t)config_stretches(config), longest = 0;
     for (size_t k = 0; k < stretches; k++) {
         size_t count = stretch_range(context_length, block, k, stretches, position, segments).count;
         if (count > longest) longest = count;
@@ -250,8 +252,8 @@ size_t model_pass_tokens(const ModelPass *pass) { return pass->tokens; }
 TokenRange model_pass_range(const ModelPass *pass, size_t stretch)
 {
     const AttentionShape *shape = &pass->shape;
-    return stretch_range(shape->context_length, (size_t)pass->model->config.attention.block_length, stretch,
-                         pass->stretches, shape->position, shape->segments);
+    return stretch_range(shape->context_length, shape->block_length, stretch, pass->stretches, shape->position,
+                         shape->segments);
 }
 
 PassBytes model_pass_bytes(const Model *model, AttentionShape shape, PassPurpose purpose)

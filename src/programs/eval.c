@@ -101,7 +101,7 @@ static void set_length(Config *config, const EvalOptions *options)
     Message problem;
     Config trained = *config;
     if (options->context_length > 0) config->model.context_length = options->context_length;
-    if (options->block_length > 0) config->attention.block_length = options->block_length;
+    if (options->block_length > 0) config->block_length = options->block_length;
     require_all(config_same_model(config, &trained, &problem), &problem);
     int64_t several = 8192 / config->model.context_length;
     int64_t micro = options->micro_batch_sequences > 0 ? options->micro_batch_sequences : several > 0 ? several : 1;
