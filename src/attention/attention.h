@@ -10,6 +10,7 @@
 #define POLYSKETCH_ATTENTION_ATTENTION_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "src/base/arena.h"
 #include "src/base/config.h"
@@ -62,6 +63,7 @@ typedef struct AttentionRun {
     real *saved;        /* saved_count() numbers that the forward pass leaves for the backward pass */
     const real *d_out;  /* (B, N, C) */
     real *d_qkv;        /* (B, N, 3C) */
+    int64_t *clamped;   /* the backward pass adds the rows of heads whose normaliser had to be clamped; or NULL */
     Arena *scratch;
 } AttentionRun;
 
@@ -103,6 +105,29 @@ struct AttentionKind {
 
 /* The layer that `config` describes; adds its tensors to `table`, which must outlive it. */
 AttentionLayer attention_declare(const Config *config, ParamTable *table, const char *prefix);
+
+/* Below this a row's normaliser is replaced by it, so that nothing is divided by zero: where denominator_one = 0 and all
+   weights of a row vanish. No other row comes near it. */
+#define LEAST_NORMALISER ((real)0x1p-100)
+
+/* delta (count) = 0 where the normaliser was clamped: a constant there, whose gradient does not flow. Returns how many. */
+static inline int64_t attention_hold_clamped(real *delta, const real *normaliser, size_t count)
+{
+    int64_t clamped = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (normaliser[i] > LEAST_NORMALISER) continue;
+        delta[i] = 0;
+        clamped++;
+    }
+    return clamped;
+}
+
+static inline void attention_count_clamped(const AttentionRun *run, int64_t clamped)
+{
+    if (!run->clamped || clamped == 0) return;
+#pragma omp atomic
+    *run->clamped += clamped;
+}
 
 /* Of two sizes of buffers. */
 static inline size_t larger(size_t a, size_t b) { return a > b ? a : b; }

@@ -157,15 +157,16 @@ static void backward_against(const AttentionRun *run, RingBuffers *buffers, int 
         }
 }
 
-static void fill_delta(const AttentionRun *run, real *delta)
+/* `normaliser` NULL where none is ever clamped. */
+static void fill_delta(const AttentionRun *run, real *delta, const real *normaliser)
 {
     size_t C = model_width(run->layer), h = run->layer->head_width, N = run->shape.tokens, H = run->layer->heads;
 #pragma omp parallel for collapse(2) schedule(static)
     for (size_t s = 0; s < run->shape.sequences; s++)
         for (size_t j = 0; j < H; j++) {
-            size_t first = s * N * C + j * h;
-            exact_delta(delta + (s * H + j) * N, (HeadRows){run->d_out + first, C}, (HeadRows){run->out + first, C}, N,
-                        h);
+            size_t first = s * N * C + j * h, row = (s * H + j) * N;
+            exact_delta(delta + row, (HeadRows){run->d_out + first, C}, (HeadRows){run->out + first, C}, N, h);
+            if (normaliser) attention_count_clamped(run, attention_hold_clamped(delta + row, normaliser + row, N));
         }
 }
 
@@ -175,7 +176,7 @@ void ring_backward(const AttentionRun *run, RingBuffers *buffers, const PairWeig
     SequenceLink *link = run->link;
     size_t count = packet_count(run->layer, &run->shape), mark = arena_mark(scratch);
     real *delta = arena_take(scratch, ring_row_count(run->layer, &run->shape)); /* (B, H, N) */
-    fill_delta(run, delta);
+    fill_delta(run, delta, weight->degree ? normaliser : NULL);                 /* that of softmax is a logarithm */
     memset(buffers->d_packet, 0, count * sizeof(real));
     for (int step = 0; step < link->segments; step++) {
         int source = link->position - step, last = step == link->segments - 1;
@@ -196,14 +197,16 @@ void ring_backward(const AttentionRun *run, RingBuffers *buffers, const PairWeig
     arena_release(scratch, mark);
 }
 
-void attention_divide(const AttentionRun *run, const real *normaliser)
+void attention_divide(const AttentionRun *run, real *normaliser)
 {
     size_t C = model_width(run->layer), h = run->layer->head_width, N = run->shape.tokens, H = run->layer->heads;
 #pragma omp parallel for collapse(2) schedule(static)
     for (size_t s = 0; s < run->shape.sequences; s++)
         for (size_t t = 0; t < N; t++)
             for (size_t j = 0; j < H; j++) {
-                real inverse = 1 / normaliser[(s * H + j) * N + t], *o = run->out + (s * N + t) * C + j * h;
+                real *sum = normaliser + (s * H + j) * N + t, *o = run->out + (s * N + t) * C + j * h;
+                *sum = *sum < LEAST_NORMALISER ? LEAST_NORMALISER : *sum;
+                real inverse = 1 / *sum;
 #pragma omp simd
                 for (size_t c = 0; c < h; c++) o[c] *= inverse;
             }

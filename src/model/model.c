@@ -141,6 +141,7 @@ struct ModelPass {
     real *rotary;      /* (N, 2, h/2) */
     real **x;          /* (layers + 1) residual streams (B, N, C); evaluation alternates between two */
     LayerSaved *saved; /* one per layer, or one for all */
+    int64_t clamped;   /* rows, since somebody last asked */
 };
 
 static size_t token_count(const ModelPass *pass) { return pass->shape.sequences * pass->shape.tokens; }
@@ -256,6 +257,13 @@ TokenRange model_pass_range(const ModelPass *pass, size_t stretch)
                          shape->segments);
 }
 
+int64_t model_pass_take_clamped(ModelPass *pass)
+{
+    int64_t clamped = pass->clamped;
+    pass->clamped = 0;
+    return clamped;
+}
+
 PassBytes model_pass_bytes(const Model *model, AttentionShape shape, PassPurpose purpose)
 {
     PassBytes bytes;
@@ -275,6 +283,7 @@ static LayerRun layer_run(ModelPass *pass, const real *params, real *grads)
         .params = params,
         .grads = grads,
         .scratch = &pass->scratch,
+        .clamped = &pass->clamped,
     };
 }
 
@@ -455,12 +464,12 @@ double model_evaluate(ModelPass *pass, const real *params, const int32_t *inputs
 static void record_stretches(ModelPass *pass, const real *params, const int32_t *inputs, DropoutKey dropout)
 {
     carried_link_start(&pass->carried, SCAN_FORWARD);
-    carried_link_start(&pass->carried, SCAN_BACKWARD);
     for (size_t k = 0; k + 1 < pass->stretches; k++) {
         select_stretch(pass, k, true);
         LayerRun run = train_run(pass, params, NULL, dropout);
         layers_forward(pass, &run, stretch_tokens(pass, pass->inputs, inputs, k));
     }
+    carried_link_start(&pass->carried, SCAN_BACKWARD);
 }
 
 double model_train(ModelPass *pass, const real *params, real *grads, const int32_t *inputs, const int32_t *targets,

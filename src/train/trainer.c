@@ -24,8 +24,15 @@
 #include "src/train/memory_report.h"
 #include "src/train/schedule.h"
 
-static const char *const step_columns[] = {"step",    "loss",        "learning_rate",         "gradient_norm",
-                                           "seconds", "tokens_seen", "communication_seconds", "tokens_per_second"};
+static const char *const step_columns[] = {"step",
+                                           "loss",
+                                           "learning_rate",
+                                           "gradient_norm",
+                                           "seconds",
+                                           "tokens_seen",
+                                           "communication_seconds",
+                                           "tokens_per_second",
+                                           "clamped_normalisers"};
 static const char *const evaluation_columns[] = {"step", "loss", "perplexity", "bits_per_byte", "tokens", "seconds"};
 #define COUNT(array) ((int)(sizeof(array) / sizeof *(array)))
 
@@ -212,8 +219,7 @@ Trainer *trainer_create(const Config *config, TokenFile *train, TokenFile *valid
     t->pass = model_pass_create(t->model, shape, t->topology.link, PASS_TRAIN);
     t->loader = pass_loader(t->pass, train, (uint64_t)config->train.seed, &problem);
     require_all(t->loader != NULL, &problem);
-    if (validation)
-        t->evaluator = evaluator_create(&t->topology, validation, t->pass, config->evaluate.sequences, &problem);
+    if (validation) t->evaluator = evaluator_create(&t->topology, validation, t->pass, config->evaluate.sequences, &problem);
     require_all(!validation || t->evaluator, &problem);
     const ParamTable *table = &t->model->table;
     t->params = checked_calloc(table->total_count, sizeof(real));
@@ -243,7 +249,7 @@ void trainer_destroy(Trainer *t)
 /* ---- one step ------------------------------------------------------------------------------------------------------- */
 
 typedef struct StepReport {
-    double loss, learning_rate, gradient_norm, seconds, communication_seconds, tokens_per_second;
+    double loss, learning_rate, gradient_norm, seconds, communication_seconds, tokens_per_second, clamped_normalisers;
 } StepReport;
 
 /* Loss and gradients of this rank's share of the batch; returns the sum of the losses. */
@@ -287,10 +293,10 @@ static StepReport train_step(Trainer *t)
     const ParamTable *table = &t->model->table;
     double start = usage_seconds(), link_seconds = topology_communication_seconds(&t->topology);
     double tokens = (double)(config->train.batch_sequences * config->model.context_length);
-    StepReport report = {.loss = accumulate_gradients(t)};
+    double sums[] = {accumulate_gradients(t), (double)model_pass_take_clamped(t->pass)};
     double reduce_seconds = gradient_reduce(t->grads, table->trained_count);
-    world_sum_doubles(&report.loss, 1);
-    report.loss /= tokens;
+    world_sum_doubles(sums, 2);
+    StepReport report = {.loss = sums[0] / tokens, .clamped_normalisers = sums[1]};
     report.gradient_norm = adamw_gradient_norm(table, t->grads);
     require_finite(t, &report);
     t->step++;
@@ -316,7 +322,8 @@ static void record_step(Trainer *t, const StepReport *r)
                     r->seconds,
                     (double)t->tokens_seen,
                     r->communication_seconds,
-                    r->tokens_per_second};
+                    r->tokens_per_second,
+                    r->clamped_normalisers};
     metrics_append(t->steps, row);
 }
 
