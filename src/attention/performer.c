@@ -4,10 +4,10 @@
 
    so that <phi(q), phi(k)> is exp(<q,k>/sqrt(h)) on average. Rows of W (m, h) are orthogonal in groups of h.
 
-   A feature reaches exp(|w|^2 / 2), which a product of two of them takes beyond the largest float from h = 90 on. The features of a
-   query whose largest exponent exceeds QUERY_LIMIT are all multiplied by one number, with which its row of the normaliser and
-   of the numerators is multiplied too. Keys cannot have such a number: one of several keys would let a token see later ones. Their
-   exponents saturate at KEY_LIMIT, each by itself. */
+   A feature reaches exp(|w|^2 / 2), which a product of two of them takes beyond the largest float from h = 90 on. Where the
+   largest exponent of a query exceeds QUERY_LIMIT, its features are all multiplied by one number, and its row of the
+   normaliser and of the numerators with them. Keys have no such number: one that several keys share would let a token see
+   later ones. Their exponents saturate at KEY_LIMIT, each by itself. */
 #include <math.h>
 #include <omp.h>
 #include <stdio.h>

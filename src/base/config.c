@@ -76,7 +76,9 @@ static const OptionRow rows[] = {
     {"evaluate", "every", OPTION_INTEGER, AT(evaluate.every), "0", 0, 1e9, "", FREE,
      "steps between evaluations; 0 = only after the last step"},
     {"evaluate", "sequences", OPTION_INTEGER, AT(evaluate.sequences), "0", 0, 1e12, "", FREE,
-     "validation sequences, from the start of the file; 0 = all"},
+     "windows of the validation file, from its start; 0 = all, each token once"},
+    {"evaluate", "stride", OPTION_INTEGER, AT(evaluate.stride), "0", 0, 1e9, "", FREE,
+     "tokens from one window to the next, of which the last so many count; 0 = the context length"},
 
     {"parallel", "data_ranks", OPTION_INTEGER, AT(parallel.data_ranks), "1", 1, 1 << 20, "", FREE,
      "groups of ranks that hold different sequences; ranks / data_ranks ranks share a sequence"},
@@ -193,6 +195,11 @@ bool config_check_ranks(const Config *config, int ranks, Message *problem)
         "train.stretch_length = %lld is too short: a stretch needs a block of attention.block_length = %lld tokens for "
         "each of the %d ranks that share it. Try train.stretch_length = %lld",
         length, block, sequence_ranks, 2 * block * sequence_ranks);
+    REQUIRE(
+        config->evaluate.stride <= context,
+        "evaluate.stride = %lld is longer than a sequence of model.context_length = %lld: tokens would be left out. "
+        "Use 0 or at most %lld",
+        (long long)config->evaluate.stride, context, context);
     long long batch = config->train.batch_sequences, micro = config->train.micro_batch_sequences;
     REQUIRE(micro >= 1 && batch / data_ranks % micro == 0,
             "train.micro_batch_sequences = %lld does not divide the %lld sequences of a data rank. Try 0 (all at once) "

@@ -56,7 +56,7 @@ typedef struct DataConfig {
 } DataConfig;
 
 typedef struct EvaluateConfig {
-    int64_t every, sequences;
+    int64_t every, sequences, stride;
 } EvaluateConfig;
 
 typedef struct ParallelConfig {

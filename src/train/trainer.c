@@ -219,7 +219,7 @@ Trainer *trainer_create(const Config *config, TokenFile *train, TokenFile *valid
     t->pass = model_pass_create(t->model, shape, t->topology.link, PASS_TRAIN);
     t->loader = pass_loader(t->pass, train, (uint64_t)config->train.seed, &problem);
     require_all(t->loader != NULL, &problem);
-    if (validation) t->evaluator = evaluator_create(&t->topology, validation, t->pass, config->evaluate.sequences, &problem);
+    if (validation) t->evaluator = evaluator_create(&t->topology, validation, t->pass, &config->evaluate, &problem);
     require_all(!validation || t->evaluator, &problem);
     const ParamTable *table = &t->model->table;
     t->params = checked_calloc(table->total_count, sizeof(real));
