@@ -46,7 +46,8 @@ static void compare_with_definition(const Variant *variant, const char *more)
     double *expected = checked_calloc(B * T * C, sizeof *expected);
     run_attention(model, params, qkv, out, B);
     for (size_t s = 0; s < B; s++)
-        naive_attention(&model->layers[0].attention, params, qkv + s * T * 3 * C, expected + s * T * C, T);
+        naive_attention(&model->layers[0].attention, params, qkv + s * T * 3 * C, expected + s * T * C, T,
+                        (size_t)config.block_length);
     char what[256];
     snprintf(what, sizeof what, "%s, %s", variant->name, more);
     check_close_double(what, out, expected, B * T * C, TOLERANCE);
@@ -128,7 +129,8 @@ static double cost_of(const char *settings, const char *more)
     Model *model = model_create(&config);
     const AttentionLayer *layer = &model->layers[0].attention;
     size_t T = (size_t)config.model.context_length;
-    AttentionShape shape = {.sequences = 1, .tokens = T, .context_length = T, .segments = 1};
+    AttentionShape shape = {
+        .sequences = 1, .tokens = T, .context_length = T, .block_length = (size_t)config.block_length, .segments = 1};
     double flops = layer->kind->cost(layer, &shape).forward_flops;
     model_destroy(model);
     return flops;

@@ -67,7 +67,7 @@ static void map_disturb(Map *map, uint64_t seed)
 static void map_run(Map *map, const real *x, size_t stride)
 {
     TokenSpan all = {.sequences = 1, .tokens = map->tokens, .first = 0, .end = map->tokens};
-    map->layer.map->forward(&map->layer, map->params, map->u, x, stride, &all, &map->scratch);
+    map->layer.map->forward(&map->layer, map->params, map->u, NULL, x, stride, &all, &map->scratch);
 }
 
 static double inner(const real *a, const real *b, size_t count)
