@@ -226,12 +226,12 @@ static void test_many_stretches(void)
 /* ---- sums of which only rounding is left ----------------------------------------------------------------------------- */
 
 /* All queries are orthogonal to the keys of all blocks but the last: in exact arithmetic the last block sees itself alone,
-   with the outputs and gradients of a sequence of its own. The rounding of 65536 keys would show in their fourth digit. In the
-   double build running sums have no more digits than the rest, so there it is fewer keys. */
+   with the outputs and gradients of a sequence of its own. Sums of two equal terms are exact, and so few roundings remain that
+   all rows are noise on any processor. In the double build running sums have no more digits than the rest: fewer keys. */
 static void test_cancelled_sums(void)
 {
-    enum { B = 16, EARLIER = sizeof(real) == 4 ? 1 << 16 : 1 << 8, T = EARLIER + B, H = 4 };
-    const char *attention = "kind=polysketch sketch=random degree=2 local=exact block_length=16";
+    enum { B = 2, EARLIER = sizeof(real) == 4 ? 1 << 16 : 1 << 4, T = EARLIER + B, H = 4 };
+    const char *attention = "kind=polysketch sketch=random degree=2 local=exact block_length=2";
     const double query[] = {1, 1, -1, -1}, key[] = {1, -1, 1, -1};
     Case whole = case_create(attention, T, H), alone = case_create(attention, B, H);
     for (size_t t = 0; t < T; t++) {
@@ -251,6 +251,42 @@ static void test_cancelled_sums(void)
     check_close_real("decoded outputs of the last block", whole.out + EARLIER * H, alone.out, B * H, tolerance);
     case_destroy(&whole);
     case_destroy(&alone);
+}
+
+/* x without its mean and its share of `other`: what the norm of a head then keeps orthogonal. */
+static void make_orthogonal(double *x, const double *other, size_t count)
+{
+    double mean = 0, product = 0, square = 0;
+    for (size_t i = 0; i < count; i++) mean += x[i] / (double)count;
+    for (size_t i = 0; i < count; i++) x[i] -= mean, product += x[i] * other[i], square += other[i] * other[i];
+    for (size_t i = 0; i < count && square > 0; i++) x[i] -= product / square * other[i];
+}
+
+/* Keys within a thousandth of one another, queries orthogonal to them all, features as large as a saturated learned sketch has
+   them: outputs are means of values, so they are not larger than values by much, nor are gradients those of noise. */
+static void test_collapsed_keys(void)
+{
+    enum { T = 1 << 15, H = 32 };
+    const double nothing[H] = {0};
+    Case c = case_create("kind=polysketch sketch=random degree=2 local=exact block_length=128 scale=32", T, H);
+    double query[H], key[H], largest = 0, largest_value = 0;
+    for (size_t i = 0; i < H; i++) key[i] = (double)key_of(&c, 0)[i];
+    make_orthogonal(key, nothing, H);
+    for (size_t t = 0; t < T; t++) {
+        for (size_t i = 0; i < H; i++) query[i] = (double)query_of(&c, t)[i];
+        make_orthogonal(query, key, H);
+        set(query_of(&c, t), query, H);
+        for (size_t i = 0; i < H; i++) key_of(&c, t)[i] = (real)(key[i] + 1e-3 * (double)key_of(&c, t)[i]);
+    }
+    run(&c);
+    for (size_t i = 0; i < T * H; i++) {
+        largest = fmax(largest, fabs((double)c.out[i]));
+        largest_value = fmax(largest_value, fabs((double)value_of(&c, i / H)[i % H]));
+    }
+    check_true(largest < 2 * largest_value, "values up to %g, outputs up to %g", largest_value, largest);
+    check_true(all_finite(c.d_qkv, T * 3 * H), "gradients are finite");
+    check_true((c.clamped > 0) == (sizeof(real) == 4), "%lld rows were clamped", (long long)c.clamped);
+    case_destroy(&c);
 }
 
 /* ---- beyond the largest number --------------------------------------------------------------------------------------- */
@@ -403,12 +439,13 @@ static const TestCase tests[] = {
     {"decoding many blocks of equal tokens", test_many_decoded_blocks},
     {"sums over many stretches", test_many_stretches},
     {"sums of which only rounding is left", test_cancelled_sums},
+    {"collapsed keys", test_collapsed_keys},
     {"powers beyond the largest number", test_large_powers},
     {"exponentials beyond the largest number", test_large_exponentials},
     {"rows without weight", test_no_one_in_the_normaliser},
     {"gradient of a clamped row", test_gradient_of_a_clamped_row},
 };
-static const Suite suites[] = {{"extremes", tests, 8}};
+static const Suite suites[] = {{"extremes", tests, 9}};
 
 int main(int argc, char **argv)
 {
