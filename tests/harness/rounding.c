@@ -31,6 +31,8 @@ double largest_movement(double largest_so_far, const real *moved, const real *pl
     return largest;
 }
 
+double roundings(size_t operations) { return ROUNDING_FACTOR * sqrt((double)operations) * REAL_EPSILON; }
+
 double rounding_tolerance(double movement, const real *plain, size_t count)
 {
     double scale = 0;

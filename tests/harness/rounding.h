@@ -1,10 +1,10 @@
-/* How far rounding moves a result on this processor: the measure of every comparison of floating numbers that has no bound
-   by counting operations (for those see check_rounded() in check.h).
+/* How far rounding moves a result: the measure of every comparison of floating numbers.
 
    Two correct ways to compute the same thing differ by rounding, by as much as the problem magnifies it: a few units in the
    last place for a product, thousands for the gradient of a badly conditioned model. Which compiler, vector width and BLAS
    kernel are at work decides where in that range a run falls. So no number written here could tell right from wrong
-   everywhere. Instead the plain way, one process and one piece, is run again with every input moved by one unit in its last
+   everywhere. Where the operations between input and result are few and known, roundings() counts them. For whole models it is
+   measured: the plain way, one process and one piece, is run again with every input moved by one unit in its last
    place, up or down at random. That reaches the result magnified as rounding is, together with the plain way's own rounding,
    which is drawn anew. The largest movement of a few such draws says what this processor's rounding is worth; ROUNDING_FACTOR
    times that is allowed between two ways.
@@ -34,5 +34,10 @@ double largest_movement(double largest_so_far, const real *moved, const real *pl
 /* The tolerance for check_close_...() of a result that moved by at most `movement`: relative to the largest |plain|, and never
    less than one unit in the last place of that. */
 double rounding_tolerance(double movement, const real *plain, size_t count);
+
+/* The tolerance of a result that `operations` roundings lie behind: their errors are independent and add up like a random walk.
+   It is also that of sums of so many random numbers of mean zero, relative to the largest sum and in whatever order they are
+   added: partial sums grow like the root of their length, and the error with them. */
+double roundings(size_t operations);
 
 #endif
