@@ -11,8 +11,8 @@
 #include "src/base/error.h"
 #include "src/base/memory.h"
 #include "tests/harness/check.h"
+#include "tests/harness/gradient_rounding.h"
 #include "tests/harness/rounding.h"
-#include "tests/harness/single_rank.h"
 #include "tests/harness/suite.h"
 #include "tests/harness/variants.h"
 
@@ -23,15 +23,14 @@ typedef struct Outcome {
     real *grads; /* trained_count */
 } Outcome;
 
-/* A model with its tokens, what one process alone finds, and how far rounding moves that. */
+/* A model with its tokens, and what one process alone finds. */
 typedef struct Case {
     const char *name;
     Model *model;
     size_t sequences;
     real *params;
     int32_t *inputs, *targets; /* (sequences, T) */
-    Outcome expected;
-    double loss_movement, *movements; /* of each tensor's gradient */
+    PlainGradients expected;
 } Case;
 
 static const real LOSS_SCALE = (real)0.01;
@@ -72,37 +71,6 @@ static Outcome on_grid(const Case *c, Topology *topology)
     return outcome;
 }
 
-/* What one process finds with these parameters, the sequences in one piece. */
-static Outcome on_one_process(const Case *c, const real *params)
-{
-    Outcome outcome = {.grads = checked_calloc(c->model->table.trained_count, sizeof(real))};
-    int64_t stretch_length = c->model->config.train.stretch_length;
-    c->model->config.train.stretch_length = 0;
-    outcome.loss = single_rank_loss(c->model, params, outcome.grads, c->inputs, c->targets, c->sequences, LOSS_SCALE);
-    c->model->config.train.stretch_length = stretch_length;
-    return outcome;
-}
-
-/* The draws are shared out among the ranks. */
-static void measure_movements(Case *c)
-{
-    const ParamTable *table = &c->model->table;
-    for (uint64_t draw = (uint64_t)world().rank; draw < ROUNDING_DRAWS; draw += (uint64_t)world().size) {
-        real *params = nudged(c->params, table->total_count, draw);
-        Outcome moved = on_one_process(c, params);
-        c->loss_movement = fmax(c->loss_movement, fabs(moved.loss - c->expected.loss));
-        for (int i = 0; i < table->count; i++) {
-            const Param *param = &table->params[i];
-            if (!param->trained) continue;
-            c->movements[i] = largest_movement(c->movements[i], moved.grads + param->offset,
-                                               c->expected.grads + param->offset, param->count);
-        }
-        free(params), free(moved.grads);
-    }
-    world_max_doubles(&c->loss_movement, 1);
-    world_max_doubles(c->movements, table->count);
-}
-
 /* Sketches of 7 numbers unless `more` says otherwise: layer norms over 3, as other tests have them, magnify rounding tenfold. */
 static Case case_create(const Variant *variant, const char *more, size_t sequences)
 {
@@ -114,35 +82,17 @@ static Case case_create(const Variant *variant, const char *more, size_t sequenc
     c.params = variant_parameters(c.model, 21);
     c.inputs = random_tokens(tokens, config.model.vocab_size, 1);
     c.targets = random_tokens(tokens, config.model.vocab_size, 2);
-    c.movements = checked_calloc((size_t)c.model->table.count, sizeof *c.movements);
-    c.expected = on_one_process(&c, c.params);
-    measure_movements(&c);
+    c.model->config.train.stretch_length = 0; /* what is expected is found in one piece */
+    c.expected = plain_gradients_create(c.model, c.params, c.inputs, c.targets, sequences, LOSS_SCALE);
+    c.model->config.train.stretch_length = config.train.stretch_length;
     return c;
 }
 
 static void case_destroy(Case *c)
 {
+    plain_gradients_destroy(&c->expected);
     model_destroy(c->model);
-    free(c->params), free(c->inputs), free(c->targets), free(c->expected.grads), free(c->movements);
-}
-
-/* The gradient that is furthest beyond what rounding explains, as a multiple of that; and reports each tensor unless `quiet`. */
-static double compare_gradients(const char *what, const Case *c, const Outcome *got, bool quiet)
-{
-    const ParamTable *table = &c->model->table;
-    double worst = 0;
-    char name[256];
-    for (int i = 0; i < table->count; i++) {
-        const Param *param = &table->params[i];
-        if (!param->trained) continue;
-        const real *a = got->grads + param->offset, *b = c->expected.grads + param->offset;
-        double tolerance = rounding_tolerance(c->movements[i], b, param->count), largest = 0;
-        for (size_t j = 0; j < param->count; j++) largest = fmax(largest, fabs((double)b[j]));
-        worst = fmax(worst, largest_movement(0, a, b, param->count) / largest / tolerance);
-        snprintf(name, sizeof name, "%s: gradient of %s", what, param->name);
-        if (!quiet) check_close_real(name, a, b, param->count, tolerance);
-    }
-    return worst;
+    free(c->params), free(c->inputs), free(c->targets);
 }
 
 static bool broken_direction_is_backward;
@@ -174,10 +124,7 @@ static void compare_on_grid(const Case *c, int data_ranks, ScanKind scan)
     Outcome got = on_grid(c, &topology);
     char what[160];
     snprintf(what, sizeof what, "%s on %d x %d ranks", c->name, data_ranks, topology.sequence_ranks);
-    double allowed = ROUNDING_FACTOR * fmax(c->loss_movement, REAL_EPSILON * c->expected.loss);
-    check_true(fabs(got.loss - c->expected.loss) <= allowed, "%s: loss %.12g, on one rank %.12g, %.3g apart allowed",
-               what, got.loss, c->expected.loss, allowed);
-    compare_gradients(what, c, &got, false);
+    check_gradients(what, &c->expected, got.loss, got.grads);
     free(got.grads);
     topology_destroy(&topology);
 }
@@ -274,7 +221,7 @@ static void test_broken_backward_scan_is_noticed(void)
         if (c.model->layers[0].attention.map) {
             Topology topology = topology_with_broken_backward_scan();
             Outcome got = on_grid(&c, &topology);
-            double worst = compare_gradients(c.name, &c, &got, true);
+            double worst = gradient_excess(&c.expected, got.grads);
             check_true(worst > ROUNDING_FACTOR, "%s: the broken backward scan shows (%.3g times the tolerance)", c.name,
                        worst);
             if (world().rank == 0)
