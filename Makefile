@@ -44,7 +44,7 @@ TEST_LDLIBS := $(call packages,--libs,$(TEST_PACKAGES))
 
 # ---- files ------------------------------------------------------------------------------------------------------------------
 
-BUILD := build/$(VARIANT)
+BUILD := build/$(VARIANT)$(FLAVOUR)
 PROGRAM := $(BUILD)/polysketch
 MAIN := src/programs/main.c
 
@@ -136,6 +136,9 @@ $(MPI_PROGRAMS): $(BUILD)/tests/%: $(BUILD)/tests/mpi/%.o $(HARNESS_OBJECTS) $(L
 $(BUILD)/%.o: %.c $(BUILD)/flags.txt
 	@mkdir -p $(@D)
 	$(call announce,CC) $(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+# Runs before all else and says when the processor is older than what the rest is compiled for.
+$(BUILD)/src/base/processor.o: CFLAGS += $(if $(VECTOR_WIDTH),-march=x86-64 -mtune=generic) -fno-sanitize=all
 
 # Only this file knows the version, so a new commit compiles only this file again.
 $(BUILD)/src/base/version.o: CPPFLAGS += -DSOURCE_VERSION='"$(SOURCE_VERSION)"'

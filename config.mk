@@ -10,6 +10,9 @@ VARIANT = release
 # Processor to generate code for. On a cluster whose nodes differ from the login node: ARCH = x86-64-v3 or the nodes' type.
 ARCH = native
 
+# Appended to the name of the build folder, so that builds with other settings stand beside each other: FLAVOUR=-clang.
+FLAVOUR ?=
+
 # 1 turns warnings into errors.
 WERROR = 0
 
