@@ -81,22 +81,26 @@ all: ## build the program (VARIANT=release, debug, asan or double; WERROR=1; V=1
 tests: ## build the program and the test programs of one variant
 	@+$(MAKE) $(PARALLEL) program test-programs
 
-install-packages: ## install the Debian packages that are missing
+install-packages: ## look for all that is needed, and install what is missing (Debian, Ubuntu)
 	@scripts/install_packages.sh
 
-run: install-packages ## build, train configs/default.ini on the corpus, plot, generate (RUN=name, ARGS=--section.key=value)
+run: ## build, train configs/default.ini on the corpus, plot, generate (RUN=name, ARGS=--section.key=value)
+	@scripts/install_packages.sh build run
 	@+$(MAKE) $(PARALLEL) VARIANT=release program
 	@RUN='$(RUN)' scripts/run_default.sh $(ARGS)
 
-check: install-packages ## build release, double and asan and run all tests
+check: ## build release, double and asan and run all tests
+	@scripts/install_packages.sh build test
 	@+for variant in release double asan; do $(MAKE) $(PARALLEL) VARIANT=$$variant program test-programs; done
 	@scripts/run_tests.sh
 
-check-slurm: install-packages ## run the job scripts under a Slurm of their own on this machine
+check-slurm: ## run the job scripts under a Slurm of their own on this machine
+	@scripts/install_packages.sh build slurm
 	@+$(MAKE) $(PARALLEL) VARIANT=release program
 	@scripts/check_slurm.sh
 
-lint: install-packages ## check layers, rules, formatting and scripts
+lint: ## check layers, rules, formatting and scripts
+	@scripts/install_packages.sh lint
 	@scripts/lint.sh
 
 format: ## format all C files

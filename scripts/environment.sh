@@ -3,6 +3,7 @@
 #
 #     launch RANKS THREADS COMMAND...     run COMMAND as RANKS processes with THREADS OpenMP threads each
 #
+# MPIRUN names another starter than mpirun: mpirun.mpich for a program built with MPI=mpich, or a path.
 # On a cluster use the job scripts in slurm/ instead. Variables that are already set are left as they are.
 # OPENBLAS_CORETYPE is never touched: the library knows its processor best.
 
@@ -11,8 +12,11 @@ if [ "$(id -u)" -eq 0 ]; then
     export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 fi
 
+MPIRUN=${MPIRUN:-mpirun}
+mpirun_version=$("$MPIRUN" --version 2>/dev/null || true)
+
 # Parallel HDF5 is used through ROMIO, the older and better tried of the two file layers of Open MPI 4.
-case "$(mpirun --version 2>/dev/null || true)" in
+case $mpirun_version in
     *'(Open MPI) 4.'*) export OMPI_MCA_io="${OMPI_MCA_io:-romio321}" ;;
 esac
 
@@ -45,17 +49,23 @@ launch_command() {
     local ranks=$1 threads=$2 cores
     cores=$(usable_cores)
     LAUNCH=(env "OMP_NUM_THREADS=$threads")
+    if [[ $mpirun_version == *HYDRA* ]]; then
+        # MPICH binds nothing unless it is told to, and counts no cores.
+        [ $((ranks * threads)) -le "$cores" ] || LAUNCH+=("OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}")
+        LAUNCH+=("$MPIRUN" -n "$ranks")
+        return
+    fi
     if [ $((ranks * threads)) -eq "$cores" ] && owns_machine; then
         # The job fills the machine: every rank gets cores of its own. A smaller job is not bound, because two of them would be
         # bound to the same cores.
-        LAUNCH+=(mpirun -q -n "$ranks" --map-by "slot:PE=$threads" --bind-to core)
+        LAUNCH+=("$MPIRUN" -q -n "$ranks" --map-by "slot:PE=$threads" --bind-to core)
         return
     fi
     if [ $((ranks * threads)) -gt "$cores" ]; then
         # Waiting ranks and threads must give up their core to those that have work.
         LAUNCH+=(OMPI_MCA_mpi_yield_when_idle=1 "OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}")
     fi
-    LAUNCH+=(mpirun -q -n "$ranks" --bind-to none --oversubscribe)
+    LAUNCH+=("$MPIRUN" -q -n "$ranks" --bind-to none --oversubscribe)
 }
 
 launch() {

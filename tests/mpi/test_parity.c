@@ -211,8 +211,8 @@ static Topology topology_with_broken_backward_scan(void)
     return topology;
 }
 
-/* The control: this comparison can fail, and does when the backward scan is broken. The fault is to lie as far beyond the bound as
-   the bound lies beyond what rounding moved. */
+/* The control: this comparison can fail, and does when the backward scan is broken. The fault is to lie as far beyond the
+   bound as the bound lies beyond what rounding moved. */
 static void test_broken_backward_scan_is_noticed(void)
 {
     if (world().size == 1) return; /* nothing is exchanged */
