@@ -29,13 +29,15 @@ endif
 
 # `omp simd` is a wish: clang warns where it does not fulfil it, gcc does not.
 CLANG_WARNINGS := $(if $(findstring clang,$(shell $(CC) --version)),-Wno-pass-failed)
+# MPI_STATUSES_IGNORE of MPICH is the address 1, which gcc takes for an array that is too short.
+MPI_WARNINGS := $(if $(filter mpich,$(MPI)),-Wno-stringop-overflow)
 
 # $(call packages,--cflags or --libs,names); empty when one is missing, which the rule of flags.txt reports.
 PKG_CONFIG := PKG_CONFIG_PATH=$(if $(OPENBLAS_FOLDER),$(OPENBLAS_FOLDER)/pkgconfig:)$${PKG_CONFIG_PATH:-} pkg-config
 packages = $(strip $(shell $(PKG_CONFIG) $(1) $(2) 2>/dev/null))
 
 WARNINGS := -Wall -Wextra -Wshadow -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wwrite-strings \
-            $(if $(filter 1,$(WERROR)),-Werror) $(CLANG_WARNINGS)
+            $(if $(filter 1,$(WERROR)),-Werror) $(CLANG_WARNINGS) $(MPI_WARNINGS)
 CFLAGS := -std=gnu11 -g -fopenmp -fno-math-errno -fno-trapping-math $(VARIANT_FLAGS) $(WARNINGS) $(EXTRA_CFLAGS)
 # Library headers are system headers: no warnings about what they contain.
 CPPFLAGS := -I. $(patsubst -I%,-isystem %,$(call packages,--cflags,$(PACKAGES)))

@@ -2,8 +2,8 @@
    loads a row of b and multiplies it by one number of each row of a. The inner index is cut into pieces short enough that
    the part of b in use stays in the first-level cache from one tile of rows to the next.
 
-   Vectors are those of GCC and clang, as wide as the registers of the target; tile sizes fill its register file (32 registers with
-   AVX-512, 16 before). */
+   Vectors are those of GCC and clang, as wide as the registers of the target; tile sizes fill its register file (32
+   registers with AVX-512, 16 before). */
 #include "src/tensor/small_gemm.h"
 
 #include <stdint.h>
