@@ -78,7 +78,7 @@ SOURCE_VERSION := $(shell GIT_CEILING_DIRECTORIES='$(abspath ..)' git describe -
 # Sub-makes compile in parallel even when make was started without -j.
 PARALLEL = --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(JOBS))
 
-.PHONY: all tests program test-programs install-packages run check check-slurm lint format bench info clean help FORCE
+.PHONY: all tests program test-programs install-packages run check check-slurm check-portability lint format bench info clean help FORCE
 
 all: ## build the program (VARIANT=release, debug, asan or double; WERROR=1; V=1 shows whole command lines)
 	@+$(MAKE) $(PARALLEL) program
@@ -104,6 +104,9 @@ check-slurm: ## run the job scripts under a Slurm of their own on this machine
 	@+$(MAKE) $(PARALLEL) VARIANT=release program
 	@scripts/check_slurm.sh
 
+check-portability: ## build and test for other processors, compilers and MPI libraries (ONLY=short or a pattern)
+	@scripts/check_portability.sh $(or $(ONLY),full)
+
 lint: ## check layers, rules, formatting and scripts
 	@scripts/install_packages.sh lint
 	@scripts/lint.sh
@@ -120,7 +123,7 @@ info: ## compiler, flags and version, to attach to a report of a problem
 	    'CFLAGS    $(CFLAGS)' 'LDFLAGS   $(LDFLAGS)' 'LDLIBS    $(LDLIBS)'
 
 clean: ## remove all that was built (prepared data and the corpus stay)
-	@rm -rf $(addprefix build/,release debug asan double test-logs)
+	@rm -rf $(wildcard $(addprefix build/,$(addsuffix *,release debug asan double test-logs portability)))
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' Makefile | expand -t 18
