@@ -78,7 +78,8 @@ SOURCE_VERSION := $(shell GIT_CEILING_DIRECTORIES='$(abspath ..)' git describe -
 # Sub-makes compile in parallel even when make was started without -j.
 PARALLEL = --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(JOBS))
 
-.PHONY: all tests program test-programs install-packages run check check-slurm check-portability lint format bench info clean help FORCE
+.PHONY: all tests program test-programs install-packages run check check-slurm check-portability lint format bench info \
+        clean help FORCE
 
 all: ## build the program (VARIANT=release, debug, asan or double; WERROR=1; V=1 shows whole command lines)
 	@+$(MAKE) $(PARALLEL) program
@@ -105,7 +106,7 @@ check-slurm: ## run the job scripts under a Slurm of their own on this machine
 	@scripts/check_slurm.sh
 
 check-portability: ## build and test for other processors, compilers and MPI libraries (ONLY=short or a pattern)
-	@scripts/check_portability.sh $(or $(ONLY),full)
+	@scripts/check_portability.sh '$(or $(ONLY),full)'
 
 lint: ## check layers, rules, formatting and scripts
 	@scripts/install_packages.sh lint

@@ -63,7 +63,8 @@ combination() {
         env "$@" VARIANTS=release "FLAVOUR=$flavour" "RANKS=$ranks" "THREADS=$threads" \
             scripts/run_tests.sh "$tier" >>"$log" 2>&1 || verdict=FAILED
     done
-    detail=$(awk '/^[0-9]+ passed, [0-9]+ failed$/ { passed += $1; failed += $3 } END { print passed " of " passed + failed }' "$log")
+    detail=$(awk '/^[0-9]+ passed, [0-9]+ failed$/ { passed += $1; failed += $3 }
+        END { print passed " of " passed + failed }' "$log")
     line "$name" "$verdict" "$detail tests, ranks $ranks x $threads threads, $((SECONDS - start)) s"
 }
 

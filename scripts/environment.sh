@@ -48,9 +48,9 @@ usable_cores() {
 launch_command() {
     local ranks=$1 threads=$2 cores
     cores=$(usable_cores)
-    local words=(-q -n "$ranks") crowded=(--oversubscribe)
+    local starter=(-q -n "$ranks") crowded=(--oversubscribe)
     if [[ $mpirun_version == *'(Open MPI) 5.'* ]]; then # which has other words for the same
-        words=(-n "$ranks")
+        starter=(-n "$ranks")
         crowded=(--map-by :OVERSUBSCRIBE)
     fi
     LAUNCH=(env "OMP_NUM_THREADS=$threads")
@@ -63,14 +63,14 @@ launch_command() {
     if [ $((ranks * threads)) -eq "$cores" ] && owns_machine; then
         # The job fills the machine: every rank gets cores of its own. A smaller job is not bound, because two of them would be
         # bound to the same cores.
-        LAUNCH+=("$MPIRUN" "${words[@]}" --map-by "slot:PE=$threads" --bind-to core)
+        LAUNCH+=("$MPIRUN" "${starter[@]}" --map-by "slot:PE=$threads" --bind-to core)
         return
     fi
     if [ $((ranks * threads)) -gt "$cores" ]; then
         # Waiting ranks and threads must give up their core to those that have work.
         LAUNCH+=(OMPI_MCA_mpi_yield_when_idle=1 "OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}")
     fi
-    LAUNCH+=("$MPIRUN" "${words[@]}" --bind-to none "${crowded[@]}")
+    LAUNCH+=("$MPIRUN" "${starter[@]}" --bind-to none "${crowded[@]}")
 }
 
 launch() {
