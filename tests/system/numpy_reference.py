@@ -276,6 +276,23 @@ def read_sequences(path, T, V, count, stride=None):
     return inputs[:count], targets[:count], len(inputs)
 
 
+ROUNDING_DRAWS, ROUNDING_FACTOR = 3, 8  # as in tests/harness/rounding.h
+
+
+def moved_parameters(parameters, random):
+    """Each number one unit of float32 up or down."""
+    unit = np.finfo(np.float32).eps
+    return {name: value * (1 + unit * random.choice((-1, 1), size=value.shape)) for name, value in parameters.items()}
+
+
+def rounding_tolerance(losses_of, parameters):
+    """What float32 explains of a difference from losses_of(parameters): several times what moving the parameters moves."""
+    random = np.random.default_rng(7)
+    losses = losses_of(parameters)
+    movement = max(np.nanmax(np.abs(losses_of(moved_parameters(parameters, random)) - losses)) for _ in range(ROUNDING_DRAWS))
+    return ROUNDING_FACTOR * max(movement, np.finfo(np.float32).eps * np.nanmax(np.abs(losses)))
+
+
 def compare_losses(path, losses, total, tolerance):
     """The file may hold just the sequences computed here, or all sequences of the token file."""
     with h5py.File(path, "r") as file:
@@ -287,7 +304,7 @@ def compare_losses(path, losses, total, tolerance):
         data = data[:len(losses)]
     scored = ~np.isnan(losses)
     difference = np.abs(data - losses)[scored].max()
-    print(f"max abs difference {difference:.3e}")
+    print(f"max abs difference {difference:.3e} of {tolerance:.3e} allowed")
     ok = difference <= tolerance and np.isnan(data[~scored]).all()  # false for nan too
     return [] if ok else [f"{path}: per-token losses differ by {difference:.3e}, tolerance {tolerance:g}"]
 
@@ -301,13 +318,19 @@ def run(arguments):
     T = arguments.context_length or int(config["model.context_length"])
     inputs, targets, total = read_sequences(arguments.tokens, T, int(config["model.vocab_size"]), arguments.sequences,
                                             arguments.stride)
-    losses = np.array([token_losses(config, parameters, x, y) for x, y in zip(inputs, targets)])
-    print(f"numpy loss {losses[targets >= 0].mean():.9f} of {(targets >= 0).sum()} tokens")
-    if not np.isfinite(losses).all():
+    scored = targets >= 0
+
+    def losses_of(values):
+        losses = np.array([token_losses(config, values, x, y) for x, y in zip(inputs, targets)])
+        return np.where(scored, losses, np.nan)
+
+    losses = losses_of(parameters)
+    print(f"numpy loss {losses[scored].mean():.9f} of {scored.sum()} tokens")
+    if not np.isfinite(losses[scored]).all():
         failures.append("the loss is not finite")
     if arguments.per_token_loss:
-        losses[targets < 0] = np.nan
-        failures += compare_losses(arguments.per_token_loss, losses, total, arguments.tolerance)
+        tolerance = rounding_tolerance(losses_of, parameters)
+        failures += compare_losses(arguments.per_token_loss, losses, total, tolerance)
     return failures
 
 
@@ -417,7 +440,6 @@ def main():
     parser.add_argument("--sequences", type=int, metavar="N", help="only the first N sequences")
     parser.add_argument("--stride", type=int, metavar="S", help="tokens from one window to the next, T unless given")
     parser.add_argument("--context_length", type=int, metavar="T", help="instead of model.context_length")
-    parser.add_argument("--tolerance", type=float, default=1e-4, help="of one token's loss")
     parser.add_argument("--self_test", action="store_true")
     arguments = parser.parse_args()
     if not arguments.self_test and arguments.tokens is None:
