@@ -27,8 +27,13 @@ else ifeq ($(VARIANT),fuzz)
 CC := clang
 VARIANT_FLAGS := -O1 -DDEBUG -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined \
                  -Wno-pass-failed
+else ifeq ($(VARIANT),tsan)
+CC := clang
+VARIANT_FLAGS := -O1 -fno-omit-frame-pointer -fsanitize=thread -Wno-pass-failed
+else ifeq ($(VARIANT),valgrind)
+VARIANT_FLAGS := -O2 -march=x86-64-v3
 else
-$(error VARIANT=$(VARIANT) is unknown; it is one of release, debug, asan, double, fuzz)
+$(error VARIANT=$(VARIANT) is unknown; it is one of release, debug, asan, double, fuzz, tsan, valgrind)
 endif
 
 # $(call packages,--cflags or --libs,names); empty when one is missing, which the rule of flags.txt reports.
@@ -84,7 +89,7 @@ SOURCE_VERSION := $(shell GIT_CEILING_DIRECTORIES='$(abspath ..)' git describe -
 # Sub-makes compile in parallel even when make was started without -j.
 PARALLEL = --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(JOBS))
 
-.PHONY: all tests program test-programs install-packages run check check-slurm lint format bench info clean help FORCE
+.PHONY: all tests program test-programs install-packages run check check-faults fuzz check-slurm lint format bench info clean help FORCE
 
 all: ## build the program (VARIANT=release, debug, asan or double; WERROR=1; V=1 shows whole command lines)
 	@+$(MAKE) $(PARALLEL) program
@@ -102,6 +107,19 @@ run: install-packages ## build, train configs/default.ini on the corpus, plot, g
 check: install-packages ## build release, double and asan and run all tests
 	@+for variant in release double asan; do $(MAKE) $(PARALLEL) VARIANT=$$variant program test-programs; done
 	@scripts/run_tests.sh
+
+fuzz: install-packages ## fuzz options, token files and checkpoints, FUZZ_SECONDS=300 each (clang; ARGS=names)
+	@scripts/install_packages.sh faults
+	@+$(MAKE) $(PARALLEL) VARIANT=asan fault-programs
+	@+$(MAKE) $(PARALLEL) VARIANT=fuzz fuzz-programs
+	@scripts/fuzz.sh $(ARGS)
+
+check-faults: install-packages ## damage, fuzzing, leaks, memory and thread checkers (ARGS=names of scripts/faults)
+	@scripts/install_packages.sh faults
+	@+for target in 'release program' 'asan program test-programs' 'fuzz fuzz-programs' 'valgrind test-programs' \
+	    'tsan test-programs'; do \
+	    $(MAKE) $(PARALLEL) VARIANT=$$target; done
+	@scripts/check_faults.sh $(ARGS)
 
 check-slurm: install-packages ## run the job scripts under a Slurm of their own on this machine
 	@+$(MAKE) $(PARALLEL) VARIANT=release program
@@ -122,7 +140,7 @@ info: ## compiler, flags and version, to attach to a report of a problem
 	    'CFLAGS    $(CFLAGS)' 'LDFLAGS   $(LDFLAGS)' 'LDLIBS    $(LDLIBS)'
 
 clean: ## remove all that was built (prepared data and the corpus stay)
-	@rm -rf $(addprefix build/,release debug asan double test-logs)
+	@rm -rf $(addprefix build/,release debug asan double fuzz tsan valgrind test-logs)
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' Makefile | expand -t 18
@@ -131,6 +149,7 @@ help: ## list the targets
 
 program: $(PROGRAM)
 test-programs: $(UNIT_PROGRAMS) $(MPI_PROGRAMS) $(if $(filter asan,$(VARIANT)),$(FAULT_PROGRAMS))
+fault-programs: $(FAULT_PROGRAMS)
 fuzz-programs: $(FUZZ_PROGRAMS)
 
 # $(call announce,WORD): the short line, or nothing when V=1 makes the shell show the command itself.

@@ -1,5 +1,6 @@
 #!/bin/bash
-# Installs the Debian or Ubuntu packages that are not there yet; says and does nothing when all are.
+# Installs the Debian or Ubuntu packages that are not there yet; says and does nothing when all are. With the argument
+# `faults` those that only make fuzz and make check-faults need.
 set -euo pipefail
 
 packages=(
@@ -11,6 +12,9 @@ packages=(
     # the corpus and the pictures of make run
     bible-kjv gnuplot-nox fonts-dejavu-core
 )
+
+# clang with its sanitizers, its OpenMP and the thread checker's knowledge of it; valgrind
+[ "${1:-}" != faults ] || packages=(clang llvm libclang-rt-14-dev libomp-14-dev valgrind libc6-dbg)
 
 if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
     echo "install_packages.sh: this system has no apt-get. Please install what these Debian packages contain: ${packages[*]}" >&2

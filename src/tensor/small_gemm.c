@@ -157,6 +157,17 @@ typedef int32_t Lane;
 #endif
 typedef Lane Lanes __attribute__((vector_size(VECTOR_BYTES)));
 
+#ifdef __clang__
+/* GCC's builtin takes a mask that is computed, clang's only constants. */
+static inline Vector shuffle_lanes(Vector first, Vector second, Lanes mask)
+{
+    Vector result;
+    for (int i = 0; i < LANES; i++) result[i] = mask[i] < LANES ? first[mask[i]] : second[mask[i] - LANES];
+    return result;
+}
+#define __builtin_shuffle shuffle_lanes
+#endif
+
 /* Rows i and i + distance exchange the blocks of `distance` lanes that lie off the diagonal. */
 static inline __attribute__((always_inline)) void exchange(Vector rows[LANES], const int distance)
 {
