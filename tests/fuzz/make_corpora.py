@@ -1,4 +1,4 @@
-#!/usr/bin/python3
+#!/ usr / bin / python3
 """The inputs that fuzzing starts from: SEEDS (of build/asan/tests/make_seeds) CORPORA, a folder for each fuzzer."""
 import os
 import shutil
