@@ -1,49 +1,23 @@
-/* The names of checkpoints, and what all ranks do together: writing and loading. Reading is in io/checkpoint_read.c.
+/* What all ranks do together with checkpoints: writing and loading. Reading is in io/checkpoint_read.c, the folder of a
+   run's checkpoints in io/checkpoint_folder.c.
 
-   All ranks create every object together and then write their slices of it in one collective transfer. That needs
-   values in memory of the very type of the file: with a conversion, HDF5 falls back to independent transfers. So each
-   slice is first turned into float, also when real is float. */
+   Rank 0 lays the file out, with the digests of all tensors; every rank writes its slice of every tensor; every rank
+   reads some of the tensors back from the disk and compares their digests; only then does the file get its name. */
 #include "io/checkpoint.h"
 
-#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 #include <time.h>
 
 #include "io/disk.h"
 #include "io/file_format.h"
 #include "io/h5.h"
+#include "io/shared_file.h"
 #include "mpi/world.h"
+#include "src/base/digest.h"
 #include "src/base/memory.h"
 #include "src/base/version.h"
-
-/* ---- names ---- */
-
-void checkpoint_path(const char *folder, int64_t step, char path[CHECKPOINT_PATH_SIZE])
-{
-    snprintf(path, CHECKPOINT_PATH_SIZE, "%s/checkpoints/step-%08lld.h5", folder, (long long)step);
-}
-
-bool checkpoint_find_newest(const char *folder, char path[CHECKPOINT_PATH_SIZE], int64_t *step)
-{
-    char place[CHECKPOINT_PATH_SIZE], expected[64];
-    snprintf(place, sizeof place, "%s/checkpoints", folder);
-    DIR *entries = opendir(place);
-    int64_t newest = -1;
-    for (struct dirent *entry; entries && (entry = readdir(entries));) {
-        long long found;
-        if (sscanf(entry->d_name, "step-%lld.h5", &found) != 1) continue;
-        snprintf(expected, sizeof expected, "step-%08lld.h5", found);
-        if (strcmp(entry->d_name, expected) == 0 && found > newest) newest = found; /* unfinished ones end in .tmp */
-    }
-    if (entries) closedir(entries);
-    if (newest < 0) return false;
-    *step = newest;
-    checkpoint_path(folder, newest, path);
-    return true;
-}
 
 /* ---- attributes ---- */
 
@@ -52,11 +26,13 @@ static void write_root(hid_t file, const Checkpoint *checkpoint)
     char created[32] = "";
     time_t now = time(NULL);
     strftime(created, sizeof created, "%Y-%m-%dT%H:%M:%SZ", gmtime(&now));
-    world_broadcast(created, sizeof created); /* all ranks must write the same */
     h5_write_text(file, "format", FORMAT_CHECKPOINT);
     h5_write_integer(file, "format_version", FORMAT_VERSION);
-    h5_write_integer(file, "step", checkpoint->step);
-    h5_write_integer(file, "tokens_seen", checkpoint->tokens_seen);
+    h5_write_integer(file, "step", checkpoint->progress.step);
+    h5_write_integer(file, "tokens_seen", checkpoint->progress.tokens_seen);
+    h5_write_integer(file, "sequences_seen", checkpoint->progress.sequences_seen);
+    h5_write_integer(file, "skipped_steps", checkpoint->progress.skipped_steps);
+    h5_write_real(file, "average_gradient_norm", checkpoint->progress.average_gradient_norm);
     h5_write_text(file, "created", created);
     h5_write_text(file, "source_version", source_version());
 }
@@ -86,67 +62,98 @@ static void write_config(hid_t file, const Config *config)
     CHECK_H5(H5Gclose(group));
 }
 
-/* ---- slices ---- */
+/* ---- tensors ---- */
 
-/* Rank r of P holds rows (of a matrix) or elements (of a vector) extent r/P .. extent (r+1)/P; with fewer rows than
-   ranks some hold none, and still take part. */
-typedef struct Slice {
-    hsize_t first, count;
-} Slice;
+/* The tensors of a file in its order: all parameters, then the moments of those that are trained. */
+typedef void (*TensorVisitor)(void *context, int number, const Param *param, const real *values);
 
-static Slice slice_of(hsize_t extent)
+static int visit_block(const ParamTable *table, bool trained_only, const real *block, int number, TensorVisitor visit,
+                       void *context)
 {
-    hsize_t rank = (hsize_t)world().rank, size = (hsize_t)world().size;
-    hsize_t first = extent * rank / size, end = extent * (rank + 1) / size;
-    return (Slice){first, end - first};
+    for (int i = 0; i < table->count; i++) {
+        const Param *param = &table->params[i];
+        if (param->trained || !trained_only) visit(context, number++, param, block + param->offset);
+    }
+    return number;
 }
 
-/* Creates a dataset and writes this rank's slice of it. `type` is that of the file and of memory. Collective. */
-static void write_slices(hid_t parent, const char *name, hid_t type, int dimensions, const hsize_t *shape,
-                         const void *slice)
+static int visit_tensors(const Checkpoint *checkpoint, TensorVisitor visit, void *context)
 {
-    hid_t dataset = h5_create_dataset(parent, name, type, dimensions, shape);
-    Slice mine = slice_of(shape[0]);
-    hsize_t start[2] = {mine.first, 0}, count[2] = {mine.count, dimensions == 2 ? shape[1] : 1};
-    hid_t space = CHECK_H5(H5Dget_space(dataset)), memory = CHECK_H5(H5Screate_simple(dimensions, count, NULL));
-    if (mine.count == 0)
-        CHECK_H5(H5Sselect_none(space));
-    else
-        CHECK_H5(H5Sselect_hyperslab(space, H5S_SELECT_SET, start, NULL, count, NULL));
-    hid_t transfer = h5_collective_transfer();
-    CHECK_H5(H5Dwrite(dataset, type, memory, space, transfer, slice));
-    CHECK_H5(H5Pclose(transfer));
-    CHECK_H5(H5Sclose(memory));
-    CHECK_H5(H5Sclose(space));
-    CHECK_H5(H5Dclose(dataset));
+    int number = visit_block(checkpoint->table, false, checkpoint->values, 0, visit, context);
+    if (!checkpoint->m) return number;
+    number = visit_block(checkpoint->table, true, checkpoint->m, number, visit, context);
+    return visit_block(checkpoint->table, true, checkpoint->v, number, visit, context);
 }
 
-static void write_tensor(hid_t group, const Param *param, const real *values)
+static void count_tensor(void *context, int number, const Param *param, const real *values)
 {
+    (void)context, (void)number, (void)param, (void)values;
+}
+
+static void digest_tensor(void *context, int number, const Param *param, const real *values)
+{
+    ((uint64_t *)context)[number] = digest_reals(values, param->count);
+}
+
+/* Of every tensor, in the order of the file; the caller frees. */
+static uint64_t *tensor_digests(const Checkpoint *checkpoint, int *count)
+{
+    *count = visit_tensors(checkpoint, count_tensor, NULL);
+    uint64_t *digests = checked_calloc((size_t)*count, sizeof *digests);
+    visit_tensors(checkpoint, digest_tensor, digests);
+    return digests;
+}
+
+/* Rank r of P writes rows (of a matrix) or elements (of a vector) extent r/P .. extent (r+1)/P. */
+static void write_slice(void *context, int number, const Param *param, const real *values)
+{
+    size_t rank = (size_t)world().rank, size = (size_t)world().size;
+    size_t extent = param->dimensions == 2 ? param->rows : param->columns, width = param->count / extent;
+    size_t first = extent * rank / size * width, end = extent * (rank + 1) / size * width;
+    const void *bytes = values + first;
+    float *converted = NULL;
+    if (sizeof(real) != sizeof(float)) {
+        bytes = converted = checked_calloc(end - first, sizeof *converted);
+        for (size_t i = first; i < end; i++) converted[i - first] = (float)values[i];
+    }
+    shared_file_write(context, number, first * sizeof(float), bytes, (end - first) * sizeof(float));
+    free(converted);
+}
+
+/* ---- the layout, on rank 0 ---- */
+
+typedef struct Layout {
+    H5Layout *file;
+    hid_t group;
+    const uint64_t *digests; /* of all tensors */
+} Layout;
+
+static void lay_out_tensor(void *context, int number, const Param *param, const real *values)
+{
+    const Layout *layout = context;
+    (void)values;
     bool matrix = param->dimensions == 2;
-    hsize_t shape[2] = {matrix ? param->rows : param->columns, param->columns}, width = matrix ? param->columns : 1;
-    Slice mine = slice_of(shape[0]);
-    const real *source = values + param->offset + mine.first * width;
-    float *slice = checked_calloc(mine.count * width, sizeof *slice);
-    for (size_t i = 0; i < mine.count * width; i++) slice[i] = (float)source[i];
-    write_slices(group, param->name, H5T_IEEE_F32LE, param->dimensions, shape, slice);
-    free(slice);
+    hsize_t shape[2] = {matrix ? param->rows : param->columns, param->columns};
+    h5_layout_dataset(layout->file, layout->group, param->name, H5T_IEEE_F32LE, param->dimensions, shape,
+                      &layout->digests[number]);
 }
 
-static void write_tensors(hid_t parent, const char *name, const ParamTable *table, bool trained_only,
-                          const real *values)
+static int lay_out_block(Layout *layout, hid_t parent, const char *name, const ParamTable *table, bool trained_only,
+                         const real *block, int number)
 {
-    hid_t group = h5_create_group(parent, name);
-    for (int i = 0; i < table->count; i++)
-        if (table->params[i].trained || !trained_only) write_tensor(group, &table->params[i], values);
-    CHECK_H5(H5Gclose(group));
+    layout->group = h5_create_group(parent, name);
+    number = visit_block(table, trained_only, block, number, lay_out_tensor, layout);
+    CHECK_H5(H5Gclose(layout->group));
+    return number;
 }
 
-static void write_optimizer(hid_t file, const Checkpoint *checkpoint)
+static void lay_out_tensors(Layout *layout, hid_t file, const Checkpoint *checkpoint)
 {
+    int number = lay_out_block(layout, file, "parameters", checkpoint->table, false, checkpoint->values, 0);
+    if (!checkpoint->m) return;
     hid_t group = h5_create_group(file, "optimizer");
-    write_tensors(group, "m", checkpoint->table, true, checkpoint->m);
-    write_tensors(group, "v", checkpoint->table, true, checkpoint->v);
+    number = lay_out_block(layout, group, "m", checkpoint->table, true, checkpoint->m, number);
+    lay_out_block(layout, group, "v", checkpoint->table, true, checkpoint->v, number);
     CHECK_H5(H5Gclose(group));
 }
 
@@ -156,64 +163,125 @@ static size_t tokenizer_bytes_total(const Tokenizer *tokenizer)
     return tokenizer->ends[tokenizer->vocab_size - 1];
 }
 
-static void write_tokenizer(hid_t file, const Tokenizer *tokenizer)
+static void lay_out_row(H5Layout *layout, hid_t group, const char *name, hid_t type, hsize_t count, const void *values)
 {
-    hsize_t bytes = tokenizer_bytes_total(tokenizer), ends = (hsize_t)tokenizer->vocab_size;
+    uint64_t digest = digest_bytes(values, (size_t)count * H5Tget_size(type));
+    h5_layout_dataset(layout, group, name, type, 1, &count, &digest);
+}
+
+/* Its pieces are the last two datasets; rank 0 writes them. */
+static void lay_out_tokenizer(H5Layout *layout, hid_t file, const Tokenizer *tokenizer)
+{
+    size_t bytes = tokenizer_bytes_total(tokenizer);
     hid_t group = h5_create_group(file, "tokenizer");
     h5_write_text(group, "name", tokenizer->name);
     if (bytes > 0) {
-        write_slices(group, "bytes", H5T_STD_U8LE, 1, &bytes, tokenizer->bytes + slice_of(bytes).first);
-        write_slices(group, "ends", H5T_STD_U64LE, 1, &ends, tokenizer->ends + slice_of(ends).first);
+        lay_out_row(layout, group, "bytes", H5T_STD_U8LE, bytes, tokenizer->bytes);
+        lay_out_row(layout, group, "ends", H5T_STD_U64LE, (hsize_t)tokenizer->vocab_size, tokenizer->ends);
     }
     CHECK_H5(H5Gclose(group));
 }
 
-/* ---- the file ---- */
+static void write_tokenizer(SharedFile *file, int number, const Tokenizer *tokenizer)
+{
+    size_t bytes = tokenizer_bytes_total(tokenizer);
+    if (bytes == 0 || world().rank > 0) return;
+    shared_file_write(file, number, 0, tokenizer->bytes, bytes);
+    shared_file_write(file, number + 1, 0, tokenizer->ends, (size_t)tokenizer->vocab_size * sizeof *tokenizer->ends);
+}
 
+static void write_data(hid_t file, const CheckpointData *data)
+{
+    hid_t group = h5_create_group(file, "data");
+    h5_write_integer(group, "train_tokens", data->tokens);
+    h5_write_text(group, "train_digest", data->digest);
+    CHECK_H5(H5Gclose(group));
+}
+
+/* About the size of the file. */
 static uint64_t estimated_bytes(const Checkpoint *checkpoint)
 {
     const uint64_t descriptions = 1 << 20; /* names, shapes, attributes */
     uint64_t values = checkpoint->table->total_count + (checkpoint->m ? 2 * checkpoint->table->trained_count : 0);
-    uint64_t tokens = checkpoint->tokenizer ? (uint64_t)checkpoint->tokenizer->vocab_size : 0;
-    return 4 * values + tokenizer_bytes_total(checkpoint->tokenizer) + 8 * tokens + descriptions;
+    return values * sizeof(float) + descriptions;
 }
 
-static bool can_write(const Checkpoint *checkpoint, const char *path, Message *problem)
+static H5Layout *lay_out(const Checkpoint *checkpoint, const uint64_t *digests, const char *path, Message *problem)
 {
-    char folder[DISK_PATH_SIZE];
-    disk_folder_of(path, folder);
-    return disk_make_folder(folder, problem) && disk_has_room(path, estimated_bytes(checkpoint), problem);
+    Message cause;
+    Layout layout = {.file = h5_layout_create(estimated_bytes(checkpoint), &cause), .digests = digests};
+    if (!layout.file) fail(problem, "cannot write '%s': %.800s", path, cause.text);
+    if (!layout.file) return NULL;
+    hid_t file = h5_layout_file(layout.file);
+    write_root(file, checkpoint);
+    write_config(file, checkpoint->config);
+    lay_out_tensors(&layout, file, checkpoint);
+    if (checkpoint->data) write_data(file, checkpoint->data);
+    if (checkpoint->tokenizer) lay_out_tokenizer(layout.file, file, checkpoint->tokenizer);
+    h5_layout_close(layout.file);
+    return layout.file;
+}
+
+/* ---- the file ---- */
+
+bool checkpoint_same_on_all_ranks(const Checkpoint *checkpoint, Message *problem)
+{
+    int count;
+    char ranks[WORLD_RANKS_TEXT];
+    uint64_t *digests = tensor_digests(checkpoint, &count);
+    bool same = world_majority(digest_bytes(digests, (size_t)count * sizeof *digests), ranks);
+    free(digests);
+    return same || fail(problem,
+                        "step %lld: the parameters or moments of rank %s are not those of the other ranks, so no "
+                        "checkpoint is written. Its memory or processor may be faulty: continue from the last "
+                        "checkpoint without that node",
+                        (long long)checkpoint->progress.step, ranks);
+}
+
+/* Every rank reads a part of the file as it is on disk. */
+static bool verify(const char *path, Message *problem)
+{
+    hid_t file;
+    bool good = h5_open_readonly(path, &file, problem);
+    if (good) {
+        good = h5_check_digests(file, path, world().rank, world().size, true, problem);
+        CHECK_H5(H5Fclose(file));
+    }
+    return world_agree(good, problem);
+}
+
+static bool fill(SharedFile *file, const Checkpoint *checkpoint, int tensors, Message *problem)
+{
+    visit_tensors(checkpoint, write_slice, file);
+    if (checkpoint->tokenizer) write_tokenizer(file, tensors, checkpoint->tokenizer);
+    return shared_file_sync(file, problem) && verify(shared_file_temporary(file), problem) &&
+           shared_file_name(file, problem);
 }
 
 bool checkpoint_write(const Checkpoint *checkpoint, const char *path, Message *problem)
 {
+    char folder[DISK_PATH_SIZE];
     bool first = world().rank == 0;
-    char temporary[CHECKPOINT_PATH_SIZE + 8];
-    snprintf(temporary, sizeof temporary, "%s.tmp", path);
-    if (!world_agree(!first || can_write(checkpoint, path, problem), problem)) return false;
-
-    hid_t file = h5_create_parallel(temporary);
-    write_root(file, checkpoint);
-    write_config(file, checkpoint->config);
-    write_tensors(file, "parameters", checkpoint->table, false, checkpoint->values);
-    if (checkpoint->m) write_optimizer(file, checkpoint);
-    if (checkpoint->tokenizer) write_tokenizer(file, checkpoint->tokenizer);
-    CHECK_H5(H5Fflush(file, H5F_SCOPE_GLOBAL));
-    CHECK_H5(H5Fclose(file));
-
-    bool named = !first || (disk_sync(temporary, problem) && disk_rename(temporary, path, problem));
-    if (!named) unlink(temporary);
-    return world_agree(named, problem);
+    disk_folder_of(path, folder);
+    if (!world_agree(!first || disk_make_folder(folder, problem), problem)) return false;
+    int tensors;
+    uint64_t *digests = tensor_digests(checkpoint, &tensors);
+    H5Layout *layout = first ? lay_out(checkpoint, digests, path, problem) : NULL;
+    bool laid_out = world_agree(!first || layout, problem);
+    SharedFile *file = laid_out ? shared_file_create(path, layout, problem) : NULL;
+    bool good = file && fill(file, checkpoint, tensors, problem);
+    shared_file_destroy(file);
+    h5_layout_destroy(layout);
+    free(digests);
+    return good;
 }
 
 /* ---- loading on all ranks ---- */
 
-bool checkpoint_load(const char *path, const Checkpoint *into, int64_t *step, int64_t *tokens_seen, Message *problem)
+bool checkpoint_load(const char *path, Checkpoint *into, Message *problem)
 {
-    bool read = world().rank > 0 || checkpoint_read(path, into, step, tokens_seen, problem);
-    if (!world_agree(read, problem)) return false;
-    world_broadcast(step, sizeof *step);
-    world_broadcast(tokens_seen, sizeof *tokens_seen);
+    if (!world_agree(world().rank > 0 || checkpoint_read(path, into, problem), problem)) return false;
+    world_broadcast(&into->progress, sizeof into->progress);
     world_broadcast(into->values, into->table->total_count * sizeof *into->values);
     if (into->m) world_broadcast(into->m, into->table->trained_count * sizeof *into->m);
     if (into->m) world_broadcast(into->v, into->table->trained_count * sizeof *into->v);

@@ -1,8 +1,9 @@
 /* Checkpoints (docs/format.md): all of a run in one HDF5 file, as whole tensors, whatever the number of ranks.
 
    Slices of ranks are never visible in the file, so a run continues on any number of ranks, and two runs that computed
-   the same wrote the same. A file is written as <path>.tmp and renamed when it is on disk: under its final name it is
-   always complete, and a run that is killed while writing keeps its earlier checkpoints. */
+   the same wrote the same. Every dataset carries the digest of its values. A file is written under a temporary name,
+   brought to disk, read back from there and compared with the digests, and then renamed: under its final name it is
+   complete and true, and a run that is killed while writing keeps its earlier checkpoints. */
 #ifndef POLYSKETCH_IO_CHECKPOINT_H
 #define POLYSKETCH_IO_CHECKPOINT_H
 
@@ -17,38 +18,77 @@
 
 enum { CHECKPOINT_PATH_SIZE = OPTION_TEXT_SIZE + 64 };
 
+/* How far a run is. */
+typedef struct Progress {
+    int64_t step;                 /* done, skipped ones included */
+    int64_t tokens_seen;          /* in all of them */
+    int64_t sequences_seen;       /* the number of the next training sequence */
+    int64_t skipped_steps;        /* whose gradients were not used */
+    double average_gradient_norm; /* running mean over steps that were used; 0 before the first */
+} Progress;
+
+/* What a model was trained on. */
+typedef struct CheckpointData {
+    int64_t tokens;
+    char digest[32]; /* of samples of the file, see token_file_digest() */
+} CheckpointData;
+
 /* What is written, or where to read into. All pointers stay with the caller. */
 typedef struct Checkpoint {
     const Config *config; /* resolved; not used for reading */
     const ParamTable *table;
-    real *values;               /* (table->total_count) */
-    real *m, *v;                /* (table->trained_count), moments of AdamW; both NULL: none */
-    int64_t step, tokens_seen;  /* for writing */
+    real *values; /* (table->total_count) */
+    real *m, *v;  /* (table->trained_count), moments of AdamW; both NULL: none */
+    Progress progress;
     const Tokenizer *tokenizer; /* NULL: none */
+    const CheckpointData *data; /* for writing; NULL: none */
 } Checkpoint;
+
+/* Writes the file, and the folder where there is none. Collective over all ranks: all hold the same `checkpoint`, each
+   writes its slice of every tensor and reads a share of the file back. False with the same message on every rank when
+   that fails for whatever reason; the file is then removed, and one that had its name is as before. */
+bool checkpoint_write(const Checkpoint *checkpoint, const char *path, Message *problem);
+
+/* Do all ranks hold the same values and moments? A message names the ranks that differ from most. Collective. */
+bool checkpoint_same_on_all_ranks(const Checkpoint *checkpoint, Message *problem);
+
+/* ---- the checkpoints of a run folder (io/checkpoint_folder.c); local ---- */
 
 /* <folder>/checkpoints/step-00000100.h5 */
 void checkpoint_path(const char *folder, int64_t step, char path[CHECKPOINT_PATH_SIZE]);
 
-/* The newest complete checkpoint of a run folder; false when there is none. Local. */
-bool checkpoint_find_newest(const char *folder, char path[CHECKPOINT_PATH_SIZE], int64_t *step);
+/* The newest checkpoint of a run folder with a step of at most `limit`; false when there is none. */
+bool checkpoint_find_newest(const char *folder, int64_t limit, char path[CHECKPOINT_PATH_SIZE], int64_t *step);
 
-/* Writes the file, and the folder where there is none. Collective over all ranks: all hold the same `checkpoint`, each
-   writes its slice of every tensor. False with the same message on every rank when the folder is not writable, the disk
-   too full (nothing is written then) or the finished file cannot be renamed; any other failure ends the job. */
-bool checkpoint_write(const Checkpoint *checkpoint, const char *path, Message *problem);
+/* Renames a damaged one to <path>.damaged, where nothing looks for it again, and says in `place` where it is. */
+bool checkpoint_set_aside(const char *path, char place[CHECKPOINT_PATH_SIZE + 16], Message *problem);
+
+/* Removes all but the newest `keep` and those whose step is a multiple of `keep_every` (0: none); step 0 stays only when
+   `keep_start`. keep = 0: removes nothing. */
+void checkpoint_remove_old(const char *folder, int64_t keep, int64_t keep_every, bool keep_start);
+
+/* ---- reading ---- */
 
 /* The rest reads on the calling rank alone, unless it says collective. */
 
 /* Options missing in the file keep the value `config` has, unknown ones are skipped. */
 bool checkpoint_read_config(const char *path, Config *config, Message *problem);
 
-/* All tensors of into->table; the moments only when into->m is not NULL. False with a message when the file is no
-   checkpoint, or a tensor is missing or has another shape or a value that is not finite. */
-bool checkpoint_read(const char *path, const Checkpoint *into, int64_t *step, int64_t *tokens_seen, Message *problem);
+/* All tensors of into->table and into->progress; the moments only when into->m is not NULL. False with a message when
+   the file is no checkpoint, or a tensor is missing, has another shape, another digest than was written, or a value
+   that is not finite. */
+bool checkpoint_read(const char *path, Checkpoint *into, Message *problem);
+
+/* Is every bit that can be checked what was written? A damaged file is one to set aside; what cannot be opened at all
+   (permission, in use, of a newer version) is not known to be damaged. */
+typedef enum CheckpointHealth { CHECKPOINT_WHOLE, CHECKPOINT_DAMAGED, CHECKPOINT_CLOSED } CheckpointHealth;
+CheckpointHealth checkpoint_examine(const char *path, int64_t step, Message *problem);
+
+/* What the model was trained on; tokens = -1 in older files, which do not say. */
+bool checkpoint_read_data(const char *path, CheckpointData *data, Message *problem);
 
 /* Collective: rank 0 reads, all ranks get the data and the same verdict. */
-bool checkpoint_load(const char *path, const Checkpoint *into, int64_t *step, int64_t *tokens_seen, Message *problem);
+bool checkpoint_load(const char *path, Checkpoint *into, Message *problem);
 bool checkpoint_load_config(const char *path, Config *config, Message *problem);
 
 /* What a file says about itself, for people: nothing of a model is needed to read it. */

@@ -8,6 +8,7 @@
 #include "io/file_format.h"
 #include "io/h5.h"
 #include "io/piece_store.h"
+#include "src/base/digest.h"
 #include "src/base/memory.h"
 
 static bool open_checkpoint(const char *path, hid_t *file, Message *problem)
@@ -100,6 +101,8 @@ static bool read_tensor(hid_t group, const Param *param, const char *path, real 
                         "the checkpoint '%s': element %zu of %s is not finite: training had diverged. Use an earlier "
                         "checkpoint and a smaller train.learning_rate",
                         path, i, param->name);
+    if (good && !h5_digest_agrees(dataset, digest_reals(values, param->count)))
+        good = h5_fail_digest(path, param->name, problem);
     CHECK_H5(H5Dclose(dataset));
     return good;
 }
@@ -129,18 +132,73 @@ static bool read_moments(hid_t file, const char *path, const Checkpoint *into, M
            read_tensors(file, "optimizer/v", path, into->table, true, into->v, problem);
 }
 
-bool checkpoint_read(const char *path, const Checkpoint *into, int64_t *step, int64_t *tokens_seen, Message *problem)
+static bool read_progress(hid_t file, const char *path, Progress *progress, Message *problem)
+{
+    *progress = (Progress){.sequences_seen = -1}; /* older files do not say */
+    if (!h5_read_integer(file, "step", &progress->step) ||
+        !h5_read_integer(file, "tokens_seen", &progress->tokens_seen) || progress->step < 0 ||
+        progress->tokens_seen < 0)
+        return fail(problem, "the checkpoint '%s' has no attributes step and tokens_seen. Choose another checkpoint",
+                    path);
+    h5_read_integer(file, "sequences_seen", &progress->sequences_seen);
+    h5_read_integer(file, "skipped_steps", &progress->skipped_steps);
+    h5_read_real(file, "average_gradient_norm", &progress->average_gradient_norm);
+    return true;
+}
+
+bool checkpoint_read(const char *path, Checkpoint *into, Message *problem)
 {
     hid_t file;
     if (!open_checkpoint(path, &file, problem)) return false;
-    bool good = h5_read_integer(file, "step", step) && h5_read_integer(file, "tokens_seen", tokens_seen) &&
-                *step >= 0 && *tokens_seen >= 0;
-    if (!good)
-        fail(problem, "the checkpoint '%s' has no attributes step and tokens_seen. Choose another checkpoint", path);
+    bool good = read_progress(file, path, &into->progress, problem);
     good = good && read_tensors(file, "parameters", path, into->table, false, into->values, problem);
     good = good && (!into->m || read_moments(file, path, into, problem));
     CHECK_H5(H5Fclose(file));
     return good;
+}
+
+bool checkpoint_read_data(const char *path, CheckpointData *data, Message *problem)
+{
+    hid_t file, group = -1;
+    *data = (CheckpointData){.tokens = -1};
+    if (!open_checkpoint(path, &file, problem)) return false;
+    if (h5_has(file, "data") && open_group(file, path, "data", &group, problem)) {
+        h5_read_integer(group, "train_tokens", &data->tokens);
+        h5_read_text(group, "train_digest", data->digest, sizeof data->digest);
+        CHECK_H5(H5Gclose(group));
+    }
+    CHECK_H5(H5Fclose(file));
+    return true;
+}
+
+/* ---- is the file whole? ---- */
+
+/* step < 0: whatever it is. */
+static bool check_step(hid_t file, const char *path, int64_t step, Message *problem)
+{
+    int64_t found;
+    if (!h5_read_integer(file, "step", &found))
+        return fail(problem, "the checkpoint '%s' has no attribute step. Choose another checkpoint", path);
+    return step < 0 || step == found ||
+           fail(problem, "the checkpoint '%s' says it is of step %lld: it was renamed or is damaged", path,
+                (long long)found);
+}
+
+CheckpointHealth checkpoint_examine(const char *path, int64_t step, Message *problem)
+{
+    hid_t file, group = -1;
+    if (!h5_may_open(path, problem)) return CHECKPOINT_CLOSED;
+    if (!h5_open_readonly(path, &file, problem)) return CHECKPOINT_DAMAGED;
+    int64_t version = 0;
+    bool newer = h5_read_integer(file, "format_version", &version) && version > FORMAT_VERSION;
+    bool good = h5_check_format(file, path, FORMAT_CHECKPOINT, "Choose another checkpoint", problem) &&
+                check_step(file, path, step, problem);
+    static const char *const groups[] = {"config", "parameters"};
+    for (int i = 0; i < 2 && good; i++)
+        if ((good = open_group(file, path, groups[i], &group, problem))) CHECK_H5(H5Gclose(group));
+    good = good && h5_check_digests(file, path, 0, 1, false, problem);
+    CHECK_H5(H5Fclose(file));
+    return good ? CHECKPOINT_WHOLE : newer ? CHECKPOINT_CLOSED : CHECKPOINT_DAMAGED;
 }
 
 /* ---- tokenizer ---- */

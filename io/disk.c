@@ -1,5 +1,7 @@
+#define _GNU_SOURCE
 #include "io/disk.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -57,6 +59,40 @@ bool disk_has_room(const char *path, uint64_t bytes, Message *problem)
                 path, (double)bytes / 1e6, have / 1e6);
 }
 
+void disk_temporary_of(const char *path, char temporary[DISK_PATH_SIZE])
+{
+    char host[65] = "";
+    gethostname(host, sizeof host - 1);
+    host[strcspn(host, ".")] = 0;
+    snprintf(temporary, DISK_PATH_SIZE, "%.900s.%s-%ld.tmp", path, host, (long)getpid());
+}
+
+void disk_remove_temporaries(const char *folder)
+{
+    char path[DISK_PATH_SIZE + 256];
+    DIR *entries = opendir(folder);
+    for (struct dirent *entry; entries && (entry = readdir(entries));) {
+        size_t length = strlen(entry->d_name);
+        if (length < 5 || strcmp(entry->d_name + length - 4, ".tmp")) continue;
+        snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
+        unlink(path); /* one that cannot be removed does no harm */
+    }
+    if (entries) closedir(entries);
+}
+
+bool disk_write_at(int descriptor, const void *bytes, size_t count, uint64_t offset)
+{
+    const char *next = bytes;
+    while (count > 0) {
+        ssize_t written = pwrite(descriptor, next, count, (off_t)offset);
+        if (written < 0 && errno == EINTR) continue;
+        if (written == 0) errno = ENOSPC;
+        if (written <= 0) return false;
+        next += written, offset += (uint64_t)written, count -= (size_t)written;
+    }
+    return true;
+}
+
 static int sync_path(const char *path)
 {
     int descriptor = open(path, O_RDONLY);
@@ -82,4 +118,15 @@ bool disk_rename(const char *temporary, const char *path, Message *problem)
     disk_folder_of(path, folder);
     sync_path(folder); /* a file system that cannot do this for a folder has renamed the file all the same */
     return true;
+}
+
+bool disk_replace(FILE *file, const char *temporary, const char *path, Message *problem)
+{
+    bool written = fflush(file) == 0 && !ferror(file) && fsync(fileno(file)) == 0;
+    int cause = errno;
+    if (fclose(file) && written) written = false, cause = errno;
+    if (!written) fail(problem, "cannot write '%s': %s. Free some space or choose another disk", path, strerror(cause));
+    if (written && disk_rename(temporary, path, problem)) return true;
+    unlink(temporary);
+    return false;
 }

@@ -1,9 +1,14 @@
-/* Folders, and files that appear only when they are complete. POSIX only; local to the calling process. */
+/* Folders, and files that appear only when they are complete. POSIX only; local to the calling process.
+
+   A file is written under a temporary name, brought to disk, and renamed. What a killed program leaves behind ends in
+   ".tmp". */
 #ifndef POLYSKETCH_IO_DISK_H
 #define POLYSKETCH_IO_DISK_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "src/base/error.h"
 
@@ -18,10 +23,24 @@ void disk_folder_of(const char *path, char folder[DISK_PATH_SIZE]);
 /* Can a file of `bytes` bytes be written to `path`? Looks at the folder and at the free space. */
 bool disk_has_room(const char *path, uint64_t bytes, Message *problem);
 
+/* <path>.<host>-<process>.tmp: a name that no other job has. */
+void disk_temporary_of(const char *path, char temporary[DISK_PATH_SIZE]);
+
+/* Removes what killed jobs left in a folder: every file whose name ends in ".tmp". The caller knows that no other job writes
+   there. */
+void disk_remove_temporaries(const char *folder);
+
+/* All `count` bytes at `offset`. False with errno set. */
+bool disk_write_at(int descriptor, const void *bytes, size_t count, uint64_t offset);
+
 /* Brings a file that was written and closed to the disk itself. */
 bool disk_sync(const char *path, Message *problem);
 
 /* Gives the file `temporary` its final name, replacing one that has it, and brings the change to disk. */
 bool disk_rename(const char *temporary, const char *path, Message *problem);
+
+/* Replaces `path` by what was printed into `file`, which is open on `temporary`: to disk, closed, renamed. When
+   anything fails the old file is untouched and the temporary removed. */
+bool disk_replace(FILE *file, const char *temporary, const char *path, Message *problem);
 
 #endif

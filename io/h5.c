@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <mpi.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -46,8 +45,8 @@ static bool fail_of_system(const char *path, Message *problem)
     }
 }
 
-/* Looks before HDF5 does, whose own errors do not tell these cases apart. */
-static bool look_first(const char *path, bool writable, Message *problem)
+/* Looks before HDF5 does, whose own errors do not tell these cases apart. `bytes` is the size of the file. */
+static bool look_first(const char *path, bool writable, int64_t *bytes, Message *problem)
 {
     struct stat status;
     int descriptor = open(path, writable ? O_RDWR : O_RDONLY);
@@ -55,17 +54,24 @@ static bool look_first(const char *path, bool writable, Message *problem)
     bool known = fstat(descriptor, &status) == 0;
     bool in_use = flock(descriptor, (writable ? LOCK_EX : LOCK_SH) | LOCK_NB) && errno == EWOULDBLOCK;
     close(descriptor);
+    *bytes = known ? (int64_t)status.st_size : -1;
     if (known && S_ISDIR(status.st_mode)) return fail(problem, "'%s' is a folder. Name a file in it", path);
-    if (known && status.st_size == 0)
-        return fail(problem, "'%s' is empty: its writer was stopped. Remove it and make it again", path);
     if (in_use) return fail(problem, "'%s' is in use by another program. Wait for it, or end it", path);
     return true;
+}
+
+bool h5_may_open(const char *path, Message *problem)
+{
+    int64_t bytes;
+    return look_first(path, false, &bytes, problem);
 }
 
 static bool open_file(const char *path, bool writable, hid_t *file, Message *problem)
 {
     h5_start();
-    if (!look_first(path, writable, problem)) return false;
+    int64_t bytes;
+    if (!look_first(path, writable, &bytes, problem)) return false;
+    if (bytes == 0) return fail(problem, "'%s' is empty: its writer was stopped. Remove it and make it again", path);
     if (H5Fis_hdf5(path) <= 0)
         return fail(problem,
                     "'%s' is not an HDF5 file. Make a token file of a text with: polysketch prepare --input=%s", path,
@@ -79,7 +85,7 @@ bool h5_open_readonly(const char *path, hid_t *file, Message *problem) { return 
 bool h5_open_writable(const char *path, hid_t *file, Message *problem) { return open_file(path, true, file, problem); }
 
 /* Readable by HDF5 1.8 and later; the newer forms are smaller, and keep the order of links. */
-static hid_t access_properties(void)
+hid_t h5_access_properties(void)
 {
     hid_t properties = CHECK_H5(H5Pcreate(H5P_FILE_ACCESS));
     CHECK_H5(H5Pset_libver_bounds(properties, H5F_LIBVER_V18, H5F_LIBVER_V110));
@@ -97,33 +103,21 @@ static hid_t creation_properties(hid_t kind)
     return properties;
 }
 
-bool h5_create(const char *path, hid_t *file, Message *problem)
+hid_t h5_create_with(const char *path, hid_t access)
 {
     h5_start();
-    hid_t creation = creation_properties(H5P_FILE_CREATE), access = access_properties();
-    *file = H5Fcreate(path, H5F_ACC_TRUNC, creation, access);
-    CHECK_H5(H5Pclose(access));
-    CHECK_H5(H5Pclose(creation));
-    return *file >= 0 || fail(problem, "cannot create '%s'. Is its folder there and writable?", path);
-}
-
-hid_t h5_create_parallel(const char *path)
-{
-    h5_start();
-    hid_t creation = creation_properties(H5P_FILE_CREATE), access = access_properties();
-    CHECK_H5(H5Pset_fapl_mpio(access, MPI_COMM_WORLD, MPI_INFO_NULL));
-    CHECK_H5(H5Pset_coll_metadata_write(access, true));
-    hid_t file = CHECK_H5(H5Fcreate(path, H5F_ACC_TRUNC, creation, access));
-    CHECK_H5(H5Pclose(access));
+    hid_t creation = creation_properties(H5P_FILE_CREATE);
+    hid_t file = H5Fcreate(path, H5F_ACC_TRUNC, creation, access);
     CHECK_H5(H5Pclose(creation));
     return file;
 }
 
-hid_t h5_collective_transfer(void)
+bool h5_create(const char *path, hid_t *file, Message *problem)
 {
-    hid_t properties = CHECK_H5(H5Pcreate(H5P_DATASET_XFER));
-    CHECK_H5(H5Pset_dxpl_mpio(properties, H5FD_MPIO_COLLECTIVE));
-    return properties;
+    hid_t access = h5_access_properties();
+    *file = h5_create_with(path, access);
+    CHECK_H5(H5Pclose(access));
+    return *file >= 0 || fail(problem, "cannot create '%s'. Is its folder there and writable?", path);
 }
 
 /* ---- groups and datasets ---- */

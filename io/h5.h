@@ -23,15 +23,30 @@ void h5_start(void);
 bool h5_open_readonly(const char *path, hid_t *file, Message *problem);
 bool h5_open_writable(const char *path, hid_t *file, Message *problem);
 
+/* Is the file there, permitted and not in use? It may be damaged all the same. */
+bool h5_may_open(const char *path, Message *problem);
+
 /* A new file, replacing an old one, by this process alone. */
 bool h5_create(const char *path, hid_t *file, Message *problem);
 
-/* A new file by all ranks with MPI-IO; what can be foreseen must have been checked. Collective, as is every change of
-   the file and its closing. */
-hid_t h5_create_parallel(const char *path);
+/* For files with a layout of their own (io/h5_layout.c): how ours are accessed, which the caller closes with H5Pclose,
+   and a new file of that sort; negative when it cannot be made. */
+hid_t h5_access_properties(void);
+hid_t h5_create_with(const char *path, hid_t access);
 
-/* Transfer properties for collective reading and writing. The caller closes with H5Pclose. */
-hid_t h5_collective_transfer(void);
+/* The attribute of a dataset that holds the digest of its values, in the bytes of the file's type; see src/base/digest.h. */
+#define H5_DIGEST "xxh3"
+
+void h5_write_digest(hid_t dataset, uint64_t digest);
+
+/* True also when the dataset has none, as files of others and older ones. */
+bool h5_digest_agrees(hid_t dataset, uint64_t digest);
+
+/* Compares the datasets of `file`, in all groups, with their digests: those with number `part`, `part + parts`, ... in
+   the order of the file. Datasets without one pass, unless `all_have`. False with a message that names the first that
+   differs. */
+bool h5_check_digests(hid_t file, const char *path, int part, int parts, bool all_have, Message *problem);
+bool h5_fail_digest(const char *path, const char *name, Message *problem); /* the message of one that differs */
 
 /* A group whose members are listed in the order of their creation. */
 hid_t h5_create_group(hid_t parent, const char *name);

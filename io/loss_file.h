@@ -12,17 +12,17 @@
 
 typedef struct LossFile LossFile;
 
-/* Collective over all ranks. NULL with the same message on every rank when the file cannot be written. The file grows as
-   `path`.tmp. */
+/* Collective over all ranks. NULL with the same message on every rank when the file cannot be written. The file grows under
+   a temporary name. */
 LossFile *loss_file_create(const char *path, size_t sequences, size_t context_length, Message *problem);
 
 /* losses (count, range.count) of sequences first .. first + count - 1. Not collective. */
 void loss_file_write(LossFile *file, size_t first, size_t count, TokenRange range, const real *losses);
 
-/* Closes the file and gives it its name. Collective; false with the same message on every rank. */
+/* Gives the file its name, and frees. Collective; false with the same message on every rank, and no file is left. */
 bool loss_file_finish(LossFile *file, Message *problem);
 
-/* Closes and removes it. Collective. */
+/* Removes what was written, and frees. Collective. */
 void loss_file_abandon(LossFile *file);
 
 #endif

@@ -1,6 +1,8 @@
+#define _GNU_SOURCE
 #include "io/metrics.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +12,7 @@
 #include "io/disk.h"
 #include "io/file_format.h"
 #include "io/h5.h"
+#include "io/h5_layout.h"
 #include "src/base/memory.h"
 
 enum { NAME_SIZE = 64, CHUNK_ROWS = 1024, LINE_SIZE = 1 << 14 };
@@ -18,10 +21,12 @@ struct Metrics {
     char csv_path[DISK_PATH_SIZE], h5_path[DISK_PATH_SIZE], group[NAME_SIZE];
     char (*columns)[NAME_SIZE];
     int count;
-    FILE *csv;
-    double *rows; /* (row_count, count): not yet in metrics.h5 */
+    double *rows; /* (row_count, count): all of the run */
     size_t row_count, row_capacity;
-    size_t stored; /* rows in metrics.h5 */
+    int csv;          /* descriptor */
+    size_t csv_rows;  /* of them in the CSV file, */
+    off_t csv_bytes;  /* which is so long */
+    bool csv_failing; /* the last write failed, and that has been said */
 };
 
 static void add_row(Metrics *metrics, const double *row)
@@ -60,19 +65,43 @@ static void print_value(FILE *file, double value)
     fputs(text, file);
 }
 
-static void print_row(FILE *file, const double *row, int count)
+static void print_rows(FILE *file, const Metrics *metrics, size_t first)
 {
-    for (int c = 0; c < count; c++) {
-        if (c > 0) fputc(',', file);
-        print_value(file, row[c]);
+    size_t width = (size_t)metrics->count;
+    for (size_t i = first * width; i < metrics->row_count * width; i++) {
+        print_value(file, metrics->rows[i]);
+        fputc((i + 1) % width ? ',' : '\n', file);
     }
-    fputc('\n', file);
 }
 
 static void print_header(FILE *file, const Metrics *metrics)
 {
     for (int c = 0; c < metrics->count; c++) fprintf(file, "%s%s", c > 0 ? "," : "", metrics->columns[c]);
     fputc('\n', file);
+}
+
+/* Adds the rows that the CSV file has not got. All or none: a part of a line would spoil the next one. */
+static void extend_csv(Metrics *metrics)
+{
+    char *text = NULL;
+    size_t length = 0;
+    FILE *lines = open_memstream(&text, &length);
+    CHECK(lines, "cannot allocate lines of '%s'", metrics->csv_path);
+    print_rows(lines, metrics, metrics->csv_rows);
+    fclose(lines);
+    if (disk_write_at(metrics->csv, text, length, (uint64_t)metrics->csv_bytes)) {
+        metrics->csv_bytes += (off_t)length;
+        metrics->csv_rows = metrics->row_count;
+        metrics->csv_failing = false;
+    } else {
+        int cause = errno;
+        if (ftruncate(metrics->csv, metrics->csv_bytes) == 0) errno = cause;
+        if (!metrics->csv_failing)
+            error_say("warning: cannot write '%s': %s. Training goes on; the rows are written when there is room",
+                      metrics->csv_path, strerror(cause));
+        metrics->csv_failing = true;
+    }
+    free(text);
 }
 
 /* A row is kept when it belongs to the part of the earlier run that this one continues, and is not there already. */
@@ -118,20 +147,20 @@ static void load_csv(Metrics *metrics, int64_t last_step)
     free(line);
 }
 
-/* Writes the kept rows anew, beside and then in place of the old file, and leaves it open for appending. */
+/* Writes the kept rows anew, beside and then in place of the old file, and leaves it open for more. */
 static bool start_csv(Metrics *metrics, Message *problem)
 {
-    char temporary[DISK_PATH_SIZE + 8];
-    snprintf(temporary, sizeof temporary, "%s.tmp", metrics->csv_path);
+    char temporary[DISK_PATH_SIZE];
+    disk_temporary_of(metrics->csv_path, temporary);
     FILE *file = fopen(temporary, "w");
     if (!file) return fail(problem, "cannot write '%s': %s. Choose another output.folder", temporary, strerror(errno));
     print_header(file, metrics);
-    for (size_t i = 0; i < metrics->row_count; i++)
-        print_row(file, metrics->rows + i * (size_t)metrics->count, metrics->count);
-    if (fclose(file)) return fail(problem, "cannot write '%s': %s. Free some space", temporary, strerror(errno));
-    if (!disk_rename(temporary, metrics->csv_path, problem)) return false;
-    metrics->csv = fopen(metrics->csv_path, "a");
-    return metrics->csv || fail(problem, "cannot write '%s': %s", metrics->csv_path, strerror(errno));
+    print_rows(file, metrics, 0);
+    if (!disk_replace(file, temporary, metrics->csv_path, problem)) return false;
+    metrics->csv = open(metrics->csv_path, O_WRONLY | O_CLOEXEC);
+    metrics->csv_bytes = metrics->csv >= 0 ? lseek(metrics->csv, 0, SEEK_END) : -1;
+    metrics->csv_rows = metrics->row_count;
+    return metrics->csv_bytes >= 0 || fail(problem, "cannot write '%s': %s", metrics->csv_path, strerror(errno));
 }
 
 /* ---- metrics.h5: reading ---- */
@@ -202,76 +231,63 @@ static void load_h5(Metrics *metrics, int64_t last_step)
 
 static hid_t column_type(int column) { return column == 0 ? H5T_STD_I64LE : H5T_IEEE_F64LE; } /* 0 is the step */
 
-static void create_column(hid_t group, const char *name, hid_t type)
+static void write_column(hid_t group, const char *name, hid_t type, hsize_t rows, const double *values)
 {
     hid_t properties = CHECK_H5(H5Pcreate(H5P_DATASET_CREATE));
     CHECK_H5(H5Pset_chunk(properties, 1, &(hsize_t){CHUNK_ROWS}));
-    hid_t space = CHECK_H5(H5Screate_simple(1, &(hsize_t){0}, &(hsize_t){H5S_UNLIMITED}));
+    CHECK_H5(H5Pset_obj_track_times(properties, false));
+    hid_t space = CHECK_H5(H5Screate_simple(1, &rows, &(hsize_t){H5S_UNLIMITED}));
     hid_t dataset = CHECK_H5(H5Dcreate2(group, name, type, space, H5P_DEFAULT, properties, H5P_DEFAULT));
+    if (rows) CHECK_H5(H5Dwrite(dataset, H5T_NATIVE_DOUBLE, H5S_ALL, H5S_ALL, H5P_DEFAULT, values));
     CHECK_H5(H5Dclose(dataset));
     CHECK_H5(H5Sclose(space));
     CHECK_H5(H5Pclose(properties));
 }
 
-static void extend_column(hid_t group, const char *name, hsize_t stored, hsize_t count, const double *values)
+static void write_table(hid_t file, const Metrics *metrics)
 {
-    hid_t dataset = CHECK_H5(H5Dopen2(group, name, H5P_DEFAULT));
-    CHECK_H5(H5Dset_extent(dataset, &(hsize_t){stored + count}));
-    hid_t space = CHECK_H5(H5Dget_space(dataset)), memory = CHECK_H5(H5Screate_simple(1, &count, NULL));
-    CHECK_H5(H5Sselect_hyperslab(space, H5S_SELECT_SET, &stored, NULL, &count, NULL));
-    CHECK_H5(H5Dwrite(dataset, H5T_NATIVE_DOUBLE, memory, space, H5P_DEFAULT, values));
-    CHECK_H5(H5Sclose(memory));
-    CHECK_H5(H5Sclose(space));
-    CHECK_H5(H5Dclose(dataset));
-}
-
-/* Extends every column by the rows that wait. */
-static void store_rows(Metrics *metrics, hid_t file)
-{
-    size_t width = (size_t)metrics->count, rows = metrics->row_count;
-    if (rows == 0) return;
-    hid_t group = CHECK_H5(H5Gopen2(file, metrics->group, H5P_DEFAULT));
-    double *values = checked_calloc(rows, sizeof *values);
+    size_t width = (size_t)metrics->count;
+    hid_t group = h5_create_group(file, metrics->group);
+    double *values = checked_calloc(metrics->row_count, sizeof *values);
     for (size_t c = 0; c < width; c++) {
-        for (size_t i = 0; i < rows; i++) values[i] = metrics->rows[i * width + c];
-        extend_column(group, metrics->columns[c], metrics->stored, rows, values);
+        for (size_t i = 0; i < metrics->row_count; i++) values[i] = metrics->rows[i * width + c];
+        write_column(group, metrics->columns[c], column_type((int)c), metrics->row_count, values);
     }
     free(values);
     CHECK_H5(H5Gclose(group));
-    metrics->stored += rows;
-    metrics->row_count = 0;
 }
 
-/* An old file that cannot be opened was damaged by a crash, or a viewer holds it: it is put aside, since all of its
-   rows are in the CSV files. */
-static bool open_or_create(const Metrics *metrics, hid_t *file, Message *problem)
+/* The whole file, in memory. */
+static H5Layout *lay_out(Metrics *const *tables, int count, Message *problem)
 {
-    bool exists = access(metrics->h5_path, F_OK) == 0;
-    if (exists && h5_open_writable(metrics->h5_path, file, problem)) return true;
-    if (exists) {
-        char aside[DISK_PATH_SIZE + 8];
-        snprintf(aside, sizeof aside, "%s.old", metrics->h5_path);
-        error_say("%s. It is renamed to '%s' and made again from the CSV files", problem->text, aside);
-        if (!disk_rename(metrics->h5_path, aside, problem)) return false;
-    }
-    if (!h5_create(metrics->h5_path, file, problem)) return false;
-    h5_write_text(*file, "format", FORMAT_METRICS);
-    h5_write_integer(*file, "format_version", FORMAT_VERSION);
-    return true;
+    uint64_t bytes = 0;
+    for (int i = 0; i < count; i++)
+        bytes += (uint64_t)tables[i]->count * (tables[i]->row_count + CHUNK_ROWS) * sizeof(double);
+    H5Layout *layout = h5_layout_create(bytes, problem);
+    if (!layout) return NULL;
+    h5_write_text(h5_layout_file(layout), "format", FORMAT_METRICS);
+    h5_write_integer(h5_layout_file(layout), "format_version", FORMAT_VERSION);
+    for (int i = 0; i < count; i++) write_table(h5_layout_file(layout), tables[i]);
+    h5_layout_close(layout);
+    return layout;
 }
 
-/* Makes our group again and fills it with the rows that were kept: columns may have changed since. */
-static bool start_h5(Metrics *metrics, Message *problem)
+bool metrics_store(Metrics *const *tables, int count, Message *problem)
 {
-    hid_t file;
-    if (!open_or_create(metrics, &file, problem)) return false;
-    if (h5_has(file, metrics->group)) CHECK_H5(H5Ldelete(file, metrics->group, H5P_DEFAULT));
-    hid_t group = h5_create_group(file, metrics->group);
-    for (int c = 0; c < metrics->count; c++) create_column(group, metrics->columns[c], column_type(c));
-    CHECK_H5(H5Gclose(group));
-    store_rows(metrics, file);
-    CHECK_H5(H5Fclose(file));
-    return true;
+    char temporary[DISK_PATH_SIZE];
+    Message cause;
+    const char *path = tables[0]->h5_path;
+    H5Layout *layout = lay_out(tables, count, &cause);
+    if (!layout) return fail(problem, "cannot write '%s': %.800s", path, cause.text);
+    disk_temporary_of(path, temporary);
+    FILE *file = fopen(temporary, "w");
+    bool written = file && h5_layout_write(layout, fileno(file));
+    if (!written) fail(problem, "cannot write '%s': %s. Free some space or choose another disk", path, strerror(errno));
+    h5_layout_destroy(layout);
+    if (written) return disk_replace(file, temporary, path, problem);
+    if (file) fclose(file);
+    unlink(temporary);
+    return false;
 }
 
 /* ---- the table ---- */
@@ -285,6 +301,7 @@ Metrics *metrics_open(const char *folder, const char *hdf5_group, const char *cs
     snprintf(metrics->csv_path, sizeof metrics->csv_path, "%s/%s", folder, csv_name);
     snprintf(metrics->h5_path, sizeof metrics->h5_path, "%s/metrics.h5", folder);
     snprintf(metrics->group, sizeof metrics->group, "%s", hdf5_group);
+    metrics->csv = -1;
     metrics->count = count;
     metrics->columns = checked_calloc((size_t)count, sizeof *metrics->columns);
     for (int c = 0; c < count; c++) snprintf(metrics->columns[c], NAME_SIZE, "%s", columns[c]);
@@ -292,40 +309,26 @@ Metrics *metrics_open(const char *folder, const char *hdf5_group, const char *cs
         load_h5(metrics, last_step);
         load_csv(metrics, last_step);
     }
-    if (start_csv(metrics, problem) && start_h5(metrics, problem)) return metrics;
-    if (metrics->csv) fclose(metrics->csv);
-    free(metrics->rows);
-    free(metrics->columns);
-    free(metrics);
+    if (start_csv(metrics, problem)) return metrics;
+    metrics_close(metrics);
     return NULL;
+}
+
+int64_t metrics_last_step(const Metrics *metrics)
+{
+    return metrics->row_count ? (int64_t)metrics->rows[(metrics->row_count - 1) * (size_t)metrics->count] : -1;
 }
 
 void metrics_append(Metrics *metrics, const double *row)
 {
     add_row(metrics, row);
-    print_row(metrics->csv, row, metrics->count);
-    CHECK(fflush(metrics->csv) == 0,
-          "cannot write '%s': %s. Free some space; the run continues from its last checkpoint", metrics->csv_path,
-          strerror(errno));
-}
-
-void metrics_flush(Metrics *metrics)
-{
-    hid_t file;
-    Message problem;
-    if (!h5_open_writable(metrics->h5_path, &file, &problem)) {
-        error_say("%s. The new rows are in '%s'", problem.text, metrics->csv_path);
-        return;
-    }
-    store_rows(metrics, file);
-    CHECK_H5(H5Fclose(file));
+    extend_csv(metrics);
 }
 
 void metrics_close(Metrics *metrics)
 {
     if (!metrics) return;
-    metrics_flush(metrics);
-    fclose(metrics->csv);
+    if (metrics->csv >= 0) close(metrics->csv);
     free(metrics->rows);
     free(metrics->columns);
     free(metrics);

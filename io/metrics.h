@@ -1,9 +1,9 @@
 /* Tables that grow by a row now and then: training steps, evaluations. Rank 0 only.
 
    Each table stands twice in the run folder. The CSV file gets its line at every append, to follow a run with `tail -f`
-   and to lose nothing when the run is killed. metrics.h5 (docs/format.md) holds /<group>/<column>; it is opened,
-   extended and closed again at every flush, so that no crash between flushes can damage it. Rows it has not got yet are
-   in the CSV file and are taken from there when the run continues. */
+   and to lose nothing when the run is killed. metrics.h5 (docs/format.md) holds /<group>/<column> of all tables; it is
+   made anew from all rows at every metrics_store() and takes the place of the old one when it is on disk, so it can be
+   opened at any moment. In between the CSV files are ahead; a run that continues takes its rows from both. */
 #ifndef POLYSKETCH_IO_METRICS_H
 #define POLYSKETCH_IO_METRICS_H
 
@@ -21,14 +21,18 @@ typedef struct Metrics Metrics;
 Metrics *metrics_open(const char *folder, const char *hdf5_group, const char *csv_name, const char *const *columns,
                       int count, int64_t last_step, Message *problem);
 
-/* One number per column; whole numbers are written as such, NaN as nan. Ends the job when the disk is full. */
+/* The step of the last row; -1 without rows. */
+int64_t metrics_last_step(const Metrics *metrics);
+
+/* One number per column; whole numbers are written as such, NaN as nan. A disk that is full is said once; the rows wait in
+   memory and are written when there is room. */
 void metrics_append(Metrics *metrics, const double *row /* (count) */);
 
-/* Brings all rows to metrics.h5. When that file is in use (a viewer has it open) it says so, and the rows wait for the
-   next flush. Ends the job when the disk is full. */
-void metrics_flush(Metrics *metrics);
+/* Writes metrics.h5 from all rows of all tables of its folder. False with a message when that fails; the file is then
+   the old one. */
+bool metrics_store(Metrics *const *tables, int count, Message *problem);
 
-/* Flushes and frees. NULL is allowed, so that other ranks can call it too. */
+/* Frees; NULL is allowed, so that other ranks can call it too. */
 void metrics_close(Metrics *metrics);
 
 /* Calls `visit` for every column of every table of a metrics file, in the order in which they were made. */

@@ -1,16 +1,14 @@
 #include "io/piece_store.h"
 
-#include <xxhash.h>
-
-#include "io/digest.h"
 #include "io/h5.h"
+#include "src/base/digest.h"
 #include "src/base/memory.h"
 
 static bool write_row(hid_t group, const char *name, hid_t type, hsize_t count, const void *values)
 {
     hid_t dataset = h5_create_dataset(group, name, type, 1, &count);
     bool good = H5Dwrite(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) >= 0;
-    if (good) digest_write(dataset, XXH3_64bits(values, count * H5Tget_size(type)));
+    if (good) h5_write_digest(dataset, digest_bytes(values, count * H5Tget_size(type)));
     return H5Dclose(dataset) >= 0 && good;
 }
 
@@ -29,7 +27,7 @@ static bool read_row(hid_t group, const char *name, const char *path, hid_t type
     if (!h5_open_dataset(group, name, path, 1, &dataset, count, problem)) return false;
     *values = checked_calloc(*count, H5Tget_size(type));
     bool good = h5_is_of(dataset, H5T_INTEGER) && H5Dread(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, *values) >= 0 &&
-                digest_agrees(dataset, XXH3_64bits(*values, *count * H5Tget_size(type)));
+                h5_digest_agrees(dataset, digest_bytes(*values, *count * H5Tget_size(type)));
     H5Dclose(dataset);
     return good ||
            fail(problem, "'%s': the %s of the tokenizer's pieces are damaged. Copy the file again, or use another",

@@ -4,10 +4,10 @@
 #include <string.h>
 #include <xxhash.h>
 
-#include "io/digest.h"
 #include "io/file_format.h"
 #include "io/h5.h"
 #include "io/piece_store.h"
+#include "src/base/digest.h"
 #include "src/base/memory.h"
 
 /* ---- opening ---- */
@@ -112,22 +112,17 @@ static bool read_piece_dataset(TokenFile *file, Message *problem)
     return good;
 }
 
-/* /pieces as this program writes them: a group of plain numbers. */
+/* The same as plain numbers, which this program writes beside them: HDF5 does not read variable-length elements of a damaged
+   file safely. */
 static bool read_piece_group(TokenFile *file, Message *problem)
 {
-    hid_t group = H5Gopen2(file->file, "pieces", H5P_DEFAULT);
-    if (group < 0) return fail(problem, "'%s': /pieces cannot be opened; the file is damaged. %s", file->path, remedy);
+    hid_t group = H5Gopen2(file->file, "tokenizer", H5P_DEFAULT);
+    if (group < 0)
+        return fail(problem, "'%s': /tokenizer cannot be opened; the file is damaged. %s", file->path, remedy);
     bool good = piece_store_read(group, file->path, &file->tokenizer, problem) &&
                 check_piece_count(file, file->tokenizer.vocab_size, problem);
     H5Gclose(group);
     return good;
-}
-
-static bool read_pieces(TokenFile *file, Message *problem)
-{
-    H5O_info_t info;
-    bool group = H5Oget_info_by_name(file->file, "pieces", &info, H5P_DEFAULT) >= 0 && info.type == H5O_TYPE_GROUP;
-    return group ? read_piece_group(file, problem) : read_piece_dataset(file, problem);
 }
 
 static bool read_tokenizer(TokenFile *file, Message *problem)
@@ -135,10 +130,12 @@ static bool read_tokenizer(TokenFile *file, Message *problem)
     Tokenizer *tokenizer = &file->tokenizer;
     if (!h5_read_text(file->file, "tokenizer", tokenizer->name, sizeof tokenizer->name))
         strcpy(tokenizer->name, "unknown");
-    if (!h5_has(file->file, "pieces") && strcmp(tokenizer->name, "bytes") == 0 && file->vocab_size <= 256)
+    if (h5_has(file->file, "tokenizer")) return read_piece_group(file, problem);
+    bool listed = h5_has(file->file, "pieces");
+    if (!listed && strcmp(tokenizer->name, "bytes") == 0 && file->vocab_size <= 256)
         *tokenizer = tokenizer_bytes(); /* text of fewer bytes than 256 uses the first of them */
     tokenizer->vocab_size = file->vocab_size;
-    return !h5_has(file->file, "pieces") || read_pieces(file, problem);
+    return !listed || read_piece_dataset(file, problem);
 }
 
 /* The chunks that the pieces of a step lie in are read again and again; HDF5's own cache of 1 MiB holds one at most. */
@@ -235,30 +232,54 @@ bool token_file_read(TokenFile *file, size_t first, size_t count, int32_t *token
     return true;
 }
 
-/* The digest of /tokens, read once more from start to end. */
-static bool digest_tokens(TokenFile *file, uint64_t *digest)
+bool token_file_digest(TokenFile *file, uint64_t *digest, Message *problem)
 {
-    const size_t piece = 1 << 20;
-    hid_t type = file->token_bytes == 1 ? H5T_STD_U8LE : file->token_bytes == 2 ? H5T_STD_U16LE : H5T_STD_U32LE;
-    XXH3_state_t *state = XXH3_createState();
-    uint32_t *elements = checked_calloc(piece, sizeof *elements);
-    bool good = state && XXH3_64bits_reset(state) == XXH_OK;
-    for (size_t first = 0; first < file->count && good; first += piece) {
-        size_t count = file->count - first < piece ? file->count - first : piece;
-        good = read_elements(file, type, first, count, elements) &&
-               XXH3_64bits_update(state, elements, count * (size_t)file->token_bytes) == XXH_OK;
+    enum { SAMPLES = 16, LENGTH = 4096 };
+    int32_t *tokens = checked_calloc(LENGTH, sizeof *tokens);
+    size_t length = file->count < LENGTH ? file->count : LENGTH, last = file->count - length;
+    uint64_t chain[2] = {file->count, 0}; /* the digest so far, and that of a sample */
+    bool good = true;
+    for (size_t i = 0; i < SAMPLES && good; i++) {
+        good = token_file_read(file, last * i / (SAMPLES - 1), length, tokens, problem);
+        chain[1] = digest_bytes(tokens, length * sizeof *tokens);
+        chain[0] = digest_bytes(chain, sizeof chain);
     }
-    if (good) *digest = XXH3_64bits_digest(state);
-    free(elements);
-    XXH3_freeState(state);
+    free(tokens);
+    *digest = chain[0];
     return good;
+}
+
+/* Tokens as they are stored, in place: little-endian numbers of 1, 2 or 4 bytes. */
+static void narrow(int32_t *tokens, size_t count, int bytes)
+{
+    uint8_t *narrow1 = (uint8_t *)tokens;
+    uint16_t *narrow2 = (uint16_t *)tokens;
+    for (size_t i = 0; i < count && bytes < 4; i++) {
+        uint16_t token = (uint16_t)tokens[i];
+        if (bytes == 1)
+            narrow1[i] = (uint8_t)token;
+        else
+            memcpy(&narrow2[i], &token, sizeof token);
+    }
 }
 
 bool token_file_check(TokenFile *file, Message *problem)
 {
-    uint64_t digest;
-    if (!digest_exists(file->tokens) || (digest_tokens(file, &digest) && digest_agrees(file->tokens, digest)))
-        return true;
-    return fail(problem, "'%s': the tokens are not those that were written. Copy it again, or make it again",
-                file->path);
+    const size_t piece = 1 << 20;
+    XXH3_state_t *state = XXH3_createState();
+    CHECK(state && XXH3_64bits_reset(state) == XXH_OK, "cannot start a digest: no memory is left");
+    int32_t *tokens = checked_calloc(piece, sizeof *tokens);
+    bool good = true;
+    for (size_t first = 0; first < file->count && good; first += piece) {
+        size_t count = file->count - first < piece ? file->count - first : piece;
+        good = token_file_read(file, first, count, tokens, problem);
+        if (good) narrow(tokens, count, file->token_bytes);
+        if (good) XXH3_64bits_update(state, tokens, count * (size_t)file->token_bytes);
+    }
+    if (good && !h5_digest_agrees(file->tokens, XXH3_64bits_digest(state)))
+        good = fail(problem, "'%s': the tokens are not those that were written. Copy it again, or make it again",
+                    file->path);
+    free(tokens);
+    XXH3_freeState(state);
+    return good;
 }

@@ -31,8 +31,11 @@ void token_file_close(TokenFile *file);
    is not below vocab_size. */
 bool token_file_read(TokenFile *file, size_t first, size_t count, int32_t *tokens, Message *problem);
 
-/* Reads all tokens and compares them with the digest that token_file_finish() left; true at once for a file without.
-   False with a message when they differ, or cannot be read. */
+/* Of the number of tokens and of samples spread over all of them: tells files apart without reading them whole. */
+bool token_file_digest(TokenFile *file, uint64_t *digest, Message *problem);
+
+/* Reads all tokens, once, before they are used: each must be below vocab_size, and together they must agree with the
+   digest that token_file_finish() left, where there is one. False with a message. */
 bool token_file_check(TokenFile *file, Message *problem);
 
 /* Writing, by one process. The file grows as `path`.tmp and takes its name when it is finished, so that a file under

@@ -6,7 +6,6 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-#include "io/digest.h"
 #include "io/disk.h"
 #include "io/file_format.h"
 #include "io/h5.h"
@@ -59,9 +58,19 @@ static void create_tokens(TokenWriter *writer)
     CHECK_H5(H5Pclose(properties));
 }
 
+/* Twice: for other programs as one row of variable-length bytes, and for this one as plain numbers with digests. */
 static void write_pieces(TokenWriter *writer, const Tokenizer *tokenizer)
 {
-    hid_t group = h5_create_group(writer->file, "pieces");
+    size_t count = (size_t)tokenizer->vocab_size;
+    hvl_t *pieces = checked_calloc(count, sizeof *pieces);
+    for (size_t i = 0; i < count; i++) pieces[i].p = (void *)tokenizer_piece(tokenizer, (int64_t)i, &pieces[i].len);
+    hid_t type = CHECK_H5(H5Tvlen_create(H5T_NATIVE_UINT8));
+    hid_t dataset = h5_create_dataset(writer->file, "pieces", type, 1, &(hsize_t){count});
+    if (H5Dwrite(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, pieces) < 0) die_of_disk(writer);
+    CHECK_H5(H5Tclose(type));
+    CHECK_H5(H5Dclose(dataset));
+    free(pieces);
+    hid_t group = h5_create_group(writer->file, "tokenizer");
     if (!piece_store_write(group, tokenizer)) die_of_disk(writer);
     CHECK_H5(H5Gclose(group));
 }
@@ -134,7 +143,7 @@ static void close_file(TokenWriter *writer)
 static bool bring_to_disk(TokenWriter *writer, Message *problem)
 {
     write_gathered(writer);
-    digest_write(writer->tokens, XXH3_64bits_digest(writer->digest));
+    h5_write_digest(writer->tokens, XXH3_64bits_digest(writer->digest));
     close_file(writer);
     return disk_sync(writer->temporary, problem);
 }

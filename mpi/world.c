@@ -5,6 +5,7 @@
 #include <mpi.h>
 #include <omp.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,9 +24,8 @@ static void abort_every_rank(void)
 
 World world_start(int *argc, char ***argv)
 {
-    /* Open MPI's own file layer has hung in collective writes of parallel HDF5; ROMIO, the other one, has not. A user's
-       choice wins. */
-    setenv("OMPI_MCA_io", "^ompio", 0);
+    signal(SIGXFSZ,
+           SIG_IGN); /* a file that grows beyond ulimit -f is an error of write(), not the end of the process */
     int provided;
     if (MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &provided)) die_at(__FILE__, __LINE__, "MPI does not start");
     error_set_exit_hook(abort_every_rank);
@@ -51,13 +51,28 @@ void world_leave(int exit_code)
     exit(exit_code);
 }
 
-void require_all(bool ok, const Message *problem)
+/* The lowest rank where `ok` is false, or INT_MAX. */
+static int lowest_failing(bool ok)
 {
     int mine = ok ? INT_MAX : the_world.rank, lowest;
     CHECK_MPI(MPI_Allreduce(&mine, &lowest, 1, MPI_INT, MPI_MIN, MPI_COMM_WORLD));
+    return lowest;
+}
+
+void require_all(bool ok, const Message *problem)
+{
+    int lowest = lowest_failing(ok);
     if (lowest == INT_MAX) return;
     if (lowest == the_world.rank) error_say("%s", problem->text);
     world_leave(EXIT_FAILURE);
+}
+
+bool world_agree(bool ok, Message *problem)
+{
+    int lowest = lowest_failing(ok);
+    if (lowest == INT_MAX) return true;
+    CHECK_MPI(MPI_Bcast(problem, sizeof *problem, MPI_BYTE, lowest, MPI_COMM_WORLD));
+    return false;
 }
 
 void world_broadcast(void *data, size_t bytes)
@@ -86,6 +101,31 @@ bool world_same(uint64_t value)
     return ends[0] == ~ends[1];
 }
 
+/* How many ranks hold the value of rank `i`. */
+static int holders(const uint64_t *values, int i)
+{
+    int count = 0;
+    for (int j = 0; j < the_world.size; j++) count += values[j] == values[i];
+    return count;
+}
+
+bool world_majority(uint64_t value, char differing[WORLD_RANKS_TEXT])
+{
+    differing[0] = 0;
+    if (world_same(value)) return true;
+    uint64_t *values = checked_calloc((size_t)the_world.size, sizeof *values);
+    CHECK_MPI(MPI_Allgather(&value, 1, MPI_UINT64_T, values, 1, MPI_UINT64_T, MPI_COMM_WORLD));
+    int best = 0;
+    size_t length = 0;
+    for (int i = 1; i < the_world.size; i++)
+        if (holders(values, i) > holders(values, best)) best = i;
+    for (int i = 0; i < the_world.size && length + 16 < WORLD_RANKS_TEXT; i++)
+        if (values[i] != values[best])
+            length += (size_t)snprintf(differing + length, WORLD_RANKS_TEXT - length, "%s%d", length ? ", " : "", i);
+    free(values);
+    return false;
+}
+
 void world_barrier(void) { CHECK_MPI(MPI_Barrier(MPI_COMM_WORLD)); }
 
 /* How many ranks of this node may use the same processors as this one, itself included. */
@@ -112,13 +152,6 @@ int world_set_threads(void)
     int threads = omp_get_num_procs() / ranks_on_these_processors();
     omp_set_num_threads(threads > 1 ? threads : 1);
     return omp_get_max_threads();
-}
-
-bool world_agree(bool good, Message *problem)
-{
-    world_broadcast(&good, sizeof good);
-    if (!good) world_broadcast(problem, sizeof *problem);
-    return good;
 }
 
 void world_library(char *text, size_t size)

@@ -27,8 +27,9 @@ void require_all(bool ok, const Message *problem);
 /* All ranks leave with `exit_code` through the same door. Collective; does not return. */
 _Noreturn void world_leave(int exit_code);
 
-/* Rank 0's verdict for all; when it is false, its message too. Collective. */
-bool world_agree(bool good, Message *problem);
+/* True when `ok` is true on all ranks; otherwise false, and `problem` is that of the lowest rank where it is false.
+   Collective. */
+bool world_agree(bool ok, Message *problem);
 
 /* Copies `bytes` bytes of rank 0 to all ranks. Collective; any size. */
 void world_broadcast(void *data, size_t bytes);
@@ -40,10 +41,15 @@ void world_max_doubles(double *values, int count);
 /* The same value on every rank? Collective. */
 bool world_same(uint64_t value);
 
+/* The same; where not, `differing` lists the ranks that do not hold the value which most ranks hold. Collective. */
+enum { WORLD_RANKS_TEXT = 256 };
+bool world_majority(uint64_t value, char differing[WORLD_RANKS_TEXT]);
+
 void world_barrier(void);
 
 /* Sets the number of OpenMP threads of this rank where the user has not (OMP_NUM_THREADS): the cores the rank may use
-   (as the launcher has bound it), shared with the ranks of its node that may use the same. Returns the number. Collective. */
+   (as the launcher has bound it), shared with the ranks of its node that may use the same. Returns the number.
+   Collective. */
 int world_set_threads(void);
 
 /* One line about the MPI library, for logs. */

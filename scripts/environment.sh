@@ -11,11 +11,6 @@ if [ "$(id -u)" -eq 0 ]; then
     export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 fi
 
-# Parallel HDF5 is used through ROMIO, the older and better tried of the two file layers of Open MPI 4.
-case "$(mpirun --version 2>/dev/null || true)" in
-    *'(Open MPI) 4.'*) export OMPI_MCA_io="${OMPI_MCA_io:-romio321}" ;;
-esac
-
 # By default Open MPI ties each of one or two ranks to a single core, where all its OpenMP threads would then share it.
 export OMPI_MCA_hwloc_base_binding_policy="${OMPI_MCA_hwloc_base_binding_policy:-none}"
 # More ranks than cores are allowed: they are how a job for many machines is tried on a small one.

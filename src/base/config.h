@@ -47,6 +47,8 @@ typedef struct TrainConfig {
     int64_t warmup_steps;
     int schedule; /* ScheduleKind */
     double weight_decay, beta1, beta2, epsilon, clip_norm;
+    int64_t max_skipped_steps;
+    double skip_above_norm;
     int64_t seed;
     int recompute; /* RecomputeKind */
     int64_t stretch_length;
@@ -68,7 +70,10 @@ typedef struct ParallelConfig {
 typedef struct OutputConfig {
     char folder[OPTION_TEXT_SIZE];
     int64_t checkpoint_every;
+    double checkpoint_minutes;
     bool checkpoint_at_start;
+    int64_t keep, keep_every;
+    double stop_after_minutes;
     int64_t log_every;
 } OutputConfig;
 

@@ -54,44 +54,10 @@ static bool set_number(const OptionRow *row, const char *name, const char *text,
     return true;
 }
 
-/* `text` without blanks at either end, in place. */
-static char *trim(char *text)
-{
-    while (isspace((unsigned char)*text)) text++;
-    char *end = text + strlen(text);
-    while (end > text && isspace((unsigned char)end[-1])) *--end = 0;
-    return text;
-}
-
-/* A comment starts with ; or # at the start of a line or after a blank. */
-static void cut_comment(char *line)
-{
-    for (char *c = line; *c; c++)
-        if ((*c == ';' || *c == '#') && (c == line || isspace((unsigned char)c[-1]))) {
-            *c = 0;
-            return;
-        }
-}
-
-/* Would `text` come back from an INI file as it is? */
-static bool survives_ini(const char *text)
-{
-    char copy[OPTION_TEXT_SIZE];
-    strcpy(copy, text);
-    cut_comment(copy);
-    return strcmp(trim(copy), text) == 0 && !strchr(text, '\n');
-}
-
-static bool set_text(const OptionRow *row, const char *name, const char *text, char *field, Message *problem)
+static bool set_text(const char *name, const char *text, char *field, Message *problem)
 {
     if (strlen(text) >= OPTION_TEXT_SIZE)
         return fail(problem, "%s is longer than %d bytes", name, OPTION_TEXT_SIZE - 1);
-    /* Options with a section are kept in a run folder's config.ini, and must be the same when it continues. */
-    if (row->section[0] && !survives_ini(text))
-        return fail(problem,
-                    "%s = '%s' cannot stand in a configuration file: it has a line break, a blank at an end, or a ; "
-                    "or # that starts a comment. Rename the file",
-                    name, text);
     strcpy(field, text);
     return true;
 }
@@ -122,7 +88,7 @@ static bool set_row(const OptionRow *row, void *values, const char *text, Messag
             return fail(problem, "%s = '%s' is neither true nor false", name, text);
         *(bool *)field = strcmp(text, "true") == 0;
         return true;
-    case OPTION_TEXT: return set_text(row, name, text, field, problem);
+    case OPTION_TEXT: return set_text(name, text, field, problem);
     case OPTION_CHOICE: return set_choice(row, name, text, field, problem);
     }
     return false;
@@ -223,6 +189,68 @@ bool option_read_arguments(const OptionTable *tables, int table_count, int argc,
     return true;
 }
 
+/* `text` without blanks at either end, in place. */
+static char *trim(char *text)
+{
+    while (isspace((unsigned char)*text)) text++;
+    char *end = text + strlen(text);
+    while (end > text && isspace((unsigned char)end[-1])) *--end = 0;
+    return text;
+}
+
+/* The last character of the quoted value that starts at `quote`, or of the line. */
+static char *end_of_quoted(char *quote)
+{
+    char *c = quote + 1;
+    while (*c && *c != '"') c += *c == '\\' && c[1] ? 2 : 1; /* what follows a backslash stands for itself */
+    return *c ? c : c - 1;
+}
+
+/* A comment starts with ; or # at the start of a line or after a blank, outside a quoted value. */
+static void cut_comment(char *line)
+{
+    char *equals = strchr(line, '='), *value = equals ? equals + 1 + strspn(equals + 1, " \t") : NULL;
+    for (char *c = line; *c; c++) {
+        if (c == value && *c == '"') c = end_of_quoted(c);
+        if ((*c == ';' || *c == '#') && (c == line || isspace((unsigned char)c[-1]))) *c = 0;
+        if (!*c) return;
+    }
+}
+
+/* A value between quotes may have blanks at its ends, comment signs, \n, \r, \" and \\; in place. */
+static bool unquote(char *text, Message *problem)
+{
+    size_t length = strlen(text);
+    if (text[0] != '"') return true;
+    if (length < 2 || text[length - 1] != '"') return fail(problem, "a value begins with \" but does not end with it");
+    text[length - 1] = 0;
+    char *to = text;
+    for (const char *from = text + 1; *from; from++) {
+        bool escaped = *from == '\\' && from[1];
+        if (escaped) from++;
+        *to++ = escaped && *from == 'n' ? '\n' : escaped && *from == 'r' ? '\r' : *from;
+    }
+    *to = 0;
+    return true;
+}
+
+/* The other way round, where the bare text would not be read as it is. */
+static void print_quoted(FILE *file, const char *text)
+{
+    size_t length = strlen(text);
+    bool blank_ends = length > 0 && (isspace((unsigned char)text[0]) || isspace((unsigned char)text[length - 1]));
+    if (!blank_ends && !strpbrk(text, ";#\n\r\"\\")) {
+        fputs(text, file);
+        return;
+    }
+    fputc('"', file);
+    for (; *text; text++) {
+        if (strchr("\"\\\n\r", *text)) fputc('\\', file);
+        fputc(*text == '\n' ? 'n' : *text == '\r' ? 'r' : *text, file);
+    }
+    fputc('"', file);
+}
+
 /* One line of an INI file: [section], key = value, or nothing. */
 static bool read_ini_line(const OptionTable *table, char *line, char section[64], Message *problem)
 {
@@ -238,7 +266,8 @@ static bool read_ini_line(const OptionTable *table, char *line, char section[64]
     if (!(equals = strchr(line, '='))) return fail(problem, "neither [section] nor key = value");
     *equals = 0;
     snprintf(name, sizeof name, "%s%s%.150s", section, section[0] ? "." : "", trim(line));
-    return option_set(table, 1, name, trim(equals + 1), problem);
+    char *value = trim(equals + 1);
+    return unquote(value, problem) && option_set(table, 1, name, value, problem);
 }
 
 /* Own code, not libinih: that cuts lines at 200 bytes, and takes an indented line as a continuation of the one before. */
@@ -297,7 +326,9 @@ void option_print_ini(const OptionTable *table, FILE *file)
         if (strcmp(section, row->section)) fprintf(file, "%s[%s]\n", i ? "\n" : "", row->section);
         section = row->section;
         option_format(row, table->values, text);
-        fprintf(file, "%s = %s\n", row->key, text);
+        fprintf(file, "%s = ", row->key);
+        print_quoted(file, text);
+        fputc('\n', file);
     }
 }
 

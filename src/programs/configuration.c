@@ -96,8 +96,8 @@ LoadedModel loaded_model_read(const char *path)
     loaded.model = model_create(&config);
     loaded.params = checked_calloc(loaded.model->table.total_count, sizeof(real));
     Checkpoint into = {.config = &config, .table = &loaded.model->table, .values = loaded.params};
-    int64_t tokens_seen;
-    require_all(checkpoint_load(path, &into, &loaded.step, &tokens_seen, &problem), &problem);
+    require_all(checkpoint_load(path, &into, &problem), &problem);
+    loaded.step = into.progress.step;
     require_all(checkpoint_read_tokenizer(path, &loaded.tokenizer, &problem), &problem);
     return loaded;
 }

@@ -122,7 +122,8 @@ static bool inspect_checkpoint(const char *path, Message *problem)
     if (totals.not_finite)
         return fail(problem, "'%s': %zu values are not finite: training had diverged. Use an earlier checkpoint", path,
                     totals.not_finite);
-    printf("all values are finite\n");
+    if (checkpoint_examine(path, -1, problem) != CHECKPOINT_WHOLE) return false;
+    printf("all values are finite, and agree with their digests\n");
     return true;
 }
 

@@ -5,16 +5,19 @@
 
 #include "mpi/world.h"
 #include "src/base/config.h"
+#include "src/base/exit_code.h"
 #include "src/base/log.h"
 #include "src/programs/configuration.h"
 #include "src/programs/programs.h"
 #include "src/train/trainer.h"
 
 typedef struct TrainOptions {
-    bool help;
+    bool help, overwrite;
 } TrainOptions;
 
 static const OptionRow rows[] = {
+    {"", "overwrite", OPTION_BOOL, offsetof(TrainOptions, overwrite), "false", 0, 0, "", false,
+     "start anew over the metrics of a run that has no checkpoint left"},
     {"", "help", OPTION_BOOL, offsetof(TrainOptions, help), "false", 0, 0, "", false, "print this"},
 };
 
@@ -26,7 +29,12 @@ static void print_help(const OptionTable tables[2])
            "output.folder.\n"
            "Where that folder has a checkpoint, the run continues from it, on any number of ranks: the same command "
            "starts\n"
-           "and continues. The command line wins over the file, the file over the defaults.\n\n");
+           "and continues. The command line wins over the file, the file over the defaults.\n\n"
+           "SIGTERM, SIGINT, SIGUSR1, a file STOP in the run folder and output.stop_after_minutes end a run after the "
+           "step under "
+           "way and a\ncheckpoint, with exit code 85: the same command goes on. SIGUSR2 saves and goes on. Exit code "
+           "0: all steps "
+           "are done;\n1: an error, said in one line.\n\n");
     option_print_help(&tables[0], stdout);
     option_print_help(&tables[1], stdout);
     printf(
@@ -95,10 +103,10 @@ int train_main(int argc, char **argv)
                      train->tokenizer.name, validation->tokenizer.name);
     }
     check_configuration(&config);
-    Trainer *trainer = trainer_create(&config, train, validation);
-    trainer_run(trainer);
+    Trainer *trainer = trainer_create(&config, options.overwrite, train, validation);
+    bool finished = trainer_run(trainer);
     trainer_destroy(trainer);
     if (validation) token_file_close(validation);
     token_file_close(train);
-    return EXIT_SUCCESS;
+    return finished ? EXIT_SUCCESS : EXIT_CONTINUE;
 }

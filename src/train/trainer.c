@@ -5,14 +5,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "io/batch_loader.h"
 #include "io/checkpoint.h"
-#include "io/disk.h"
-#include "io/metrics.h"
 #include "mpi/gradient_reduce.h"
 #include "mpi/topology.h"
 #include "mpi/world.h"
+#include "src/base/digest.h"
 #include "src/base/log.h"
 #include "src/base/memory.h"
 #include "src/base/usage.h"
@@ -22,12 +22,10 @@
 #include "src/train/adamw.h"
 #include "src/train/evaluate.h"
 #include "src/train/memory_report.h"
+#include "src/train/resume.h"
+#include "src/train/run_folder.h"
 #include "src/train/schedule.h"
-
-static const char *const step_columns[] = {"step",    "loss",        "learning_rate",         "gradient_norm",
-                                           "seconds", "tokens_seen", "communication_seconds", "tokens_per_second"};
-static const char *const evaluation_columns[] = {"step", "loss", "perplexity", "bits_per_byte", "tokens", "seconds"};
-#define COUNT(array) ((int)(sizeof(array) / sizeof *(array)))
+#include "src/train/stop.h"
 
 struct Trainer {
     const Config *config;
@@ -36,14 +34,18 @@ struct Trainer {
     Topology topology;
     ModelPass *pass;
     BatchLoader *loader;
-    Evaluator *evaluator;      /* NULL without validation data */
+    Evaluator *evaluator; /* NULL without validation data */
+    RunFolder *folder;
     real *params;              /* (total_count) */
     real *grads, *m, *v;       /* (trained_count) */
     int32_t *inputs, *targets; /* (B, N) */
     int64_t micro_batches;     /* per step and data rank */
-    int64_t step, tokens_seen;
+    Progress progress;
+    Progress before_skips; /* when the last step was used */
+    CheckpointData data;
     int64_t last_evaluated, last_saved;
-    Metrics *steps, *evaluations; /* rank 0, else NULL */
+    int failed_saves; /* in a row */
+    StopClock clock;
     double start_seconds;
     int64_t start_step;
 };
@@ -84,126 +86,58 @@ static Checkpoint checkpoint_of(const Trainer *t)
         .values = t->params,
         .m = t->m,
         .v = t->v,
-        .step = t->step,
-        .tokens_seen = t->tokens_seen,
+        .progress = t->progress,
         .tokenizer = &t->train->tokenizer,
+        .data = &t->data,
     };
 }
 
-/* Options that differ from the checkpoint's and may: worth a line each. */
-static void say_changed_options(const Config *config, const Config *saved)
+/* All ranks must read the same data, each perhaps from a disk of its own. */
+static CheckpointData data_of(TokenFile *train)
 {
-    OptionTable table = config_options((Config *)config);
-    for (int i = 0; i < table.count; i++) {
-        if (option_equal(&table.rows[i], config, saved)) continue;
-        char name[128], now[OPTION_TEXT_SIZE], then[OPTION_TEXT_SIZE];
-        option_name(&table.rows[i], name);
-        option_format(&table.rows[i], config, now);
-        option_format(&table.rows[i], saved, then);
-        log_line("changed since the checkpoint: %s = %s (was %s)", name, now, then);
-    }
-}
-
-typedef struct Newest {
-    char path[CHECKPOINT_PATH_SIZE];
-    bool found;
-    Config config; /* what it was trained with */
-} Newest;
-
-/* The checkpoint to continue from, if any; leaves together when it is of another model. Nothing has been written yet. */
-static void find_newest(const Config *config, Newest *newest)
-{
+    CheckpointData data = {.tokens = (int64_t)train->count};
     Message problem;
-    int64_t step;
-    newest->found = false;
-    newest->config = *config;
-    if (world().rank == 0) newest->found = checkpoint_find_newest(config->output.folder, newest->path, &step);
-    world_broadcast(&newest->found, sizeof newest->found);
-    world_broadcast(newest->path, sizeof newest->path);
-    if (!newest->found) return;
-    require_all(checkpoint_load_config(newest->path, &newest->config, &problem), &problem);
-    Message cause;
-    bool same = config_same_model(config, &newest->config, &cause);
-    if (!same) fail(&problem, "cannot continue %.200s: %.700s", newest->path, cause.text);
+    char ranks[WORLD_RANKS_TEXT];
+    uint64_t digest = 0;
+    require_all(token_file_digest(train, &digest, &problem), &problem);
+    digest_format(digest, data.digest);
+    bool same = world_majority(digest, ranks);
+    if (!same)
+        fail(&problem, "'%s' is another file on rank %s than on most ranks. Copy the same file to all nodes",
+             train->path, ranks);
     require_all(same, &problem);
+    return data;
 }
 
-static void start_state(Trainer *t, const Newest *newest)
+static void start_state(Trainer *t, const Resume *resume)
 {
-    t->last_saved = t->last_evaluated = -1;
-    if (!newest->found) {
+    t->last_saved = -1;
+    if (resume->found) {
+        Checkpoint into = checkpoint_of(t);
+        resume_compare(resume, t->config, t->train, &t->data);
+        resume_load(resume, t->config, &into);
+        t->progress = into.progress;
+        t->last_saved = t->progress.step;
+    } else {
         param_table_initialise(&t->model->table, (uint64_t)t->config->train.seed, t->params);
-        return;
     }
-    Message problem;
-    Checkpoint into = checkpoint_of(t);
-    require_all(checkpoint_load(newest->path, &into, &t->step, &t->tokens_seen, &problem), &problem);
-    log_line("continuing from %s: step %lld", newest->path, (long long)t->step);
-    say_changed_options(t->config, &newest->config);
-    t->last_saved = t->step;
+    t->before_skips = t->progress;
 }
 
-static bool write_config(const Config *config, Message *problem)
-{
-    char path[DISK_PATH_SIZE], temporary[DISK_PATH_SIZE + 8];
-    Config copy = *config;
-    OptionTable table = config_options(&copy);
-    snprintf(path, sizeof path, "%s/config.ini", config->output.folder);
-    snprintf(temporary, sizeof temporary, "%s.tmp", path);
-    FILE *file = fopen(temporary, "w");
-    if (!file) return fail(problem, "cannot write '%s'. Choose a writable output.folder", path);
-    option_print_ini(&table, file);
-    if (fclose(file) != 0) return fail(problem, "cannot write '%s': the disk is full", path);
-    return disk_rename(temporary, path, problem);
-}
-
-/* Rank 0 writes; the others learn whether it could. */
-static void open_outputs(Trainer *t)
-{
-    Message problem;
-    bool ok = true, continued = t->step > 0 || t->last_saved >= 0;
-    int64_t last_step = continued ? t->step : -1;
-    const char *folder = t->config->output.folder;
-    if (world().rank == 0) {
-        ok = write_config(t->config, &problem);
-        t->steps =
-            ok ? metrics_open(folder, "steps", "metrics.csv", step_columns, COUNT(step_columns), last_step, &problem)
-               : NULL;
-        t->evaluations = t->steps ? metrics_open(folder, "evaluations", "evaluations.csv", evaluation_columns,
-                                                 COUNT(evaluation_columns), last_step, &problem)
-                                  : NULL;
-        ok = t->steps && t->evaluations;
-    }
-    require_all(ok, &problem);
-}
-
-/* The run folder with room for a checkpoint: a run must not find out after its last step that it cannot be saved. */
-static void make_output_folder(const Config *config, const ParamTable *table)
-{
-    Message problem;
-    char checkpoint[CHECKPOINT_PATH_SIZE], folder[DISK_PATH_SIZE], log[DISK_PATH_SIZE];
-    bool ok = true;
-    checkpoint_path(config->output.folder, 0, checkpoint);
-    disk_folder_of(checkpoint, folder);
-    snprintf(log, sizeof log, "%s/train.log", config->output.folder);
-    uint64_t bytes = sizeof(float) * (table->total_count + 2 * table->trained_count);
-    if (world().rank == 0) {
-        ok = disk_make_folder(folder, &problem) && disk_has_room(checkpoint, bytes, &problem);
-        if (ok && !log_open_file(log)) ok = fail(&problem, "cannot write '%s'. Choose a writable output.folder", log);
-    }
-    require_all(ok, &problem);
-}
-
-Trainer *trainer_create(const Config *config, TokenFile *train, TokenFile *validation)
+Trainer *trainer_create(const Config *config, bool overwrite, TokenFile *train, TokenFile *validation)
 {
     Trainer *t = checked_calloc(1, sizeof *t);
     Message problem;
     *t = (Trainer){.config = config, .train = train, .validation = validation};
-    static Newest newest;
-    find_newest(config, &newest);
+    static Resume resume;
+    t->clock = (StopClock){.config = config, .start_seconds = usage_seconds()};
+    stop_catch_signals();
+    resume_check_model(config);
+    t->data = data_of(train);
     t->model = model_create(config);
-    make_output_folder(config, &t->model->table);
+    t->folder = run_folder_open(config);
     say_machine(config);
+    resume_choose(config, overwrite, &resume);
     t->topology = topology_create((int)config->parallel.data_ranks, (ScanKind)config->parallel.scan);
     say_what_runs(t);
     size_t B = (size_t)config->train.micro_batch_sequences, T = (size_t)config->model.context_length;
@@ -222,15 +156,15 @@ Trainer *trainer_create(const Config *config, TokenFile *train, TokenFile *valid
     t->v = checked_calloc(table->trained_count, sizeof(real));
     t->inputs = checked_calloc(B * model_pass_tokens(t->pass), sizeof *t->inputs);
     t->targets = checked_calloc(B * model_pass_tokens(t->pass), sizeof *t->targets);
-    start_state(t, &newest);
-    open_outputs(t);
+    start_state(t, &resume);
+    run_folder_open_tables(t->folder, resume.found ? t->progress.step : -1);
+    t->last_evaluated = run_folder_last_step(t->folder, TABLE_EVALUATIONS);
     return t;
 }
 
 void trainer_destroy(Trainer *t)
 {
-    metrics_close(t->steps);
-    metrics_close(t->evaluations);
+    run_folder_close(t->folder);
     evaluator_destroy(t->evaluator);
     model_pass_destroy(t->pass);
     batch_loader_destroy(t->loader);
@@ -244,6 +178,8 @@ void trainer_destroy(Trainer *t)
 
 typedef struct StepReport {
     double loss, learning_rate, gradient_norm, seconds, communication_seconds, tokens_per_second;
+    bool skipped;
+    double wishes[WISHES];
 } StepReport;
 
 /* Loss and gradients of this rank's share of the batch; returns the sum of the losses. */
@@ -257,147 +193,255 @@ static double accumulate_gradients(Trainer *t)
     memset(t->grads, 0, t->model->table.trained_count * sizeof(real));
     for (int64_t i = 0; i < t->micro_batches; i++) {
         uint64_t in_batch = ((uint64_t)t->topology.data_rank * (uint64_t)t->micro_batches + (uint64_t)i) * B;
-        bool ok = batch_loader_training(t->loader, (uint64_t)t->step * batch + in_batch, (int64_t)B, t->inputs,
-                                        t->targets, &problem);
+        bool ok = batch_loader_training(t->loader, (uint64_t)t->progress.sequences_seen + in_batch, (int64_t)B,
+                                        t->inputs, t->targets, &problem);
         require_all(ok, &problem);
-        DropoutKey dropout = {(uint64_t)config->train.seed, (uint64_t)t->step, in_batch};
+        DropoutKey dropout = {(uint64_t)config->train.seed, (uint64_t)t->progress.step, in_batch};
         sum += model_train(t->pass, t->params, t->grads, t->inputs, t->targets, loss_scale, dropout);
     }
     return sum;
 }
 
-/* Every rank sees the same numbers here, so all leave together. */
-static void require_finite(const Trainer *t, const StepReport *report)
+/* One sum over all ranks: of the losses, of whether a gradient is not finite anywhere, and of the wishes to stop or save. */
+static void share(Trainer *t, StepReport *report)
 {
-    Message problem;
-    bool finite = isfinite(report->loss) && isfinite(report->gradient_norm);
-    if (!finite)
-        fail(&problem,
-             "step %lld: the loss is %g, the norm of the gradient %g. Lower train.learning_rate, lengthen "
-             "train.warmup_steps or set train.clip_norm; the last checkpoint is untouched",
-             (long long)t->step + 1, fabs(report->loss),
-             fabs(report->gradient_norm)); /* no sign: "nan", never "-nan" */
-    if (!finite && world().rank == 0) metrics_flush(t->steps);
-    require_all(finite, &problem);
+    double sums[2 + WISHES] = {report->loss, !isfinite(report->gradient_norm)};
+    stop_wishes(&t->clock, sums + 2);
+    world_sum_doubles(sums, 2 + WISHES);
+    report->loss = sums[0] / (double)(t->config->train.batch_sequences * t->config->model.context_length);
+    memcpy(report->wishes, sums + 2, sizeof report->wishes);
+    if (sums[1] > 0) report->gradient_norm = NAN;
+    double average = t->progress.average_gradient_norm, factor = t->config->train.skip_above_norm;
+    bool outlier = factor > 0 && average > 0 && report->gradient_norm > factor * average;
+    report->skipped = !isfinite(report->loss) || !isfinite(report->gradient_norm) || outlier;
+}
+
+/* The running mean of what is usual, over about 50 steps. */
+static void update_average(Progress *progress, double norm)
+{
+    double *average = &progress->average_gradient_norm;
+    *average = *average > 0 ? 0.98 * *average + 0.02 * norm : norm;
+}
+
+static void use_gradients(Trainer *t, const StepReport *report)
+{
+    const TrainConfig *train = &t->config->train;
+    update_average(&t->progress, report->gradient_norm);
+    adamw_update(&t->model->table, train, t->params, t->m, t->v, t->grads, report->learning_rate,
+                 adamw_clip_factor(report->gradient_norm, train->clip_norm),
+                 t->progress.step - t->progress.skipped_steps);
+    t->before_skips = t->progress;
 }
 
 static StepReport train_step(Trainer *t)
 {
     const Config *config = t->config;
-    const ParamTable *table = &t->model->table;
     double start = usage_seconds(), link_seconds = topology_communication_seconds(&t->topology);
-    double tokens = (double)(config->train.batch_sequences * config->model.context_length);
+    int64_t sequences = config->train.batch_sequences, tokens = sequences * config->model.context_length;
     StepReport report = {.loss = accumulate_gradients(t)};
-    double reduce_seconds = gradient_reduce(t->grads, table->trained_count);
-    world_sum_doubles(&report.loss, 1);
-    report.loss /= tokens;
-    report.gradient_norm = adamw_gradient_norm(table, t->grads);
-    require_finite(t, &report);
-    t->step++;
-    t->tokens_seen += (int64_t)tokens;
-    report.learning_rate = schedule_learning_rate(&config->train, t->step);
-    adamw_update(table, &config->train, t->params, t->m, t->v, t->grads, report.learning_rate,
-                 adamw_clip_factor(report.gradient_norm, config->train.clip_norm), t->step);
+    double reduce_seconds = gradient_reduce(t->grads, t->model->table.trained_count);
+    report.gradient_norm = adamw_gradient_norm(&t->model->table, t->grads);
+    share(t, &report);
+    t->progress.step++;
+    t->progress.tokens_seen += tokens;
+    t->progress.sequences_seen += sequences;
+    report.learning_rate = schedule_learning_rate(&config->train, t->progress.step);
+    if (report.skipped)
+        t->progress.skipped_steps++;
+    else
+        use_gradients(t, &report);
     report.seconds = usage_seconds() - start;
-    report.tokens_per_second = tokens / report.seconds;
+    report.tokens_per_second = (double)tokens / report.seconds;
     report.communication_seconds = topology_communication_seconds(&t->topology) - link_seconds + reduce_seconds;
+    t->clock.longest_step = fmax(t->clock.longest_step, report.seconds);
     return report;
 }
 
-/* ---- the loop ------------------------------------------------------------------------------------------------------- */
+/* ---- what is said and recorded -------------------------------------------------------------------------------------- */
 
 static void record_step(Trainer *t, const StepReport *r)
 {
-    if (!t->steps) return;
-    double row[] = {(double)t->step,
+    double row[] = {(double)t->progress.step,
                     r->loss,
                     r->learning_rate,
                     r->gradient_norm,
                     r->seconds,
-                    (double)t->tokens_seen,
+                    (double)t->progress.tokens_seen,
                     r->communication_seconds,
-                    r->tokens_per_second};
-    metrics_append(t->steps, row);
+                    r->tokens_per_second,
+                    r->skipped};
+    run_folder_append(t->folder, TABLE_STEPS, row);
 }
 
 static void say_progress(const Trainer *t, const StepReport *r)
 {
-    int64_t steps = t->config->train.steps, done = t->step - t->start_step;
-    if (t->step % t->config->output.log_every && t->step != steps && done != 1) return;
+    int64_t step = t->progress.step, steps = t->config->train.steps, done = step - t->start_step;
+    if (r->skipped)
+        log_line("warning: step %lld is skipped: its loss is %g, the norm of its gradient %g, %.3g is usual",
+                 (long long)step, fabs(r->loss), fabs(r->gradient_norm),
+                 t->progress.average_gradient_norm); /* "nan", never "-nan" */
+    if (step % t->config->output.log_every && step != steps && done != 1) return;
     char remaining[32];
     double per_step = (usage_seconds() - t->start_seconds) / (double)done;
     log_line("step %lld/%lld | loss %.4f | lr %.2e | norm %.3f | %.0f tokens/s | %.2f s/step | %.0f%% communication | "
              "%s left",
-             (long long)t->step, (long long)steps, r->loss, r->learning_rate, r->gradient_norm, r->tokens_per_second,
+             (long long)step, (long long)steps, r->loss, r->learning_rate, r->gradient_norm, r->tokens_per_second,
              r->seconds, 100 * r->communication_seconds / r->seconds,
-             log_duration(per_step * (double)(steps - t->step), remaining));
+             log_duration(per_step * (double)(steps - step), remaining));
 }
 
 static void evaluate(Trainer *t)
 {
-    if (!t->evaluator || t->last_evaluated == t->step) return;
+    if (!t->evaluator || t->last_evaluated == t->progress.step) return;
     Evaluation e = evaluator_run(t->evaluator, t->params, NULL);
-    t->last_evaluated = t->step;
+    t->last_evaluated = t->progress.step;
     char bits[48] = "";
     if (!isnan(e.bits_per_byte)) snprintf(bits, sizeof bits, " | %.4f bits per byte", e.bits_per_byte);
-    log_line("validation at step %lld | loss %.4f | perplexity %.2f%s | %lld tokens in %.1f s", (long long)t->step,
-             e.loss, e.perplexity, bits, (long long)e.tokens, e.seconds);
-    double row[] = {(double)t->step, e.loss, e.perplexity, e.bits_per_byte, (double)e.tokens, e.seconds};
-    if (t->evaluations) metrics_append(t->evaluations, row);
+    log_line("validation at step %lld | loss %.4f | perplexity %.2f%s | %lld tokens in %.1f s",
+             (long long)t->progress.step, e.loss, e.perplexity, bits, (long long)e.tokens, e.seconds);
+    double row[] = {(double)t->progress.step, e.loss, e.perplexity, e.bits_per_byte, (double)e.tokens, e.seconds};
+    run_folder_append(t->folder, TABLE_EVALUATIONS, row);
 }
 
-/* A checkpoint that nobody could continue from must not become the newest one. Every rank holds the same values. */
+/* ---- saving --------------------------------------------------------------------------------------------------------- */
+
+/* A checkpoint that nobody could continue from must not become the newest one. */
 static void require_finite_state(const Trainer *t)
 {
     const real *blocks[] = {t->params, t->m, t->v};
     Message problem;
-    bool finite = true;
-    for (int b = 0; b < 3; b++)
-        for (size_t i = 0; finite && i < t->model->table.trained_count; i++) finite = isfinite(blocks[b][i]);
-    if (!finite)
+    size_t count = t->model->table.trained_count, bad = 0;
+    for (int b = 0; b < 3; b++) {
+        const real *values = blocks[b];
+#pragma omp parallel for reduction(+ : bad)
+        for (size_t i = 0; i < count; i++) bad += !isfinite(values[i]);
+    }
+    if (bad)
         fail(&problem,
              "step %lld: the parameters are not finite, so no checkpoint is written. Lower train.learning_rate or set "
              "train.clip_norm; earlier checkpoints are untouched",
-             (long long)t->step);
-    require_all(finite, &problem);
+             (long long)t->progress.step);
+    require_all(!bad, &problem);
 }
 
-static void save(Trainer *t)
+static void save_failed(Trainer *t, const Message *problem)
 {
-    if (t->last_saved == t->step) return;
-    require_finite_state(t);
+    enum { ATTEMPTS = 3 };
+    Message last;
+    t->failed_saves++;
+    bool go_on = t->failed_saves < ATTEMPTS;
+    if (go_on)
+        log_line("warning: no checkpoint of step %lld: %s. Training goes on, earlier checkpoints are untouched",
+                 (long long)t->progress.step, problem->text);
+    else
+        fail(&last, "%d checkpoints in a row could not be written, so the run ends: %.800s. Earlier ones are untouched",
+             ATTEMPTS, problem->text);
+    require_all(go_on, &last);
+}
+
+/* False when it could not be written now and is worth another try; the third failure in a row ends the run. */
+static bool save(Trainer *t)
+{
+    if (t->last_saved == t->progress.step) return true;
+    const OutputConfig *output = &t->config->output;
     char path[CHECKPOINT_PATH_SIZE];
     Message problem;
     Checkpoint checkpoint = checkpoint_of(t);
     double start = usage_seconds();
-    checkpoint_path(t->config->output.folder, t->step, path);
-    require_all(checkpoint_write(&checkpoint, path, &problem), &problem);
-    t->last_saved = t->step;
-    if (t->steps) metrics_flush(t->steps);
-    if (t->evaluations) metrics_flush(t->evaluations);
+    require_finite_state(t);
+    require_all(checkpoint_same_on_all_ranks(&checkpoint, &problem), &problem);
+    run_folder_require_held(t->folder);
+    checkpoint_path(output->folder, t->progress.step, path);
+    t->clock.saved_seconds = start;
+    if (!checkpoint_write(&checkpoint, path, &problem)) {
+        save_failed(t, &problem);
+        return false;
+    }
+    t->last_saved = t->progress.step;
+    t->failed_saves = 0;
+    if (world().rank == 0)
+        checkpoint_remove_old(output->folder, output->keep, output->keep_every, output->checkpoint_at_start);
+    run_folder_store(t->folder);
+    t->clock.longest_save = fmax(t->clock.longest_save, usage_seconds() - start);
     log_line("checkpoint %s in %.1f s", path, usage_seconds() - start);
+    return true;
+}
+
+/* Nothing comes after this checkpoint. */
+static void save_for_certain(Trainer *t)
+{
+    while (!save(t)) sleep(1);
+}
+
+/* ---- the loop ------------------------------------------------------------------------------------------------------- */
+
+/* Every rank sees the same numbers here, so all leave together: with a checkpoint from before the first of the skipped
+   steps. */
+static void give_up_if_hopeless(Trainer *t, const StepReport *report)
+{
+    int64_t in_a_row = t->progress.step - t->before_skips.step;
+    if (!report->skipped || in_a_row <= t->config->train.max_skipped_steps) return;
+    Message problem;
+    fail(&problem,
+         "step %lld: the loss is %g, the norm of the gradient %g; %lld steps in a row could not be used. Lower "
+         "train.learning_rate, lengthen train.warmup_steps or set train.clip_norm; the last checkpoint is of step "
+         "%lld, before them",
+         (long long)t->progress.step, fabs(report->loss), fabs(report->gradient_norm), (long long)in_a_row,
+         (long long)t->before_skips.step);
+    if (t->last_saved < t->before_skips.step) {
+        t->progress = t->before_skips;
+        save_for_certain(t);
+    }
+    run_folder_store(t->folder);
+    require_all(false, &problem);
 }
 
 static bool due(int64_t step, int64_t every) { return every > 0 && step % every == 0; }
 
-void trainer_run(Trainer *t)
+/* What follows a step, or the continuing from its checkpoint: save first, so that nothing that happens later costs the
+   step. */
+static void after_step(Trainer *t, const double wishes[WISHES])
 {
     const Config *config = t->config;
-    int64_t steps = config->train.steps;
-    t->start_seconds = usage_seconds();
-    t->start_step = t->step;
-    if (t->step >= steps) log_line("all %lld steps are done; raise train.steps to go on", (long long)steps);
-    if (t->step == 0 && config->output.checkpoint_at_start) save(t);
-    while (t->step < steps) {
-        StepReport report = train_step(t);
+    int64_t step = t->progress.step;
+    bool last = step >= config->train.steps, stops = stop_cause(wishes) != NULL;
+    if (last || stops)
+        save_for_certain(t);
+    else if (due(step, config->output.checkpoint_every) || wishes[WISH_SAVE] > 0)
+        save(t);
+    if (!stops && step > 0 && (last || due(step, config->evaluate.every))) evaluate(t);
+}
+
+static void say_end(const Trainer *t, const char *cause)
+{
+    char text[32], memory[32];
+    int64_t step = t->progress.step;
+    if (cause)
+        log_line("stopped by %s at step %lld of %lld; the same command goes on from there", cause, (long long)step,
+                 (long long)t->config->train.steps);
+    log_line("done: %lld steps in %s, peak memory of rank 0 %s", (long long)(step - t->start_step),
+             log_duration(usage_seconds() - t->start_seconds, text), log_bytes(usage_peak_bytes(), memory));
+}
+
+bool trainer_run(Trainer *t)
+{
+    int64_t steps = t->config->train.steps;
+    StepReport report = {.loss = 0};
+    t->start_seconds = t->clock.saved_seconds = usage_seconds();
+    t->start_step = t->progress.step;
+    if (t->progress.step >= steps) log_line("all %lld steps are done; raise train.steps to go on", (long long)steps);
+    /* Step 0 too: whether a checkpoint can be written shows before any work, and a run that is killed early has one. */
+    if (t->progress.step == 0) save_for_certain(t);
+    after_step(t, report.wishes);
+    while (t->progress.step < steps && !stop_cause(report.wishes)) {
+        report = train_step(t);
         record_step(t, &report);
         say_progress(t, &report);
-        if (due(t->step, config->evaluate.every)) evaluate(t);
-        if (due(t->step, config->output.checkpoint_every)) save(t);
+        give_up_if_hopeless(t, &report);
+        after_step(t, report.wishes);
     }
-    if (t->step > t->start_step) evaluate(t);
-    save(t);
-    char text[32], memory[32];
-    log_line("done: %lld steps in %s, peak memory of rank 0 %s", (long long)(t->step - t->start_step),
-             log_duration(usage_seconds() - t->start_seconds, text), log_bytes(usage_peak_bytes(), memory));
+    run_folder_store(t->folder);
+    const char *cause = t->progress.step < steps ? stop_cause(report.wishes) : NULL;
+    say_end(t, cause);
+    return cause == NULL;
 }

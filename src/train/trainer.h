@@ -1,11 +1,11 @@
 /* A training run: its state, its steps, what it writes.
 
-   The state is (parameters, moments, step): which tokens a step uses, its dropout and its learning rate follow from the
-   configuration and the step alone. */
+   The state is (parameters, moments, Progress): which tokens a step uses, its dropout and its learning rate follow from the
+   configuration and the progress alone. */
 #ifndef POLYSKETCH_TRAIN_TRAINER_H
 #define POLYSKETCH_TRAIN_TRAINER_H
 
-#include <stdint.h>
+#include <stdbool.h>
 
 #include "io/token_file.h"
 #include "src/base/config.h"
@@ -14,12 +14,14 @@
 typedef struct Trainer Trainer;
 
 /* `config` is resolved and checked; the token files are open (validation may be NULL) and stay with the caller, as does
-   config. Continues from the newest checkpoint of config->output.folder where there is one. Collective over all ranks;
-   leaves together with one line when something is wrong. */
-Trainer *trainer_create(const Config *config, TokenFile *train, TokenFile *validation);
+   config. Continues from the newest whole checkpoint of config->output.folder where there is one; `overwrite` allows to
+   start anew over the metrics of a run that has none. Collective over all ranks; leaves together with one line when
+   something is wrong. */
+Trainer *trainer_create(const Config *config, bool overwrite, TokenFile *train, TokenFile *validation);
 
-/* Trains up to config->train.steps, writes checkpoints and metrics. Collective. */
-void trainer_run(Trainer *trainer);
+/* Trains up to config->train.steps, writes checkpoints and metrics. False when a signal, the file STOP or
+   output.stop_after_minutes ended it before, after a checkpoint. Collective. */
+bool trainer_run(Trainer *trainer);
 
 void trainer_destroy(Trainer *trainer);
 

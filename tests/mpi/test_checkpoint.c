@@ -1,8 +1,10 @@
 /* Checkpoints on any number of ranks: what is written is read back, and the file does not show how many wrote it. */
+#include <dirent.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "io/checkpoint.h"
@@ -41,6 +43,8 @@ static real *random_values(size_t count, const char *purpose)
     return values;
 }
 
+static const CheckpointData data = {12345, "0123456789abcdef"};
+
 static void fixture_create(Fixture *fixture, size_t width)
 {
     memset(fixture, 0, sizeof *fixture);
@@ -62,9 +66,9 @@ static void fixture_create(Fixture *fixture, size_t width)
                                        .values = fixture->values,
                                        .m = fixture->m,
                                        .v = fixture->v,
-                                       .step = 100,
-                                       .tokens_seen = INT64_C(1) << 40,
-                                       .tokenizer = &fixture->tokenizer};
+                                       .progress = {100, INT64_C(1) << 40, INT64_C(1) << 33, 3, 0.1 + 0.2},
+                                       .tokenizer = &fixture->tokenizer,
+                                       .data = &data};
 }
 
 static void fixture_destroy(Fixture *fixture)
@@ -96,6 +100,15 @@ static bool same_tensors(const Fixture *fixture, bool trained_only, const real *
     return same;
 }
 
+static int count_files(const char *name)
+{
+    int count = 0;
+    DIR *entries = opendir(scratch_path(name));
+    for (struct dirent *entry; entries && (entry = readdir(entries));) count += entry->d_name[0] != '.';
+    if (entries) closedir(entries);
+    return count;
+}
+
 /* ---- tests ---- */
 
 static void test_write_and_load(void)
@@ -110,16 +123,19 @@ static void test_write_and_load(void)
     for (int times = 0; times < 2; times++) /* the second replaces the first */
         check_true(checkpoint_write(&written.checkpoint, path, &problem), "written: %s", problem.text);
 
-    int64_t step = 0, tokens_seen = 0;
-    check_true(checkpoint_load(path, &loaded.checkpoint, &step, &tokens_seen, &problem), "loaded: %s", problem.text);
-    check_true(step == 100 && tokens_seen == INT64_C(1) << 40, "step %lld", (long long)step);
+    loaded.checkpoint.progress = (Progress){0};
+    check_true(checkpoint_load(path, &loaded.checkpoint, &problem), "loaded: %s", problem.text);
+    check_true(memcmp(&loaded.checkpoint.progress, &written.checkpoint.progress, sizeof(Progress)) == 0,
+               "progress, step %lld", (long long)loaded.checkpoint.progress.step);
+    CheckpointData read;
+    check_true(checkpoint_read_data(path, &read, &problem) && read.tokens == data.tokens &&
+                   strcmp(read.digest, data.digest) == 0,
+               "what it was trained on: %lld tokens, digest '%s'", (long long)read.tokens, read.digest);
     check_true(same_tensors(&written, false, written.values, loaded.values), "parameters are the same");
     check_true(same_tensors(&written, true, written.m, loaded.m), "m is the same");
     check_true(same_tensors(&written, true, written.v, loaded.v), "v is the same");
 
-    char temporary[CHECKPOINT_PATH_SIZE + 8];
-    snprintf(temporary, sizeof temporary, "%s.tmp", path);
-    check_true(access(temporary, F_OK) != 0, "no unfinished file is left");
+    check_true(count_files("run/checkpoints") == 1, "no unfinished file is left");
     fixture_destroy(&written);
     fixture_destroy(&loaded);
 }
@@ -211,11 +227,25 @@ static void expect_failure(bool good, const Message *problem, const char *word)
     check_true(strstr(problem->text, word) != NULL, "'%s' must say: %s", problem->text, word);
 }
 
-static bool load(const char *path, const Fixture *into, Message *problem)
+static bool load(const char *path, Fixture *into, Message *problem)
 {
-    int64_t step, tokens_seen;
     *problem = (Message){""};
-    return checkpoint_load(path, &into->checkpoint, &step, &tokens_seen, problem);
+    return checkpoint_load(path, &into->checkpoint, problem);
+}
+
+/* Flips the lowest bit of the first float32 in the file that is `value`. */
+static void flip_first_value(const char *path, float value)
+{
+    FILE *file = fopen(path, "r+");
+    float read = value + 1;
+    long place = 0;
+    while (file && fseek(file, place, SEEK_SET) == 0 && fread(&read, sizeof read, 1, file) == 1 && read != value)
+        place += (long)sizeof read;
+    check_true(file && read == value, "the value is in the file");
+    unsigned char byte;
+    memcpy(&byte, &read, 1);
+    byte ^= 1;
+    if (file) fseek(file, place, SEEK_SET), fwrite(&byte, 1, 1, file), fclose(file);
 }
 
 static void test_without_moments(void)
@@ -290,22 +320,130 @@ static void test_truncated(void)
     fixture_destroy(&written);
 }
 
-static void test_newest(void)
+/* One bit, somewhere in the values: the file says so, whoever reads it. */
+static void test_flipped_bit(void)
 {
     Fixture written;
     fixture_create(&written, 5);
     Message problem = {""};
-    char path[CHECKPOINT_PATH_SIZE], found[CHECKPOINT_PATH_SIZE];
-    int64_t step = -1;
-    check_true(!checkpoint_find_newest(scratch_path("newest"), found, &step), "no folder, no checkpoint");
-    for (int64_t written_step = 0; written_step <= 20; written_step += 10) {
-        checkpoint_path(scratch_path("newest"), written_step, path);
-        check_true(checkpoint_write(&written.checkpoint, path, &problem), "written: %s", problem.text);
+    const char *path = scratch_path("step-00000100.h5");
+    check_true(checkpoint_write(&written.checkpoint, path, &problem), "written: %s", problem.text);
+    check_true(checkpoint_examine(path, 100, &problem) == CHECKPOINT_WHOLE, "whole: %s", problem.text);
+    check_true(checkpoint_examine(path, 99, &problem) == CHECKPOINT_DAMAGED, "of another step: %s", problem.text);
+    world_barrier();
+    if (world().rank == 0) flip_first_value(path, (float)written.values[written.table.params[3].offset]);
+    world_barrier();
+    check_true(checkpoint_examine(path, 100, &problem) == CHECKPOINT_DAMAGED, "damaged");
+    check_true(strstr(problem.text, "layers.0.bias") != NULL, "'%s' names the tensor", problem.text);
+    expect_failure(load(path, &written, &problem), &problem, "layers.0.bias");
+    check_true(checkpoint_examine(scratch_path("none.h5"), 1, &problem) == CHECKPOINT_CLOSED, "none");
+    fixture_destroy(&written);
+}
+
+/* A rank that holds other values than the rest is named, and nothing is written. */
+static void test_replicas(void)
+{
+    Fixture fixture;
+    fixture_create(&fixture, 5);
+    Message problem = {""};
+    check_true(checkpoint_same_on_all_ranks(&fixture.checkpoint, &problem), "the same: %s", problem.text);
+    int odd = world().size - 1;
+    if (world().rank == odd && odd > 1) fixture.v[fixture.table.params[2].offset] += (real)1e-6;
+    bool same = checkpoint_same_on_all_ranks(&fixture.checkpoint, &problem);
+    char expected[32];
+    snprintf(expected, sizeof expected, "of rank %d are", odd);
+    check_true(odd > 1 ? !same && strstr(problem.text, expected) : same, "'%s' names rank %d", problem.text, odd);
+    fixture_destroy(&fixture);
+}
+
+static void limit_files(rlim_t bytes)
+{
+    struct rlimit limit;
+    getrlimit(RLIMIT_FSIZE, &limit);
+    limit.rlim_cur = bytes;
+    check_true(setrlimit(RLIMIT_FSIZE, &limit) == 0, "a limit of file sizes");
+}
+
+/* A write that fails, on the last rank alone: all ranks are told, and what was there stays. */
+static void test_failing_write(void)
+{
+    Fixture written, loaded;
+    fixture_create(&written, 5);
+    fixture_empty(&loaded, 5);
+    Message problem = {""};
+    const char *path = scratch_path("failing/step.h5");
+    check_true(checkpoint_write(&written.checkpoint, path, &problem), "written: %s", problem.text);
+    if (world().rank == world().size - 1) limit_files(1000);
+    written.checkpoint.progress.step = 101;
+    expect_failure(checkpoint_write(&written.checkpoint, path, &problem), &problem, "cannot write");
+    if (world().rank == world().size - 1) limit_files(RLIM_INFINITY);
+    check_true(load(path, &loaded, &problem) && loaded.checkpoint.progress.step == 100, "the old one: %s",
+               problem.text);
+    check_true(count_files("failing") == 1, "nothing half-written");
+    check_true(checkpoint_write(&written.checkpoint, path, &problem), "written again: %s", problem.text);
+    fixture_destroy(&written);
+    fixture_destroy(&loaded);
+}
+
+static void write_steps(const Fixture *fixture, const char *folder, const int64_t *steps, int count)
+{
+    char path[CHECKPOINT_PATH_SIZE];
+    Message problem = {""};
+    for (int i = 0; i < count; i++) {
+        checkpoint_path(scratch_path(folder), steps[i], path);
+        check_true(checkpoint_write(&fixture->checkpoint, path, &problem), "written: %s", problem.text);
     }
+}
+
+static void test_newest(void)
+{
+    Fixture written;
+    fixture_create(&written, 5);
+    char expected[CHECKPOINT_PATH_SIZE], found[CHECKPOINT_PATH_SIZE], place[CHECKPOINT_PATH_SIZE + 16];
+    int64_t step = -1;
+    Message problem;
+    check_true(!checkpoint_find_newest(scratch_path("newest"), 1000, found, &step), "no folder, no checkpoint");
+    write_steps(&written, "newest", (int64_t[]){0, 10, 20}, 3);
     if (world().rank == 0) scratch_write("newest/checkpoints/step-00000030.h5.tmp", "half", 4);
     world_barrier();
-    check_true(checkpoint_find_newest(scratch_path("newest"), found, &step), "found");
-    check_true(step == 20 && strcmp(found, path) == 0, "step %lld, '%s'", (long long)step, found);
+    checkpoint_path(scratch_path("newest"), 20, expected);
+    check_true(checkpoint_find_newest(scratch_path("newest"), 1000, found, &step), "found");
+    check_true(step == 20 && strcmp(found, expected) == 0, "step %lld, '%s'", (long long)step, found);
+    check_true(checkpoint_find_newest(scratch_path("newest"), 19, found, &step) && step == 10, "before step 20");
+    world_barrier();
+    if (world().rank == 0) check_true(checkpoint_set_aside(expected, place, &problem), "set aside: %s", problem.text);
+    world_barrier();
+    check_true(checkpoint_find_newest(scratch_path("newest"), 1000, found, &step) && step == 10, "20 is set aside");
+    fixture_destroy(&written);
+}
+
+/* The steps that are left of 0, 10, ..., 90, as text. */
+static void check_left(const char *folder, int64_t keep, int64_t keep_every, bool keep_start, const char *expected)
+{
+    char left[128] = "", path[CHECKPOINT_PATH_SIZE];
+    world_barrier();
+    if (world().rank == 0) checkpoint_remove_old(scratch_path(folder), keep, keep_every, keep_start);
+    world_barrier();
+    for (int step = 0; step <= 90; step += 10) {
+        checkpoint_path(scratch_path(folder), step, path);
+        if (access(path, R_OK) == 0) snprintf(left + strlen(left), sizeof left - strlen(left), "%d ", step);
+    }
+    check_true(strcmp(left, expected) == 0, "%lld newest, every %lld: left are %s, not %s", (long long)keep,
+               (long long)keep_every, left, expected);
+}
+
+static void test_retention(void)
+{
+    Fixture written;
+    fixture_create(&written, 5);
+    write_steps(&written, "old", (int64_t[]){0, 10, 20, 30, 40, 50, 60, 70, 80, 90}, 10);
+    check_left("old", 0, 0, true, "0 10 20 30 40 50 60 70 80 90 ");
+    check_left("old", 0, 0, false, "10 20 30 40 50 60 70 80 90 ");
+    check_left("old", 5, 30, false, "30 50 60 70 80 90 ");
+    check_left("old", 1, 0, false, "90 ");
+    check_left("old", 1, 0, false, "90 ");
+    write_steps(&written, "start", (int64_t[]){0}, 1);
+    check_left("start", 1, 0, false, "0 "); /* the newest stays, whatever it is */
     fixture_destroy(&written);
 }
 
@@ -321,7 +459,11 @@ int main(int argc, char **argv)
         {"values that are not finite", test_not_finite},
         {"bad places", test_bad_places},
         {"truncated", test_truncated},
+        {"a flipped bit", test_flipped_bit},
+        {"ranks with other values", test_replicas},
+        {"a write that fails", test_failing_write},
         {"the newest", test_newest},
+        {"which ones stay", test_retention},
     };
     static const Suite suites[] = {{"checkpoint", tests, sizeof tests / sizeof *tests}};
     world_start(&argc, &argv);

@@ -17,11 +17,15 @@ require_one_line() {
     done
 }
 
-# require_no_files FOLDER: nothing that looks like a result, finished or not.
-require_no_files() {
-    local left
-    left=$(find "$1" -name '*.tmp' -o -name 'step-*.h5' -o -name 'losses.h5' -o -name 'train.h5')
+# require_nothing_half FOLDER: nothing that looks like a result, finished or not; a run may have saved before it met the trouble,
+# and those checkpoints are whole.
+require_nothing_half() {
+    local left checkpoint
+    left=$(find "$1" -name '*.tmp' -o -name 'losses.h5' -o -name 'train.h5')
     [ -z "$left" ] || give_up "$case: half-written: $left"
+    for checkpoint in "$1"/run/checkpoints/step-*.h5; do
+        [ ! -e "$checkpoint" ] || quiet "$program" inspect "$checkpoint"
+    done
 }
 
 # require_no_processes: of any case. What Open MPI starts beside a program without mpirun needs a moment to notice its end.
@@ -50,7 +54,7 @@ refuse_on() {
         124 | 137) give_up "$case: stopped after 20 s; it said: $(<"$case_folder.err")" ;;
     esac
     require_one_line "$case_folder.err" "$expected"
-    require_no_files "$case_folder"
+    require_nothing_half "$case_folder"
 }
 
 cases=0
@@ -142,6 +146,13 @@ refuse "no such file" inspect "$bad/missing.h5"
 refuse "values are not finite" inspect "$bad/with_nan.h5"
 refuse_train "model.width = 32|this configuration 64|another output.folder" --output.folder="$TEST_FOLDER/good" \
     --model.width=64
+
+printf 'step,loss\n1,5\n' >"$TEST_FOLDER/metrics-only.csv"
+mkdir "$TEST_FOLDER/lost" "$TEST_FOLDER/stop"
+cp "$TEST_FOLDER/metrics-only.csv" "$TEST_FOLDER/lost/metrics.csv"
+touch "$TEST_FOLDER/stop/STOP"
+refuse_train "no checkpoint to continue from|--overwrite" --output.folder="$TEST_FOLDER/lost"
+refuse_train "/STOP'|Remove that file" --output.folder="$TEST_FOLDER/stop"
 
 # Where nothing can be written, also for root
 refuse_train "should be a folder|Choose another folder" --output.folder="$TEST_FOLDER/text.txt/run"

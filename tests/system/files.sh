@@ -31,8 +31,9 @@ with h5py.File(tokens) as file:
     assert word(file.attrs["tokenizer"]) == "bytes" and file.attrs["vocab_size"] == 256
     assert data.dtype == np.uint8 and data.chunks
     assert open(text, "rb").read().startswith(data[...].tobytes())
-    assert file["pieces/bytes"][...].tobytes() == bytes(range(256))
-    assert file["pieces/ends"][...].tolist() == list(range(1, 257))
+    assert [bytes(piece) for piece in file["pieces"][...]] == [bytes([i]) for i in range(256)]
+    assert file["tokenizer/bytes"][...].tobytes() == bytes(range(256))
+    assert file["tokenizer/ends"][...].tolist() == list(range(1, 257))
 with h5py.File(checkpoint) as file:
     assert word(file.attrs["format"]) == "polysketch-checkpoint" and file.attrs["format_version"] == 1
     assert file.attrs["step"] == 3 and file.attrs["tokens_seen"] == 3 * 4 * 48

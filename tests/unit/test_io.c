@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -325,7 +326,8 @@ static const char make_hostile_files[] =
     "    f.create_dataset('pieces', (4,), 'S1000000000')\n"
     "def pieces(name, count, ends):\n"
     "    with begin(name) as f:\n"
-    "        f['tokens'], f['pieces/bytes'], f['pieces/ends'] = tokens, np.zeros(count, np.uint8), np.array(ends, "
+    "        f['tokens'], f['tokenizer/bytes'], f['tokenizer/ends'] = tokens, np.zeros(count, np.uint8), "
+    "np.array(ends, "
     "'u8')\n"
     "pieces('ends-outside', 4, [1, 2, 3, 5])\n"
     "pieces('ends-back', 4, [1, 2, 1, 4])\n"
@@ -510,6 +512,18 @@ static void append_steps(Metrics *metrics, int first, int last)
         metrics_append(metrics, (double[]){step, 1.0 / step, step == 3 ? NAN : 0.5});
 }
 
+static void store(Metrics *metrics)
+{
+    Message problem = {""};
+    check_true(metrics_store(&metrics, 1, &problem), "stored: %s", problem.text);
+}
+
+static void store_and_close(Metrics *metrics)
+{
+    store(metrics);
+    metrics_close(metrics);
+}
+
 typedef struct Seen {
     int columns;
     size_t rows;
@@ -555,68 +569,97 @@ static void check_rows(const char *folder, size_t rows)
 static void test_metrics_grow(void)
 {
     Metrics *metrics = open_metrics("grow", -1);
+    check_true(metrics_last_step(metrics) == -1, "no rows");
     append_steps(metrics, 1, 5);
-    metrics_flush(metrics);
+    store(metrics);
     check_rows("grow", 5);
-    metrics_flush(metrics); /* nothing new */
+    store(metrics); /* nothing new */
     append_steps(metrics, 6, 6);
-    metrics_close(metrics);
+    check_true(metrics_last_step(metrics) == 6, "the last step");
+    store_and_close(metrics);
     check_rows("grow", 6);
-    metrics_close(open_metrics("grow", -1));
+    store_and_close(open_metrics("grow", -1));
     check_rows("grow", 0);
 }
 
-/* Stops without a flush, as a killed run does: the buffered rows are lost with the process, the CSV lines are not. */
+/* Stops without storing, as a killed run does: metrics.h5 has not got the newest rows, the CSV file has. */
 static void test_metrics_continue(void)
 {
     Metrics *metrics = open_metrics("kill", -1);
     append_steps(metrics, 1, 5);
-    metrics_flush(metrics);
+    store(metrics);
     append_steps(metrics, 6, 9);
-    metrics_close(
-        open_metrics("kill", 8)); /* the first one is still open: it was killed, as far as the files can tell */
+    /* The first one is still open: it was killed, as far as the files can tell. */
+    store_and_close(open_metrics("kill", 8));
     check_rows("kill", 8);
     FILE *csv = fopen(scratch_path("kill/metrics.csv"), "a");
     fputs("9,0.11", csv); /* torn by the crash */
     fclose(csv);
     Metrics *again = open_metrics("kill", 100);
     append_steps(again, 9, 10);
-    metrics_close(again);
+    store_and_close(again);
     check_rows("kill", 10);
-    metrics_close(open_metrics("kill", 4)); /* back to an earlier checkpoint */
+    store_and_close(open_metrics("kill", 4)); /* back to an earlier checkpoint */
     check_rows("kill", 4);
     unlink(scratch_path("kill/metrics.csv"));
-    metrics_close(open_metrics("kill", 4));
+    store_and_close(open_metrics("kill", 4));
     check_rows("kill", 4);
     metrics_close(metrics);
 }
 
+/* Whatever was done to metrics.h5, the CSV file has all rows. */
 static void test_metrics_damaged(void)
 {
     Metrics *metrics = open_metrics("damaged", -1);
     append_steps(metrics, 1, 7);
-    metrics_close(metrics);
+    store_and_close(metrics);
     check_true(truncate(scratch_path("damaged/metrics.h5"), 600) == 0, "cut");
-    metrics_close(open_metrics("damaged", 7));
+    store_and_close(open_metrics("damaged", 7));
     check_rows("damaged", 7);
+}
+
+/* No file may grow beyond `bytes`: to a program that is what a full disk looks like. */
+static void limit_files(rlim_t bytes)
+{
+    struct rlimit limit;
+    getrlimit(RLIMIT_FSIZE, &limit);
+    limit.rlim_cur = bytes;
+    check_true(setrlimit(RLIMIT_FSIZE, &limit) == 0, "a limit of file sizes");
+}
+
+static void test_metrics_full_disk(void)
+{
+    Message problem = {""};
+    Metrics *metrics = open_metrics("full", -1);
+    append_steps(metrics, 1, 5);
+    store(metrics);
+    limit_files(60); /* in the middle of a line */
+    append_steps(metrics, 6, 8);
+    check_true(!metrics_store(&metrics, 1, &problem) && strstr(problem.text, "metrics.h5"), "said: %s", problem.text);
+    check_true(access(scratch_path("full/metrics.h5"), R_OK) == 0, "the old file is there");
+    limit_files(RLIM_INFINITY);
+    append_steps(metrics, 9, 9);
+    store_and_close(metrics);
+    check_rows("full", 9);
 }
 
 static void test_metrics_tables(void)
 {
     Message problem = {""};
-    Metrics *steps = open_metrics("two", -1);
+    Metrics *tables[2] = {open_metrics("two", -1)};
     static const char *const other[] = {"step", "validation_loss"};
-    Metrics *evaluations = metrics_open(scratch_path("two"), "evaluations", "evaluations.csv", other, 2, -1, &problem);
-    append_steps(steps, 1, 3);
-    metrics_append(evaluations, (double[]){3, 2.5});
-    metrics_close(steps);
-    metrics_close(evaluations);
+    tables[1] = metrics_open(scratch_path("two"), "evaluations", "evaluations.csv", other, 2, -1, &problem);
+    append_steps(tables[0], 1, 3);
+    metrics_append(tables[1], (double[]){3, 2.5});
+    check_true(metrics_store(tables, 2, &problem), "stored: %s", problem.text);
+    metrics_close(tables[0]);
+    metrics_close(tables[1]);
     check_rows("two", 3);
-    /* A new column: old rows have nothing in it, the other table stays. */
+    /* A new column: old rows have nothing in it. */
     static const char *const more[] = {"step", "accuracy", "validation_loss"};
-    evaluations = metrics_open(scratch_path("two"), "evaluations", "evaluations.csv", more, 3, 3, &problem);
-    check_true(evaluations != NULL, "opened: %s", problem.text);
-    metrics_close(evaluations);
+    tables[1] = metrics_open(scratch_path("two"), "evaluations", "evaluations.csv", more, 3, 3, &problem);
+    check_true(tables[1] != NULL, "opened: %s", problem.text);
+    metrics_close(tables[1]);
     check_rows("two", 3);
     char line[64] = "";
     FILE *csv = fopen(scratch_path("two/evaluations.csv"), "r");
@@ -710,12 +753,13 @@ int main(int argc, char **argv)
         {"rows are added", test_metrics_grow},
         {"a killed run continues", test_metrics_continue},
         {"damaged file", test_metrics_damaged},
+        {"full disk", test_metrics_full_disk},
         {"two tables, new columns", test_metrics_tables},
     };
     static const TestCase prepare[] = {{"UTF-8", test_utf8}, {"documents", test_prepare}};
     static const Suite suites[] = {
         {"tokenizer", tokenizer, 3}, {"token file", tokens, sizeof tokens / sizeof *tokens},
-        {"batch loader", loader, 3}, {"metrics", metrics, 4},
+        {"batch loader", loader, 3}, {"metrics", metrics, 5},
         {"prepare", prepare, 2},
     };
     world_start(&argc, &argv);

@@ -1,0 +1,30 @@
+#include "src/base/digest.h"
+
+#include <stdio.h>
+#include <xxhash.h>
+
+#include "src/base/error.h"
+
+uint64_t digest_bytes(const void *bytes, size_t count) { return XXH3_64bits(bytes, count); }
+
+uint64_t digest_reals(const real *values, size_t count)
+{
+    if (sizeof(real) == sizeof(float)) return digest_bytes(values, count * sizeof *values);
+    enum { PIECE = 1024 };
+    float piece[PIECE];
+    XXH3_state_t *state = XXH3_createState();
+    CHECK(state && XXH3_64bits_reset(state) == XXH_OK, "cannot start a digest: no memory is left");
+    for (size_t first = 0; first < count; first += PIECE) {
+        size_t length = count - first < PIECE ? count - first : PIECE;
+        for (size_t i = 0; i < length; i++) piece[i] = (float)values[first + i];
+        XXH3_64bits_update(state, piece, length * sizeof *piece);
+    }
+    uint64_t digest = XXH3_64bits_digest(state);
+    XXH3_freeState(state);
+    return digest;
+}
+
+void digest_format(uint64_t digest, char text[DIGEST_TEXT_SIZE])
+{
+    snprintf(text, DIGEST_TEXT_SIZE, "%016llx", (unsigned long long)digest);
+}

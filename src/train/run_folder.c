@@ -1,0 +1,131 @@
+#include "src/train/run_folder.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "io/checkpoint.h"
+#include "io/disk.h"
+#include "io/metrics.h"
+#include "io/run_lock.h"
+#include "mpi/world.h"
+#include "src/base/log.h"
+#include "src/base/memory.h"
+#include "src/train/stop.h"
+
+typedef struct TableKind {
+    const char *group, *csv;
+    const char *columns[12]; /* ended by NULL */
+} TableKind;
+
+static const TableKind kinds[RUN_TABLES] = {
+    [TABLE_STEPS] = {"steps",
+                     "metrics.csv",
+                     {"step", "loss", "learning_rate", "gradient_norm", "seconds", "tokens_seen",
+                      "communication_seconds", "tokens_per_second", "skipped"}},
+    [TABLE_EVALUATIONS] = {"evaluations",
+                           "evaluations.csv",
+                           {"step", "loss", "perplexity", "bits_per_byte", "tokens", "seconds"}},
+};
+
+struct RunFolder {
+    const Config *config;
+    RunLock *lock;               /* rank 0, else NULL */
+    Metrics *tables[RUN_TABLES]; /* likewise */
+};
+
+/* ---- opening ---- */
+
+static bool open_on_first_rank(RunFolder *folder, Message *problem)
+{
+    char checkpoint[CHECKPOINT_PATH_SIZE], checkpoints[DISK_PATH_SIZE], log[DISK_PATH_SIZE];
+    const char *path = folder->config->output.folder;
+    checkpoint_path(path, 0, checkpoint);
+    disk_folder_of(checkpoint, checkpoints);
+    snprintf(log, sizeof log, "%s/train.log", path);
+    if (!disk_make_folder(checkpoints, problem) || !stop_check_file(folder->config, problem)) return false;
+    folder->lock = run_lock_take(path, problem);
+    if (!folder->lock) return false;
+    disk_remove_temporaries(path);
+    disk_remove_temporaries(checkpoints);
+    return log_open_file(log) || fail(problem, "cannot write '%s'. Choose a writable output.folder", log);
+}
+
+RunFolder *run_folder_open(const Config *config)
+{
+    Message problem;
+    RunFolder *folder = checked_calloc(1, sizeof *folder);
+    folder->config = config;
+    require_all(world().rank > 0 || open_on_first_rank(folder, &problem), &problem);
+    return folder;
+}
+
+static bool write_config(const Config *config, Message *problem)
+{
+    char path[DISK_PATH_SIZE], temporary[DISK_PATH_SIZE];
+    OptionTable table = config_options((Config *)config);
+    snprintf(path, sizeof path, "%s/config.ini", config->output.folder);
+    disk_temporary_of(path, temporary);
+    FILE *file = fopen(temporary, "w");
+    if (!file) return fail(problem, "cannot write '%s'. Choose a writable output.folder", path);
+    option_print_ini(&table, file);
+    return disk_replace(file, temporary, path, problem);
+}
+
+static int column_count(const TableKind *kind)
+{
+    int count = 0;
+    while (kind->columns[count]) count++;
+    return count;
+}
+
+static bool open_tables(RunFolder *folder, int64_t last_step, Message *problem)
+{
+    for (int i = 0; i < RUN_TABLES; i++) {
+        folder->tables[i] = metrics_open(folder->config->output.folder, kinds[i].group, kinds[i].csv, kinds[i].columns,
+                                         column_count(&kinds[i]), last_step, problem);
+        if (!folder->tables[i]) return false;
+    }
+    return metrics_store(folder->tables, RUN_TABLES, problem);
+}
+
+void run_folder_open_tables(RunFolder *folder, int64_t last_step)
+{
+    Message problem;
+    bool good =
+        world().rank > 0 || (write_config(folder->config, &problem) && open_tables(folder, last_step, &problem));
+    require_all(good, &problem);
+}
+
+/* ---- in use ---- */
+
+void run_folder_append(RunFolder *folder, RunTable table, const double *row)
+{
+    if (folder->tables[table]) metrics_append(folder->tables[table], row);
+}
+
+int64_t run_folder_last_step(const RunFolder *folder, RunTable table)
+{
+    int64_t step = folder->tables[table] ? metrics_last_step(folder->tables[table]) : -1;
+    world_broadcast(&step, sizeof step);
+    return step;
+}
+
+void run_folder_store(RunFolder *folder)
+{
+    Message problem;
+    if (folder->tables[0] && !metrics_store(folder->tables, RUN_TABLES, &problem))
+        log_line("warning: %s. The CSV files have all rows", problem.text);
+}
+
+void run_folder_require_held(const RunFolder *folder)
+{
+    Message problem;
+    require_all(!folder->lock || run_lock_held(folder->lock, &problem), &problem);
+}
+
+void run_folder_close(RunFolder *folder)
+{
+    for (int i = 0; i < RUN_TABLES; i++) metrics_close(folder->tables[i]);
+    run_lock_release(folder->lock);
+    free(folder);
+}
