@@ -25,8 +25,8 @@ else ifeq ($(VARIANT),double)
 VARIANT_FLAGS := -O2 -march=$(ARCH) -DREAL_DOUBLE -DDEBUG
 else ifeq ($(VARIANT),fuzz)
 CC := clang
-VARIANT_FLAGS := -O1 -DDEBUG -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined \
-                 -Wno-pass-failed
+VARIANT_FLAGS := -O1 -DDEBUG -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined \
+                 -fno-sanitize-recover=undefined -Wno-pass-failed
 else ifeq ($(VARIANT),tsan)
 CC := clang
 VARIANT_FLAGS := -O1 -fno-omit-frame-pointer -fsanitize=thread -Wno-pass-failed
@@ -89,7 +89,8 @@ SOURCE_VERSION := $(shell GIT_CEILING_DIRECTORIES='$(abspath ..)' git describe -
 # Sub-makes compile in parallel even when make was started without -j.
 PARALLEL = --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(JOBS))
 
-.PHONY: all tests program test-programs install-packages run check check-faults fuzz check-slurm lint format bench info clean help FORCE
+.PHONY: all tests program test-programs fault-programs fuzz-programs install-packages run check check-faults fuzz check-slurm
+.PHONY: lint format bench info clean help FORCE
 
 all: ## build the program (VARIANT=release, debug, asan or double; WERROR=1; V=1 shows whole command lines)
 	@+$(MAKE) $(PARALLEL) program

@@ -3,9 +3,9 @@
 #
 #     scripts/fuzz.sh [options|token_file|checkpoint ...]
 #
-# FUZZ_SECONDS=300 is the time of each, FUZZ_SEED=1 its random seed. Inputs that crash or take longer than five seconds are kept in
-# build/fuzz/found/NAME and run once more, to see whose they are: the first frame of the stack that is in the HDF5 library or in
-# a file of ours decides. Exit code 1 when one is ours; those of the library are counted apart.
+# FUZZ_SECONDS=300 is the time of each, FUZZ_SEED=1 its random seed. Inputs that crash or take longer than five seconds are kept
+# in build/fuzz/found/NAME and run once more, to see whose they are: the first frame of the stack that is in the HDF5 library or
+# in a file of ours decides. Exit code 1 when one is ours; those of the library are counted apart.
 set -euo pipefail
 export LC_ALL=C
 cd "$(dirname "$0")/.."

@@ -6,8 +6,9 @@ export OMP_NUM_THREADS=2
 
 # check TEST: under memcheck; its findings are in the log of the same name.
 check() {
-    valgrind --quiet --error-exitcode=9 --num-callers=60 --leak-check=full --errors-for-leak-kinds=definite --show-leak-kinds=definite \
-        --suppressions=tests/valgrind.supp --gen-suppressions=all "build/valgrind/tests/$1" >"$TEST_FOLDER/$1" 2>&1
+    valgrind --quiet --error-exitcode=9 --num-callers=60 --leak-check=full --errors-for-leak-kinds=definite \
+        --show-leak-kinds=definite --suppressions=tests/valgrind.supp --gen-suppressions=all \
+        "build/valgrind/tests/$1" >"$TEST_FOLDER/$1" 2>&1
 }
 
 passed=0
