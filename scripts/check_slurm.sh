@@ -138,9 +138,9 @@ losses() {
              { print $column["step"], $column["loss"] }' "$folder/$1/metrics.csv"
 }
 
-# same_losses RUN RUN: the same steps, all of them, and losses within the tolerance.
+# same_losses RUN RUN [STEPS]: the same steps, all of them, and losses within the tolerance.
 same_losses() {
-    paste -d ' ' <(losses "$1") <(losses "$2") | awk -v tolerance="$tolerance" -v steps="$steps" '
+    paste -d ' ' <(losses "$1") <(losses "$2") | awk -v tolerance="$tolerance" -v steps="${3:-$steps}" '
         function size(x) { return x < 0 ? -x : x }
         NF != 4 || $1 != $3 || $2 + 0 != $2 || !(size($2 - $4) <= tolerance * size($4)) { print "  differ: " $0; bad = 1 }
         END { exit bad || NR != steps }'
@@ -159,6 +159,45 @@ continues_run() {
     run_job halves 1 --train.steps=3 && run_job halves 2 && grep -q "step 3$" "$folder/halves.out" && same_losses halves reference
 }
 
+# has_rows RUN COUNT: waits until so many steps stand in its metrics.
+has_rows() {
+    local deadline=$((SECONDS + job_seconds))
+    while ((SECONDS < deadline)); do
+        [[ ! -f $folder/$1/metrics.csv ]] || (($(wc -l <"$folder/$1/metrics.csv") <= $2)) || return 0
+        sleep 0.1
+    done
+    return 1
+}
+
+# The signal that Slurm sends before a time limit: the job saves, is put back into the queue, and ends as if nothing had happened.
+requeues_after_signal() {
+    local job many=1500
+    run_job uncut 1 --train.steps=$many --output.log_every=100000 || return 1
+    train_arguments cut
+    job=$(submit cut 1 "${arguments[@]}" --train.steps=$many --output.log_every=100000)
+    has_rows cut 50 || return 1
+    scancel --signal=USR1 "$job"
+    wait_for_restart "$job" && wait_for_job "$job" || return 1
+    [[ $(job_field "$job" Restarts) -eq 1 ]] && grep -q "stopped by a signal" "$folder/cut.out" &&
+        grep -q "continuing from" "$folder/cut.out" && same_losses cut uncut $many
+}
+
+# wait_for_restart JOB: until it is back in the queue; there it would wait two minutes, of which a node needs some seconds to let go
+# of the first run.
+wait_for_restart() {
+    local deadline=$((SECONDS + job_seconds))
+    while ((SECONDS < deadline)); do
+        if [[ $(job_field "$1" Restarts) == 1 ]]; then
+            sleep 5
+            scontrol update "JobId=$1" StartTime=now && return 0
+        fi
+        sleep 0.2
+    done
+    echo "check_slurm: job $1 was not put back into the queue" >&2
+    tail -n 15 "$folder/cut.out" >&2
+    return 1
+}
+
 main() {
     [[ -x $binary ]] || fail 1 "cannot run '$binary'. Try: make"
     start_cluster
@@ -170,6 +209,7 @@ main() {
     report "a job of 2 nodes, 2 ranks each, trains" run_job four 2
     report "its losses are those of mpirun -n 2" same_losses four reference
     report "a second job continues the run of the first" continues_run
+    report "a job signalled before its time limit is requeued and ends as an uncut one" requeues_after_signal
     report "a missing configuration file is refused" refuses_missing_configuration
     echo "slurm: $passed passed, $failed failed"
     [[ $failed -eq 0 ]]

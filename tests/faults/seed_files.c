@@ -78,7 +78,7 @@ static void write_checkpoint(const char *path)
                              .values = values,
                              .m = m,
                              .v = m + table.total_count,
-                             .progress = {.step = SEED_STEP, .tokens_seen = 51200, .sequences_seen = 100},
+                             .progress = {SEED_STEP, 51200, 800, 2, 0.75},
                              .tokenizer = &tokenizer,
                              .data = &(CheckpointData){.tokens = 5000, .digest = "0123456789abcdef"}};
     Message problem;
@@ -96,11 +96,7 @@ static bool read_tensors(const char *path, uint64_t *digest, Message *problem)
     Checkpoint into = {.table = &table, .values = values, .m = m, .v = m + table.trained_count};
     bool good = checkpoint_read(path, &into, problem);
     if (good) add(digest, values, count * sizeof *values);
-    add_number(digest, into.progress.step);
-    add_number(digest, into.progress.tokens_seen);
-    add_number(digest, into.progress.sequences_seen);
-    add_number(digest, into.progress.skipped_steps);
-    add(digest, &into.progress.average_gradient_norm, sizeof into.progress.average_gradient_norm);
+    add(digest, &into.progress, sizeof into.progress);
     free(values);
     param_table_destroy(&table);
     return good;
