@@ -50,7 +50,7 @@ run_fuzzer() {
 whose() {
     timeout --signal=ABRT 20 "$1" "$2" 2>&1 | awk '
         /^ *#[0-9]+ 0x/ && /libhdf5/ { print "library"; decided = 1; exit }
-        /^ *#[0-9]+ 0x/ && / in .*\/(src|io|mpi|tests)\// { print "ours"; decided = 1; exit }
+        /^ *#[0-9]+ 0x/ && /\/(src|io|mpi|tests)\/[a-z0-9_\/]*\.[ch]:[0-9]/ { print "ours"; decided = 1; exit }
         END { if (!decided) print "ours" }'
 }
 
