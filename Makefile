@@ -25,10 +25,15 @@ else ifeq ($(VARIANT),double)
 VARIANT_FLAGS := -O2 -march=$(ARCH) -DREAL_DOUBLE -DDEBUG
 else ifeq ($(VARIANT),fuzz)
 CC := clang
-VARIANT_FLAGS := -O1 -DDEBUG -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined \
-                 -Wno-pass-failed
+VARIANT_FLAGS := -O1 -DDEBUG -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined \
+                 -fno-sanitize-recover=undefined -Wno-pass-failed
+else ifeq ($(VARIANT),tsan)
+CC := clang
+VARIANT_FLAGS := -O1 -fno-omit-frame-pointer -fsanitize=thread -Wno-pass-failed
+else ifeq ($(VARIANT),valgrind)
+VARIANT_FLAGS := -O2 -march=x86-64-v3
 else
-$(error VARIANT=$(VARIANT) is unknown; it is one of release, debug, asan, double, fuzz)
+$(error VARIANT=$(VARIANT) is unknown; it is one of release, debug, asan, double, fuzz, tsan, valgrind)
 endif
 
 # `omp simd` is a wish: clang warns where it does not fulfil it, gcc does not.
@@ -89,8 +94,8 @@ SOURCE_VERSION := $(shell GIT_CEILING_DIRECTORIES='$(abspath ..)' git describe -
 # Sub-makes compile in parallel even when make was started without -j.
 PARALLEL = --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(JOBS))
 
-.PHONY: all tests program test-programs install-packages run check check-slurm check-portability lint format bench info \
-        clean help FORCE
+.PHONY: all tests program test-programs fault-programs fuzz-programs install-packages run check check-faults fuzz check-slurm
+.PHONY: check-portability lint format bench info clean help FORCE
 
 all: ## build the program (VARIANT=release, debug, asan or double; WERROR=1; V=1 shows whole command lines)
 	@+$(MAKE) $(PARALLEL) program
@@ -110,6 +115,18 @@ check: ## build release, double and asan and run all tests
 	@scripts/install_packages.sh build test
 	@+for variant in release double asan; do $(MAKE) $(PARALLEL) VARIANT=$$variant program test-programs; done
 	@scripts/run_tests.sh
+
+fuzz: ## fuzz options, token files and checkpoints, FUZZ_SECONDS=300 each (clang; ARGS=names)
+	@scripts/install_packages.sh build test faults
+	@+$(MAKE) $(PARALLEL) VARIANT=asan fault-programs
+	@+$(MAKE) $(PARALLEL) VARIANT=fuzz fuzz-programs
+	@scripts/fuzz.sh $(ARGS)
+
+check-faults: ## killed runs, damaged files, full disks, fuzzing, leaks, memory and thread checkers (ARGS=names of scripts/faults)
+	@scripts/install_packages.sh build test faults
+	@+for target in 'release program' 'asan program test-programs fault-programs' 'fuzz fuzz-programs' \
+	    'valgrind test-programs' 'tsan test-programs'; do $(MAKE) $(PARALLEL) VARIANT=$$target; done
+	@scripts/check_faults.sh $(ARGS)
 
 check-slurm: ## run the job scripts under a Slurm of their own on this machine
 	@scripts/install_packages.sh build slurm
@@ -135,7 +152,7 @@ info: ## compiler, flags and version, to attach to a report of a problem
 	    'CFLAGS    $(CFLAGS)' 'LDFLAGS   $(LDFLAGS)' 'LDLIBS    $(LDLIBS)'
 
 clean: ## remove all that was built (prepared data and the corpus stay)
-	@rm -rf $(wildcard $(addprefix build/,$(addsuffix *,release debug asan double test-logs portability)))
+	@rm -rf $(wildcard $(addprefix build/,$(addsuffix *,release debug asan double fuzz tsan valgrind test-logs portability)))
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' Makefile | expand -t 18
@@ -144,6 +161,7 @@ help: ## list the targets
 
 program: $(PROGRAM)
 test-programs: $(UNIT_PROGRAMS) $(MPI_PROGRAMS) $(if $(filter asan,$(VARIANT)),$(FAULT_PROGRAMS))
+fault-programs: $(FAULT_PROGRAMS)
 fuzz-programs: $(FUZZ_PROGRAMS)
 
 # $(call announce,WORD): the short line, or nothing when V=1 makes the shell show the command itself.

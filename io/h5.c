@@ -206,6 +206,14 @@ static int read_shape(hid_t dataset, int expected, hsize_t *shape)
     return found;
 }
 
+bool h5_holds_its_data(hid_t dataset)
+{
+    hsize_t shape[2] = {0, 0};
+    int dimensions = read_shape(dataset, 1, shape);
+    if (dimensions == 2) read_shape(dataset, 2, shape);
+    return (dimensions == 1 || dimensions == 2) && holds_its_data(dataset, dimensions, shape);
+}
+
 bool h5_open_dataset(hid_t parent, const char *name, const char *path, int dimensions, hid_t *dataset, hsize_t *shape,
                      Message *problem)
 {

@@ -78,6 +78,9 @@ bool h5_check_format(hid_t file, const char *path, const char *format, const cha
 bool h5_open_dataset(hid_t parent, const char *name, const char *path, int dimensions, hid_t *dataset, hsize_t *shape,
                      Message *problem);
 
+/* Has it 1 or 2 dimensions, and its data in this file, which can hold as many? */
+bool h5_holds_its_data(hid_t dataset);
+
 /* Are its elements of this class? What HDF5 would convert, such as integers to floats, does not count. */
 bool h5_is_of(hid_t dataset, H5T_class_t kind);
 

@@ -11,7 +11,7 @@
 #include "src/base/memory.h"
 #include "src/base/rng.h"
 
-enum { SEED_TOKENS = 5000 };
+enum { SEED_TOKENS = 5000, SEED_STEP = 100 };
 
 static void add(uint64_t *digest, const void *bytes, size_t count) { *digest = XXH64(bytes, count, *digest); }
 static void add_number(uint64_t *digest, int64_t number) { add(digest, &number, sizeof number); }
@@ -78,8 +78,9 @@ static void write_checkpoint(const char *path)
                              .values = values,
                              .m = m,
                              .v = m + table.total_count,
-                             .progress = {100, 51200, 800, 2, 0.75},
-                             .tokenizer = &tokenizer};
+                             .progress = {SEED_STEP, 51200, 800, 2, 0.75},
+                             .tokenizer = &tokenizer,
+                             .data = &(CheckpointData){.tokens = 5000, .digest = "0123456789abcdef"}};
     Message problem;
     CHECK(checkpoint_write(&checkpoint, path, &problem), "%s", problem.text);
     free(values);
@@ -134,6 +135,15 @@ static bool read_info(const char *path, uint64_t *digest, Message *problem)
     return true;
 }
 
+static bool read_data(const char *path, uint64_t *digest, Message *problem)
+{
+    CheckpointData data;
+    if (!checkpoint_read_data(path, &data, problem)) return false;
+    add_number(digest, data.tokens);
+    add_text(digest, data.digest);
+    return true;
+}
+
 static void add_tensor(void *digest, const CheckpointTensor *tensor)
 {
     add_text(digest, tensor->name);
@@ -147,9 +157,10 @@ static void add_tensor(void *digest, const CheckpointTensor *tensor)
 static bool read_checkpoint(const char *path, uint64_t *digest, Message *problem)
 {
     *digest = 0;
-    return read_format(path, digest, problem) && read_info(path, digest, problem) &&
-           read_config(path, digest, problem) && read_tokenizer(path, digest, problem) &&
-           read_tensors(path, digest, problem) && checkpoint_visit(path, add_tensor, digest, problem);
+    return checkpoint_examine(path, SEED_STEP, problem) == CHECKPOINT_WHOLE && read_format(path, digest, problem) &&
+           read_info(path, digest, problem) && read_data(path, digest, problem) && read_config(path, digest, problem) &&
+           read_tokenizer(path, digest, problem) && read_tensors(path, digest, problem) &&
+           checkpoint_visit(path, add_tensor, digest, problem);
 }
 
 /* ---- token files ---- */

@@ -8,28 +8,26 @@
 
 #include "tests/faults/seed_files.h"
 
-static char path[64];
-
-static void remove_file(void) { unlink(path); }
-
-/* In memory, and open for the whole life of the process. */
-static int open_file(void)
+/* A new file each time: when HDF5 loses track of one that it could not open, it takes a later one with the same inode for
+   it, and would read what it remembers. */
+static void write_file(const char *path, const uint8_t *data, size_t size)
 {
-    snprintf(path, sizeof path, "/dev/shm/polysketch-fuzz-%d.h5", (int)getpid());
-    int file = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
-    CHECK(file >= 0, "cannot make '%s'", path);
-    error_set_exit_hook(abort); /* with a stack */
-    atexit(remove_file);
-    return file;
+    int file = open(path, O_RDWR | O_CREAT | O_EXCL, 0600);
+    CHECK(file >= 0 && write(file, data, size) == (ssize_t)size, "cannot write '%s'", path);
+    close(file);
 }
 
 void fuzz_file(const char *kind, const uint8_t *data, size_t size)
 {
-    static int file = -1;
-    if (file < 0) file = open_file();
-    CHECK(ftruncate(file, 0) == 0 && pwrite(file, data, size, 0) == (ssize_t)size, "cannot write '%s'", path);
+    static char path[256];
     uint64_t digest;
     Message problem;
+    error_set_exit_hook(abort); /* with a stack */
+    const char *folder = getenv("TMPDIR");
+    snprintf(path, sizeof path, "%s/polysketch-fuzz-%d.h5", folder ? folder : "/tmp", (int)getpid());
+    unlink(path); /* what an earlier process of this number left when it crashed */
+    write_file(path, data, size);
     seed_kind_named(kind)->read(path, &digest, &problem);
+    unlink(path);
     CHECK(H5Fget_obj_count(H5F_OBJ_ALL, H5F_OBJ_ALL) == 0, "the readers left something open");
 }

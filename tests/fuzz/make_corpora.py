@@ -1,4 +1,4 @@
-#!/usr/bin/python3
+#!/ usr / bin / python3
 """The inputs that fuzzing starts from: SEEDS (of build/asan/tests/make_seeds) CORPORA, a folder for each fuzzer."""
 import os
 import shutil
@@ -44,6 +44,23 @@ def foreign_tokens(folder, name, pieces):
             file["pieces"] = pieces
 
 
+def hostile_checkpoint(seeds, folder, name, change):
+    """Sound HDF5, but no reader must follow it to the end."""
+    path = f"{folder}/{name}.h5"
+    shutil.copy(f"{seeds}/checkpoint.h5", path)
+    with h5py.File(path, "r+") as file:
+        change(file)
+
+
+def endless_tensor(file):
+    bias = file["parameters"].create_dataset("endless", (1 << 40,), np.float32, chunks=(1 << 16,))
+    bias.attrs["xxh3"] = np.bytes_("0" * 16)
+
+
+def group_in_itself(file):
+    file["optimizer/m/again"] = file["optimizer"]
+
+
 def main():
     seeds, corpora = sys.argv[1:]
     for name in ("options", "token_file", "checkpoint"):
@@ -52,6 +69,8 @@ def main():
     for kind, folder in (("tokens", "token_file"), ("checkpoint", "checkpoint")):
         shutil.copy(f"{seeds}/{kind}.h5", f"{corpora}/{folder}/ours.h5")
         in_oldest_form(f"{seeds}/{kind}.h5", f"{corpora}/{folder}/oldest.h5")
+    hostile_checkpoint(seeds, f"{corpora}/checkpoint", "endless", endless_tensor)
+    hostile_checkpoint(seeds, f"{corpora}/checkpoint", "cycle", group_in_itself)
     foreign_tokens(f"{corpora}/token_file", "plain", None)
     foreign_tokens(f"{corpora}/token_file", "strings", np.array(["a", "", "bc", "\n"], "S2"))
 
