@@ -26,22 +26,27 @@ VARIANT_FLAGS := -O2 -march=$(ARCH) -DREAL_DOUBLE -DDEBUG
 else ifeq ($(VARIANT),fuzz)
 CC := clang
 VARIANT_FLAGS := -O1 -DDEBUG -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined \
-                 -fno-sanitize-recover=undefined -Wno-pass-failed
+                 -fno-sanitize-recover=undefined
 else ifeq ($(VARIANT),tsan)
 CC := clang
-VARIANT_FLAGS := -O1 -fno-omit-frame-pointer -fsanitize=thread -Wno-pass-failed
+VARIANT_FLAGS := -O1 -fno-omit-frame-pointer -fsanitize=thread
 else ifeq ($(VARIANT),valgrind)
 VARIANT_FLAGS := -O2 -march=x86-64-v3
 else
 $(error VARIANT=$(VARIANT) is unknown; it is one of release, debug, asan, double, fuzz, tsan, valgrind)
 endif
 
+# `omp simd` is a wish: clang warns where it does not fulfil it, gcc does not.
+CLANG_WARNINGS := $(if $(findstring clang,$(shell $(CC) --version)),-Wno-pass-failed)
+# MPI_STATUSES_IGNORE of MPICH is the address 1, which gcc takes for an array that is too short.
+MPI_WARNINGS := $(if $(filter mpich,$(MPI)),-Wno-stringop-overflow)
+
 # $(call packages,--cflags or --libs,names); empty when one is missing, which the rule of flags.txt reports.
 PKG_CONFIG := PKG_CONFIG_PATH=$(if $(OPENBLAS_FOLDER),$(OPENBLAS_FOLDER)/pkgconfig:)$${PKG_CONFIG_PATH:-} pkg-config
 packages = $(strip $(shell $(PKG_CONFIG) $(1) $(2) 2>/dev/null))
 
 WARNINGS := -Wall -Wextra -Wshadow -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wwrite-strings \
-            $(if $(filter 1,$(WERROR)),-Werror)
+            $(if $(filter 1,$(WERROR)),-Werror) $(CLANG_WARNINGS) $(MPI_WARNINGS)
 CFLAGS := -std=gnu11 -g -fopenmp -fno-math-errno -fno-trapping-math $(VARIANT_FLAGS) $(WARNINGS) $(EXTRA_CFLAGS)
 # Library headers are system headers: no warnings about what they contain.
 CPPFLAGS := -I. $(patsubst -I%,-isystem %,$(call packages,--cflags,$(PACKAGES)))
@@ -53,7 +58,7 @@ TEST_LDLIBS := $(call packages,--libs,$(TEST_PACKAGES))
 
 # ---- files ------------------------------------------------------------------------------------------------------------------
 
-BUILD := build/$(VARIANT)
+BUILD := build/$(VARIANT)$(FLAVOUR)
 PROGRAM := $(BUILD)/polysketch
 MAIN := src/programs/main.c
 
@@ -89,8 +94,8 @@ SOURCE_VERSION := $(shell GIT_CEILING_DIRECTORIES='$(abspath ..)' git describe -
 # Sub-makes compile in parallel even when make was started without -j.
 PARALLEL = --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(JOBS))
 
-.PHONY: all tests program test-programs fault-programs fuzz-programs install-packages run check check-faults fuzz check-slurm
-.PHONY: lint format bench info clean help FORCE
+.PHONY: all tests program test-programs fault-programs fuzz-programs install-packages run check check-faults fuzz check-slurm \
+        check-portability lint format bench info clean help FORCE
 
 all: ## build the program (VARIANT=release, debug, asan or double; WERROR=1; V=1 shows whole command lines)
 	@+$(MAKE) $(PARALLEL) program
@@ -98,35 +103,42 @@ all: ## build the program (VARIANT=release, debug, asan or double; WERROR=1; V=1
 tests: ## build the program and the test programs of one variant
 	@+$(MAKE) $(PARALLEL) program test-programs
 
-install-packages: ## install the Debian packages that are missing
+install-packages: ## look for all that is needed, and install what is missing (Debian, Ubuntu)
 	@scripts/install_packages.sh
 
-run: install-packages ## build, train configs/default.ini on the corpus, plot, generate (RUN=name, ARGS=--section.key=value)
+run: ## build, train configs/default.ini on the corpus, plot, generate (RUN=name, ARGS=--section.key=value)
+	@scripts/install_packages.sh build run
 	@+$(MAKE) $(PARALLEL) VARIANT=release program
 	@RUN='$(RUN)' scripts/run_default.sh $(ARGS)
 
-check: install-packages ## build release, double and asan and run all tests
+check: ## build release, double and asan and run all tests
+	@scripts/install_packages.sh build test
 	@+for variant in release double asan; do $(MAKE) $(PARALLEL) VARIANT=$$variant program test-programs; done
 	@scripts/run_tests.sh
 
-fuzz: install-packages ## fuzz options, token files and checkpoints, FUZZ_SECONDS=300 each (clang; ARGS=names)
-	@scripts/install_packages.sh faults
+fuzz: ## fuzz options, token files and checkpoints, FUZZ_SECONDS=300 each (clang; ARGS=names)
+	@scripts/install_packages.sh build test faults
 	@+$(MAKE) $(PARALLEL) VARIANT=asan fault-programs
 	@+$(MAKE) $(PARALLEL) VARIANT=fuzz fuzz-programs
 	@scripts/fuzz.sh $(ARGS)
 
-check-faults: install-packages ## damage, fuzzing, leaks, memory and thread checkers (ARGS=names of scripts/faults)
-	@scripts/install_packages.sh faults
+check-faults: ## damage, fuzzing, leaks, memory and thread checkers (ARGS=names of scripts/faults)
+	@scripts/install_packages.sh build test faults
 	@+for target in 'release program' 'asan program test-programs' 'fuzz fuzz-programs' 'valgrind test-programs' \
 	    'tsan test-programs'; do \
 	    $(MAKE) $(PARALLEL) VARIANT=$$target; done
 	@scripts/check_faults.sh $(ARGS)
 
-check-slurm: install-packages ## run the job scripts under a Slurm of their own on this machine
+check-slurm: ## run the job scripts under a Slurm of their own on this machine
+	@scripts/install_packages.sh build slurm
 	@+$(MAKE) $(PARALLEL) VARIANT=release program
 	@scripts/check_slurm.sh
 
-lint: install-packages ## check layers, rules, formatting and scripts
+check-portability: ## build and test for other processors, compilers and MPI libraries (ONLY=short or a pattern)
+	@scripts/check_portability.sh '$(or $(ONLY),full)'
+
+lint: ## check layers, rules, formatting and scripts
+	@scripts/install_packages.sh lint
 	@scripts/lint.sh
 
 format: ## format all C files
@@ -141,7 +153,7 @@ info: ## compiler, flags and version, to attach to a report of a problem
 	    'CFLAGS    $(CFLAGS)' 'LDFLAGS   $(LDFLAGS)' 'LDLIBS    $(LDLIBS)'
 
 clean: ## remove all that was built (prepared data and the corpus stay)
-	@rm -rf $(addprefix build/,release debug asan double fuzz tsan valgrind test-logs)
+	@rm -rf $(wildcard $(addprefix build/,$(addsuffix *,release debug asan double fuzz tsan valgrind test-logs portability)))
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' Makefile | expand -t 18
@@ -175,6 +187,9 @@ $(FUZZ_PROGRAMS): $(BUILD)/tests/%: $(BUILD)/tests/fuzz/%.o $(call objects,$(FUZ
 $(BUILD)/%.o: %.c $(BUILD)/flags.txt
 	@mkdir -p $(@D)
 	$(call announce,CC) $(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+# Runs before all else and says when the processor is older than what the rest is compiled for.
+$(BUILD)/src/base/processor.o: CFLAGS += $(if $(VECTOR_WIDTH),-march=x86-64 -mtune=generic) -fno-sanitize=all
 
 # Only this file knows the version, so a new commit compiles only this file again.
 $(BUILD)/src/base/version.o: CPPFLAGS += -DSOURCE_VERSION='"$(SOURCE_VERSION)"'

@@ -10,14 +10,23 @@ VARIANT = release
 # Processor to generate code for. On a cluster whose nodes differ from the login node: ARCH = x86-64-v3 or the nodes' type.
 ARCH = native
 
+# Appended to the name of the build folder, so that builds with other settings stand beside each other: FLAVOUR=-clang.
+FLAVOUR ?=
+
 # 1 turns warnings into errors.
 WERROR = 0
 
 # Parallel compile jobs where the command line gives no -j.
 JOBS = $(shell nproc 2>/dev/null || echo 2)
 
+# Which MPI library, with the HDF5 that was built for it: openmpi or mpich. MPIRUN=mpirun.mpich in the environment of the scripts
+# chooses the starter that belongs to it.
+MPI = openmpi
+MPI_PACKAGES_openmpi = hdf5-openmpi ompi-c
+MPI_PACKAGES_mpich = hdf5-mpich mpich
+
 # pkg-config packages of the program and of its tests.
-PACKAGES = openblas hdf5-openmpi ompi-c libxxhash
+PACKAGES = openblas $(MPI_PACKAGES_$(MPI)) libxxhash
 TEST_PACKAGES = cunit
 
 # Folder of the OpenMP flavour of OpenBLAS (Debian, Ubuntu). It is preferred where it exists: the pthreads flavour keeps threads

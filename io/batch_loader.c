@@ -12,10 +12,26 @@ struct BatchLoader {
     TokenRange *ranges;
     size_t range_count;
     size_t tokens; /* N */
-    uint64_t seed;
+    uint64_t seed; /* of training */
+    size_t stride; /* from window to window */
     uint64_t windows;
     int32_t *read; /* (longest range + 1) */
 };
+
+static BatchLoader *create(TokenFile *file, size_t context_length, const TokenRange *ranges, size_t range_count)
+{
+    BatchLoader *loader = checked_calloc(1, sizeof *loader);
+    *loader = (BatchLoader){.file = file, .context_length = context_length, .range_count = range_count};
+    loader->ranges = checked_calloc(range_count, sizeof *loader->ranges);
+    size_t longest = 0;
+    for (size_t i = 0; i < range_count; i++) {
+        loader->ranges[i] = ranges[i];
+        loader->tokens += ranges[i].count;
+        if (ranges[i].count > longest) longest = ranges[i].count;
+    }
+    loader->read = checked_calloc(longest + 1, sizeof *loader->read);
+    return loader;
+}
 
 BatchLoader *batch_loader_create(TokenFile *file, size_t context_length, const TokenRange *ranges, size_t range_count,
                                  uint64_t seed, Message *problem)
@@ -27,17 +43,24 @@ BatchLoader *batch_loader_create(TokenFile *file, size_t context_length, const T
              file->path, file->count, context_length, context_length + 1);
         return NULL;
     }
-    BatchLoader *loader = checked_calloc(1, sizeof *loader);
-    *loader = (BatchLoader){.file = file, .context_length = context_length, .seed = seed, .range_count = range_count};
+    BatchLoader *loader = create(file, context_length, ranges, range_count);
+    loader->seed = seed;
+    loader->stride = context_length;
     loader->windows = (file->count - 1) / context_length;
-    loader->ranges = checked_calloc(range_count, sizeof *loader->ranges);
-    size_t longest = 0;
-    for (size_t i = 0; i < range_count; i++) {
-        loader->ranges[i] = ranges[i];
-        loader->tokens += ranges[i].count;
-        if (ranges[i].count > longest) longest = ranges[i].count;
+    return loader;
+}
+
+BatchLoader *batch_loader_create_evaluation(TokenFile *file, size_t context_length, size_t stride,
+                                            const TokenRange *ranges, size_t range_count, Message *problem)
+{
+    if (file->count < 2) {
+        fail(problem, "'%s' has %zu tokens; an evaluation needs at least 2", file->path, file->count);
+        return NULL;
     }
-    loader->read = checked_calloc(longest + 1, sizeof *loader->read);
+    BatchLoader *loader = create(file, context_length, ranges, range_count);
+    size_t targets = file->count - 1, later = targets > context_length ? targets - context_length : 0;
+    loader->stride = stride;
+    loader->windows = 1 + (later + stride - 1) / stride;
     return loader;
 }
 
@@ -62,13 +85,22 @@ static size_t training_start(const BatchLoader *loader, uint64_t number)
     return phase + window * loader->context_length;
 }
 
+/* Tokens start .. start + count - 1, and token 0 in the place of those beyond the end of the file. */
+static bool read_padded(BatchLoader *loader, size_t start, size_t count, Message *problem)
+{
+    size_t there = start < loader->file->count ? loader->file->count - start : 0;
+    if (there > count) there = count;
+    memset(loader->read + there, 0, (count - there) * sizeof *loader->read);
+    return there == 0 || token_file_read(loader->file, start, there, loader->read, problem);
+}
+
 /* Reads this rank's part of the sequence at `start`; the target of a token is the one after it. */
 static bool read_sequence(BatchLoader *loader, size_t start, int32_t *inputs /* (N) */, int32_t *targets /* (N) */,
                           Message *problem)
 {
     for (size_t i = 0; i < loader->range_count; i++) {
         TokenRange range = loader->ranges[i];
-        if (!token_file_read(loader->file, start + range.first, range.count + 1, loader->read, problem)) return false;
+        if (!read_padded(loader, start + range.first, range.count + 1, problem)) return false;
         memcpy(inputs, loader->read, range.count * sizeof *inputs);
         memcpy(targets, loader->read + 1, range.count * sizeof *targets);
         inputs += range.count;
@@ -91,8 +123,14 @@ bool batch_loader_sequential(BatchLoader *loader, uint64_t first_window, int64_t
                              int32_t *targets, Message *problem)
 {
     for (int64_t i = 0; i < count; i++) {
-        size_t start = (first_window + (uint64_t)i) * loader->context_length, offset = (size_t)i * loader->tokens;
+        size_t start = (first_window + (uint64_t)i) * loader->stride, offset = (size_t)i * loader->tokens;
         if (!read_sequence(loader, start, inputs + offset, targets + offset, problem)) return false;
     }
     return true;
+}
+
+bool batch_loader_scores(const BatchLoader *loader, uint64_t window, size_t position)
+{
+    if (window * loader->stride + position + 1 >= loader->file->count) return false;
+    return window == 0 || position + loader->stride >= loader->context_length;
 }

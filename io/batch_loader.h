@@ -5,6 +5,10 @@
    epoch is W sequences and uses each window once: in an order drawn anew for each epoch, and with the windows shifted
    by a phase drawn anew, so that the cuts and the tokens left over differ from epoch to epoch.
 
+   Evaluation scores every target of a file exactly once: window i starts at token i * stride; of the first all targets
+   count, of each later one the last `stride`, which have at least T - stride tokens before them. The last window may reach
+   beyond the file and is filled up with token 0; what stands there is not scored, and no token sees later ones.
+
    What sequence `number` holds depends on (seed, number) alone: never on the ranks, the batch size or what was read
    before. So nothing of the loader need be saved, and a run continues anywhere. */
 #ifndef POLYSKETCH_IO_BATCH_LOADER_H
@@ -24,17 +28,23 @@ typedef struct BatchLoader BatchLoader;
    stays with the caller and must outlive the loader. NULL with a message when the file has fewer than T + 1 tokens. */
 BatchLoader *batch_loader_create(TokenFile *file, size_t context_length, const TokenRange *ranges, size_t range_count,
                                  uint64_t seed, Message *problem);
+/* For evaluation: windows `stride` tokens apart, 1 <= stride <= T. Two tokens are enough. */
+BatchLoader *batch_loader_create_evaluation(TokenFile *file, size_t context_length, size_t stride,
+                                            const TokenRange *ranges, size_t range_count, Message *problem);
 void batch_loader_destroy(BatchLoader *loader);
 
-/* W: windows of an epoch, and of an evaluation over the whole file. */
+/* W: windows of an epoch; of a loader for evaluation, those of the whole file. */
 uint64_t batch_loader_windows(const BatchLoader *loader);
 
 /* This rank's part of training sequences first_sequence .. first_sequence + count - 1. Local, not collective. */
 bool batch_loader_training(BatchLoader *loader, uint64_t first_sequence, int64_t count,
                            int32_t *inputs /* (count, N) */, int32_t *targets /* (count, N) */, Message *problem);
 
-/* The same for windows in the order of the file, without a phase: window i starts at token i T; i < W. */
+/* The same for windows in the order of the file, without a phase: window i starts at token i * stride; i < W. */
 bool batch_loader_sequential(BatchLoader *loader, uint64_t first_window, int64_t count,
                              int32_t *inputs /* (count, N) */, int32_t *targets /* (count, N) */, Message *problem);
+
+/* Whether the target at `position` of a window counts. */
+bool batch_loader_scores(const BatchLoader *loader, uint64_t window, size_t position);
 
 #endif

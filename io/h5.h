@@ -1,4 +1,4 @@
-/* Helpers over HDF5: the only place that deals with property lists, MPI-IO and the many forms of an attribute.
+/* Helpers over HDF5: the only place that deals with property lists and the many forms of an attribute.
    For the other files of io/ only; nothing outside sees hdf5.h. */
 #ifndef POLYSKETCH_IO_H5_H
 #define POLYSKETCH_IO_H5_H

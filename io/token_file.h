@@ -1,8 +1,7 @@
 /* Token files (docs/format.md): one long row of token numbers with the vocabulary it uses, in HDF5.
 
-   Reading is local to a rank and not collective: each rank opens the file with the POSIX driver and reads its own short
-   pieces. MPI-IO would gain nothing, because the pieces are small and scattered and the page cache of the machine
-   serves all of its ranks, and it would force every rank to take part in every read. */
+   Reading is local to a rank and not collective: each rank opens the file and reads its own short pieces, which are
+   small and scattered, and the page cache of the machine serves all of its ranks. */
 #ifndef POLYSKETCH_IO_TOKEN_FILE_H
 #define POLYSKETCH_IO_TOKEN_FILE_H
 

@@ -17,6 +17,11 @@ typedef struct Transport {
     MPI_Comm ordered[2]; /* by ScanDirection */
     ScanKind scan;
     MPI_Request sum_request;
+    struct {
+        MPI_Comm comm;
+        real *incoming;
+        size_t count;
+    } sum; /* under way */
     SegmentedChain chain;
     MPI_Request ring_requests[2];
     double seconds;
@@ -31,12 +36,13 @@ static int checked_count(size_t count)
     return (int)count;
 }
 
-/* The standard leaves the first rank's result undefined: nothing came before it, so it is zero. */
-static void clear_on_first(MPI_Comm comm, real *incoming, size_t count)
+/* The standard leaves the first rank's result undefined, also where the library was given zeros: nothing came before it, so
+   it is set to zero once the sum is over. */
+static void clear_on_first(const Transport *transport)
 {
     int rank;
-    CHECK_MPI(MPI_Comm_rank(comm, &rank));
-    if (rank == 0) memset(incoming, 0, count * sizeof *incoming);
+    CHECK_MPI(MPI_Comm_rank(transport->sum.comm, &rank));
+    if (rank == 0) memset(transport->sum.incoming, 0, transport->sum.count * sizeof *transport->sum.incoming);
 }
 
 static void sum_begin(SequenceLink *link, ScanDirection direction, const real *local, real *incoming, size_t count)
@@ -45,16 +51,16 @@ static void sum_begin(SequenceLink *link, ScanDirection direction, const real *l
     Phase interrupted = phase_begin(PHASE_COMMUNICATION);
     double start = MPI_Wtime();
     MPI_Comm comm = transport->ordered[direction];
+    transport->sum.comm = comm;
+    transport->sum.incoming = incoming;
+    transport->sum.count = count;
     switch (transport->scan) {
     case SCAN_CHAIN: segmented_chain_begin(&transport->chain, comm, local, incoming, count); break;
     case SCAN_IEXSCAN:
-        clear_on_first(comm, incoming, count);
         CHECK_MPI(
             MPI_Iexscan(local, incoming, checked_count(count), MPI_REAL_TYPE, MPI_SUM, comm, &transport->sum_request));
         break;
-    case SCAN_EXSCAN:
-        clear_on_first(comm, incoming, count);
-        CHECK_MPI(MPI_Exscan(local, incoming, checked_count(count), MPI_REAL_TYPE, MPI_SUM, comm));
+    case SCAN_EXSCAN: CHECK_MPI(MPI_Exscan(local, incoming, checked_count(count), MPI_REAL_TYPE, MPI_SUM, comm));
     }
     transport->seconds += MPI_Wtime() - start;
     phase_begin(interrupted);
@@ -67,8 +73,10 @@ static void sum_finish(SequenceLink *link)
     double start = MPI_Wtime();
     if (transport->scan == SCAN_CHAIN)
         segmented_chain_finish(&transport->chain);
-    else
+    else {
         CHECK_MPI(MPI_Wait(&transport->sum_request, MPI_STATUS_IGNORE)); /* returns at once for a null request */
+        clear_on_first(transport);
+    }
     transport->seconds += MPI_Wtime() - start;
     phase_begin(interrupted);
 }

@@ -3,6 +3,7 @@
 #
 #     launch RANKS THREADS COMMAND...     run COMMAND as RANKS processes with THREADS OpenMP threads each
 #
+# MPIRUN names another starter than mpirun: mpirun.mpich for a program built with MPI=mpich, or a path.
 # On a cluster use the job scripts in slurm/ instead. Variables that are already set are left as they are.
 # OPENBLAS_CORETYPE is never touched: the library knows its processor best.
 
@@ -10,6 +11,9 @@
 if [ "$(id -u)" -eq 0 ]; then
     export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 fi
+
+MPIRUN=${MPIRUN:-mpirun}
+mpirun_version=$("$MPIRUN" --version 2>/dev/null || true)
 
 # By default Open MPI ties each of one or two ranks to a single core, where all its OpenMP threads would then share it.
 export OMPI_MCA_hwloc_base_binding_policy="${OMPI_MCA_hwloc_base_binding_policy:-none}"
@@ -39,18 +43,29 @@ usable_cores() {
 launch_command() {
     local ranks=$1 threads=$2 cores
     cores=$(usable_cores)
+    local starter=(-q -n "$ranks") crowded=(--oversubscribe)
+    if [[ $mpirun_version == *'(Open MPI) 5.'* ]]; then # which has other words for the same
+        starter=(-n "$ranks")
+        crowded=(--map-by :OVERSUBSCRIBE)
+    fi
     LAUNCH=(env "OMP_NUM_THREADS=$threads")
+    if [[ $mpirun_version == *HYDRA* ]]; then
+        # MPICH binds nothing unless it is told to, and counts no cores.
+        [ $((ranks * threads)) -le "$cores" ] || LAUNCH+=("OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}")
+        LAUNCH+=("$MPIRUN" -n "$ranks")
+        return
+    fi
     if [ $((ranks * threads)) -eq "$cores" ] && owns_machine; then
         # The job fills the machine: every rank gets cores of its own. A smaller job is not bound, because two of them would be
         # bound to the same cores.
-        LAUNCH+=(mpirun -q -n "$ranks" --map-by "slot:PE=$threads" --bind-to core)
+        LAUNCH+=("$MPIRUN" "${starter[@]}" --map-by "slot:PE=$threads" --bind-to core)
         return
     fi
     if [ $((ranks * threads)) -gt "$cores" ]; then
         # Waiting ranks and threads must give up their core to those that have work.
         LAUNCH+=(OMPI_MCA_mpi_yield_when_idle=1 "OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}")
     fi
-    LAUNCH+=(mpirun -q -n "$ranks" --bind-to none --oversubscribe)
+    LAUNCH+=("$MPIRUN" "${starter[@]}" --bind-to none "${crowded[@]}")
 }
 
 launch() {

@@ -1,45 +1,123 @@
 #!/bin/bash
-# Installs the Debian or Ubuntu packages that are not there yet; says and does nothing when all are. With the argument
-# `faults` those that only make fuzz and make check-faults need.
+# Sees to it that what a task needs is there. Looks for the things themselves, whoever installed them; what is missing is
+# installed on Debian and Ubuntu and only named elsewhere. Says and does nothing when all is there.
+#
+#     scripts/install_packages.sh [build|test|lint|slurm|run|portability|faults]...        without arguments: all but these two
 set -euo pipefail
+cd "$(dirname "$0")/.."
+PATH=$PATH:/usr/sbin
 
-packages=(
-    # building
-    gcc make pkg-config git libc6-dev
-    openmpi-bin libopenmpi-dev libopenblas-openmp-dev libhdf5-openmpi-dev libxxhash-dev librandom123-dev
-    # tests and lint; Slurm and munge for make check-slurm
-    libcunit1-dev hdf5-tools python3 python3-numpy python3-h5py procps hostname clang-format shellcheck slurm-wlm munge
-    # the corpus and the pictures of make run
-    bible-kjv gnuplot-nox fonts-dejavu-core
-)
+tasks=" ${*:-build test lint slurm run} "
 
-# clang with its sanitizers, its OpenMP and the thread checker's knowledge of it; valgrind
-[ "${1:-}" != faults ] || packages=(clang llvm libclang-rt-14-dev libomp-14-dev valgrind libc6-dbg)
+# setting NAME: a setting of config.mk, or of the make that started this script.
+setting() {
+    # The dollar is for make.
+    # shellcheck disable=SC2016
+    printf 'include config.mk\n$(info $(%s))\nshow: ;\n' "$1" | make --no-print-directory -sf - show 2>/dev/null
+}
 
-if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
-    echo "install_packages.sh: this system has no apt-get. Please install what these Debian packages contain: ${packages[*]}" >&2
+# Task, how the thing is found, its name, the Debian package that has it. The libraries are those of config.mk.
+needs='
+    build       command gcc                gcc
+    build       command make               make
+    build       command pkg-config         pkg-config
+    build       command git                git
+    build       header  stdio.h            libc6-dev
+    build       header  Random123/philox.h librandom123-dev
+    build       library PACKAGES           -
+    build       command mpirun             openmpi-bin
+    test        library TEST_PACKAGES      -
+    test        command h5diff             hdf5-tools
+    test        module  numpy              python3-numpy
+    test        module  h5py               python3-h5py
+    test        command pgrep              procps
+    test        command hostname           hostname
+    lint        command python3            python3
+    lint        command clang-format       clang-format
+    lint        command shellcheck         shellcheck
+    slurm       command sbatch             slurm-wlm
+    slurm       command munged             munge
+    run         command bible              bible-kjv
+    run         command gnuplot            gnuplot-nox
+    run         font    DejaVuSans.ttf     fonts-dejavu-core
+    portability command clang-14           clang-14
+    portability header  /usr/lib/llvm-14/lib/clang/14.0.6/include/omp.h libomp-14-dev
+    portability command mpirun.mpich       mpich
+    portability library hdf5-mpich         -
+    portability command qemu-x86_64        qemu-user
+    portability module  ensurepip          python3-venv
+    faults      command clang              clang
+    faults      command llvm-symbolizer    llvm
+    faults      header  /usr/lib/llvm-14/lib/clang/14.0.6/include/omp.h libomp-14-dev
+    faults      header  /usr/lib/llvm-14/lib/clang/14.0.6/include/sanitizer/asan_interface.h libclang-rt-14-dev
+    faults      command valgrind           valgrind
+'
+
+package_of_library() {
+    case $1 in
+        openblas) echo libopenblas-openmp-dev ;;
+        ompi-c) echo libopenmpi-dev ;;
+        mpich) echo libmpich-dev ;;
+        hdf5-*) echo "lib$1-dev" ;;
+        libxxhash) echo libxxhash-dev ;;
+        cunit) echo libcunit1-dev ;;
+        *) echo "$1" ;;
+    esac
+}
+
+has() {
+    local path
+    case $1 in
+        command) command -v "$2" ;;
+        library)
+            path=$(setting OPENBLAS_FOLDER)
+            PKG_CONFIG_PATH="${path:+$path/pkgconfig:}${PKG_CONFIG_PATH:-}" pkg-config --exists "$2"
+            ;;
+        header) echo "#include <$2>" | ${CC:-gcc} -E -xc -o /dev/null - ;;
+        module) /usr/bin/python3 -c "import $2" ;;
+        font) find /usr/share/fonts -name "$2" | grep . ;;
+    esac >/dev/null 2>&1
+}
+
+missing=()
+packages=()
+
+# need KIND NAME PACKAGE
+need() {
+    has "$1" "$2" && return
+    missing+=("$2")
+    packages+=("$3")
+}
+
+while read -r task kind name package; do
+    [[ -n $task && $tasks == *" $task "* ]] || continue
+    case $name in
+        PACKAGES | TEST_PACKAGES)
+            for library in $(setting "$name"); do need library "$library" "$(package_of_library "$library")"; done
+            ;;
+        hdf5-*) need library "$name" "$(package_of_library "$name")" ;;
+        *) need "$kind" "$name" "$package" ;;
+    esac
+done <<<"$needs"
+[ ${#missing[@]} -gt 0 ] || exit 0
+
+if ! command -v apt-get >/dev/null; then
+    echo "install_packages.sh: not found: ${missing[*]}. Load their modules or install what these Debian packages contain:" \
+        "${packages[*]}. Other names of libraries go into PACKAGES of config.mk" >&2
     exit 1
 fi
-
-installed=$(dpkg-query -W -f='${Package} ${db:Status-Abbrev}\n' "${packages[@]}" 2>/dev/null |
-    awk '$2 ~ /^.i/ { print $1 }' || true)
-missing=()
-for package in "${packages[@]}"; do
-    grep -qxF "$package" <<<"$installed" || missing+=("$package")
-done
-[ ${#missing[@]} -gt 0 ] || exit 0
 
 as_root=()
 if [ "$(id -u)" -ne 0 ]; then
     if ! command -v sudo >/dev/null; then
-        echo "install_packages.sh: not root and no sudo. Please have an administrator run: apt-get install ${missing[*]}" >&2
+        echo "install_packages.sh: not root and no sudo. Please have an administrator run: apt-get install ${packages[*]}" >&2
         exit 1
     fi
     as_root=(sudo)
 fi
 
-echo "installing ${missing[*]}"
+echo "installing ${packages[*]}"
 apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive DEBCONF_NOWARNINGS=yes
     apt-get -qq -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300)
 "${apt[@]}" update
-"${apt[@]}" install -y --no-install-recommends "${missing[@]}" >/dev/null
+"${apt[@]}" install -y --no-install-recommends "${packages[@]}" >/dev/null

@@ -92,9 +92,10 @@ forbid_call() {
 scripts/check_layers.sh || status=1
 
 bare_code "${c_files[@]}"
-mapfile -t ending_files < <(printf '%s\n' "${c_files[@]}" | grep -vxE 'src/base/error\.c|mpi/world\.c|tests/.*' || true)
-forbid_call 'exit|_exit|_Exit|abort|MPI_Abort' 'programs end only in src/base/error.c and mpi/world.c; use CHECK or return' \
-    "${ending_files[@]}"
+mapfile -t ending_files < <(printf '%s\n' "${c_files[@]}" |
+    grep -vxE 'src/base/(error|processor)\.c|mpi/world\.c|tests/.*' || true)
+forbid_call 'exit|_exit|_Exit|abort|MPI_Abort' \
+    'programs end only in src/base/error.c, src/base/processor.c and mpi/world.c; use CHECK or return' "${ending_files[@]}"
 forbid_call 'assert' 'use ASSERT (our bugs) or CHECK (the world) of src/base/error.h' "${c_files[@]}"
 forbid_call 's?rand|random|drand48' 'random numbers come from src/base/rng.h' "${c_files[@]}"
 

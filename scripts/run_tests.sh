@@ -7,8 +7,9 @@
 # mpi     tests/mpi/test_*.c      1, 2, 3, 4 ranks (asan: 2, 3)         variants release, double, asan
 # system  tests/system/*.sh       the program build/release/polysketch as a user sees it
 #
-# Variables: VARIANTS="release double asan", RANKS="1 2 3 4", ASAN_RANKS="2 3", TIME_LIMIT=120 (seconds for one test; a test
-# that needs more says so in a comment "time limit: 300 s"). Tests start in the repository root; TEST_FOLDER names an empty folder
+# Variables: VARIANTS="release double asan", RANKS="1 2 3 4", ASAN_RANKS="2 3", THREADS (of a unit test and of each rank),
+# FLAVOUR and MPIRUN (as in config.mk and scripts/environment.sh), TIME_LIMIT=120 (seconds for one test; a test that needs
+# more says so in a comment "time limit: 300 s"). Tests start in the repository root; TEST_FOLDER names an empty folder
 # of their own, the same for all ranks, removed afterwards unless the test fails. Logs are in build/test-logs/.
 set -euo pipefail
 export LC_ALL=C
@@ -23,7 +24,8 @@ variants=${VARIANTS:-release double asan}
 ranks_list=${RANKS:-1 2 3 4}
 asan_ranks_list=${ASAN_RANKS:-2 3}
 default_limit=${TIME_LIMIT:-120}
-logs=build/test-logs
+flavour=${FLAVOUR:-}
+logs=build/test-logs$flavour
 passed=0
 failed=0
 
@@ -94,7 +96,9 @@ if [ "$kind" = unit ] || [ "$kind" = all ]; then
     for variant in $variants; do
         for source in tests/unit/test_*.c; do
             if selected "$source"; then
-                run_one "$source" "$variant" 1 env OMP_NUM_THREADS=2 "build/$variant/tests/$(basename "${source%.c}")"
+                # Threads that wait give up their core: the machine may be busy with other things.
+                run_one "$source" "$variant" 1 env OMP_NUM_THREADS="${THREADS:-2}" OMP_WAIT_POLICY=passive \
+                    "build/$variant$flavour/tests/$(basename "${source%.c}")"
             fi
         done
     done
@@ -109,8 +113,9 @@ if [ "$kind" = mpi ] || [ "$kind" = all ]; then
         for source in tests/mpi/test_*.c; do
             for ranks in $counts; do
                 if selected "$source"; then
-                    launch_command "$ranks" 1
-                    run_one "$source" "$variant" "$ranks" "${LAUNCH[@]}" "build/$variant/tests/$(basename "${source%.c}")"
+                    launch_command "$ranks" "${THREADS:-1}"
+                    run_one "$source" "$variant" "$ranks" "${LAUNCH[@]}" \
+                        "build/$variant$flavour/tests/$(basename "${source%.c}")"
                 fi
             done
         done

@@ -10,6 +10,7 @@
 #define POLYSKETCH_ATTENTION_ATTENTION_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "src/base/arena.h"
 #include "src/base/config.h"
@@ -26,8 +27,15 @@ typedef struct AttentionShape {
     size_t tokens;          /* N */
     size_t first_token;     /* position of this rank's first token in its sequence; a multiple of b */
     size_t context_length;  /* T */
+    size_t block_length;    /* b: here alone, since most kinds may be computed with any */
     int position, segments; /* this rank, of the ranks that share the sequence */
 } AttentionShape;
+
+/* Decoding, token by token. */
+typedef struct DecodeShape {
+    size_t max_tokens;   /* positions are below it */
+    size_t block_length; /* b */
+} DecodeShape;
 
 enum { ATTENTION_MAX_TENSORS = 24 };
 
@@ -55,6 +63,7 @@ typedef struct AttentionRun {
     real *saved;        /* saved_count() numbers that the forward pass leaves for the backward pass */
     const real *d_out;  /* (B, N, C) */
     real *d_qkv;        /* (B, N, 3C) */
+    int64_t *clamped;   /* the backward pass adds the rows of heads whose normaliser had to be clamped; or NULL */
     Arena *scratch;
 } AttentionRun;
 
@@ -81,13 +90,13 @@ struct AttentionKind {
     /* Collective over the ranks of the sequence. */
     void (*forward)(const AttentionRun *);
     void (*backward)(const AttentionRun *);
-    /* Token by token: the recurrent state of one sequence of at most max_tokens tokens. */
-    size_t (*decode_state_count)(const AttentionLayer *, size_t max_tokens);
+    /* Token by token: the recurrent state of one sequence. */
+    size_t (*decode_state_count)(const AttentionLayer *, const DecodeShape *);
     /* out (C) for the token at `position`, whose qkv is (3C); positions come in order from 0 on a zeroed state, which
-       was made for max_tokens. */
-    void (*decode)(const AttentionLayer *, const real *params, real *state, size_t max_tokens, size_t position,
+       was made for the same shape. */
+    void (*decode)(const AttentionLayer *, const DecodeShape *, const real *params, real *state, size_t position,
                    const real *qkv, real *out, Arena *scratch);
-    void (*plan_decode)(const AttentionLayer *, Arena *scratch);
+    void (*plan_decode)(const AttentionLayer *, const DecodeShape *, Arena *scratch);
     AttentionCost (*cost)(const AttentionLayer *, const AttentionShape *);
     /* Numbers of the prefix states of all heads: what one stretch of a sequence hands to the next. NULL for the quadratic
        kinds, which have none. */
@@ -96,6 +105,29 @@ struct AttentionKind {
 
 /* The layer that `config` describes; adds its tensors to `table`, which must outlive it. */
 AttentionLayer attention_declare(const Config *config, ParamTable *table, const char *prefix);
+
+/* Below this a row's normaliser is replaced by it, so that nothing is divided by zero: where denominator_one = 0 and all
+   weights of a row vanish. No other row comes near it. */
+#define LEAST_NORMALISER ((real)0x1p-100)
+
+/* delta (count) = 0 where the normaliser was clamped: a constant there, whose gradient does not flow. Returns how many. */
+static inline int64_t attention_hold_clamped(real *delta, const real *normaliser, size_t count)
+{
+    int64_t clamped = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (normaliser[i] > LEAST_NORMALISER) continue;
+        delta[i] = 0;
+        clamped++;
+    }
+    return clamped;
+}
+
+static inline void attention_count_clamped(const AttentionRun *run, int64_t clamped)
+{
+    if (!run->clamped || clamped == 0) return;
+#pragma omp atomic
+    *run->clamped += clamped;
+}
 
 /* Of two sizes of buffers. */
 static inline size_t larger(size_t a, size_t b) { return a > b ? a : b; }

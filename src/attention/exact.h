@@ -17,7 +17,7 @@ enum { EXACT_TILE_ROWS = 64, EXACT_TILE_COLUMNS = 256 };
 typedef struct PairWeight PairWeight;
 struct PairWeight {
     real scale; /* scores are scale * <q, k> */
-    int degree; /* of the polynomial */
+    int degree; /* of the polynomial; 0 for softmax */
     /* Scores (rows, columns) become weights in place; keys a query must not see (column > row + offset) get weight 0.
        Row sums are added to `sums`. Where a kind keeps the running maximum of a row, `maxima` is updated and
        accumulated[i] must be multiplied by the factor written to factors[i]; otherwise `maxima` is NULL. */

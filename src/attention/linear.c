@@ -23,7 +23,9 @@
        adjoint states             Y_l = sum of G_l' over LATER blocks: the reversed scan
        key side:                  d_phi(k_j) = Y_l v~_j;      d_v~_j = Y_l^T phi(k_j), of which the value columns count
 
-   Prefix states are kept from the forward to the backward pass. */
+   Prefix states are kept from the forward to the backward pass. What becomes one is summed in double: a float that grows by
+   thousands of blocks would lose their last bits. The sketched sums of a row whose normaliser cannot be told from rounding
+   (is_noise()) are left out of it, forward and backward. */
 #include <math.h>
 #include <omp.h>
 #include <string.h>
@@ -31,12 +33,17 @@
 #include "src/attention/exact.h"
 #include "src/attention/kinds.h"
 #include "src/attention/packed_features.h"
+#include "src/attention/power_scale.h"
 #include "src/base/phase.h"
 #include "src/attention/qk_norm.h"
 #include "src/tensor/small_gemm.h"
 
 /* A panel of features is formed in cache, multiplied and dropped: at most about this many numbers. */
 enum { PANEL_NUMBERS = 72 * 1024 };
+
+/* Rounding of sums of packed features, relative to the part of the sum that cannot cancel. With a hundred thousand nearly
+   equal keys it is some 3 units; from 4 units on, what is kept no longer gives outputs larger than values. */
+static const real NOISE = 8 * (sizeof(real) == 4 ? (real)0x1p-23 : (real)0x1p-52);
 
 /* ---- sizes --------------------------------------------------------------------------------------------------------- */
 
@@ -62,7 +69,7 @@ static Sizes sizes_of(const AttentionLayer *layer, const AttentionShape *shape)
 {
     Sizes z = {.B = shape->sequences, .N = shape->tokens, .H = layer->heads, .h = layer->head_width};
     z.C = z.H * z.h;
-    z.b = (size_t)layer->config.block_length;
+    z.b = shape->block_length;
     z.r = layer->map->width(layer);
     z.m = layer->map->self_tensored ? packed_feature_count(z.r) : z.r;
     z.state = z.m * (z.h + 1);
@@ -87,19 +94,20 @@ static size_t local_width(const AttentionLayer *layer, const Sizes *z) { return 
 typedef struct Saved {
     real *u_query, *u_key; /* (B, N, H, r), where mapped_tokens() says */
     real *normaliser;      /* (B, H, N) */
+    real *prefix_factor;   /* (B, H, N): of the sketched sums in a row's output; 0 where they are left out */
     real *states;          /* (B, H, blocks, state): Z */
 } Saved;
 
 static Saved saved_parts(const Sizes *z, real *saved)
 {
-    size_t u = z->B * z->N * z->H * z->r;
-    return (Saved){saved, saved + u, saved + 2 * u, saved + 2 * u + z->B * z->H * z->N};
+    size_t u = z->B * z->N * z->H * z->r, rows = z->B * z->H * z->N;
+    return (Saved){saved, saved + u, saved + 2 * u, saved + 2 * u + rows, saved + 2 * u + 2 * rows};
 }
 
 static size_t linear_saved_count(const AttentionLayer *layer, const AttentionShape *shape)
 {
     Sizes z = sizes_of(layer, shape);
-    return 2 * z.B * z.N * z.H * z.r + z.B * z.H * z.N + z.B * z.H * z.blocks * z.state;
+    return 2 * z.B * z.N * z.H * z.r + 2 * z.B * z.H * z.N + z.B * z.H * z.blocks * z.state;
 }
 
 /* ---- features ------------------------------------------------------------------------------------------------------ */
@@ -117,6 +125,25 @@ static void add_to(real *sum, const real *x, size_t count)
 {
 #pragma omp simd
     for (size_t i = 0; i < count; i++) sum[i] += x[i];
+}
+
+static void add_times(real *sum, real factor, const real *x, size_t count)
+{
+#pragma omp simd
+    for (size_t i = 0; i < count; i++) sum[i] += factor * x[i];
+}
+
+/* The sum of many blocks, in double, and what is kept of it. */
+static void add_widely(double *sum, const real *x, size_t count)
+{
+#pragma omp simd
+    for (size_t i = 0; i < count; i++) sum[i] += (double)x[i];
+}
+
+static void round_to_real(real *x, const double *sum, size_t count)
+{
+#pragma omp simd
+    for (size_t i = 0; i < count; i++) x[i] = (real)sum[i];
 }
 
 /* d_u += gradient through expand(). */
@@ -194,10 +221,13 @@ static const real *normaliser_of(const Sizes *z, const real *state) { return sta
 typedef enum Pass { FORWARD, BACKWARD } Pass;
 
 typedef struct Buffers {
-    real *query, *key;      /* (B, N, C) q', k'; NULL when unused */
+    real *query, *key; /* (B, N, C) q', k'; NULL when unused */
+    PowerScale powers;
+    real *query_factors;    /* (B, N, H) of maps that scale the features of queries; else NULL */
     real *total, *incoming; /* (B, H, state) */
-    real *threads;          /* per thread: local scratch, a panel or a running state */
+    real *threads;          /* per thread: local scratch, or a panel */
     size_t per_thread;
+    double *running;           /* per thread (state): a sum of blocks */
     real *d_query, *d_key;     /* (B, N, C) gradients of q', k' */
     real *d_u_query, *d_u_key; /* (B, N, H, r) */
     real *delta;               /* (B, H, N) */
@@ -216,9 +246,13 @@ static Buffers take_buffers(const AttentionLayer *layer, const Sizes *z, Pass pa
     }
     buffers.total = arena_take(scratch, z->B * z->H * z->state);
     buffers.incoming = arena_take(scratch, z->B * z->H * z->state);
-    buffers.per_thread = larger(larger(local, panel_count(z)), z->state);
+    buffers.per_thread = larger(local, panel_count(z));
     buffers.threads = arena_take(scratch, (size_t)omp_get_max_threads() * buffers.per_thread);
-    if (pass == FORWARD) return buffers;
+    buffers.running = arena_take_bytes(scratch, (size_t)omp_get_max_threads() * z->state * sizeof *buffers.running);
+    if (pass == FORWARD) {
+        if (layer->map->scales_queries) buffers.query_factors = arena_take(scratch, tokens * z->H);
+        return buffers;
+    }
     if (uses_qk_norm(layer)) {
         buffers.d_query = arena_take(scratch, tokens * z->C);
         buffers.d_key = arena_take(scratch, tokens * z->C);
@@ -251,15 +285,29 @@ typedef struct Head {
     const real *values;          /* stride 3C */
     real *out;                   /* stride C */
     real *normaliser, *states;   /* (N), (blocks, state) */
+    real *prefix_factor;         /* (N) */
+    const real *query_factors;   /* stride H, or NULL */
     ExactHead local;             /* of a whole segment; a block is cut from it */
     PairWeight weight;
-    real *scratch; /* of this thread */
+    PowerScale powers;
+    real *scratch;   /* of this thread */
+    double *running; /* (state), of this thread */
 } Head;
 
-/* The pairs of a block: exact polynomial of q', k', or the features' own inner products. */
-static PairWeight local_weight(const AttentionLayer *layer)
+/* Features of q' and k' are on the scale of the powers already (sketch_random.c); those of q and k are brought to it where
+   they stand beside powers. */
+static PowerScale powers_of(const AttentionLayer *layer, const real *params)
 {
-    if (exact_local(layer)) return pair_weight_power((real)layer->config.scale, (int)layer->config.degree);
+    if (!uses_qk_norm(layer)) return power_scale_free(layer);
+    PowerScale powers = power_scale(layer, params);
+    if (layer->map->normalised_input) powers.factor = 1;
+    return powers;
+}
+
+/* The pairs of a block: exact polynomial of q', k', or the features' own inner products. */
+static PairWeight local_weight(const AttentionLayer *layer, const PowerScale *powers)
+{
+    if (exact_local(layer)) return pair_weight_power(powers->scale, (int)layer->config.degree);
     return pair_weight_power(1, layer->map->self_tensored ? 2 : 1);
 }
 
@@ -275,8 +323,12 @@ static Head head_at(const AttentionRun *run, const Sizes *z, const Buffers *buff
         .values = run->qkv + token * 3 * z->C + 2 * z->C + j * z->h,
         .out = run->out + row,
         .normaliser = saved.normaliser + (s * z->H + j) * z->N,
+        .prefix_factor = saved.prefix_factor + (s * z->H + j) * z->N,
+        .query_factors = buffers->query_factors ? buffers->query_factors + token * z->H + j : NULL,
         .states = saved.states + (s * z->H + j) * z->blocks * z->state,
-        .weight = local_weight(run->layer),
+        .weight = local_weight(run->layer, &buffers->powers),
+        .powers = buffers->powers,
+        .running = buffers->running + (size_t)omp_get_thread_num() * z->state,
         .scratch = buffers->threads + (size_t)omp_get_thread_num() * buffers->per_thread,
     };
     head.local = (ExactHead){
@@ -335,15 +387,15 @@ static void block_sum(const AttentionRun *run, const Sizes *z, real *state, cons
 }
 
 /* Block sums become what came before (or, backwards, after) each block; `incoming` is what other ranks had. */
-static void sums_to_prefixes(real *states, const real *incoming, const Sizes *z, bool backwards, real *running)
+static void sums_to_prefixes(real *states, const real *incoming, const Sizes *z, bool backwards, double *running)
 {
-    memcpy(running, incoming, z->state * sizeof *running);
+    for (size_t i = 0; i < z->state; i++) running[i] = (double)incoming[i];
     for (size_t step = 0; step < z->blocks; step++) {
         real *state = states + (backwards ? z->blocks - 1 - step : step) * z->state;
 #pragma omp simd
         for (size_t i = 0; i < z->state; i++) {
-            real sum = state[i];
-            state[i] = running[i];
+            double sum = (double)state[i];
+            state[i] = (real)running[i];
             running[i] += sum;
         }
     }
@@ -354,7 +406,7 @@ static void sums_to_prefixes(real *states, const real *incoming, const Sizes *z,
 static void head_key_side(const AttentionRun *run, const Sizes *z, const Head *head, real *total)
 {
     Panel panel = panel_in(z, head->scratch);
-    memset(total, 0, z->state * sizeof *total);
+    memset(head->running, 0, z->state * sizeof *head->running);
     for (size_t l = 0; l < z->blocks; l++) {
         real *state = head->states + l * z->state;
         if (is_last_block(z, l)) {
@@ -364,14 +416,16 @@ static void head_key_side(const AttentionRun *run, const Sizes *z, const Head *h
         size_t first = l * z->b;
         block_sum(run, z, state, head->u_key + first * z->H * z->r, head->values + first * 3 * z->C, block_rows(z, l),
                   &panel);
-        add_to(total, state, z->state);
+        add_widely(head->running, state, z->state);
     }
+    round_to_real(total, head->running, z->state);
 }
 
-static void head_local_forward(const AttentionRun *run, const Sizes *z, const Head *head)
+static void head_local_forward(const Sizes *z, const Head *head)
 {
     for (size_t i = 0; i < z->N; i++) {
-        head->normaliser[i] = (real)run->layer->config.denominator_one;
+        head->normaliser[i] = head->powers.one * (head->query_factors ? head->query_factors[i * z->H] : 1);
+        head->prefix_factor[i] = head->powers.factor;
         memset(head->out + i * z->C, 0, z->h * sizeof(real));
     }
     for (size_t l = 0; l < z->blocks; l++) {
@@ -382,6 +436,22 @@ static void head_local_forward(const AttentionRun *run, const Sizes *z, const He
     }
 }
 
+/* <phi(q), sums> is a sum of squares, but that of packed features has terms of both signs, and where all keys are nearly
+   orthogonal to the query what remains of them is rounding: as good below zero as above. The features on the diagonal, the
+   first r, are squares and say how large the terms are. */
+static bool is_noise(const FeatureMap *map, real sum, real diagonal)
+{
+    return map->self_tensored && sum < NOISE * diagonal;
+}
+
+/* <phi, sums> over the m features, or 0 with the row's factor. */
+static real sketched_sum(const FeatureMap *map, const Sizes *z, const real *phi, const real *sums, real *factor)
+{
+    real diagonal = dot(phi, sums, z->r), sum = diagonal + dot(phi + z->r, sums + z->r, z->m - z->r);
+    if (is_noise(map, sum, diagonal)) sum = *factor = 0;
+    return sum;
+}
+
 /* (numerator, denominator) += phi(q) Z for `count` rows from `first` on. */
 static void query_panel(const AttentionRun *run, const Sizes *z, const Head *head, const Panel *panel,
                         const real *state, size_t first, size_t count)
@@ -390,21 +460,28 @@ static void query_panel(const AttentionRun *run, const Sizes *z, const Head *hea
     expand_panel(run, z, panel, head->u_query + first * u_stride, u_stride, count);
     small_gemm_nn(panel->values, z->h, panel->features, z->m, state, z->h, count, z->h, z->m, OVERWRITE);
     for (size_t i = 0; i < count; i++) {
-        add_to(head->out + (first + i) * z->C, panel->values + i * z->h, z->h);
-        head->normaliser[first + i] += dot(panel->features + i * z->m, normaliser_of(z, state), z->m);
+        real *factor = &head->prefix_factor[first + i];
+        real sum = sketched_sum(run->layer->map, z, panel->features + i * z->m, normaliser_of(z, state), factor);
+        if (*factor == 0) continue;
+        add_times(head->out + (first + i) * z->C, *factor, panel->values + i * z->h, z->h);
+        head->normaliser[first + i] += *factor * sum;
     }
 }
 
 static void head_query_side(const AttentionRun *run, const Sizes *z, const Head *head, const real *incoming)
 {
     Panel panel = panel_in(z, head->scratch);
-    sums_to_prefixes(head->states, incoming, z, false, head->scratch);
+    sums_to_prefixes(head->states, incoming, z, false, head->running);
     for (size_t l = 0; l < z->blocks; l++) {
         size_t rows = is_first_block(z, l) ? 0 : block_rows(z, l);
         for (size_t i = 0; i < rows; i += z->panel_rows)
             query_panel(run, z, head, &panel, head->states + l * z->state, l * z->b + i, panel_rows_from(z, i, rows));
     }
     for (size_t i = 0; i < z->N; i++) {
+        if (head->normaliser[i] < LEAST_NORMALISER) {
+            head->normaliser[i] = LEAST_NORMALISER;
+            head->prefix_factor[i] = 0;
+        }
         real inverse = 1 / head->normaliser[i], *o = head->out + i * z->C;
 #pragma omp simd
         for (size_t c = 0; c < z->h; c++) o[c] *= inverse;
@@ -435,7 +512,7 @@ static void map_pass(const AttentionRun *run, const Sizes *z, const Buffers *buf
         size_t stride = 3 * z->C;
         if (map->normalised_input) x = keys ? buffers->key : buffers->query, stride = z->C;
         if (pass == FORWARD) {
-            map->forward(layer, run->params, u, x, stride, &span, run->scratch);
+            map->forward(layer, run->params, u, keys ? NULL : buffers->query_factors, x, stride, &span, run->scratch);
             continue;
         }
         const real *d_u = keys ? buffers->d_u_key : buffers->d_u_query;
@@ -456,6 +533,7 @@ static void linear_forward(const AttentionRun *run)
     Sizes z = sizes_of(run->layer, &run->shape);
     size_t mark = arena_mark(run->scratch);
     Buffers buffers = take_buffers(run->layer, &z, FORWARD, run->scratch);
+    buffers.powers = powers_of(run->layer, run->params);
     phase_begin(PHASE_FEATURES);
     if (uses_qk_norm(run->layer))
         qk_norm_forward(run->layer, run->params, buffers.query, z.C, buffers.key, z.C, run->qkv, z.B * z.N);
@@ -473,7 +551,7 @@ static void linear_forward(const AttentionRun *run)
     for (size_t s = 0; s < z.B; s++)
         for (size_t j = 0; j < z.H; j++) {
             Head head = head_at(run, &z, &buffers, s, j);
-            head_local_forward(run, &z, &head);
+            head_local_forward(&z, &head);
             poll_link(run);
         }
     run->link->exclusive_sum_finish(run->link);
@@ -519,13 +597,13 @@ static HeadGradients head_gradients_at(const AttentionRun *run, const Sizes *z, 
     return gradients;
 }
 
-/* dR (count, h + 1) = (g, -delta) / normaliser */
+/* dR (count, h + 1) = (g, -delta) / normaliser, times the factor with which the row took phi(q) Z */
 static void output_gradient_panel(const Panel *panel, const Sizes *z, const Head *head, const HeadGradients *gradients,
                                   size_t first, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         const real *g = gradients->d_out + (first + i) * z->C;
-        real inverse = 1 / head->normaliser[first + i], *out = panel->values + i * z->h;
+        real inverse = head->prefix_factor[first + i] / head->normaliser[first + i], *out = panel->values + i * z->h;
 #pragma omp simd
         for (size_t c = 0; c < z->h; c++) out[c] = g[c] * inverse;
         panel->normaliser[i] = -gradients->delta[first + i] * inverse;
@@ -558,12 +636,22 @@ static void query_panel_backward(const AttentionRun *run, const Sizes *z, const 
     add_rows(adjoint + z->m * z->h, panel->features, panel->normaliser, count, z->m);
 }
 
+/* <g_i, o_i> of all rows. Rows that were clamped are counted here: the backward pass is the one that happens once. */
+static void fill_delta(const AttentionRun *run, const Sizes *z, const Head *head, real *delta, const real *d_out)
+{
+    int64_t clamped = 0;
+    exact_delta(delta, (HeadRows){d_out, z->C}, (HeadRows){head->out, z->C}, z->N, z->h);
+    attention_hold_clamped(delta, head->normaliser, z->N);
+    for (size_t i = 0; i < z->N; i++) clamped += head->prefix_factor[i] == 0;
+    attention_count_clamped(run, clamped);
+}
+
 static void head_query_side_backward(const AttentionRun *run, const Sizes *z, const Head *head,
                                      const HeadGradients *gradients, real *total)
 {
-    exact_delta(gradients->delta, (HeadRows){gradients->d_out, z->C}, (HeadRows){head->out, z->C}, z->N, z->h);
+    fill_delta(run, z, head, gradients->delta, gradients->d_out);
     Panel panel = panel_in(z, head->scratch);
-    memset(total, 0, z->state * sizeof *total);
+    memset(head->running, 0, z->state * sizeof *head->running);
     for (size_t l = 0; l < z->blocks; l++) {
         size_t rows = block_rows(z, l);
         real *adjoint = gradients->adjoint + l * z->state;
@@ -575,8 +663,9 @@ static void head_query_side_backward(const AttentionRun *run, const Sizes *z, co
         transpose(panel.transposed, z->m, head->states + l * z->state, z->h, z->m, z->h);
         for (size_t i = 0; i < rows; i += z->panel_rows)
             query_panel_backward(run, z, head, gradients, &panel, l, i, panel_rows_from(z, i, rows));
-        add_to(total, adjoint, z->state);
+        add_widely(head->running, adjoint, z->state);
     }
+    round_to_real(total, head->running, z->state);
 }
 
 /* d_u(k) and d_v of a panel. */
@@ -599,7 +688,7 @@ static void head_key_side_backward(const AttentionRun *run, const Sizes *z, cons
                                    const HeadGradients *gradients, const real *incoming)
 {
     Panel panel = panel_in(z, head->scratch);
-    sums_to_prefixes(gradients->adjoint, incoming, z, true, head->scratch);
+    sums_to_prefixes(gradients->adjoint, incoming, z, true, head->running);
     for (size_t l = 0; l < z->blocks; l++) {
         if (is_last_block(z, l)) continue; /* no tokens come after it */
         size_t rows = block_rows(z, l);
@@ -633,6 +722,7 @@ static void linear_backward(const AttentionRun *run)
     Sizes z = sizes_of(layer, &run->shape);
     size_t mark = arena_mark(run->scratch), tokens = z.B * z.N;
     Buffers buffers = take_buffers(layer, &z, BACKWARD, run->scratch);
+    buffers.powers = powers_of(layer, run->params);
     phase_begin(PHASE_FEATURES);
     memset(run->d_qkv, 0, tokens * 3 * z.C * sizeof(real));
     memset(buffers.d_u_query, 0, tokens * z.H * z.r * sizeof(real));
@@ -683,63 +773,84 @@ static void linear_backward(const AttentionRun *run)
    grows with the position. */
 typedef struct DecodeState {
     real *state;  /* (m (h + 1)) */
+    real *lost;   /* (m (h + 1)): what rounding has taken from it so far (Kahan) */
     real *local;  /* (block, w): what the local part multiplies, k' or u(k); block = b, or fewer if tokens are fewer */
     real *values; /* (block, h) */
     real *u;      /* (block, r) */
 } DecodeState;
 
-static size_t decode_block(const Sizes *z, size_t max_tokens) { return z->b < max_tokens ? z->b : max_tokens; }
-
-static size_t decode_head_count(const AttentionLayer *layer, const Sizes *z, size_t max_tokens)
+static size_t decode_block(const Sizes *z, const DecodeShape *shape)
 {
-    return z->state + decode_block(z, max_tokens) * (local_width(layer, z) + z->h + z->r);
+    return z->b < shape->max_tokens ? z->b : shape->max_tokens;
 }
 
-static Sizes decode_sizes(const AttentionLayer *layer)
+static size_t decode_head_count(const AttentionLayer *layer, const Sizes *z, const DecodeShape *shape)
 {
-    AttentionShape one = {.sequences = 1, .tokens = 1, .context_length = 1, .segments = 1};
+    return 2 * z->state + decode_block(z, shape) * (local_width(layer, z) + z->h + z->r);
+}
+
+static Sizes decode_sizes(const AttentionLayer *layer, const DecodeShape *shape)
+{
+    AttentionShape one = {
+        .sequences = 1, .tokens = 1, .context_length = 1, .block_length = shape->block_length, .segments = 1};
     return sizes_of(layer, &one);
 }
 
-static size_t linear_decode_state_count(const AttentionLayer *layer, size_t max_tokens)
+static size_t linear_decode_state_count(const AttentionLayer *layer, const DecodeShape *shape)
 {
-    Sizes z = decode_sizes(layer);
-    return z.H * decode_head_count(layer, &z, max_tokens);
+    Sizes z = decode_sizes(layer, shape);
+    return z.H * decode_head_count(layer, &z, shape);
 }
 
-static DecodeState decode_state_at(const AttentionLayer *layer, const Sizes *z, real *state, size_t max_tokens,
+static DecodeState decode_state_at(const AttentionLayer *layer, const Sizes *z, const DecodeShape *shape, real *state,
                                    size_t j)
 {
-    size_t block = decode_block(z, max_tokens);
-    real *first = state + j * decode_head_count(layer, z, max_tokens);
-    real *local = first + z->state, *values = local + block * local_width(layer, z);
-    return (DecodeState){first, local, values, values + block * z->h};
+    size_t block = decode_block(z, shape);
+    real *first = state + j * decode_head_count(layer, z, shape);
+    real *local = first + 2 * z->state, *values = local + block * local_width(layer, z);
+    return (DecodeState){first, first + z->state, local, values, values + block * z->h};
 }
 
 typedef struct DecodeBuffers {
+    PowerScale powers;
     real *query, *key;     /* (C) */
     real *u_query, *u_key; /* (H, r) */
+    real *query_factors;   /* (H) */
+    real *block_sum;       /* (state) */
     Panel panel;
 } DecodeBuffers;
 
 static DecodeBuffers take_decode_buffers(const Sizes *z, Arena *scratch)
 {
-    DecodeBuffers buffers;
+    DecodeBuffers buffers = {0};
     buffers.query = arena_take(scratch, z->C);
     buffers.key = arena_take(scratch, z->C);
     buffers.u_query = arena_take(scratch, z->H * z->r);
     buffers.u_key = arena_take(scratch, z->H * z->r);
+    buffers.query_factors = arena_take(scratch, z->H);
+    buffers.block_sum = arena_take(scratch, z->state);
     buffers.panel = panel_in(z, arena_take(scratch, panel_count(z)));
     return buffers;
 }
 
-static void linear_plan_decode(const AttentionLayer *layer, Arena *scratch)
+static void linear_plan_decode(const AttentionLayer *layer, const DecodeShape *shape, Arena *scratch)
 {
-    Sizes z = decode_sizes(layer);
+    Sizes z = decode_sizes(layer, shape);
     size_t mark = arena_mark(scratch);
     take_decode_buffers(&z, scratch);
     layer->map->plan(layer, 1, scratch);
     arena_release(scratch, mark);
+}
+
+/* state += x; what the sum cannot hold is kept for the next time. */
+static void add_compensated(real *state, real *lost, const real *x, size_t count)
+{
+#pragma omp simd
+    for (size_t i = 0; i < count; i++) {
+        real term = x[i] - lost[i], sum = state[i] + term;
+        lost[i] = (sum - state[i]) - term;
+        state[i] = sum;
+    }
 }
 
 /* A block is complete: its rows become part of the prefix state. */
@@ -747,13 +858,44 @@ static void fold_block(const AttentionLayer *layer, const Sizes *z, const Decode
                        const DecodeBuffers *buffers)
 {
     Panel panel = buffers->panel;
+    real *sum = buffers->block_sum;
+    memset(sum, 0, z->state * sizeof *sum);
     for (size_t i = 0; i < z->b; i += z->panel_rows) {
         size_t count = panel_rows_from(z, i, z->b);
         expand(layer->map->self_tensored, panel.features, state->u + i * z->r, z->r, count, z->r, panel.packing);
         gather_rows(panel.values, state->values + i * z->h, z->h, count, z->h);
-        add_to_state(z, state->state, &panel, count, ADD);
-        add_rows(state->state + z->m * z->h, panel.features, NULL, count, z->m);
+        add_to_state(z, sum, &panel, count, ADD);
+        add_rows(sum + z->m * z->h, panel.features, NULL, count, z->m);
     }
+    add_compensated(state->state, state->lost, sum, z->state);
+}
+
+/* (numerator, denominator) of the pairs of the block under way, whose last row is the token itself. */
+static real decode_pairs(const PairWeight *weight, const DecodeState *state, const real *query, size_t rows,
+                         size_t width, size_t h, real *out)
+{
+    real sum = 0;
+    for (size_t t = 0; t < rows; t++) {
+        const real *other = state->local + t * width, *v = state->values + t * h;
+        real score = 0;
+        for (size_t c = 0; c < width; c++) score += query[c] * other[c];
+        real w = power_of(weight->scale * score, weight->degree);
+        sum += w;
+        for (size_t c = 0; c < h; c++) out[c] += w * v[c];
+    }
+    return sum;
+}
+
+/* The same of earlier blocks: phi(q) Z. */
+static real decode_prefix(const AttentionLayer *layer, const Sizes *z, const DecodeState *state,
+                          const DecodeBuffers *buffers, size_t j, real *out)
+{
+    real *features = buffers->panel.features, factor = buffers->powers.factor;
+    expand(layer->map->self_tensored, features, buffers->u_query + j * z->r, z->r, 1, z->r, buffers->panel.packing);
+    small_gemm_nn(out, z->h, features, z->m, state->state, z->h, 1, z->h, z->m, OVERWRITE);
+    real sum = sketched_sum(layer->map, z, features, normaliser_of(z, state->state), &factor);
+    for (size_t c = 0; c < z->h; c++) out[c] *= factor;
+    return factor * sum;
 }
 
 static void decode_head(const AttentionLayer *layer, const Sizes *z, const DecodeState *state,
@@ -761,42 +903,36 @@ static void decode_head(const AttentionLayer *layer, const Sizes *z, const Decod
 {
     size_t row = position % z->b, width = local_width(layer, z);
     bool exact = exact_local(layer);
-    PairWeight weight = local_weight(layer);
+    PairWeight weight = local_weight(layer, &buffers->powers);
     const real *query = exact ? buffers->query + j * z->h : buffers->u_query + j * z->r;
     const real *key = exact ? buffers->key + j * z->h : buffers->u_key + j * z->r;
     if (row == 0 && position > 0) fold_block(layer, z, state, buffers);
     memcpy(state->local + row * width, key, width * sizeof *key);
     memcpy(state->values + row * z->h, value, z->h * sizeof *value);
     memcpy(state->u + row * z->r, buffers->u_key + j * z->r, z->r * sizeof *key);
-    /* earlier blocks: (numerator, denominator) = phi(q) Z */
-    real *features = buffers->panel.features;
-    expand(layer->map->self_tensored, features, buffers->u_query + j * z->r, z->r, 1, z->r, buffers->panel.packing);
-    small_gemm_nn(out, z->h, features, z->m, state->state, z->h, 1, z->h, z->m, OVERWRITE);
-    real sum = (real)layer->config.denominator_one + dot(features, normaliser_of(z, state->state), z->m);
-    for (size_t t = 0; t <= row; t++) { /* this block, pair by pair */
-        const real *other = state->local + t * width, *v = state->values + t * z->h;
-        real score = 0;
-        for (size_t c = 0; c < width; c++) score += query[c] * other[c];
-        real w = power_of(weight.scale * score, weight.degree);
-        sum += w;
-        for (size_t c = 0; c < z->h; c++) out[c] += w * v[c];
-    }
+    real sum = buffers->powers.one * (layer->map->scales_queries ? buffers->query_factors[j] : 1);
+    sum += decode_prefix(layer, z, state, buffers, j, out);
+    sum += decode_pairs(&weight, state, query, row + 1, width, z->h, out);
+    if (sum < LEAST_NORMALISER) sum = LEAST_NORMALISER;
     for (size_t c = 0; c < z->h; c++) out[c] /= sum;
 }
 
-static void linear_decode(const AttentionLayer *layer, const real *params, real *state, size_t max_tokens,
+static void linear_decode(const AttentionLayer *layer, const DecodeShape *shape, const real *params, real *state,
                           size_t position, const real *qkv, real *out, Arena *scratch)
 {
-    Sizes z = decode_sizes(layer);
+    Sizes z = decode_sizes(layer, shape);
     size_t mark = arena_mark(scratch);
     bool normalised = layer->map->normalised_input;
     DecodeBuffers buffers = take_decode_buffers(&z, scratch);
+    buffers.powers = powers_of(layer, params);
     if (uses_qk_norm(layer)) qk_norm_forward(layer, params, buffers.query, z.C, buffers.key, z.C, qkv, 1);
     TokenSpan one = {.sequences = 1, .tokens = 1, .first = 0, .end = 1};
-    layer->map->forward(layer, params, buffers.u_query, normalised ? buffers.query : qkv, 3 * z.C, &one, scratch);
-    layer->map->forward(layer, params, buffers.u_key, normalised ? buffers.key : qkv + z.C, 3 * z.C, &one, scratch);
+    layer->map->forward(layer, params, buffers.u_query, layer->map->scales_queries ? buffers.query_factors : NULL,
+                        normalised ? buffers.query : qkv, 3 * z.C, &one, scratch);
+    layer->map->forward(layer, params, buffers.u_key, NULL, normalised ? buffers.key : qkv + z.C, 3 * z.C, &one,
+                        scratch);
     for (size_t j = 0; j < z.H; j++) {
-        DecodeState head = decode_state_at(layer, &z, state, max_tokens, j);
+        DecodeState head = decode_state_at(layer, &z, shape, state, j);
         decode_head(layer, &z, &head, &buffers, j, position, qkv + 2 * z.C + j * z.h, out + j * z.h);
     }
     arena_release(scratch, mark);

@@ -2,8 +2,12 @@
 
        phi(x) = exp( z W^T - |z|^2 / 2 ) / sqrt(m),   z = x / h^(1/4)
 
-   so that <phi(q), phi(k)> is exp(<q,k>/sqrt(h)) on average. Rows of W (m, h) are orthogonal in groups of h. There is no
-   stabiliser: subtracting a maximum over keys would let a token see later ones. */
+   so that <phi(q), phi(k)> is exp(<q,k>/sqrt(h)) on average. Rows of W (m, h) are orthogonal in groups of h.
+
+   A feature reaches exp(|w|^2 / 2), which a product of two of them takes beyond the largest float from h = 90 on. Where the
+   largest exponent of a query exceeds QUERY_LIMIT, its features are all multiplied by one number, and its row of the
+   normaliser and of the numerators with them. Keys have no such number: one that several keys share would let a token see
+   later ones. Their exponents saturate at KEY_LIMIT, each by itself. */
 #include <math.h>
 #include <omp.h>
 #include <stdio.h>
@@ -14,6 +18,9 @@
 #include "src/tensor/vector_math.h"
 
 enum { TARGET_ROWS = 64 };
+
+/* Together, and with the sums over tokens and values, below the largest number: e^88, in double e^709. */
+static const real QUERY_LIMIT = 8, KEY_LIMIT = sizeof(real) == 4 ? 60 : 600;
 
 static size_t performer_width(const AttentionLayer *layer) { return (size_t)layer->config.features; }
 
@@ -59,21 +66,41 @@ static void gather(const AttentionLayer *layer, real *z, const real *x, size_t s
     }
 }
 
-static void chunk_forward(const AttentionLayer *layer, const real *projection, real *u, const real *z, size_t rows)
+/* What exceeds QUERY_LIMIT of the largest exponent of a row. */
+static real excess_of(const real *products, real half_square, size_t m)
+{
+    real largest = products[0];
+#pragma omp simd reduction(max : largest)
+    for (size_t f = 0; f < m; f++) largest = products[f] > largest ? products[f] : largest;
+    real excess = largest - half_square - QUERY_LIMIT;
+    return excess > 0 ? excess : 0;
+}
+
+/* `factors` (rows) of queries, NULL for keys. */
+static void chunk_forward(const AttentionLayer *layer, const real *projection, real *u, real *factors, const real *z,
+                          size_t rows)
 {
     size_t h = layer->head_width, m = performer_width(layer);
     real norm = 1 / real_sqrt((real)m);
     gemm_nt(u, m, z, h, projection, h, rows, m, h, 1, 0);
     for (size_t i = 0; i < rows; i++) {
-        real half_square = 0, *row = u + i * m;
-        for (size_t c = 0; c < h; c++) half_square += z[i * h + c] * z[i * h + c] / 2;
+        real subtracted = 0, *row = u + i * m;
+        for (size_t c = 0; c < h; c++) subtracted += z[i * h + c] * z[i * h + c] / 2;
+        if (factors) {
+            real excess = excess_of(row, subtracted, m);
+            factors[i] = real_exp(-excess);
+            subtracted += excess;
+        }
 #pragma omp simd
-        for (size_t f = 0; f < m; f++) row[f] = norm * vector_exp(row[f] - half_square);
+        for (size_t f = 0; f < m; f++) {
+            real exponent = row[f] - subtracted;
+            row[f] = norm * vector_exp(exponent > KEY_LIMIT ? KEY_LIMIT : exponent);
+        }
     }
 }
 
-static void performer_forward(const AttentionLayer *layer, const real *params, real *u, const real *x, size_t x_stride,
-                              const TokenSpan *span, Arena *scratch)
+static void performer_forward(const AttentionLayer *layer, const real *params, real *u, real *factors, const real *x,
+                              size_t x_stride, const TokenSpan *span, Arena *scratch)
 {
     size_t mark = arena_mark(scratch), H = layer->heads, m = performer_width(layer);
     size_t longest = chunk_tokens(layer, TARGET_ROWS);
@@ -84,17 +111,20 @@ static void performer_forward(const AttentionLayer *layer, const real *params, r
         TokenChunk chunk = chunk_at(span, longest, i);
         real *z = threads + (size_t)omp_get_thread_num() * thread_count(layer);
         gather(layer, z, x + chunk.first * x_stride, x_stride, chunk.count * H);
-        chunk_forward(layer, projection, u + chunk.first * H * m, z, chunk.count * H);
+        chunk_forward(layer, projection, u + chunk.first * H * m, factors ? factors + chunk.first * H : NULL, z,
+                      chunk.count * H);
     }
     arena_release(scratch, mark);
 }
 
-/* With e = d_u * u entrywise: d_z = e W - z sum(e). */
+/* With e = d_u * u entrywise: d_z = e W - z sum(e). A feature that saturates is constant. The factor of a query's features
+   cancels in the output, so its gradient is nought and it counts as a constant too. */
 static void chunk_backward(const AttentionLayer *layer, const real *projection, real *d_z, real *e, const real *d_u,
                            const real *u, const real *z, size_t rows)
 {
     size_t h = layer->head_width, m = performer_width(layer);
-    for (size_t i = 0; i < rows * m; i++) e[i] = d_u[i] * u[i];
+    real largest = (real)0.999 * vector_exp(KEY_LIMIT) / real_sqrt((real)m);
+    for (size_t i = 0; i < rows * m; i++) e[i] = u[i] < largest ? d_u[i] * u[i] : 0;
     gemm_nn(d_z, h, e, m, projection, h, rows, h, m, 1, 0);
     for (size_t i = 0; i < rows; i++) {
         real sum = 0;
@@ -137,6 +167,7 @@ static double performer_flops(const AttentionLayer *layer)
 const FeatureMap feature_map_performer = {
     .normalised_input = false,
     .self_tensored = false,
+    .scales_queries = true,
     .width = performer_width,
     .declare = performer_declare,
     .plan = performer_plan,

@@ -5,6 +5,7 @@
 
 #include "src/attention/exact.h"
 #include "src/attention/kinds.h"
+#include "src/attention/power_scale.h"
 #include "src/attention/qk_norm.h"
 #include "src/attention/ring.h"
 
@@ -18,11 +19,6 @@ static void polynomial_plan(const AttentionLayer *layer, const AttentionShape *s
     arena_release(scratch, mark);
 }
 
-static PairWeight polynomial_weight(const AttentionLayer *layer)
-{
-    return pair_weight_power((real)layer->config.scale, (int)layer->config.degree);
-}
-
 static void polynomial_forward(const AttentionRun *run)
 {
     size_t C = run->layer->heads * run->layer->head_width, tokens = run->shape.sequences * run->shape.tokens;
@@ -30,8 +26,9 @@ static void polynomial_forward(const AttentionRun *run)
     RingBuffers buffers = ring_take_buffers(run->layer, &run->shape, RING_FORWARD, run->scratch);
     real *queries = arena_take(run->scratch, tokens * C), *keys = arena_take(run->scratch, tokens * C); /* (B, N, C) */
     real *sums = run->saved;                                                                            /* (B, H, N) */
-    PairWeight weight = polynomial_weight(run->layer);
-    for (size_t i = 0; i < rows; i++) sums[i] = (real)run->layer->config.denominator_one;
+    PowerScale powers = power_scale(run->layer, run->params);
+    PairWeight weight = pair_weight_power(powers.scale, (int)run->layer->config.degree);
+    for (size_t i = 0; i < rows; i++) sums[i] = powers.one;
     memset(run->out, 0, tokens * C * sizeof *run->out);
     qk_norm_forward(run->layer, run->params, queries, C, keys, C, run->qkv, tokens);
     ring_pack(run, &buffers, keys, C);
@@ -47,7 +44,7 @@ static void polynomial_backward(const AttentionRun *run)
     RingBuffers buffers = ring_take_buffers(run->layer, &run->shape, RING_BACKWARD, run->scratch);
     real *queries = arena_take(run->scratch, tokens * C), *d_queries = arena_take(run->scratch, tokens * C);
     real *keys = arena_take(run->scratch, tokens * C), *d_keys = keys; /* the keys are in the packet by then */
-    PairWeight weight = polynomial_weight(run->layer);
+    PairWeight weight = pair_weight_power(power_scale(run->layer, run->params).scale, (int)run->layer->config.degree);
     memset(d_queries, 0, tokens * C * sizeof *d_queries);
     memset(run->d_qkv, 0, tokens * 3 * C * sizeof *run->d_qkv);
     qk_norm_forward(run->layer, run->params, queries, C, keys, C, run->qkv, tokens);
@@ -60,37 +57,39 @@ static void polynomial_backward(const AttentionRun *run)
 }
 
 /* State: rows of k', v, one per token. */
-static size_t polynomial_decode_state_count(const AttentionLayer *layer, size_t max_tokens)
+static size_t polynomial_decode_state_count(const AttentionLayer *layer, const DecodeShape *shape)
 {
-    return 2 * max_tokens * layer->heads * layer->head_width;
+    return 2 * shape->max_tokens * layer->heads * layer->head_width;
 }
 
-static void polynomial_decode(const AttentionLayer *layer, const real *params, real *state, size_t max_tokens,
+static void polynomial_decode(const AttentionLayer *layer, const DecodeShape *shape, const real *params, real *state,
                               size_t position, const real *qkv, real *out, Arena *scratch)
 {
-    (void)max_tokens;
+    (void)shape;
     size_t h = layer->head_width, C = layer->heads * h, mark = arena_mark(scratch);
     real *query = arena_take(scratch, C), *row = state + position * 2 * C;
+    PowerScale powers = power_scale(layer, params);
     qk_norm_forward(layer, params, query, C, row, 2 * C, qkv, 1);
     memcpy(row + C, qkv + 2 * C, C * sizeof *row);
     for (size_t j = 0; j < layer->heads; j++) {
-        real sum = (real)layer->config.denominator_one, *o = out + j * h;
+        real sum = powers.one, *o = out + j * h;
         memset(o, 0, h * sizeof *o);
         for (size_t t = 0; t <= position; t++) {
             const real *key = state + t * 2 * C + j * h, *value = key + C;
             real score = 0;
             for (size_t c = 0; c < h; c++) score += query[j * h + c] * key[c];
-            real weight = power_of((real)layer->config.scale * score, (int)layer->config.degree);
+            real weight = power_of(powers.scale * score, (int)layer->config.degree);
             sum += weight;
             for (size_t c = 0; c < h; c++) o[c] += weight * value[c];
         }
-        for (size_t c = 0; c < h; c++) o[c] /= sum;
+        for (size_t c = 0; c < h; c++) o[c] /= sum < LEAST_NORMALISER ? LEAST_NORMALISER : sum;
     }
     arena_release(scratch, mark);
 }
 
-static void polynomial_plan_decode(const AttentionLayer *layer, Arena *scratch)
+static void polynomial_plan_decode(const AttentionLayer *layer, const DecodeShape *shape, Arena *scratch)
 {
+    (void)shape;
     size_t mark = arena_mark(scratch);
     arena_take(scratch, layer->heads * layer->head_width);
     arena_release(scratch, mark);

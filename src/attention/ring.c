@@ -7,14 +7,14 @@
 
 static size_t model_width(const AttentionLayer *layer) { return layer->heads * layer->head_width; }
 
-static size_t longest(const AttentionLayer *layer, const AttentionShape *shape)
+static size_t longest(const AttentionShape *shape)
 {
-    return segment_longest(shape->context_length, (size_t)layer->config.block_length, shape->segments);
+    return segment_longest(shape->context_length, shape->block_length, shape->segments);
 }
 
 static size_t packet_count(const AttentionLayer *layer, const AttentionShape *shape)
 {
-    return shape->sequences * longest(layer, shape) * 2 * model_width(layer);
+    return shape->sequences * longest(shape) * 2 * model_width(layer);
 }
 
 size_t ring_row_count(const AttentionLayer *layer, const AttentionShape *shape)
@@ -53,7 +53,7 @@ static real *packet_row(const AttentionRun *run, real *packet, size_t rows, size
 void ring_pack(const AttentionRun *run, RingBuffers *buffers, const real *keys, size_t key_stride)
 {
     size_t C = model_width(run->layer), h = run->layer->head_width, N = run->shape.tokens;
-    size_t rows = longest(run->layer, &run->shape);
+    size_t rows = longest(&run->shape);
     phase_begin(PHASE_PAIRS);
     /* The rows a short segment does not use travel too: they must hold numbers. */
     if (rows > N) memset(buffers->packet, 0, packet_count(run->layer, &run->shape) * sizeof(real));
@@ -70,7 +70,7 @@ void ring_pack(const AttentionRun *run, RingBuffers *buffers, const real *keys, 
 void ring_unpack(const AttentionRun *run, const RingBuffers *buffers, real *d_keys, size_t d_key_stride)
 {
     size_t C = model_width(run->layer), h = run->layer->head_width, N = run->shape.tokens;
-    size_t rows = longest(run->layer, &run->shape);
+    size_t rows = longest(&run->shape);
 #pragma omp parallel for collapse(2) schedule(static)
     for (size_t s = 0; s < run->shape.sequences; s++)
         for (size_t t = 0; t < N; t++)
@@ -87,9 +87,8 @@ static ExactHead head_against(const AttentionRun *run, real *packet, int source,
 {
     const AttentionShape *shape = &run->shape;
     size_t h = run->layer->head_width;
-    TokenRange keys =
-        segment_range(shape->context_length, (size_t)run->layer->config.block_length, source, shape->segments);
-    const real *first_key = packet_row(run, packet, longest(run->layer, shape), s, j, 0);
+    TokenRange keys = segment_range(shape->context_length, shape->block_length, source, shape->segments);
+    const real *first_key = packet_row(run, packet, longest(shape), s, j, 0);
     return (ExactHead){
         .q = {queries + s * shape->tokens * query_stride + j * h, query_stride},
         .k = {first_key, 2 * h},
@@ -144,7 +143,7 @@ static void backward_against(const AttentionRun *run, RingBuffers *buffers, int 
                              real *d_queries, size_t d_query_stride)
 {
     size_t C = model_width(run->layer), h = run->layer->head_width, N = run->shape.tokens, H = run->layer->heads;
-    size_t rows = longest(run->layer, &run->shape);
+    size_t rows = longest(&run->shape);
 #pragma omp parallel for collapse(2) schedule(dynamic)
     for (size_t s = 0; s < run->shape.sequences; s++)
         for (size_t j = 0; j < H; j++) {
@@ -158,15 +157,16 @@ static void backward_against(const AttentionRun *run, RingBuffers *buffers, int 
         }
 }
 
-static void fill_delta(const AttentionRun *run, real *delta)
+/* `normaliser` NULL where none is ever clamped. */
+static void fill_delta(const AttentionRun *run, real *delta, const real *normaliser)
 {
     size_t C = model_width(run->layer), h = run->layer->head_width, N = run->shape.tokens, H = run->layer->heads;
 #pragma omp parallel for collapse(2) schedule(static)
     for (size_t s = 0; s < run->shape.sequences; s++)
         for (size_t j = 0; j < H; j++) {
-            size_t first = s * N * C + j * h;
-            exact_delta(delta + (s * H + j) * N, (HeadRows){run->d_out + first, C}, (HeadRows){run->out + first, C}, N,
-                        h);
+            size_t first = s * N * C + j * h, row = (s * H + j) * N;
+            exact_delta(delta + row, (HeadRows){run->d_out + first, C}, (HeadRows){run->out + first, C}, N, h);
+            if (normaliser) attention_count_clamped(run, attention_hold_clamped(delta + row, normaliser + row, N));
         }
 }
 
@@ -176,7 +176,7 @@ void ring_backward(const AttentionRun *run, RingBuffers *buffers, const PairWeig
     SequenceLink *link = run->link;
     size_t count = packet_count(run->layer, &run->shape), mark = arena_mark(scratch);
     real *delta = arena_take(scratch, ring_row_count(run->layer, &run->shape)); /* (B, H, N) */
-    fill_delta(run, delta);
+    fill_delta(run, delta, weight->degree ? normaliser : NULL);                 /* that of softmax is a logarithm */
     memset(buffers->d_packet, 0, count * sizeof(real));
     for (int step = 0; step < link->segments; step++) {
         int source = link->position - step, last = step == link->segments - 1;
@@ -197,14 +197,16 @@ void ring_backward(const AttentionRun *run, RingBuffers *buffers, const PairWeig
     arena_release(scratch, mark);
 }
 
-void attention_divide(const AttentionRun *run, const real *normaliser)
+void attention_divide(const AttentionRun *run, real *normaliser)
 {
     size_t C = model_width(run->layer), h = run->layer->head_width, N = run->shape.tokens, H = run->layer->heads;
 #pragma omp parallel for collapse(2) schedule(static)
     for (size_t s = 0; s < run->shape.sequences; s++)
         for (size_t t = 0; t < N; t++)
             for (size_t j = 0; j < H; j++) {
-                real inverse = 1 / normaliser[(s * H + j) * N + t], *o = run->out + (s * N + t) * C + j * h;
+                real *sum = normaliser + (s * H + j) * N + t, *o = run->out + (s * N + t) * C + j * h;
+                *sum = *sum < LEAST_NORMALISER ? LEAST_NORMALISER : *sum;
+                real inverse = 1 / *sum;
 #pragma omp simd
                 for (size_t c = 0; c < h; c++) o[c] *= inverse;
             }

@@ -39,8 +39,8 @@ void ring_backward(const AttentionRun *run, RingBuffers *buffers, const PairWeig
 /* Gradients of keys into d_keys (B, N, C), rows `d_key_stride` apart, and those of values into d_qkv. */
 void ring_unpack(const AttentionRun *run, const RingBuffers *buffers, real *d_keys, size_t d_key_stride);
 
-/* out /= normaliser, row by row. normaliser (B, H, N). */
-void attention_divide(const AttentionRun *run, const real *normaliser);
+/* out /= normaliser, row by row, after clamping it to LEAST_NORMALISER. normaliser (B, H, N). */
+void attention_divide(const AttentionRun *run, real *normaliser);
 
 /* Scratch of ring_backward beyond its buffers. */
 void ring_plan(const AttentionLayer *layer, const AttentionShape *shape, Arena *scratch);

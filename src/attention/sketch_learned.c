@@ -209,9 +209,10 @@ static void output_features(real *u, const real *y1, const real *y2, size_t coun
     for (size_t i = 0; i < count; i++) u[i] = root * real_tanh(y1[i] * y2[i] * inverse);
 }
 
-static void sketch_forward(const AttentionLayer *layer, const real *params, real *u, const real *x, size_t x_stride,
-                           const TokenSpan *span, Arena *scratch)
+static void sketch_forward(const AttentionLayer *layer, const real *params, real *u, real *factors, const real *x,
+                           size_t x_stride, const TokenSpan *span, Arena *scratch)
 {
+    (void)factors;
     size_t mark = arena_mark(scratch), H = layer->heads, C = H * layer->head_width, r = sketch_width(layer);
     size_t longest = chunk_tokens(layer, TARGET_ROWS), bytes = thread_bytes(layer, false);
     Transposed matrices = transpose_matrices(layer, params, scratch);

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "src/attention/kinds.h"
+#include "src/attention/power_scale.h"
 #include "src/tensor/small_gemm.h"
 
 enum { TARGET_ROWS = 256 };
@@ -107,7 +108,7 @@ static void node_backward(const Node *node, real *d_a, real *d_c, const real *d_
 static Node node_of(const AttentionLayer *layer, const real *params, int left, int right, bool of_inputs)
 {
     size_t r = sketch_width(layer);
-    real scaled = of_inputs ? (real)layer->config.scale : 1; /* sqrt(scale) from each of the two factors */
+    real scaled = of_inputs ? power_scale(layer, params).scale : 1; /* sqrt(scale) from each of the two factors */
     return (Node){
         .left_matrix = attention_values(layer, params, layer->map_tensors[left]),
         .right_matrix = attention_values(layer, params, layer->map_tensors[right]),
@@ -123,7 +124,7 @@ static void chunk_forward(const AttentionLayer *layer, const real *params, real 
     size_t size = chunk_rows(layer, TARGET_ROWS) * sketch_width(layer);
     real *p = scratch, *q = p + size, *left = q + size, *right = left + size;
     if (layer->config.degree == 2) {
-        real root = real_sqrt((real)layer->config.scale);
+        real root = real_sqrt(power_scale(layer, params).scale);
         for (size_t i = 0; i < rows * layer->head_width; i++) u[i] = root * x[i];
         return;
     }
@@ -145,7 +146,7 @@ static void chunk_backward(const AttentionLayer *layer, const real *params, real
     real *p = scratch, *q = p + size, *y = q + size, *left = y + size, *right = left + size, *d_left = right + size,
          *d_right = d_left + size, *p2 = d_right + size, *q2 = p2 + size, *transposed = q2 + size;
     if (layer->config.degree == 2) {
-        real root = real_sqrt((real)layer->config.scale);
+        real root = real_sqrt(power_scale(layer, params).scale);
         for (size_t i = 0; i < rows * layer->head_width; i++) d_x[i] += root * d_u[i];
         return;
     }
@@ -170,10 +171,10 @@ static void chunk_backward(const AttentionLayer *layer, const real *params, real
 }
 
 /* x (B, N, H, h) is q' or k', contiguous: a chunk's rows are those of one matrix. */
-static void sketch_forward(const AttentionLayer *layer, const real *params, real *u, const real *x, size_t x_stride,
-                           const TokenSpan *span, Arena *scratch)
+static void sketch_forward(const AttentionLayer *layer, const real *params, real *u, real *factors, const real *x,
+                           size_t x_stride, const TokenSpan *span, Arena *scratch)
 {
-    (void)x_stride;
+    (void)factors, (void)x_stride;
     size_t mark = arena_mark(scratch), H = layer->heads, r = sketch_width(layer), h = layer->head_width;
     size_t longest = chunk_tokens(layer, TARGET_ROWS);
     real *threads = arena_take(scratch, (size_t)omp_get_max_threads() * thread_count(layer));

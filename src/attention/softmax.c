@@ -102,16 +102,15 @@ static void softmax_backward(const AttentionRun *run)
 }
 
 /* State: rows of k, v, one per token. */
-static size_t softmax_decode_state_count(const AttentionLayer *layer, size_t max_tokens)
+static size_t softmax_decode_state_count(const AttentionLayer *layer, const DecodeShape *shape)
 {
-    return 2 * max_tokens * layer->heads * layer->head_width;
+    return 2 * shape->max_tokens * layer->heads * layer->head_width;
 }
 
-static void softmax_decode(const AttentionLayer *layer, const real *params, real *state, size_t max_tokens,
+static void softmax_decode(const AttentionLayer *layer, const DecodeShape *shape, const real *params, real *state,
                            size_t position, const real *qkv, real *out, Arena *scratch)
 {
-    (void)max_tokens;
-    (void)params, (void)scratch;
+    (void)shape, (void)params, (void)scratch;
     size_t h = layer->head_width, C = layer->heads * h;
     real scale = softmax_scale(layer);
     memcpy(state + position * 2 * C, qkv + C, 2 * C * sizeof *state); /* row: k, v */
@@ -133,7 +132,10 @@ static void softmax_decode(const AttentionLayer *layer, const real *params, real
     }
 }
 
-static void softmax_plan_decode(const AttentionLayer *layer, Arena *scratch) { (void)layer, (void)scratch; }
+static void softmax_plan_decode(const AttentionLayer *layer, const DecodeShape *shape, Arena *scratch)
+{
+    (void)layer, (void)shape, (void)scratch;
+}
 
 const AttentionKind attention_softmax = {
     .name = "softmax",

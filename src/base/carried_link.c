@@ -2,10 +2,23 @@
 
 #include <string.h>
 
+/* sum += x */
 static void add(real *sum, const real *x, size_t count)
 {
 #pragma omp parallel for simd schedule(static) if (parallel : count > 65536)
     for (size_t i = 0; i < count; i++) sum[i] += x[i];
+}
+
+static void add_wide(real *sum, const double *x, size_t count)
+{
+#pragma omp parallel for simd schedule(static) if (parallel : count > 65536)
+    for (size_t i = 0; i < count; i++) sum[i] = (real)((double)sum[i] + x[i]);
+}
+
+static void add_to_wide(double *sum, const real *x, size_t count)
+{
+#pragma omp parallel for simd schedule(static) if (parallel : count > 65536)
+    for (size_t i = 0; i < count; i++) sum[i] += (double)x[i];
 }
 
 static real *entering_of(const CarriedLink *c, size_t stretch)
@@ -22,26 +35,39 @@ static void sum_begin(SequenceLink *link, ScanDirection direction, const real *l
     c->inner->exclusive_sum_begin(c->inner, direction, local, incoming, count);
 }
 
-/* sum = before + what all ranks of this stretch have */
-static void carry_on(CarriedLink *c, real *sum, const real *before)
+/* What all ranks of this stretch have joins the running sum. */
+static void carry_on(CarriedLink *c, double *running)
 {
     memcpy(c->total, c->local, c->count * sizeof *c->total);
     c->inner->sum_all(c->inner, c->total, c->count);
-    if (sum != before) memcpy(sum, before, c->count * sizeof *sum);
-    add(sum, c->total, c->count);
+    add_to_wide(running, c->total, c->count);
+}
+
+static void finish_forward(CarriedLink *c, double *running)
+{
+    add(c->incoming, entering_of(c, c->stretch), c->count);
+    if (!c->recording || c->stretch + 1 == c->stretches) return;
+    carry_on(c, running);
+    real *next = entering_of(c, c->stretch + 1);
+    memset(next, 0, c->count * sizeof *next);
+    add_wide(next, running, c->count);
+}
+
+static void finish_backward(CarriedLink *c, double *running)
+{
+    add_wide(c->incoming, running, c->count);
+    if (c->stretch > 0) carry_on(c, running);
 }
 
 static void sum_finish(SequenceLink *link)
 {
     CarriedLink *c = link->transport;
+    double *running = c->running + c->layer * c->count;
     c->inner->exclusive_sum_finish(c->inner);
-    bool forward = c->direction == SCAN_FORWARD;
-    real *carried = forward ? entering_of(c, c->stretch) : c->leaving + c->layer * c->count;
-    add(c->incoming, carried, c->count);
-    if (forward && c->recording && c->stretch + 1 < c->stretches)
-        carry_on(c, entering_of(c, c->stretch + 1), carried);
-    else if (!forward && c->stretch > 0)
-        carry_on(c, carried, carried);
+    if (c->direction == SCAN_FORWARD)
+        finish_forward(c, running);
+    else
+        finish_backward(c, running);
 }
 
 static void sum_poll(SequenceLink *link)
@@ -70,12 +96,13 @@ void carried_link_take(CarriedLink *carried, SequenceLink *inner, size_t stretch
         .kept = comes_back ? stretches : 1,
     };
     carried->entering = arena_take(arena, carried->kept * layers * count);
-    carried->leaving = comes_back ? arena_take(arena, layers * count) : NULL;
+    carried->running = arena_take_bytes(arena, layers * count * sizeof *carried->running);
     carried->total = arena_take(arena, count);
 }
 
 void carried_link_start(CarriedLink *carried, ScanDirection direction)
 {
-    real *sums = direction == SCAN_FORWARD ? carried->entering : carried->leaving;
-    memset(sums, 0, carried->layers * carried->count * sizeof *sums);
+    size_t count = carried->layers * carried->count;
+    memset(carried->running, 0, count * sizeof *carried->running);
+    if (direction == SCAN_FORWARD) memset(carried->entering, 0, count * sizeof *carried->entering);
 }

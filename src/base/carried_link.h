@@ -19,8 +19,9 @@ typedef struct CarriedLink {
     size_t stretches, layers, count;
     size_t kept;    /* 1: only the present stretch's sums are kept, for passes that do not come back */
     real *entering; /* (kept, layers, count): forward sums before each stretch */
-    real *leaving;  /* (layers, count): backward sums of later stretches */
-    real *total;    /* (count) */
+    double *
+        running; /* (layers, count): the sum so far of the direction under way. Double, for stretches may be thousands */
+    real *total; /* (count) */
     /* Set by the caller before each layer. */
     size_t stretch, layer;
     bool recording; /* the first time through: what this stretch adds is kept for the next one */
@@ -33,7 +34,7 @@ typedef struct CarriedLink {
 /* Takes its memory from the arena. `count` numbers per layer. */
 void carried_link_take(CarriedLink *carried, SequenceLink *inner, size_t stretches, size_t layers, size_t count,
                        bool comes_back, Arena *arena);
-/* Before the first stretch, in either direction. */
+/* Before the first stretch, in either direction; one direction after the other. */
 void carried_link_start(CarriedLink *carried, ScanDirection direction);
 
 #endif

@@ -32,7 +32,7 @@ static const OptionRow rows[] = {
      "factor of <q,k> before the power; auto = 1/sqrt(head width)"},
     {"attention", "denominator_one", OPTION_REAL, AT(attention.denominator_one), "1", 0, 1e9, "", MODEL_DEFINING,
      "constant added to the normaliser"},
-    {"attention", "block_length", OPTION_INTEGER, AT(attention.block_length), "256", 1, 1 << 20, "", MODEL_DEFINING,
+    {"attention", "block_length", OPTION_INTEGER, AT(block_length), "256", 1, 1 << 20, "", MODEL_DEFINING,
      "tokens of a block, b; part of the model when local = exact"},
     {"attention", "sketch", OPTION_CHOICE, AT(attention.sketch), "learned", 0, 0, "random|learned", MODEL_DEFINING,
      "polysketch: fixed Gaussian or learned sketch"},
@@ -81,7 +81,9 @@ static const OptionRow rows[] = {
     {"evaluate", "every", OPTION_INTEGER, AT(evaluate.every), "0", 0, 1e9, "", FREE,
      "steps between evaluations; 0 = only after the last step"},
     {"evaluate", "sequences", OPTION_INTEGER, AT(evaluate.sequences), "0", 0, 1e12, "", FREE,
-     "validation sequences, from the start of the file; 0 = all"},
+     "windows of the validation file, from its start; 0 = all, each token once"},
+    {"evaluate", "stride", OPTION_INTEGER, AT(evaluate.stride), "0", 0, 1e9, "", FREE,
+     "tokens from one window to the next, of which the last so many count; 0 = the context length"},
 
     {"parallel", "data_ranks", OPTION_INTEGER, AT(parallel.data_ranks), "1", 1, 1 << 20, "", FREE,
      "groups of ranks that hold different sequences; ranks / data_ranks ranks share a sequence"},
@@ -186,7 +188,7 @@ bool config_check_ranks(const Config *config, int ranks, Message *problem)
 {
     if (!config_check_data_ranks(config, ranks, problem)) return false;
     long long data_ranks = config->parallel.data_ranks, context = config->model.context_length;
-    long long block = config->attention.block_length, blocks = (context + block - 1) / block;
+    long long block = config->block_length, blocks = (context + block - 1) / block;
     int sequence_ranks = config_sequence_ranks(config, ranks);
     REQUIRE(
         sequence_ranks <= blocks,
@@ -205,6 +207,11 @@ bool config_check_ranks(const Config *config, int ranks, Message *problem)
         "train.stretch_length = %lld is too short: a stretch needs a block of attention.block_length = %lld tokens for "
         "each of the %d ranks that share it. Try train.stretch_length = %lld",
         length, block, sequence_ranks, 2 * block * sequence_ranks);
+    REQUIRE(
+        config->evaluate.stride <= context,
+        "evaluate.stride = %lld is longer than a sequence of model.context_length = %lld: tokens would be left out. "
+        "Use 0 or at most %lld",
+        (long long)config->evaluate.stride, context, context);
     long long batch = config->train.batch_sequences, micro = config->train.micro_batch_sequences;
     REQUIRE(micro >= 1 && batch / data_ranks % micro == 0,
             "train.micro_batch_sequences = %lld does not divide the %lld sequences of a data rank. Try 0 (all at once) "
@@ -222,8 +229,7 @@ static bool blocks_are_free(const Config *config)
 bool config_same_model(const Config *config, const Config *saved, Message *problem)
 {
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        bool defining =
-            rows[i].model_defining && !(rows[i].offset == AT(attention.block_length) && blocks_are_free(saved));
+        bool defining = rows[i].model_defining && !(rows[i].offset == AT(block_length) && blocks_are_free(saved));
         if (!defining || option_equal(&rows[i], config, saved)) continue;
         char name[128], mine[OPTION_TEXT_SIZE], theirs[OPTION_TEXT_SIZE];
         option_name(&rows[i], name);

@@ -34,7 +34,6 @@ typedef struct AttentionConfig {
     int kind; /* AttentionKindId */
     int64_t degree;
     double scale, denominator_one;
-    int64_t block_length;
     int sketch; /* SketchKind */
     int64_t sketch_size;
     int local; /* LocalKind */
@@ -59,7 +58,7 @@ typedef struct DataConfig {
 } DataConfig;
 
 typedef struct EvaluateConfig {
-    int64_t every, sequences;
+    int64_t every, sequences, stride;
 } EvaluateConfig;
 
 typedef struct ParallelConfig {
@@ -80,6 +79,8 @@ typedef struct OutputConfig {
 typedef struct Config {
     ModelConfig model;
     AttentionConfig attention;
+    int64_t
+        block_length; /* attention.block_length. Layers keep an AttentionConfig, but take b from the shape of a pass */
     TrainConfig train;
     DataConfig data;
     EvaluateConfig evaluate;

@@ -13,7 +13,8 @@
 struct Decoder {
     const Model *model;
     const real *params;
-    size_t position, max_tokens;
+    size_t position;
+    DecodeShape shape;
     Arena memory, scratch;
     real **states;                   /* per layer: AttentionKind.decode_state_count() */
     real *x, *normed, *out, *branch; /* (C) */
@@ -29,7 +30,7 @@ static void take_memory(Decoder *decoder, Arena *arena)
     const Model *model = decoder->model;
     for (size_t i = 0; i < model->layer_count; i++) {
         const AttentionLayer *layer = &model->layers[i].attention;
-        decoder->states[i] = arena_take(arena, layer->kind->decode_state_count(layer, decoder->max_tokens));
+        decoder->states[i] = arena_take(arena, layer->kind->decode_state_count(layer, &decoder->shape));
     }
     decoder->state_bytes = arena->used;
     decoder->x = arena_take(arena, model->width);
@@ -46,12 +47,13 @@ static void take_memory(Decoder *decoder, Arena *arena)
 Decoder *decoder_create(const Model *model, const real *params, size_t max_tokens)
 {
     Decoder *decoder = checked_calloc(1, sizeof *decoder);
-    *decoder = (Decoder){.model = model, .params = params, .max_tokens = max_tokens};
+    *decoder = (Decoder){.model = model, .params = params};
+    decoder->shape = (DecodeShape){max_tokens, (size_t)model->config.block_length};
     decoder->states = checked_calloc(model->layer_count, sizeof *decoder->states);
     Arena memory = arena_measure(), scratch = arena_measure();
     take_memory(decoder, &memory);
     for (size_t i = 0; i < model->layer_count; i++)
-        model->layers[i].attention.kind->plan_decode(&model->layers[i].attention, &scratch);
+        model->layers[i].attention.kind->plan_decode(&model->layers[i].attention, &decoder->shape, &scratch);
     decoder->memory = arena_create(memory.peak, "recurrent state");
     decoder->scratch = arena_create(scratch.peak, "scratch memory");
     take_memory(decoder, &decoder->memory);
@@ -95,7 +97,7 @@ static void step_layer(Decoder *decoder, size_t index)
     norm(decoder, decoder->normed, decoder->x, layer->attention_norm);
     matvec(decoder->qkv, values(decoder, layer->qkv), decoder->normed, 3 * C, C);
     rotary_apply(decoder->qkv, 3 * C, decoder->rotary, 1, 1, 2 * model->heads, model->head_width, +1);
-    layer->attention.kind->decode(&layer->attention, decoder->params, decoder->states[index], decoder->max_tokens,
+    layer->attention.kind->decode(&layer->attention, &decoder->shape, decoder->params, decoder->states[index],
                                   decoder->position, decoder->qkv, decoder->out, &decoder->scratch);
     matvec(decoder->branch, values(decoder, layer->out), decoder->out, C, C);
     add_branch(decoder);
@@ -112,8 +114,8 @@ static void step_layer(Decoder *decoder, size_t index)
 const real *decoder_step(Decoder *decoder, int32_t token)
 {
     const Model *model = decoder->model;
-    CHECK(decoder->position < decoder->max_tokens, "internal error: the decoder was made for %zu tokens",
-          decoder->max_tokens);
+    CHECK(decoder->position < decoder->shape.max_tokens, "internal error: the decoder was made for %zu tokens",
+          decoder->shape.max_tokens);
     rotary_fill_table(decoder->rotary, decoder->position, 1, model->head_width);
     memcpy(decoder->x, values(decoder, model->embedding) + (size_t)token * model->width, model->width * sizeof(real));
     for (size_t i = 0; i < model->layer_count; i++) step_layer(decoder, i);

@@ -144,6 +144,7 @@ static AttentionRun attention_run(const LayerRun *run, const Layer *layer, const
         .qkv = saved->qkv,
         .out = saved->attention_out,
         .saved = saved->attention,
+        .clamped = run->clamped,
         .scratch = run->scratch,
     };
 }

@@ -23,6 +23,7 @@ typedef struct LayerRun {
     const real *params;
     real *grads;
     Arena *scratch;
+    int64_t *clamped;    /* AttentionRun.clamped */
     double dropout_rate; /* 0 when evaluating */
     DropoutKey dropout;
 } LayerRun;

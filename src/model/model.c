@@ -89,12 +89,14 @@ void model_destroy(Model *model)
 
 AttentionShape model_shape(const Config *config, size_t sequences, size_t context_length, int position, int segments)
 {
-    TokenRange range = segment_range(context_length, (size_t)config->attention.block_length, position, segments);
+    size_t block = (size_t)config->block_length;
+    TokenRange range = segment_range(context_length, block, position, segments);
     return (AttentionShape){
         .sequences = sequences,
         .tokens = range.count,
         .first_token = range.first,
         .context_length = context_length,
+        .block_length = block,
         .position = position,
         .segments = segments,
     };
@@ -102,7 +104,7 @@ AttentionShape model_shape(const Config *config, size_t sequences, size_t contex
 
 size_t model_longest_range(const Config *config, size_t context_length, int position, int segments)
 {
-    size_t block = (size_t)config->attention.block_length, stretches = (size_t)config_stretches(config), longest = 0;
+    size_t block = (size_t)config->block_length, stretches = (size_t)config_stretches(config), longest = 0;
     for (size_t k = 0; k < stretches; k++) {
         size_t count = stretch_range(context_length, block, k, stretches, position, segments).count;
         if (count > longest) longest = count;
@@ -139,6 +141,7 @@ struct ModelPass {
     real *rotary;      /* (N, 2, h/2) */
     real **x;          /* (layers + 1) residual streams (B, N, C); evaluation alternates between two */
     LayerSaved *saved; /* one per layer, or one for all */
+    int64_t clamped;   /* rows, since somebody last asked */
 };
 
 static size_t token_count(const ModelPass *pass) { return pass->shape.sequences * pass->shape.tokens; }
@@ -250,8 +253,15 @@ size_t model_pass_tokens(const ModelPass *pass) { return pass->tokens; }
 TokenRange model_pass_range(const ModelPass *pass, size_t stretch)
 {
     const AttentionShape *shape = &pass->shape;
-    return stretch_range(shape->context_length, (size_t)pass->model->config.attention.block_length, stretch,
-                         pass->stretches, shape->position, shape->segments);
+    return stretch_range(shape->context_length, shape->block_length, stretch, pass->stretches, shape->position,
+                         shape->segments);
+}
+
+int64_t model_pass_take_clamped(ModelPass *pass)
+{
+    int64_t clamped = pass->clamped;
+    pass->clamped = 0;
+    return clamped;
 }
 
 PassBytes model_pass_bytes(const Model *model, AttentionShape shape, PassPurpose purpose)
@@ -273,6 +283,7 @@ static LayerRun layer_run(ModelPass *pass, const real *params, real *grads)
         .params = params,
         .grads = grads,
         .scratch = &pass->scratch,
+        .clamped = &pass->clamped,
     };
 }
 
@@ -453,12 +464,12 @@ double model_evaluate(ModelPass *pass, const real *params, const int32_t *inputs
 static void record_stretches(ModelPass *pass, const real *params, const int32_t *inputs, DropoutKey dropout)
 {
     carried_link_start(&pass->carried, SCAN_FORWARD);
-    carried_link_start(&pass->carried, SCAN_BACKWARD);
     for (size_t k = 0; k + 1 < pass->stretches; k++) {
         select_stretch(pass, k, true);
         LayerRun run = train_run(pass, params, NULL, dropout);
         layers_forward(pass, &run, stretch_tokens(pass, pass->inputs, inputs, k));
     }
+    carried_link_start(&pass->carried, SCAN_BACKWARD);
 }
 
 double model_train(ModelPass *pass, const real *params, real *grads, const int32_t *inputs, const int32_t *targets,

@@ -88,6 +88,10 @@ double model_evaluate(ModelPass *pass, const real *params, const int32_t *inputs
 double model_train(ModelPass *pass, const real *params, real *grads, const int32_t *inputs, const int32_t *targets,
                    real loss_scale, DropoutKey dropout);
 
+/* Rows of heads, in all layers of this rank, whose normaliser model_train() had to clamp since the last call of this function:
+   their sketched sums were lost in rounding, or they had no weight at all. 0 in a sound run. */
+int64_t model_pass_take_clamped(ModelPass *pass);
+
 /* Useful floating-point operations of one training step per sequence of T tokens: forward products and twice as many
    backward; causal halves, packed features, nothing computed again. */
 double model_train_flops(const Model *model, size_t context_length);

@@ -13,7 +13,7 @@
 
 typedef struct EvalOptions {
     char checkpoint[OPTION_TEXT_SIZE], data[OPTION_TEXT_SIZE], per_token_loss[OPTION_TEXT_SIZE];
-    int64_t sequences, context_length, block_length, micro_batch_sequences, stretch_length, data_ranks;
+    int64_t sequences, stride, context_length, block_length, micro_batch_sequences, stretch_length, data_ranks;
     bool help;
 } EvalOptions;
 
@@ -25,7 +25,10 @@ static const OptionRow rows[] = {
     {"", "per_token_loss", OPTION_TEXT, AT(per_token_loss), "", 0, 0, "", false,
      "write the loss of every token to this HDF5 file, /per_token_loss (sequences, T)"},
     {"", "sequences", OPTION_INTEGER, AT(sequences), "0", 0, 1e12, "", false,
-     "sequences from the start of the file; 0 = all"},
+     "windows of T tokens from the start of the file; 0 = all, each token is scored once"},
+    {"", "stride", OPTION_INTEGER, AT(stride), "0", 0, 1e9, "", false,
+     "tokens from one window to the next, of which the last so many are scored; 0 = T. Smaller: more context, more "
+     "time"},
     {"", "help", OPTION_BOOL, AT(help), "false", 0, 0, "", false, "print this"},
     {"model", "context_length", OPTION_INTEGER, AT(context_length), "0", 0, 1e9, "", false,
      "tokens of a sequence, T; 0 = as trained. Any length is allowed"},
@@ -41,9 +44,9 @@ static const OptionRow rows[] = {
 
 static void print_help(const OptionTable *table)
 {
-    printf(
-        "Usage: [mpirun -n RANKS] polysketch eval --checkpoint=FILE --data=TOKENS [options]\n\n"
-        "Prints loss (nats per token), perplexity and bits per byte over consecutive sequences of the token file.\n\n");
+    printf("Usage: [mpirun -n RANKS] polysketch eval --checkpoint=FILE --data=TOKENS [options]\n\n"
+           "Prints loss (nats per token), perplexity and bits per byte over the token file, each of its tokens scored\n"
+           "once: in consecutive sequences, or in windows that overlap (--stride). The last one may be short.\n\n");
     option_print_help(table, stdout);
     printf("\nExample:\n  mpirun -n 2 polysketch eval --checkpoint=results/a/checkpoints/step-00001000.h5 "
            "--data=data/validation.h5\n");
@@ -79,10 +82,10 @@ static void write_and_run(Evaluator *evaluator, const EvalOptions *options, cons
     LossFile *losses = NULL;
     if (options->per_token_loss[0]) {
         losses =
-            loss_file_create(options->per_token_loss, (size_t)evaluator_sequences(evaluator), context_length, &problem);
+            loss_file_create(options->per_token_loss, (size_t)evaluator_windows(evaluator), context_length, &problem);
         require_all(losses != NULL, &problem);
     }
-    Evaluation e = evaluator_run(evaluator, loaded->params, losses);
+    Evaluation e = evaluator_run(evaluator, loaded->params, losses, NULL);
     bool finite = isfinite(e.loss);
     if (!finite) fail(&problem, "the loss of '%s' is not finite: the model has diverged", options->checkpoint);
     if (!finite && losses) loss_file_abandon(losses);
@@ -90,7 +93,8 @@ static void write_and_run(Evaluator *evaluator, const EvalOptions *options, cons
     require_all(!losses || loss_file_finish(losses, &problem), &problem);
     log_line("checkpoint       %s (step %lld)", options->checkpoint, (long long)loaded->step);
     log_line("data             %s", options->data);
-    log_line("sequences        %lld of %zu tokens", (long long)e.sequences, context_length);
+    log_line("windows          %lld of %zu tokens, stride %lld", (long long)e.windows, context_length,
+             (long long)e.stride);
     log_line("loss             %.9g", e.loss);
     log_line("perplexity       %.6g", e.perplexity);
     if (!isnan(e.bits_per_byte)) log_line("bits per byte    %.6g", e.bits_per_byte);
@@ -103,11 +107,12 @@ static void set_length(Config *config, const EvalOptions *options)
     Message problem;
     Config trained = *config;
     if (options->context_length > 0) config->model.context_length = options->context_length;
-    if (options->block_length > 0) config->attention.block_length = options->block_length;
+    if (options->block_length > 0) config->block_length = options->block_length;
     require_all(config_same_model(config, &trained, &problem), &problem);
     int64_t several = 8192 / config->model.context_length;
     int64_t micro = options->micro_batch_sequences > 0 ? options->micro_batch_sequences : several > 0 ? several : 1;
     if (options->stretch_length >= 0) config->train.stretch_length = options->stretch_length;
+    config->evaluate = (EvaluateConfig){.sequences = options->sequences, .stride = options->stride};
     config->parallel.data_ranks = options->data_ranks;
     config->train.micro_batch_sequences = micro;
     config->train.batch_sequences = micro * options->data_ranks;
@@ -133,7 +138,7 @@ int eval_main(int argc, char **argv)
     AttentionShape shape = model_shape(config, (size_t)config->train.micro_batch_sequences, context_length,
                                        topology.link->position, topology.link->segments);
     ModelPass *pass = model_pass_create(loaded.model, shape, topology.link, PASS_EVALUATE);
-    Evaluator *evaluator = evaluator_create(&topology, file, pass, options.sequences, &problem);
+    Evaluator *evaluator = evaluator_create(&topology, file, pass, &config->evaluate, &problem);
     require_all(evaluator != NULL, &problem);
     write_and_run(evaluator, &options, &loaded, context_length);
     evaluator_destroy(evaluator);

@@ -2,8 +2,8 @@
    loads a row of b and multiplies it by one number of each row of a. The inner index is cut into pieces short enough that
    the part of b in use stays in the first-level cache from one tile of rows to the next.
 
-   Vectors are GCC's, as wide as the registers of the target; tile sizes fill its register file (32 registers with
-   AVX-512, 16 before). */
+   Vectors are those of GCC and clang, as wide as the registers of the target; tile sizes fill its register file (32
+   registers with AVX-512, 16 before). */
 #include "src/tensor/small_gemm.h"
 
 #include <stdint.h>
@@ -157,16 +157,19 @@ typedef int32_t Lane;
 #endif
 typedef Lane Lanes __attribute__((vector_size(VECTOR_BYTES)));
 
-#ifdef __clang__
-/* GCC's builtin takes a mask that is computed, clang's only constants. */
-static inline Vector shuffle_lanes(Vector first, Vector second, Lanes mask)
+/* Lane by lane first[places], or second[places - LANES]; places are constants wherever this is inlined. */
+static inline __attribute__((always_inline)) Vector shuffled(Vector first, Vector second, Lanes places)
 {
+#ifdef __clang__ /* which has no such builtin, but turns the loop into the same instructions */
     Vector result;
-    for (int i = 0; i < LANES; i++) result[i] = mask[i] < LANES ? first[mask[i]] : second[mask[i] - LANES];
+#pragma unroll
+    for (int lane = 0; lane < LANES; lane++)
+        result[lane] = places[lane] < LANES ? first[places[lane]] : second[places[lane] - LANES];
     return result;
-}
-#define __builtin_shuffle shuffle_lanes
+#else
+    return __builtin_shuffle(first, second, places);
 #endif
+}
 
 /* Rows i and i + distance exchange the blocks of `distance` lanes that lie off the diagonal. */
 static inline __attribute__((always_inline)) void exchange(Vector rows[LANES], const int distance)
@@ -181,8 +184,8 @@ static inline __attribute__((always_inline)) void exchange(Vector rows[LANES], c
     for (int i = 0; i < LANES; i++)
         if (!(i & distance)) {
             Vector first = rows[i], second = rows[i + distance];
-            rows[i] = __builtin_shuffle(first, second, lower);
-            rows[i + distance] = __builtin_shuffle(first, second, upper);
+            rows[i] = shuffled(first, second, lower);
+            rows[i + distance] = shuffled(first, second, upper);
         }
 }
 

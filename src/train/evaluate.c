@@ -14,34 +14,46 @@ struct Evaluator {
     BatchLoader *loader;
     ModelPass *pass;
     size_t batch, tokens; /* B, N */
-    int64_t sequences;
+    int64_t windows, stride;
     int32_t *inputs, *targets; /* (B, N) */
     real *losses;              /* (B, N) */
 };
 
-BatchLoader *pass_loader(const ModelPass *pass, TokenFile *file, uint64_t seed, Message *problem)
+/* The ranges of a pass, one for each stretch; the caller frees them. */
+static TokenRange *pass_ranges(const ModelPass *pass)
 {
     size_t count = model_pass_stretches(pass);
     TokenRange *ranges = checked_calloc(count, sizeof *ranges);
     for (size_t k = 0; k < count; k++) ranges[k] = model_pass_range(pass, k);
-    BatchLoader *loader =
-        batch_loader_create(file, model_pass_shape(pass).context_length, ranges, count, seed, problem);
+    return ranges;
+}
+
+BatchLoader *pass_loader(const ModelPass *pass, TokenFile *file, uint64_t seed, Message *problem)
+{
+    TokenRange *ranges = pass_ranges(pass);
+    BatchLoader *loader = batch_loader_create(file, model_pass_shape(pass).context_length, ranges,
+                                              model_pass_stretches(pass), seed, problem);
     free(ranges);
     return loader;
 }
 
-Evaluator *evaluator_create(const Topology *topology, TokenFile *file, ModelPass *pass, int64_t max_sequences,
+Evaluator *evaluator_create(const Topology *topology, TokenFile *file, ModelPass *pass, const EvaluateConfig *config,
                             Message *problem)
 {
     AttentionShape shape = model_pass_shape(pass);
-    BatchLoader *loader = pass_loader(pass, file, 0, problem);
+    size_t stride = config->stride > 0 ? (size_t)config->stride : shape.context_length;
+    TokenRange *ranges = pass_ranges(pass);
+    BatchLoader *loader =
+        batch_loader_create_evaluation(file, shape.context_length, stride, ranges, model_pass_stretches(pass), problem);
+    free(ranges);
     if (!loader) return NULL;
     Evaluator *evaluator = checked_calloc(1, sizeof *evaluator);
     *evaluator = (Evaluator){.topology = topology, .file = file, .loader = loader, .pass = pass};
     evaluator->batch = shape.sequences;
     evaluator->tokens = model_pass_tokens(pass);
-    evaluator->sequences = (int64_t)batch_loader_windows(loader);
-    if (max_sequences > 0 && max_sequences < evaluator->sequences) evaluator->sequences = max_sequences;
+    evaluator->stride = (int64_t)stride;
+    evaluator->windows = (int64_t)batch_loader_windows(loader);
+    if (config->sequences > 0 && config->sequences < evaluator->windows) evaluator->windows = config->sequences;
     size_t count = evaluator->batch * evaluator->tokens;
     evaluator->inputs = checked_calloc(count, sizeof *evaluator->inputs);
     evaluator->targets = checked_calloc(count, sizeof *evaluator->targets);
@@ -59,19 +71,31 @@ void evaluator_destroy(Evaluator *evaluator)
     free(evaluator);
 }
 
-int64_t evaluator_sequences(const Evaluator *evaluator) { return evaluator->sequences; }
+int64_t evaluator_windows(const Evaluator *evaluator) { return evaluator->windows; }
 
-/* sums: loss, tokens, bytes of the first `count` sequences of the micro-batch. */
-static void add_losses(const Evaluator *evaluator, int64_t count, double sums[3])
+/* sums: loss, tokens, bytes += those of target i of the micro-batch. */
+static void add_loss(const Evaluator *evaluator, size_t i, double sums[3])
 {
-    size_t tokens = (size_t)count * evaluator->tokens;
-    for (size_t i = 0; i < tokens; i++) {
-        size_t bytes;
-        tokenizer_piece(&evaluator->file->tokenizer, evaluator->targets[i], &bytes);
-        sums[0] += (double)evaluator->losses[i];
-        sums[2] += (double)bytes;
-    }
-    sums[1] += (double)tokens;
+    size_t bytes;
+    tokenizer_piece(&evaluator->file->tokenizer, evaluator->targets[i], &bytes);
+    sums[0] += (double)evaluator->losses[i];
+    sums[1]++;
+    sums[2] += (double)bytes;
+}
+
+/* Of the windows first .. first + count - 1. Losses that are not scored become NaN. */
+static void score(Evaluator *evaluator, int64_t first, int64_t count, double sums[3])
+{
+    size_t i = 0;
+    for (int64_t s = 0; s < count; s++)
+        for (size_t k = 0; k < model_pass_stretches(evaluator->pass); k++) {
+            TokenRange range = model_pass_range(evaluator->pass, k);
+            for (size_t t = 0; t < range.count; t++, i++)
+                if (batch_loader_scores(evaluator->loader, (uint64_t)(first + s), range.first + t))
+                    add_loss(evaluator, i, sums);
+                else
+                    evaluator->losses[i] = (real)NAN;
+        }
 }
 
 /* Reads `count` windows from `first` on. A short micro-batch at the end of the file is filled up with the first window: the
@@ -89,13 +113,14 @@ static bool read_micro_batch(Evaluator *evaluator, int64_t first, int64_t count,
     return good;
 }
 
-/* Ends the job everywhere when one rank could not read. An HDF5 file that is still open would crash MPI_Finalize. */
-static void require_read(bool ok, const Message *problem, LossFile *losses)
+/* Ends the job everywhere when one rank could not read. True when a rank wishes to stop. */
+static bool require_read(bool ok, const StopClock *clock, const Message *problem, LossFile *losses)
 {
-    double failures = !ok;
-    world_sum_doubles(&failures, 1);
-    if (failures > 0 && losses) loss_file_abandon(losses);
+    double sums[2] = {!ok, clock && stop_wished(clock)};
+    world_sum_doubles(sums, 2);
+    if (sums[0] > 0 && losses) loss_file_abandon(losses);
     require_all(ok, problem);
+    return sums[1] > 0;
 }
 
 /* Sequence by sequence, range by range: only so does each piece lie together in memory and in the file. */
@@ -114,28 +139,31 @@ static void run_micro_batch(Evaluator *evaluator, const real *params, int64_t fi
                             LossFile *losses)
 {
     model_evaluate(evaluator->pass, params, evaluator->inputs, evaluator->targets, evaluator->losses);
-    add_losses(evaluator, count, sums);
+    score(evaluator, first, count, sums);
     if (losses) write_losses(evaluator, first, count, losses);
 }
 
-Evaluation evaluator_run(Evaluator *evaluator, const real *params, LossFile *losses)
+Evaluation evaluator_run(Evaluator *evaluator, const real *params, LossFile *losses, const StopClock *clock)
 {
     int64_t B = (int64_t)evaluator->batch, groups = evaluator->topology->data_ranks;
     double sums[3] = {0}, start = usage_seconds();
-    for (int64_t round = 0; round < evaluator->sequences; round += B * groups) { /* all ranks judge what was read */
-        int64_t first = round + B * evaluator->topology->data_rank, rest = evaluator->sequences - first;
+    for (int64_t round = 0; round < evaluator->windows; round += B * groups) { /* all ranks judge what was read */
+        int64_t first = round + B * evaluator->topology->data_rank, rest = evaluator->windows - first;
         int64_t count = rest < 0 ? 0 : rest < B ? rest : B;
         Message problem;
-        require_read(count == 0 || read_micro_batch(evaluator, first, count, &problem), &problem, losses);
+        bool read = count == 0 || read_micro_batch(evaluator, first, count, &problem);
+        if (require_read(read, clock, &problem, losses)) return (Evaluation){.complete = false};
         if (count > 0) run_micro_batch(evaluator, params, first, count, sums, losses);
     }
     world_sum_doubles(sums, 3);
     bool has_bytes = tokenizer_has_pieces(&evaluator->file->tokenizer) && sums[2] > 0;
     return (Evaluation){
+        .complete = true,
         .loss = sums[0] / sums[1],
         .perplexity = exp(sums[0] / sums[1]),
         .bits_per_byte = has_bytes ? sums[0] / log(2) / sums[2] : NAN,
-        .sequences = evaluator->sequences,
+        .windows = evaluator->windows,
+        .stride = evaluator->stride,
         .tokens = (int64_t)sums[1],
         .bytes = (int64_t)sums[2],
         .seconds = usage_seconds() - start,

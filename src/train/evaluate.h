@@ -9,12 +9,15 @@
 #include "io/token_file.h"
 #include "mpi/topology.h"
 #include "src/model/model.h"
+#include "src/train/stop.h"
 
 typedef struct Evaluation {
-    double loss;          /* nats per token */
-    double perplexity;    /* exp(loss) */
-    double bits_per_byte; /* NaN when the token file has no pieces */
-    int64_t sequences, tokens, bytes;
+    bool complete;           /* false: a rank wished to stop, and nothing below is set */
+    double loss;             /* nats per token */
+    double perplexity;       /* exp(loss) */
+    double bits_per_byte;    /* NaN when the token file has no pieces */
+    int64_t windows, stride; /* batch_loader.h */
+    int64_t tokens, bytes;   /* of the targets that were scored */
     double seconds;
 } Evaluation;
 
@@ -23,16 +26,18 @@ typedef struct Evaluator Evaluator;
 /* A loader of the tokens that a pass works on. */
 BatchLoader *pass_loader(const ModelPass *pass, TokenFile *file, uint64_t seed, Message *problem);
 
-/* Data for evaluations over the first `max_sequences` windows of `file` (0: all), as many at a time per data rank as
-   `pass` holds sequences. The pass may be that of a training run: evaluation then takes no memory of its own. NULL with a
-   message when the file is too short. All arguments must outlive the evaluator. */
-Evaluator *evaluator_create(const Topology *topology, TokenFile *file, ModelPass *pass, int64_t max_sequences,
+/* Data for evaluations over the first `sequences` windows of `file` (0: all), `stride` apart (0: the context length), as
+   many at a time per data rank as `pass` holds sequences. The pass may be that of a training run: evaluation then takes no
+   memory of its own. NULL with a message when the file is too short. File, topology and pass must outlive the evaluator. */
+Evaluator *evaluator_create(const Topology *topology, TokenFile *file, ModelPass *pass, const EvaluateConfig *config,
                             Message *problem);
 void evaluator_destroy(Evaluator *evaluator);
 
-int64_t evaluator_sequences(const Evaluator *evaluator);
+int64_t evaluator_windows(const Evaluator *evaluator);
 
-/* Collective over all ranks; every rank gets the same result. Losses per token go to `losses` unless it is NULL. */
-Evaluation evaluator_run(Evaluator *evaluator, const real *params, LossFile *losses);
+/* Collective over all ranks; every rank gets the same result. Losses per token go to `losses` unless it is NULL;
+   there those that are not scored are NaN. With a `clock` a wish to stop (src/train/stop.h) ends it early; not together with
+   `losses`. */
+Evaluation evaluator_run(Evaluator *evaluator, const real *params, LossFile *losses, const StopClock *clock);
 
 #endif

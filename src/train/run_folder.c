@@ -21,7 +21,7 @@ static const TableKind kinds[RUN_TABLES] = {
     [TABLE_STEPS] = {"steps",
                      "metrics.csv",
                      {"step", "loss", "learning_rate", "gradient_norm", "seconds", "tokens_seen",
-                      "communication_seconds", "tokens_per_second", "skipped"}},
+                      "communication_seconds", "tokens_per_second", "skipped", "clamped_normalisers"}},
     [TABLE_EVALUATIONS] = {"evaluations",
                            "evaluations.csv",
                            {"step", "loss", "perplexity", "bits_per_byte", "tokens", "seconds"}},

@@ -146,8 +146,7 @@ Trainer *trainer_create(const Config *config, bool overwrite, TokenFile *train, 
     t->pass = model_pass_create(t->model, shape, t->topology.link, PASS_TRAIN);
     t->loader = pass_loader(t->pass, train, (uint64_t)config->train.seed, &problem);
     require_all(t->loader != NULL, &problem);
-    if (validation)
-        t->evaluator = evaluator_create(&t->topology, validation, t->pass, config->evaluate.sequences, &problem);
+    if (validation) t->evaluator = evaluator_create(&t->topology, validation, t->pass, &config->evaluate, &problem);
     require_all(!validation || t->evaluator, &problem);
     const ParamTable *table = &t->model->table;
     t->params = checked_calloc(table->total_count, sizeof(real));
@@ -177,7 +176,7 @@ void trainer_destroy(Trainer *t)
 /* ---- one step ------------------------------------------------------------------------------------------------------- */
 
 typedef struct StepReport {
-    double loss, learning_rate, gradient_norm, seconds, communication_seconds, tokens_per_second;
+    double loss, learning_rate, gradient_norm, seconds, communication_seconds, tokens_per_second, clamped_normalisers;
     bool skipped;
     double wishes[WISHES];
 } StepReport;
@@ -202,15 +201,19 @@ static double accumulate_gradients(Trainer *t)
     return sum;
 }
 
-/* One sum over all ranks: of the losses, of whether a gradient is not finite anywhere, and of the wishes to stop or save. */
+/* One sum over all ranks: of the losses, of clamped normalisers, of whether a gradient is not finite anywhere, and of
+   the wishes to stop or save. */
 static void share(Trainer *t, StepReport *report)
 {
-    double sums[2 + WISHES] = {report->loss, !isfinite(report->gradient_norm)};
-    stop_wishes(&t->clock, sums + 2);
-    world_sum_doubles(sums, 2 + WISHES);
+    enum { OWN = 3 };
+    double sums[OWN + WISHES] = {report->loss, (double)model_pass_take_clamped(t->pass),
+                                 !isfinite(report->gradient_norm)};
+    stop_wishes(&t->clock, sums + OWN);
+    world_sum_doubles(sums, OWN + WISHES);
     report->loss = sums[0] / (double)(t->config->train.batch_sequences * t->config->model.context_length);
-    memcpy(report->wishes, sums + 2, sizeof report->wishes);
-    if (sums[1] > 0) report->gradient_norm = NAN;
+    report->clamped_normalisers = sums[1];
+    if (sums[2] > 0) report->gradient_norm = NAN;
+    memcpy(report->wishes, sums + OWN, sizeof report->wishes);
     double average = t->progress.average_gradient_norm, factor = t->config->train.skip_above_norm;
     bool outlier = factor > 0 && average > 0 && report->gradient_norm > factor * average;
     report->skipped = !isfinite(report->loss) || !isfinite(report->gradient_norm) || outlier;
@@ -269,7 +272,8 @@ static void record_step(Trainer *t, const StepReport *r)
                     (double)t->progress.tokens_seen,
                     r->communication_seconds,
                     r->tokens_per_second,
-                    r->skipped};
+                    r->skipped,
+                    r->clamped_normalisers};
     run_folder_append(t->folder, TABLE_STEPS, row);
 }
 
@@ -290,10 +294,12 @@ static void say_progress(const Trainer *t, const StepReport *r)
              log_duration(per_step * (double)(steps - step), remaining));
 }
 
-static void evaluate(Trainer *t)
+/* False when a rank wished to stop meanwhile: the evaluation is then made when the run continues. */
+static bool evaluate(Trainer *t)
 {
-    if (!t->evaluator || t->last_evaluated == t->progress.step) return;
-    Evaluation e = evaluator_run(t->evaluator, t->params, NULL);
+    if (!t->evaluator || t->last_evaluated == t->progress.step) return true;
+    Evaluation e = evaluator_run(t->evaluator, t->params, NULL, &t->clock);
+    if (!e.complete) return false;
     t->last_evaluated = t->progress.step;
     char bits[48] = "";
     if (!isnan(e.bits_per_byte)) snprintf(bits, sizeof bits, " | %.4f bits per byte", e.bits_per_byte);
@@ -301,6 +307,7 @@ static void evaluate(Trainer *t)
              (long long)t->progress.step, e.loss, e.perplexity, bits, (long long)e.tokens, e.seconds);
     double row[] = {(double)t->progress.step, e.loss, e.perplexity, e.bits_per_byte, (double)e.tokens, e.seconds};
     run_folder_append(t->folder, TABLE_EVALUATIONS, row);
+    return true;
 }
 
 /* ---- saving --------------------------------------------------------------------------------------------------------- */
@@ -400,7 +407,7 @@ static bool due(int64_t step, int64_t every) { return every > 0 && step % every 
 
 /* What follows a step, or the continuing from its checkpoint: save first, so that nothing that happens later costs the
    step. */
-static void after_step(Trainer *t, const double wishes[WISHES])
+static void after_step(Trainer *t, double wishes[WISHES])
 {
     const Config *config = t->config;
     int64_t step = t->progress.step;
@@ -409,7 +416,12 @@ static void after_step(Trainer *t, const double wishes[WISHES])
         save_for_certain(t);
     else if (due(step, config->output.checkpoint_every) || wishes[WISH_SAVE] > 0)
         save(t);
-    if (!stops && step > 0 && (last || due(step, config->evaluate.every))) evaluate(t);
+    if (stops || step == 0 || !(last || due(step, config->evaluate.every))) return;
+    while (!evaluate(t) && !stop_cause(wishes)) {
+        stop_wishes(&t->clock, wishes);
+        world_sum_doubles(wishes, WISHES);
+    }
+    if (stop_cause(wishes)) save_for_certain(t);
 }
 
 static void say_end(const Trainer *t, const char *cause)
@@ -441,7 +453,8 @@ bool trainer_run(Trainer *t)
         after_step(t, report.wishes);
     }
     run_folder_store(t->folder);
-    const char *cause = t->progress.step < steps ? stop_cause(report.wishes) : NULL;
+    bool finished = t->progress.step >= steps && (!t->evaluator || t->last_evaluated == t->progress.step);
+    const char *cause = finished ? NULL : stop_cause(report.wishes);
     say_end(t, cause);
     return cause == NULL;
 }

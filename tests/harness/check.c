@@ -33,7 +33,7 @@ bool check_close_double_at(const char *file, int line, const char *what, const r
         worst = error;
         worst_index = i;
     }
-    bool close = worst <= tolerance;
+    bool close = worst <= tolerance && isfinite(tolerance);
     return check_true_at(file, line, close, "%s: element %zu of %zu is %.9g, expected %.9g: relative error %.3g > %.3g",
                          what, worst_index, count, close ? 0 : (double)got[worst_index],
                          close ? 0 : expected[worst_index], worst, tolerance);

@@ -12,7 +12,7 @@
 
 /* bool check_close_...(const char *what, const real *got, const ... *expected, size_t count, double tolerance):
    |got - expected| <= tolerance * max |expected| for every element (absolute when `expected` is zero everywhere); a
-   value that is not finite always fails. Reports the worst element. */
+   value or tolerance that is not finite always fails. Reports the worst element. */
 #define check_close_real(...) check_close_real_at(__FILE__, __LINE__, __VA_ARGS__)
 #define check_close_double(...) check_close_double_at(__FILE__, __LINE__, __VA_ARGS__)
 

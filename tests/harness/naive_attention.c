@@ -129,7 +129,7 @@ static double dot(const double *a, const double *b, size_t count)
 
 /* One head: everything of every token, then all pairs. */
 static void naive_head(const AttentionLayer *layer, const real *params, const real *qkv, double *out, size_t T,
-                       size_t head)
+                       size_t block, size_t head)
 {
     size_t h = layer->head_width, C = h * layer->heads, r = layer->map ? layer->map->width(layer) : 1;
     const AttentionConfig *config = &layer->config;
@@ -157,7 +157,7 @@ static void naive_head(const AttentionLayer *layer, const real *params, const re
         for (size_t c = 0; c < h; c++) o[c] = 0;
         for (size_t j = 0; j <= i; j++) {
             double weight, feature_product = layer->map ? dot(u[0] + i * r, u[1] + j * r, r) : 0;
-            bool same_block = i / (size_t)config->block_length == j / (size_t)config->block_length;
+            bool same_block = i / block == j / block;
             if (config->kind == ATTENTION_SOFTMAX)
                 weight = exp(dot(x[0] + i * h, x[1] + j * h, h) / sqrt((double)h));
             else if (config->kind == ATTENTION_POLYNOMIAL || (exact && same_block))
@@ -174,7 +174,8 @@ static void naive_head(const AttentionLayer *layer, const real *params, const re
     for (int side = 0; side < 2; side++) free(x[side]), free(n[side]), free(u[side]);
 }
 
-void naive_attention(const AttentionLayer *layer, const real *params, const real *qkv, double *out, size_t tokens)
+void naive_attention(const AttentionLayer *layer, const real *params, const real *qkv, double *out, size_t tokens,
+                     size_t block)
 {
-    for (size_t head = 0; head < layer->heads; head++) naive_head(layer, params, qkv, out, tokens, head);
+    for (size_t head = 0; head < layer->heads; head++) naive_head(layer, params, qkv, out, tokens, block, head);
 }

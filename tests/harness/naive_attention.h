@@ -4,8 +4,9 @@
 
 #include "src/model/model.h"
 
-/* out (T, C) of one sequence; qkv (T, 3C). */
-void naive_attention(const AttentionLayer *layer, const real *params, const real *qkv, double *out, size_t tokens);
+/* out (T, C) of one sequence in blocks of `block` tokens; qkv (T, 3C). */
+void naive_attention(const AttentionLayer *layer, const real *params, const real *qkv, double *out, size_t tokens,
+                     size_t block);
 
 /* u (r numbers) of one vector x (h), q' or q as the map wants it. */
 void naive_features(const AttentionLayer *layer, const real *params, const double *x, double *u);

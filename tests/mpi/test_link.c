@@ -1,5 +1,6 @@
 /* What ranks exchange: exclusive sums, the ring, the sum of the gradients, agreement and broadcast; and how a sequence is
    cut. Numbers are small integers, so that every sum is exact in any order. */
+#include <omp.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -101,6 +102,34 @@ static void sums(const Topology *topology)
 }
 
 static void test_sums(void) { on_every_grid(sums); }
+
+/* As attention does it: a team computes, and its main thread lets the sum move on between its own pieces of the work. */
+static void sum_beside_a_team(const Topology *topology)
+{
+    enum { COUNT = 100000, PIECES = 60, TEAM = 3 };
+    SequenceLink *link = topology->link;
+    real *local = values_of(topology->data_rank, link->position, COUNT, 0), *incoming = dirty(COUNT);
+    real *expected = serial_sum(topology, SCAN_FORWARD, COUNT, 0), *totals = checked_calloc(PIECES, sizeof *totals);
+    int polls = 0;
+    link->exclusive_sum_begin(link, SCAN_FORWARD, local, incoming, COUNT);
+#pragma omp parallel for schedule(static) num_threads(TEAM)
+    for (size_t piece = 0; piece < PIECES; piece++) {
+        for (size_t i = 0; i < COUNT; i++) totals[piece] += (real)((i + piece) % 3) - 1;
+        if (omp_get_thread_num() > 0) continue;
+        link->exclusive_sum_poll(link);
+        polls++;
+    }
+    link->exclusive_sum_finish(link);
+    check_true(polls == PIECES / TEAM, "a team of %d threads, whose main thread polled %d times", TEAM, polls);
+    check_equal("sum beside a team", incoming, expected, COUNT);
+    for (size_t piece = 0; piece < PIECES; piece++) {
+        real rest = (real)(piece % 3) - 1; /* COUNT is one more than a multiple of 3, and three in a row cancel */
+        check_true(totals[piece] == rest, "piece %zu of the team's work: %g", piece, (double)totals[piece]);
+    }
+    free(local), free(incoming), free(expected), free(totals);
+}
+
+static void test_sum_beside_a_team(void) { on_every_grid(sum_beside_a_team); }
 
 static void position(const Topology *topology)
 {
@@ -305,6 +334,7 @@ static void test_segments(void)
 
 static const TestCase link_tests[] = {{"places in the grid", test_position},
                                       {"exclusive sums", test_sums},
+                                      {"exclusive sum polled from a busy team", test_sum_beside_a_team},
                                       {"ring", test_ring},
                                       {"a sum beside the ring", test_both},
                                       {"one process", test_single}};
@@ -314,7 +344,7 @@ static const TestCase world_tests[] = {{"sum of the gradients", test_gradient_re
                                        {"broadcast", test_broadcast},
                                        {"sums and maxima", test_sums_and_maxima}};
 static const TestCase segment_tests[] = {{"whole blocks, evenly", test_segments}};
-static const Suite suites[] = {{"link", link_tests, 5}, {"world", world_tests, 5}, {"segments", segment_tests, 1}};
+static const Suite suites[] = {{"link", link_tests, 6}, {"world", world_tests, 5}, {"segments", segment_tests, 1}};
 
 int main(int argc, char **argv)
 {

@@ -8,10 +8,9 @@
 #include "src/base/memory.h"
 #include "tests/harness/check.h"
 #include "tests/harness/naive_attention.h"
+#include "tests/harness/rounding.h"
 #include "tests/harness/suite.h"
 #include "tests/harness/variants.h"
-
-static const double TOLERANCE = sizeof(real) == 4 ? 2e-5 : 1e-11;
 
 /* Runs layer 0's attention over one sequence held by this process. */
 static void run_attention(const Model *model, const real *params, const real *qkv, real *out, size_t sequences)
@@ -36,6 +35,22 @@ static void run_attention(const Model *model, const real *params, const real *qk
     arena_destroy(&scratch);
 }
 
+/* What rounding explains of a difference from `out`, which run_attention() gave. */
+static double tolerance_of(const Model *model, const real *params, const real *qkv, const real *out, size_t sequences)
+{
+    size_t tokens = sequences * (size_t)model->config.model.context_length, count = tokens * model->width;
+    real *moved = checked_calloc(count, sizeof *moved);
+    double movement = 0;
+    for (uint64_t draw = 0; draw < ROUNDING_DRAWS; draw++) {
+        real *moved_params = nudged(params, model->table.total_count, draw), *moved_qkv = nudged(qkv, 3 * count, draw);
+        run_attention(model, moved_params, moved_qkv, moved, sequences);
+        movement = largest_movement(movement, moved, out, count);
+        free(moved_params), free(moved_qkv);
+    }
+    free(moved);
+    return rounding_tolerance(movement, out, count);
+}
+
 static void compare_with_definition(const Variant *variant, const char *more)
 {
     Config config = variant_config(variant, more);
@@ -46,10 +61,11 @@ static void compare_with_definition(const Variant *variant, const char *more)
     double *expected = checked_calloc(B * T * C, sizeof *expected);
     run_attention(model, params, qkv, out, B);
     for (size_t s = 0; s < B; s++)
-        naive_attention(&model->layers[0].attention, params, qkv + s * T * 3 * C, expected + s * T * C, T);
+        naive_attention(&model->layers[0].attention, params, qkv + s * T * 3 * C, expected + s * T * C, T,
+                        (size_t)config.block_length);
     char what[256];
     snprintf(what, sizeof what, "%s, %s", variant->name, more);
-    check_close_double(what, out, expected, B * T * C, TOLERANCE);
+    check_close_double(what, out, expected, B * T * C, tolerance_of(model, params, qkv, out, B));
     free(params), free(qkv), free(out), free(expected);
     model_destroy(model);
 }
@@ -100,7 +116,8 @@ static void test_causality(void)
     }
 }
 
-static real *outputs_of(const char *settings, const char *more, size_t T)
+/* With `tolerance`, unless it is NULL, to compare them. */
+static real *outputs_of(const char *settings, const char *more, size_t T, double *tolerance)
 {
     Variant variant = {"", settings};
     Config config = variant_config(&variant, more);
@@ -109,6 +126,7 @@ static real *outputs_of(const char *settings, const char *more, size_t T)
     param_table_initialise(&model->table, 9, params);
     real *qkv = random_reals(T * 3 * model->width, 1, 8), *out = checked_calloc(T * model->width, sizeof *out);
     run_attention(model, params, qkv, out, 1);
+    if (tolerance) *tolerance = tolerance_of(model, params, qkv, out, 1);
     free(params), free(qkv);
     model_destroy(model);
     return out;
@@ -116,8 +134,9 @@ static real *outputs_of(const char *settings, const char *more, size_t T)
 
 static void compare_settings(const char *what, const char *a, const char *more_a, const char *b, const char *more_b)
 {
-    real *left = outputs_of(a, more_a, 100), *right = outputs_of(b, more_b, 100);
-    check_close_real(what, left, right, 100 * 16, TOLERANCE);
+    double tolerance;
+    real *left = outputs_of(a, more_a, 100, NULL), *right = outputs_of(b, more_b, 100, &tolerance);
+    check_close_real(what, left, right, 100 * 16, tolerance);
     free(left), free(right);
 }
 
@@ -128,7 +147,8 @@ static double cost_of(const char *settings, const char *more)
     Model *model = model_create(&config);
     const AttentionLayer *layer = &model->layers[0].attention;
     size_t T = (size_t)config.model.context_length;
-    AttentionShape shape = {.sequences = 1, .tokens = T, .context_length = T, .segments = 1};
+    AttentionShape shape = {
+        .sequences = 1, .tokens = T, .context_length = T, .block_length = (size_t)config.block_length, .segments = 1};
     double flops = layer->kind->cost(layer, &shape).forward_flops;
     model_destroy(model);
     return flops;

@@ -494,6 +494,49 @@ static void test_short_files(void)
     token_file_close(none);
 }
 
+/* In an evaluation each target counts once, with at least T - stride tokens before it unless the file has fewer, and what is read
+   beyond the file is token 0. */
+static void check_windows(TokenFile *file, size_t context_length, size_t stride)
+{
+    Message problem = {""};
+    size_t scored = 0;
+    TokenRange all = {0, context_length};
+    BatchLoader *loader = batch_loader_create_evaluation(file, context_length, stride, &all, 1, &problem);
+    check_true(loader != NULL, "loader: %s", problem.text);
+    int32_t inputs[8], targets[8];
+    for (uint64_t w = 0; w < batch_loader_windows(loader); w++) {
+        check_true(batch_loader_sequential(loader, w, 1, inputs, targets, &problem), "read: %s", problem.text);
+        for (size_t t = 0; t < context_length; t++) {
+            size_t token = w * stride + t;
+            check_true(inputs[t] == (int32_t)(token < file->count ? token : 0), "window %d, input %zu", (int)w, t);
+            if (!batch_loader_scores(loader, w, t)) continue;
+            scored++;
+            check_true(targets[t] == (int32_t)scored, "T %zu, stride %zu, window %d: target %zu is %d, not %zu",
+                       context_length, stride, (int)w, t, targets[t], scored);
+            check_true(w == 0 || t >= context_length - stride, "target %zu has little context", t);
+        }
+    }
+    check_true(scored == file->count - 1, "T %zu, stride %zu: %zu targets of %zu tokens", context_length, stride,
+               scored, file->count);
+    batch_loader_destroy(loader);
+}
+
+static void test_evaluation_windows(void)
+{
+    const size_t counts[] = {2, 3, 5, 6, 7, 8, 11, 16, 17, 18};
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+        TokenFile *file = numbered_tokens(counts[i]);
+        for (size_t context_length = 1; context_length <= 8; context_length += 2)
+            for (size_t stride = 1; stride <= context_length; stride++) check_windows(file, context_length, stride);
+        token_file_close(file);
+    }
+    TokenFile *one = numbered_tokens(1);
+    Message problem = {""};
+    TokenRange all = {0, T};
+    expect_failure(batch_loader_create_evaluation(one, T, T, &all, 1, &problem) != NULL, &problem, "at least 2");
+    token_file_close(one);
+}
+
 /* ---- metrics ---- */
 
 static const char *const columns[] = {"step", "loss", "seconds"};
@@ -748,6 +791,7 @@ int main(int argc, char **argv)
         {"epochs", test_epochs},
         {"parts of a sequence", test_parts_of_a_sequence},
         {"short files", test_short_files},
+        {"windows of an evaluation", test_evaluation_windows},
     };
     static const TestCase metrics[] = {
         {"rows are added", test_metrics_grow},
@@ -759,7 +803,7 @@ int main(int argc, char **argv)
     static const TestCase prepare[] = {{"UTF-8", test_utf8}, {"documents", test_prepare}};
     static const Suite suites[] = {
         {"tokenizer", tokenizer, 3}, {"token file", tokens, sizeof tokens / sizeof *tokens},
-        {"batch loader", loader, 3}, {"metrics", metrics, 5},
+        {"batch loader", loader, 4}, {"metrics", metrics, 5},
         {"prepare", prepare, 2},
     };
     world_start(&argc, &argv);

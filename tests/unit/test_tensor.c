@@ -1,4 +1,5 @@
 /* The kernels of src/tensor against loops in double and against central differences of those loops. */
+#include <float.h>
 #include <math.h>
 #include <omp.h>
 #include <stdio.h>
@@ -17,14 +18,15 @@
 #include "src/tensor/rotary.h"
 #include "src/tensor/small_gemm.h"
 #include "tests/harness/check.h"
+#include "tests/harness/rounding.h"
 #include "tests/harness/suite.h"
 #include "tests/harness/variants.h"
 
-/* Sums of some hundred terms and vector forms of exp that are off by 4 units in the last place. */
-static const double TOLERANCE = sizeof(real) == 4 ? 5e-6 : 1e-13;
-/* Central differences with steps of 1e-5 in double are right to about 1e-10 of the largest value. */
-static const double GRADIENT_TOLERANCE = sizeof(real) == 4 ? 2e-5 : 1e-8;
-static const double STEP = 1e-5;
+/* Exponential, quotient and what surrounds them in a GELU or a softmax; vector forms of exp are off by 4 units. */
+enum { EXP_ROUNDINGS = 32 };
+/* Central differences in double: error STEP^2 of the formula, DBL_EPSILON / STEP of the difference. Both are about 1e-10; the
+   third derivatives of a layer norm of few numbers add a digit. */
+static const double STEP = 1e-5, DIFFERENCE_ERROR = 10 * 1e-5 * 1e-5;
 static const real UNTOUCHED = 7; /* what lies between rows before a kernel runs, and must lie there afterwards */
 
 enum { MAX_THREADS = 3, MAX_WIDTH = 24 };
@@ -104,7 +106,7 @@ static void check_norm_forward(const Rows *rows, double shift, int threads)
     char what[64];
     snprintf(what, sizeof what, "layer norm of %zu tokens + %g, %d threads", rows->tokens, shift, threads);
     /* The mean of numbers near `shift` is rounded to that many more digits. */
-    check_close_double(what, y, expected, count, TOLERANCE * (1 + shift));
+    check_close_double(what, y, expected, count, roundings(4 * w) * (1 + shift));
     free(x), free(weight), free(bias), free(y), free(expected);
 }
 
@@ -163,9 +165,10 @@ static void check_norm_backward(const Rows *rows, int threads)
                        rows->tokens, rows->heads, w, scratch);
     char what[64];
     snprintf(what, sizeof what, "layer norm of %zu tokens, %d threads", rows->tokens, threads);
-    check_close_double(what, d_x, expected_x, count, GRADIENT_TOLERANCE);
-    check_close_double(what, d_weight, expected_weight, w, GRADIENT_TOLERANCE);
-    check_close_double(what, d_bias, expected_bias, w, GRADIENT_TOLERANCE);
+    double sums = roundings(rows->tokens * rows->heads + 4 * w);
+    check_close_double(what, d_x, expected_x, count, roundings(8 * w) + DIFFERENCE_ERROR);
+    check_close_double(what, d_weight, expected_weight, w, sums);
+    check_close_double(what, d_bias, expected_bias, w, sums);
     free(x), free(d_y), free(weight), free(scratch), free(d_x), free(d_weight), free(d_bias);
     free(expected_x), free(expected_weight), free(expected_bias);
 }
@@ -188,7 +191,7 @@ static void test_norm_of_equal_numbers(void)
     check_close_real("y is the bias", y, bias, WIDTH, 0);
     layernorm_backward_rows(d_x, WIDTH, d_weight, d_bias, d_y, WIDTH, x, WIDTH, weight, 1, 1, WIDTH);
     double slope = 1 / sqrt(1e-5), expected[WIDTH] = {0.75 * slope, -0.25 * slope, -0.25 * slope, -0.25 * slope};
-    check_close_double("d_x", d_x, expected, WIDTH, TOLERANCE);
+    check_close_double("d_x", d_x, expected, WIDTH, roundings(8 * WIDTH));
 }
 
 /* ---- GELU ---------------------------------------------------------------------------------------------------------- */
@@ -214,14 +217,14 @@ static void test_gelu(void)
     for (size_t i = 0; i < USUAL; i++)
         expected[i] = naive_gelu((double)x[i]), expected_d[i] = (double)d_y[i] * naive_slope((double)x[i]);
     gelu_forward(y, x, USUAL);
-    check_close_double("GELU", y, expected, USUAL, TOLERANCE);
+    check_close_double("GELU", y, expected, USUAL, roundings(EXP_ROUNDINGS));
     gelu_backward(d_x, d_y, x, USUAL);
-    check_close_double("gradient of GELU", d_x, expected_d, USUAL, GRADIENT_TOLERANCE);
+    check_close_double("gradient of GELU", d_x, expected_d, USUAL, roundings(EXP_ROUNDINGS) + DIFFERENCE_ERROR);
     real *slope = random_reals(USUAL, 2, 11), *other_y = filled(USUAL, NAN); /* x again, to be overwritten */
     gelu_forward_with_slope(other_y, slope, USUAL);
     check_true(memcmp(other_y, y, USUAL * sizeof *y) == 0, "GELU with its slope is the same GELU");
     for (size_t i = 0; i < USUAL; i++) slope[i] *= d_y[i];
-    check_close_double("gradient by the slope", slope, expected_d, USUAL, GRADIENT_TOLERANCE);
+    check_close_double("gradient by the slope", slope, expected_d, USUAL, roundings(EXP_ROUNDINGS) + DIFFERENCE_ERROR);
     free(slope), free(other_y);
     gelu_backward(d_y, d_y, x, USUAL);
     check_true(memcmp(d_x, d_y, USUAL * sizeof *d_x) == 0, "the gradient in place is the same");
@@ -239,10 +242,10 @@ static void test_gelu_of_large_numbers(void)
     gelu_backward(d_x, d_y, x, EDGES);
     for (int i = 0; i < EDGES; i++) {
         double expected = naive_gelu((double)x[i]), slope = naive_slope((double)x[i]);
-        check_true(fabs((double)y[i] - expected) <= TOLERANCE * fmax(fabs(expected), 1), "GELU(%g) is %g, expected %g",
-                   edges[i], (double)y[i], expected);
-        check_true(fabs((double)d_x[i] - slope) <= GRADIENT_TOLERANCE, "GELU'(%g) is %g, expected %g", edges[i],
-                   (double)d_x[i], slope);
+        check_true(fabs((double)y[i] - expected) <= roundings(EXP_ROUNDINGS) * fmax(fabs(expected), 1),
+                   "GELU(%g) is %g, expected %g", edges[i], (double)y[i], expected);
+        check_true(fabs((double)d_x[i] - slope) <= roundings(EXP_ROUNDINGS) + DIFFERENCE_ERROR,
+                   "GELU'(%g) is %g, expected %g", edges[i], (double)d_x[i], slope);
     }
 }
 
@@ -264,8 +267,9 @@ static void check_glu(size_t tokens, size_t width)
     }
     glu_forward(y, x, tokens, width);
     glu_backward(d_x, d_y, x, tokens, width);
-    check_close_double("gated GELU", y, expected, count, TOLERANCE);
-    check_close_double("gradient of the gated GELU", d_x, expected_d, 2 * count, GRADIENT_TOLERANCE);
+    check_close_double("gated GELU", y, expected, count, roundings(EXP_ROUNDINGS));
+    check_close_double("gradient of the gated GELU", d_x, expected_d, 2 * count,
+                       roundings(EXP_ROUNDINGS) + DIFFERENCE_ERROR);
     free(x), free(d_y), free(y), free(d_x), free(expected), free(expected_d);
 }
 
@@ -284,7 +288,7 @@ static double angle_of(size_t position, size_t pair, size_t head_width)
 }
 
 /* Angles near 1e6 are rounded to 1e-10 in double; a table made in float would be off by 0.06. */
-static const double TABLE_TOLERANCE = sizeof(real) == 4 ? 1e-7 : 1e-9;
+static const double ANGLE_ERROR = ROUNDING_FACTOR * 1e6 * DBL_EPSILON;
 
 static void check_table(size_t first, size_t tokens, size_t head_width)
 {
@@ -299,7 +303,7 @@ static void check_table(size_t first, size_t tokens, size_t head_width)
     rotary_fill_table(table, first, tokens, head_width);
     char what[64];
     snprintf(what, sizeof what, "table of %zu positions from %zu", tokens, first);
-    check_close_double(what, table, expected, 2 * tokens * half, TABLE_TOLERANCE);
+    check_close_double(what, table, expected, 2 * tokens * half, REAL_EPSILON + ANGLE_ERROR);
     free(table), free(expected);
 }
 
@@ -325,7 +329,7 @@ static void check_rotary(size_t tokens, size_t table_tokens, size_t first)
                 expected[at] = before[at] * cos(angle) - before[at + HALF] * sin(angle);
                 expected[at + HALF] = before[at] * sin(angle) + before[at + HALF] * cos(angle);
             }
-    double tolerance = 10 * TABLE_TOLERANCE;
+    double tolerance = roundings(4) + ANGLE_ERROR;
     rotary_apply(x, STRIDE, table, table_tokens, tokens, HEADS, WIDTH, 1);
     check_close_double("turned", x, expected, tokens * STRIDE, tolerance);
     rotary_apply(x, STRIDE, table, table_tokens, tokens, HEADS, WIDTH, -1);
@@ -365,7 +369,7 @@ static void test_rotary_is_relative(void)
     real *q = random_reals(WIDTH, 1, 22), *k = random_reals(WIDTH, 1, 23);
     double *norm_of = widened(q, WIDTH), norm = inner(norm_of, norm_of, WIDTH), q_turned[WIDTH], k_turned[WIDTH],
            first = 0, near = 0;
-    double tolerance = norm * (sizeof(real) == 4 ? 1e-6 : 1e-9);
+    double tolerance = norm * (roundings(WIDTH) + ANGLE_ERROR);
     for (int i = 0; i < 5; i++) {
         turn(q_turned, q, positions[i] + DISTANCE, WIDTH);
         turn(k_turned, k, positions[i], WIDTH);
@@ -402,7 +406,7 @@ static void check_embedding(size_t tokens, size_t width, int threads)
     char what[64];
     snprintf(what, sizeof what, "embedding of %zu tokens, %d threads", tokens, threads);
     check_true(same, "%s: rows of the table", what);
-    check_close_double(what, d_table, expected, VOCABULARY * width, TOLERANCE);
+    check_close_double(what, d_table, expected, VOCABULARY * width, roundings(tokens));
     free(ids), free(table), free(x), free(d_x), free(d_table), free(expected);
 }
 
@@ -449,9 +453,10 @@ static void check_cross_entropy(size_t rows, size_t V, double size, double bias_
     cross_entropy(losses, logits, bias, targets, rows, V, (real)gradient_scale);
     char what[64];
     snprintf(what, sizeof what, "cross entropy of %zu x %zu logits of size %g", rows, V, size);
-    check_close_double(what, losses, expected, rows, TOLERANCE * 10);
+    check_close_double(what, losses, expected, rows, roundings(V + EXP_ROUNDINGS));
     /* Differences of losses of this size lose the digits before the point. */
-    if (gradient_scale != 0) check_close_double(what, logits, expected_d, rows * V, GRADIENT_TOLERANCE * fmax(size, 1));
+    double tolerance = (roundings(V + EXP_ROUNDINGS) + DIFFERENCE_ERROR) * fmax(size, 1);
+    if (gradient_scale != 0) check_close_double(what, logits, expected_d, rows * V, tolerance);
     free(logits), free(bias), free(losses), free(targets), free(wide), free(expected), free(expected_d);
 }
 
@@ -476,8 +481,8 @@ static void test_cross_entropy_of_huge_logits(void)
     const double expected[ROWS] = {0, 5 * size, log(5), log(2)};
     const double expected_d[ROWS * V] = {0, 0, 0, 0, 0, -1, 0, 0, 1, 0, 0.2, -0.8, 0.2, 0.2, 0.2, 0, 0, -0.5, 0.5, 0};
     cross_entropy(losses, logits, bias, targets, ROWS, V, 1);
-    for (int t = 0; t < ROWS; t++) check_close_double("loss of huge logits", losses + t, expected + t, 1, TOLERANCE);
-    check_close_double("gradient of huge logits", logits, expected_d, ROWS * V, TOLERANCE);
+    for (int t = 0; t < ROWS; t++) check_close_double("loss of huge logits", losses + t, expected + t, 1, roundings(V));
+    check_close_double("gradient of huge logits", logits, expected_d, ROWS * V, roundings(V));
 }
 
 static void column_sums(int threads)
@@ -491,7 +496,7 @@ static void column_sums(int threads)
         add_column_sums(sums, x, rows, columns);
         char what[64];
         snprintf(what, sizeof what, "sums of %zu rows, %d threads", rows, threads);
-        check_close_double(what, sums, expected, columns, TOLERANCE);
+        check_close_double(what, sums, expected, columns, roundings(rows));
         free(x), free(sums), free(expected);
     }
 }
@@ -533,7 +538,7 @@ static void test_dropout_rate(void)
         double kept = 3 / (1 - rates[r]);
         bool scaled = true;
         for (size_t i = 0; i < LONG * WIDE; i++)
-            scaled = scaled && (x[i] == 0 || fabs((double)x[i] - kept) <= TOLERANCE * kept);
+            scaled = scaled && (x[i] == 0 || fabs((double)x[i] - kept) <= roundings(2) * kept);
         check_true(scaled, "rate %g: what is kept is divided by 1 - rate", rates[r]);
         check_rate(x, rates[r]);
         free(x);
@@ -666,7 +671,7 @@ static void check_product(int p, Sizes sizes)
     products[p].run(c, ldc, a, lda, b, ldb, s->m, s->n, s->k, (real)s->alpha, (real)s->beta);
     char what[64];
     snprintf(what, sizeof what, "%s of sizes %zu %zu %zu", products[p].name, s->m, s->n, s->k);
-    check_close_double(what, c, expected, s->m * ldc, TOLERANCE);
+    check_close_double(what, c, expected, s->m * ldc, roundings(s->k + 3));
     free(a), free(b), free(c), free(expected);
 }
 
@@ -703,7 +708,7 @@ static void test_products_of_threads(void)
         for (size_t j = 0; j < N; j++) expected[i * N + j] = naive_element(a, N, false, b, N, false, i, j, N);
 #pragma omp parallel for schedule(static) num_threads(MAX_THREADS)
     for (size_t t = 0; t < TIMES; t++) gemm_nn(c + t * N * N, N, a + t * N * N, N, b, N, N, N, N, 1, 0);
-    check_close_double("products of several threads", c, expected, TIMES * N * N, TOLERANCE);
+    check_close_double("products of several threads", c, expected, TIMES * N * N, roundings(N));
     free(a), free(b), free(c), free(expected);
 }
 
@@ -714,7 +719,7 @@ static void test_matvec(void)
     double expected[ROWS];
     for (size_t i = 0; i < ROWS; i++) expected[i] = naive_element(w, COLUMNS, false, x, COLUMNS, true, i, 0, COLUMNS);
     matvec(y, w, x, ROWS, COLUMNS);
-    check_close_double("matrix times vector", y, expected, ROWS, TOLERANCE);
+    check_close_double("matrix times vector", y, expected, ROWS, roundings(COLUMNS));
     free(w), free(x), free(y);
 }
 
@@ -734,14 +739,14 @@ static void check_dense(size_t tokens, size_t out, size_t in)
                 expected_w[o * in + i] += (double)d_y[t * out + o] * (double)x[t * in + i];
             }
     dense_forward(y, x, w, tokens, out, in);
-    check_close_double("dense layer", y, expected_y, tokens * out, TOLERANCE);
+    check_close_double("dense layer", y, expected_y, tokens * out, roundings(in));
     dense_backward(d_x, d_w, d_y, x, w, tokens, out, in);
-    check_close_double("dense layer, d_x", d_x, expected_x, tokens * in, TOLERANCE);
-    check_close_double("dense layer, d_w", d_w, expected_w, out * in, TOLERANCE);
+    check_close_double("dense layer, d_x", d_x, expected_x, tokens * in, roundings(out));
+    check_close_double("dense layer, d_w", d_w, expected_w, out * in, roundings(tokens + 1));
     real *first = filled(out * in, 0), *second = filled(out * in, 0);
     dense_backward(NULL, first, d_y, x, w, tokens, out, in);
     dense_backward(d_x, second, d_y, x, w, tokens, out, in);
-    check_close_real("dense layer, d_w without d_x", first, second, out * in, TOLERANCE);
+    check_close_real("dense layer, d_w without d_x", first, second, out * in, roundings(tokens));
     free(x), free(w), free(d_y), free(y), free(d_x), free(d_w), free(first), free(second);
     free(expected_y), free(expected_x), free(expected_w);
 }

@@ -13,11 +13,12 @@
 #include "src/train/adamw.h"
 #include "src/train/schedule.h"
 #include "tests/harness/check.h"
+#include "tests/harness/rounding.h"
 #include "tests/harness/suite.h"
 #include "tests/harness/variants.h"
 
-/* Several steps, each with a root and a quotient. */
-static const double TOLERANCE = sizeof(real) == 4 ? 2e-6 : 1e-13;
+/* Of one number in one step of AdamW: moments, root, quotient, decay. */
+enum { STEP_ROUNDINGS = 14 };
 
 /* ---- AdamW --------------------------------------------------------------------------------------------------------- */
 
@@ -125,14 +126,15 @@ static void check_adamw(const TrainConfig *train, int first)
     State state = state_create();
     run_steps(&state, train, first, true);
     size_t total = state.table.total_count, trained = state.table.trained_count;
+    const double tolerance = roundings(STEPS * STEP_ROUNDINGS);
     for (int p = 0; p < state.table.count; p++) {
         const Param *param = &state.table.params[p];
         check_close_double(param->name, state.values + param->offset, state.expected[0] + param->offset, param->count,
-                           TOLERANCE);
+                           tolerance);
     }
-    check_close_double("all values and padding", state.values, state.expected[0], total, TOLERANCE);
-    check_close_double("m", state.m, state.expected[1], trained, TOLERANCE);
-    check_close_double("v", state.v, state.expected[2], trained, TOLERANCE);
+    check_close_double("all values and padding", state.values, state.expected[0], total, tolerance);
+    check_close_double("m", state.m, state.expected[1], trained, tolerance);
+    check_close_double("v", state.v, state.expected[2], trained, tolerance);
     state_destroy(&state);
 }
 

@@ -1,0 +1,38 @@
+#include "src/attention/power_scale.h"
+
+#include <math.h>
+
+/* Room up to 2^127 for sums over tokens and products with values; room down to 2^-126 for weights far below the bound. */
+static const double LARGEST_POWER_LOG2 = 80;
+
+/* max |weight| sqrt(h) + |bias| */
+static double longest_normed(const AttentionLayer *layer, const real *params, const int norm[2])
+{
+    const real *weight = attention_values(layer, params, norm[0]), *bias = attention_values(layer, params, norm[1]);
+    double largest = 0, square = 0;
+    for (size_t c = 0; c < layer->head_width; c++) {
+        largest = fmax(largest, fabs((double)weight[c]));
+        square += (double)bias[c] * (double)bias[c];
+    }
+    return largest * sqrt((double)layer->head_width) + sqrt(square);
+}
+
+static PowerScale times_power_of_two(const AttentionLayer *layer, int exponent)
+{
+    int degree = (int)layer->config.degree;
+    return (PowerScale){
+        .scale = (real)ldexp(layer->config.scale, exponent),
+        .factor = (real)ldexp(1, exponent * degree),
+        .one = (real)ldexp(layer->config.denominator_one, exponent * degree),
+    };
+}
+
+PowerScale power_scale(const AttentionLayer *layer, const real *params)
+{
+    double bound = layer->config.scale * longest_normed(layer, params, layer->query_norm) *
+                   longest_normed(layer, params, layer->key_norm);
+    double excess = log2(bound) - LARGEST_POWER_LOG2 / (double)layer->config.degree;
+    return times_power_of_two(layer, excess > 0 ? -(int)fmin(ceil(excess), 1000) : 0);
+}
+
+PowerScale power_scale_free(const AttentionLayer *layer) { return times_power_of_two(layer, 0); }
