@@ -26,10 +26,10 @@ VARIANT_FLAGS := -O2 -march=$(ARCH) -DREAL_DOUBLE -DDEBUG
 else ifeq ($(VARIANT),fuzz)
 CC := clang
 VARIANT_FLAGS := -O1 -DDEBUG -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined \
-                 -fno-sanitize-recover=undefined -Wno-pass-failed
+                 -fno-sanitize-recover=undefined
 else ifeq ($(VARIANT),tsan)
 CC := clang
-VARIANT_FLAGS := -O1 -fno-omit-frame-pointer -fsanitize=thread -Wno-pass-failed
+VARIANT_FLAGS := -O1 -fno-omit-frame-pointer -fsanitize=thread
 else ifeq ($(VARIANT),valgrind)
 VARIANT_FLAGS := -O2 -march=x86-64-v3
 else
@@ -94,8 +94,8 @@ SOURCE_VERSION := $(shell GIT_CEILING_DIRECTORIES='$(abspath ..)' git describe -
 # Sub-makes compile in parallel even when make was started without -j.
 PARALLEL = --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(JOBS))
 
-.PHONY: all tests program test-programs fault-programs fuzz-programs install-packages run check check-faults fuzz check-slurm
-.PHONY: check-portability lint format bench info clean help FORCE
+.PHONY: all tests program test-programs fault-programs fuzz-programs install-packages run check check-faults fuzz check-slurm \
+        check-portability lint format bench info clean help FORCE
 
 all: ## build the program (VARIANT=release, debug, asan or double; WERROR=1; V=1 shows whole command lines)
 	@+$(MAKE) $(PARALLEL) program
@@ -122,10 +122,11 @@ fuzz: ## fuzz options, token files and checkpoints, FUZZ_SECONDS=300 each (clang
 	@+$(MAKE) $(PARALLEL) VARIANT=fuzz fuzz-programs
 	@scripts/fuzz.sh $(ARGS)
 
-check-faults: ## killed runs, damaged files, full disks, fuzzing, leaks, memory and thread checkers (ARGS=names of scripts/faults)
+check-faults: ## damage, fuzzing, leaks, memory and thread checkers (ARGS=names of scripts/faults)
 	@scripts/install_packages.sh build test faults
-	@+for target in 'release program' 'asan program test-programs fault-programs' 'fuzz fuzz-programs' \
-	    'valgrind test-programs' 'tsan test-programs'; do $(MAKE) $(PARALLEL) VARIANT=$$target; done
+	@+for target in 'release program' 'asan program test-programs' 'fuzz fuzz-programs' 'valgrind test-programs' \
+	    'tsan test-programs'; do \
+	    $(MAKE) $(PARALLEL) VARIANT=$$target; done
 	@scripts/check_faults.sh $(ARGS)
 
 check-slurm: ## run the job scripts under a Slurm of their own on this machine

@@ -2,7 +2,7 @@
 # Sees to it that what a task needs is there. Looks for the things themselves, whoever installed them; what is missing is
 # installed on Debian and Ubuntu and only named elsewhere. Says and does nothing when all is there.
 #
-#     scripts/install_packages.sh [build|test|lint|slurm|run|portability|faults]...     without arguments: all but the last two
+#     scripts/install_packages.sh [build|test|lint|slurm|run|portability|faults]...        without arguments: all but these two
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PATH=$PATH:/usr/sbin
@@ -48,10 +48,9 @@ needs='
     portability module  ensurepip          python3-venv
     faults      command clang              clang
     faults      command llvm-symbolizer    llvm
-    faults      file    /usr/lib/llvm-14/lib/clang/14.0.6/include/fuzzer/FuzzedDataProvider.h libclang-rt-14-dev
     faults      header  /usr/lib/llvm-14/lib/clang/14.0.6/include/omp.h libomp-14-dev
+    faults      header  /usr/lib/llvm-14/lib/clang/14.0.6/include/sanitizer/asan_interface.h libclang-rt-14-dev
     faults      command valgrind           valgrind
-    faults      file    /usr/lib/debug/.build-id libc6-dbg
 '
 
 package_of_library() {
@@ -76,7 +75,6 @@ has() {
             ;;
         header) echo "#include <$2>" | ${CC:-gcc} -E -xc -o /dev/null - ;;
         module) /usr/bin/python3 -c "import $2" ;;
-        file) test -e "$2" ;;
         font) find /usr/share/fonts -name "$2" | grep . ;;
     esac >/dev/null 2>&1
 }
