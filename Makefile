@@ -66,7 +66,8 @@ SOURCES := $(sort $(wildcard src/*/*.c mpi/*.c io/*.c))
 HARNESS := $(sort $(wildcard tests/harness/*.c))
 UNIT_TESTS := $(sort $(wildcard tests/unit/test_*.c))
 MPI_TESTS := $(sort $(wildcard tests/mpi/test_*.c))
-FAULT_MAINS := tests/faults/make_seeds.c tests/faults/mutate_files.c
+FAULT_MAINS := tests/faults/make_seeds.c tests/faults/mutate_files.c tests/faults/damage_newest.c
+SHIMS := $(sort $(wildcard tests/faults/shims/*.c))
 FAULTS := $(filter-out $(FAULT_MAINS),$(sort $(wildcard tests/faults/*.c)))
 FUZZERS := $(filter-out tests/fuzz/fuzz_file.c,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 # What fuzzers call; the mathematics is not compiled for them.
@@ -80,6 +81,7 @@ TEST_OBJECTS := $(call objects,$(UNIT_TESTS) $(MPI_TESTS) $(FAULTS) $(FAULT_MAIN
 UNIT_PROGRAMS := $(UNIT_TESTS:tests/unit/%.c=$(BUILD)/tests/%)
 MPI_PROGRAMS := $(MPI_TESTS:tests/mpi/%.c=$(BUILD)/tests/%)
 FAULT_PROGRAMS := $(FAULT_MAINS:tests/faults/%.c=$(BUILD)/tests/%)
+SHIM_LIBRARIES := $(SHIMS:tests/faults/shims/%.c=$(BUILD)/tests/%.so)
 FUZZ_PROGRAMS := $(FUZZERS:tests/fuzz/%.c=$(BUILD)/tests/%)
 
 ifneq ($(filter $(UNIT_PROGRAMS),$(MPI_PROGRAMS)),)
@@ -122,9 +124,9 @@ fuzz: ## fuzz options, token files and checkpoints, FUZZ_SECONDS=300 each (clang
 	@+$(MAKE) $(PARALLEL) VARIANT=fuzz fuzz-programs
 	@scripts/fuzz.sh $(ARGS)
 
-check-faults: ## damage, fuzzing, leaks, memory and thread checkers (ARGS=names of scripts/faults)
+check-faults: ## killed runs, damaged files, full disks, fuzzing, leaks, memory and threads (ARGS=names of scripts/faults)
 	@scripts/install_packages.sh build test faults
-	@+for target in 'release program' 'asan program test-programs' 'fuzz fuzz-programs' 'valgrind test-programs' \
+	@+for target in 'release program test-programs' 'asan program test-programs' 'fuzz fuzz-programs' 'valgrind test-programs' \
 	    'tsan test-programs'; do \
 	    $(MAKE) $(PARALLEL) VARIANT=$$target; done
 	@scripts/check_faults.sh $(ARGS)
@@ -161,8 +163,8 @@ help: ## list the targets
 # ---- rules ------------------------------------------------------------------------------------------------------------------
 
 program: $(PROGRAM)
-test-programs: $(UNIT_PROGRAMS) $(MPI_PROGRAMS) $(if $(filter asan,$(VARIANT)),$(FAULT_PROGRAMS))
-fault-programs: $(FAULT_PROGRAMS)
+test-programs: $(UNIT_PROGRAMS) $(MPI_PROGRAMS) $(if $(filter release asan,$(VARIANT)),fault-programs)
+fault-programs: $(FAULT_PROGRAMS) $(if $(filter release,$(VARIANT)),$(SHIM_LIBRARIES))
 fuzz-programs: $(FUZZ_PROGRAMS)
 
 # $(call announce,WORD): the short line, or nothing when V=1 makes the shell show the command itself.
@@ -179,6 +181,11 @@ $(MPI_PROGRAMS): $(BUILD)/tests/%: $(BUILD)/tests/mpi/%.o $(HARNESS_OBJECTS) $(L
 
 $(FAULT_PROGRAMS): $(BUILD)/tests/%: $(BUILD)/tests/faults/%.o $(call objects,$(FAULTS)) $(LIBRARY_OBJECTS)
 	$(call announce,LINK) $(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+# Preloaded by scripts/faults; no sanitizer, no optimisation that would call one wrapped function from another.
+$(SHIM_LIBRARIES): $(BUILD)/tests/%.so: tests/faults/shims/%.c $(BUILD)/flags.txt
+	@mkdir -p $(@D)
+	$(call announce,LINK) $(CC) $(CPPFLAGS) -std=gnu11 -O1 $(WARNINGS) -shared -fPIC -o $@ $< -ldl
 
 $(FUZZ_PROGRAMS): $(BUILD)/tests/%: $(BUILD)/tests/fuzz/%.o $(call objects,$(FUZZED))
 	@mkdir -p $(@D)

@@ -171,36 +171,6 @@ bool checkpoint_read_data(const char *path, CheckpointData *data, Message *probl
     return true;
 }
 
-/* ---- is the file whole? ---- */
-
-/* step < 0: whatever it is. */
-static bool check_step(hid_t file, const char *path, int64_t step, Message *problem)
-{
-    int64_t found;
-    if (!h5_read_integer(file, "step", &found))
-        return fail(problem, "the checkpoint '%s' has no attribute step. Choose another checkpoint", path);
-    return step < 0 || step == found ||
-           fail(problem, "the checkpoint '%s' says it is of step %lld: it was renamed or is damaged", path,
-                (long long)found);
-}
-
-CheckpointHealth checkpoint_examine(const char *path, int64_t step, Message *problem)
-{
-    hid_t file, group = -1;
-    if (!h5_may_open(path, problem)) return CHECKPOINT_CLOSED;
-    if (!h5_open_readonly(path, &file, problem)) return CHECKPOINT_DAMAGED;
-    int64_t version = 0;
-    bool newer = h5_read_integer(file, "format_version", &version) && version > FORMAT_VERSION;
-    bool good = h5_check_format(file, path, FORMAT_CHECKPOINT, "Choose another checkpoint", problem) &&
-                check_step(file, path, step, problem);
-    static const char *const groups[] = {"config", "parameters"};
-    for (int i = 0; i < 2 && good; i++)
-        if ((good = open_group(file, path, groups[i], &group, problem))) CHECK_H5(H5Gclose(group));
-    good = good && h5_check_digests(file, path, 0, 1, false, problem);
-    CHECK_H5(H5Fclose(file));
-    return good ? CHECKPOINT_WHOLE : newer ? CHECKPOINT_CLOSED : CHECKPOINT_DAMAGED;
-}
-
 /* ---- tokenizer ---- */
 
 bool checkpoint_read_tokenizer(const char *path, Tokenizer *tokenizer, Message *problem)
@@ -272,14 +242,70 @@ static bool visit_tensor(hid_t file, hid_t group, const char *path, const char *
 bool checkpoint_visit(const char *path, CheckpointVisitor visit, void *context, Message *problem)
 {
     hid_t file, group = -1;
-    char name[128];
+    H5Members members;
     if (!open_checkpoint(path, &file, problem)) return false;
     bool good = open_group(file, path, "parameters", &group, problem);
     if (good) {
-        for (hsize_t i = 0; good && h5_member_name(group, i, name, sizeof name); i++)
-            good = visit_tensor(file, group, path, name, visit, context, problem);
+        good =
+            h5_members(group, &members) ||
+            fail(problem, "the checkpoint '%s': the list of its tensors is damaged. Use an earlier checkpoint", path);
+        for (size_t i = 0; i < members.count && good; i++)
+            good = visit_tensor(file, group, path, members.names[i], visit, context, problem);
+        h5_members_free(&members);
         CHECK_H5(H5Gclose(group));
     }
     CHECK_H5(H5Fclose(file));
     return good;
+}
+
+/* ---- is the file whole? ---- */
+
+/* step < 0: whatever it is. */
+static bool check_step(hid_t file, const char *path, int64_t step, Message *problem)
+{
+    int64_t found;
+    if (!h5_read_integer(file, "step", &found))
+        return fail(problem, "the checkpoint '%s' has no attribute step. Choose another checkpoint", path);
+    return step < 0 || step == found ||
+           fail(problem, "the checkpoint '%s' says it is of step %lld: it was renamed or is damaged", path,
+                (long long)found);
+}
+
+static bool check_contents(hid_t file, const char *path, int64_t step, Message *problem)
+{
+    hid_t group = -1;
+    if (!h5_check_format(file, path, FORMAT_CHECKPOINT, "Choose another checkpoint", problem) ||
+        !check_step(file, path, step, problem) || !open_group(file, path, "parameters", &group, problem))
+        return false;
+    CHECK_H5(H5Gclose(group));
+    return h5_check_digests(file, path, 0, 1, false, problem);
+}
+
+/* What is not in datasets: HDF5 compares its own checksums when it reads that. */
+static bool check_attributes(const char *path, Message *problem)
+{
+    Config config;
+    OptionTable options = config_options(&config);
+    CheckpointInfo info;
+    CheckpointData data;
+    Tokenizer tokenizer;
+    option_set_defaults(&options);
+    if (!checkpoint_read_config(path, &config, problem) || !checkpoint_read_info(path, &info, problem) ||
+        !checkpoint_read_data(path, &data, problem) || !checkpoint_read_tokenizer(path, &tokenizer, problem))
+        return false;
+    tokenizer_destroy(&tokenizer);
+    return true;
+}
+
+CheckpointHealth checkpoint_examine(const char *path, int64_t step, Message *problem)
+{
+    hid_t file;
+    if (!h5_may_open(path, problem)) return CHECKPOINT_CLOSED;
+    if (!h5_open_readonly(path, &file, problem)) return CHECKPOINT_DAMAGED;
+    int64_t version = 0;
+    bool newer = h5_read_integer(file, "format_version", &version) && version > FORMAT_VERSION;
+    bool good = check_contents(file, path, step, problem);
+    CHECK_H5(H5Fclose(file));
+    good = good && check_attributes(path, problem);
+    return good ? CHECKPOINT_WHOLE : newer ? CHECKPOINT_CLOSED : CHECKPOINT_DAMAGED;
 }

@@ -137,14 +137,36 @@ bool h5_has(hid_t parent, const char *name)
     return H5Lget_info(parent, name, &link, H5P_DEFAULT) >= 0 && link.type == H5L_TYPE_HARD;
 }
 
-bool h5_member_name(hid_t group, hsize_t index, char *name, size_t size)
+static herr_t add_member(hid_t group, const char *name, const H5L_info_t *info, void *context)
 {
-    H5G_info_t info;
-    if (H5Gget_info(group, &info) < 0 || index >= info.nlinks) return false;
-    ssize_t length = H5Lget_name_by_idx(group, ".", H5_INDEX_CRT_ORDER, H5_ITER_INC, index, name, size, H5P_DEFAULT);
-    if (length < 0) length = H5Lget_name_by_idx(group, ".", H5_INDEX_NAME, H5_ITER_INC, index, name, size, H5P_DEFAULT);
-    return length > 0 && (size_t)length < size;
+    H5Members *members = context;
+    (void)group, (void)info;
+    if (strlen(name) >= H5_NAME_SIZE) return -1;
+    if (members->count == members->capacity) {
+        members->capacity = members->capacity ? 2 * members->capacity : 64;
+        members->names = realloc(members->names, members->capacity * sizeof *members->names);
+        CHECK(members->names, "cannot allocate a list of %zu names", members->capacity);
+    }
+    strcpy(members->names[members->count++], name);
+    return 0;
 }
+
+/* In the order in which the library finds them, which is that of its index: other orders make it build a table, and it
+   crashes when it has to give up doing that in a damaged file. */
+bool h5_members(hid_t group, H5Members *members)
+{
+    *members = (H5Members){.names = NULL};
+    hid_t opened = H5Gopen2(group, ".", H5P_DEFAULT), properties = opened >= 0 ? H5Gget_create_plist(opened) : -1;
+    unsigned order = 0;
+    bool good = properties >= 0 && H5Pget_link_creation_order(properties, &order) >= 0;
+    H5_index_t index = order & H5P_CRT_ORDER_INDEXED ? H5_INDEX_CRT_ORDER : H5_INDEX_NAME;
+    good = good && H5Literate(opened, index, H5_ITER_NATIVE, NULL, add_member, members) >= 0;
+    if (properties >= 0) H5Pclose(properties);
+    if (opened >= 0) H5Gclose(opened);
+    return good;
+}
+
+void h5_members_free(H5Members *members) { free(members->names); }
 
 hid_t h5_create_dataset(hid_t parent, const char *name, hid_t type, int dimensions, const hsize_t *shape)
 {

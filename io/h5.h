@@ -54,9 +54,15 @@ hid_t h5_create_group(hid_t parent, const char *name);
 /* Is there a group or dataset of this name? One that a soft or external link leads to does not count. */
 bool h5_has(hid_t parent, const char *name);
 
-/* The name of member `index` of a group or file, in the order of creation where it was kept, else by name. False when
-   there are not so many, or the name is too long. */
-bool h5_member_name(hid_t group, hsize_t index, char *name, size_t size);
+/* The names of what is in a group or file, in the order of creation where it was kept, else by name. False when the
+   list is damaged or a name is too long. Free with h5_members_free(), whatever the outcome. */
+enum { H5_NAME_SIZE = 256 };
+typedef struct H5Members {
+    char (*names)[H5_NAME_SIZE];
+    size_t count, capacity;
+} H5Members;
+bool h5_members(hid_t group, H5Members *members);
+void h5_members_free(H5Members *members);
 
 /* A new attribute: a 64-bit integer, a double, or a string of fixed length, ended by a zero (UTF-8). */
 void h5_write_integer(hid_t object, const char *name, int64_t value);

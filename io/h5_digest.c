@@ -88,10 +88,12 @@ static bool check_member(Walk *walk, hid_t group, const char *name)
 
 static bool check_group(Walk *walk, hid_t group)
 {
-    char name[256];
+    H5Members members;
     bool good = ++walk->depth <= DEEPEST || fail(walk->problem, "'%s' is damaged: a group contains itself", walk->path);
-    for (hsize_t i = 0; good && h5_member_name(group, i, name, sizeof name); i++)
-        good = check_member(walk, group, name);
+    if (!h5_members(group, &members) && good)
+        good = fail(walk->problem, "'%s' is damaged: the list of a group", walk->path);
+    for (size_t i = 0; i < members.count && good; i++) good = check_member(walk, group, members.names[i]);
+    h5_members_free(&members);
     walk->depth--;
     return good;
 }

@@ -15,8 +15,9 @@
 #include "io/h5.h"
 #include "src/base/memory.h"
 
-/* Metadata is allocated in blocks of this size, so that it lies together and the values in few long pieces. */
-enum { METADATA_BLOCK = 64 << 10 };
+/* Metadata is allocated in blocks of this size: what is left of the last one belongs to nothing, and damage to it does
+   not show. */
+enum { METADATA_BLOCK = 2 << 10 };
 
 /* Metadata and tables of metrics fit well into this; values take no room. */
 enum { ROOM = 32 << 20 };

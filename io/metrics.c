@@ -178,19 +178,29 @@ static void visit_column(hid_t group, const char *group_name, const char *column
     CHECK_H5(H5Dclose(dataset));
 }
 
+static bool visit_table(hid_t file, const char *name, MetricsVisitor visit, void *context)
+{
+    H5Members columns;
+    hid_t group = H5Gopen2(file, name, H5P_DEFAULT);
+    if (group < 0) return true; /* something a user added */
+    bool good = h5_members(group, &columns);
+    for (size_t c = 0; good && c < columns.count; c++) visit_column(group, name, columns.names[c], visit, context);
+    h5_members_free(&columns);
+    CHECK_H5(H5Gclose(group));
+    return good;
+}
+
 bool metrics_visit(const char *path, MetricsVisitor visit, void *context, Message *problem)
 {
     hid_t file;
-    char group_name[NAME_SIZE], column[NAME_SIZE];
+    H5Members groups;
     if (!h5_open_readonly(path, &file, problem)) return false;
     bool good = h5_check_format(file, path, FORMAT_METRICS, "It is written by polysketch train", problem);
-    for (hsize_t g = 0; good && h5_member_name(file, g, group_name, NAME_SIZE); g++) {
-        hid_t group = H5Gopen2(file, group_name, H5P_DEFAULT);
-        if (group < 0) continue;
-        for (hsize_t c = 0; h5_member_name(group, c, column, NAME_SIZE); c++)
-            visit_column(group, group_name, column, visit, context);
-        CHECK_H5(H5Gclose(group));
-    }
+    bool listed = h5_members(file, &groups);
+    for (size_t g = 0; good && listed && g < groups.count; g++)
+        listed = visit_table(file, groups.names[g], visit, context);
+    if (good && !listed) good = fail(problem, "'%s' is damaged. The CSV files beside it have all rows", path);
+    h5_members_free(&groups);
     CHECK_H5(H5Fclose(file));
     return good;
 }

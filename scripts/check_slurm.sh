@@ -182,8 +182,8 @@ requeues_after_signal() {
         grep -q "continuing from" "$folder/cut.out" && same_losses cut uncut $many
 }
 
-# wait_for_restart JOB: until it is back in the queue; there it would wait two minutes, of which a node needs some seconds to let go
-# of the first run.
+# wait_for_restart JOB: until it is back in the queue; there it would wait two minutes, of which a node needs some seconds to
+# let go of the first run.
 wait_for_restart() {
     local deadline=$((SECONDS + job_seconds))
     while ((SECONDS < deadline)); do

@@ -45,6 +45,7 @@ struct Trainer {
     CheckpointData data;
     int64_t last_evaluated, last_saved;
     int failed_saves; /* in a row */
+    bool save_due;    /* a checkpoint waits for a step that is used */
     StopClock clock;
     double start_seconds;
     int64_t start_step;
@@ -354,6 +355,7 @@ static bool save(Trainer *t)
     char path[CHECKPOINT_PATH_SIZE];
     Message problem;
     Checkpoint checkpoint = checkpoint_of(t);
+    t->save_due = false;
     double start = usage_seconds();
     require_finite_state(t);
     require_all(checkpoint_same_on_all_ranks(&checkpoint, &problem), &problem);
@@ -407,14 +409,15 @@ static bool due(int64_t step, int64_t every) { return every > 0 && step % every 
 
 /* What follows a step, or the continuing from its checkpoint: save first, so that nothing that happens later costs the
    step. */
-static void after_step(Trainer *t, double wishes[WISHES])
+static void after_step(Trainer *t, bool skipped, double wishes[WISHES])
 {
     const Config *config = t->config;
     int64_t step = t->progress.step;
     bool last = step >= config->train.steps, stops = stop_cause(wishes) != NULL;
+    if (due(step, config->output.checkpoint_every) || wishes[WISH_SAVE] > 0) t->save_due = true;
     if (last || stops)
         save_for_certain(t);
-    else if (due(step, config->output.checkpoint_every) || wishes[WISH_SAVE] > 0)
+    else if (t->save_due && !skipped) /* none between skipped steps: the run may have to begin before them */
         save(t);
     if (stops || step == 0 || !(last || due(step, config->evaluate.every))) return;
     while (!evaluate(t) && !stop_cause(wishes)) {
@@ -444,13 +447,13 @@ bool trainer_run(Trainer *t)
     if (t->progress.step >= steps) log_line("all %lld steps are done; raise train.steps to go on", (long long)steps);
     /* Step 0 too: whether a checkpoint can be written shows before any work, and a run that is killed early has one. */
     if (t->progress.step == 0) save_for_certain(t);
-    after_step(t, report.wishes);
+    after_step(t, report.skipped, report.wishes);
     while (t->progress.step < steps && !stop_cause(report.wishes)) {
         report = train_step(t);
         record_step(t, &report);
         say_progress(t, &report);
         give_up_if_hopeless(t, &report);
-        after_step(t, report.wishes);
+        after_step(t, report.skipped, report.wishes);
     }
     run_folder_store(t->folder);
     bool finished = t->progress.step >= steps && (!t->evaluator || t->last_evaluated == t->progress.step);

@@ -236,16 +236,13 @@ static bool load(const char *path, Fixture *into, Message *problem)
 /* Flips the lowest bit of the first float32 in the file that is `value`. */
 static void flip_first_value(const char *path, float value)
 {
+    static unsigned char bytes[1 << 20];
     FILE *file = fopen(path, "r+");
-    float read = value + 1;
-    long place = 0;
-    while (file && fseek(file, place, SEEK_SET) == 0 && fread(&read, sizeof read, 1, file) == 1 && read != value)
-        place += (long)sizeof read;
-    check_true(file && read == value, "the value is in the file");
-    unsigned char byte;
-    memcpy(&byte, &read, 1);
-    byte ^= 1;
-    if (file) fseek(file, place, SEEK_SET), fwrite(&byte, 1, 1, file), fclose(file);
+    size_t count = file ? fread(bytes, 1, sizeof bytes, file) : 0, place = 0;
+    while (place + sizeof value <= count && memcmp(bytes + place, &value, sizeof value)) place++;
+    check_true(place + sizeof value <= count, "the value is in the file");
+    bytes[place] ^= 1;
+    if (file) fseek(file, (long)place, SEEK_SET), fwrite(bytes + place, 1, 1, file), fclose(file);
 }
 
 static void test_without_moments(void)

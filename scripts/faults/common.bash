@@ -1,0 +1,53 @@
+# shellcheck shell=bash
+# What the rows about runs share. Each of them starts with:  . "$(dirname "$0")/common.bash"
+# Afterwards $program, $TEST_FOLDER and the functions of tests/system/common.bash are there, and two small token files.
+# shellcheck source=tests/system/common.bash
+. "$(dirname "${BASH_SOURCE[0]}")/../../tests/system/common.bash"
+
+RANDOM=${FAULT_SEED:-1}
+# Constant, since the other courses of the learning rate depend on train.steps.
+options=(--data.validation="$data/validation.h5" --train.schedule=constant --model.dropout=0.1 --output.log_every=1000000)
+at_random=0 # milliseconds, by random_moment
+
+# random_moment LOW HIGH: a number of milliseconds into $at_random.
+random_moment() { at_random=$(($1 + RANDOM * ($2 - $1) / 32768)); }
+
+# seconds MILLISECONDS: as `sleep` takes it.
+seconds() { printf '%d.%03d' $(($1 / 1000)) $(($1 % 1000)); }
+
+# same_as REFERENCE RUN STEPS [TOLERANCE]: of run folders below $TEST_FOLDER; ends the row when they differ.
+same_as() {
+    quiet python tests/faults/compare_runs.py "$TEST_FOLDER/$1" "$TEST_FOLDER/$2" "${@:3}"
+}
+
+# arguments FOLDER OPTIONS...: into the array `arguments`, what follows the program.
+arguments() {
+    arguments=(train tests/data/tiny.ini --data.train="$data/train.h5" --output.folder="$TEST_FOLDER/$1" "${options[@]}" "${@:2}")
+}
+
+# job RANKS FOLDER OPTIONS...: the run in the background; $job is the process of mpirun. Its output goes to FOLDER.log.
+job() {
+    local ranks=$1 folder=$2
+    arguments "$folder" "${@:3}"
+    launch_command "$ranks" 1
+    "${LAUNCH[@]}" "$program" "${arguments[@]}" >>"$TEST_FOLDER/$folder.log" 2>&1 &
+    job=$!
+}
+
+# ranks_of FOLDER: the processes of a run, mpirun not among them.
+ranks_of() { pgrep -f "^$program train .*folder=$TEST_FOLDER/$1 " || true; }
+
+# none_left FOLDER: waits until no process of a run is left.
+none_left() {
+    local tries
+    for tries in {1..200}; do
+        [ -n "$(ranks_of "$1")" ] || return 0
+        sleep 0.05
+    done
+    give_up "processes of $1 are left after $tries attempts: $(ranks_of "$1" | xargs)"
+}
+
+# shows FOLDER: the end of its output, for the log of a row that fails.
+shows() { tail -n 5 "$TEST_FOLDER/$1.log" >&2; }
+
+prepare_data
