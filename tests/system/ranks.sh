@@ -1,5 +1,6 @@
 #!/bin/bash
-# The losses do not depend on how many ranks share a sequence and the batch, and two equal runs are equal bit by bit. (time limit: 300 s)
+# The losses do not depend on how many ranks share a sequence and the batch, and two equal runs are equal bit by bit.
+# time limit: 300 s
 set -euo pipefail
 # shellcheck source=tests/system/common.bash
 . "$(dirname "$0")/common.bash"

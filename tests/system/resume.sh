@@ -1,5 +1,6 @@
 #!/bin/bash
-# A run that was stopped or killed continues as if nothing had happened: parameters, moments, dropout, order of the data, metrics. (time limit: 300 s)
+# A run that was stopped or killed continues as if nothing had happened: parameters, moments, dropout, order of the data, metrics.
+# time limit: 300 s
 set -euo pipefail
 # shellcheck source=tests/system/common.bash
 . "$(dirname "$0")/common.bash"
