@@ -102,10 +102,33 @@ column() {
         { print $place }' "$2" || give_up "$2 has no column $1"
 }
 
-# require_close FILE FILE TOLERANCE: two lists of numbers, equally long, agree relative to their size.
+draws="1 2 3"
+
+# train_moved RANKS FOLDER STEPS [OPTIONS...]: as `train`, from initial parameters that were moved by one unit in the last
+# place, once for each of $draws: FOLDER-moved-1 and so on. Other ways to do the same may differ a few times as much as these.
+train_moved() {
+    local ranks=$1 folder=$2 steps=$3 draw
+    shift 3
+    for draw in $draws; do
+        train "$ranks" "$folder-moved-$draw" "$@" --output.checkpoint_at_start=true --train.steps=0
+        quiet python "$tools"/move_parameters.py "$(checkpoint "$folder-moved-$draw" 0)" "$draw"
+        train "$ranks" "$folder-moved-$draw" "$@" --output.checkpoint_at_start=true --train.steps="$steps"
+    done
+}
+
+# require_close FOLDER OTHER_FOLDER MOVED_FOLDER: the losses of two runs differ by no more than rounding explains, of which the
+# runs that train_moved made from MOVED_FOLDER are the measure.
 require_close() {
-    paste "$1" "$2" | awk -v tolerance="$3" '
-        { difference = $1 - $2; if (difference < 0) difference = -difference; size = $1 < 0 ? -$1 : $1 }
-        NF != 2 || $1 != $1 + 0 || $2 != $2 + 0 || difference > tolerance * size { print "line " NR ": " $0; bad = 1 }
-        END { exit bad || NR == 0 }' >&2 || give_up "$1 and $2 differ by more than $3"
+    local folders=("$TEST_FOLDER/$1" "$TEST_FOLDER/$2") draw
+    for draw in $draws; do folders+=("$TEST_FOLDER/$3-moved-$draw"); done
+    quiet python - "${folders[@]}" <<'END'
+import sys
+import numpy as np
+losses, others, *moved = (np.atleast_1d(np.genfromtxt(f"{folder}/metrics.csv", delimiter=",", names=True)["loss"])
+                          for folder in sys.argv[1:])
+movement = max(np.abs(run - losses).max() for run in moved)
+tolerance = 8 * max(movement, np.finfo(np.float32).eps * np.abs(losses).max())
+difference = np.abs(others - losses).max()
+assert len(losses) > 0 and difference <= tolerance, f"losses differ by {difference}, {tolerance} is allowed"
+END
 }
