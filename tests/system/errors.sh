@@ -125,6 +125,9 @@ refuse_train "not of type uint8|polysketch prepare" --data.train="$bad/real-numb
 refuse_train "2 dimensions instead of 1" --data.train="$bad/square.h5"
 refuse_train "is 300|vocab_size is 256" --data.train="$bad/high-id.h5"
 refuse_train "64 tokens|needs at least 65|longer text" --data.train="$bad/short.h5"
+refuse_train "1 tokens|needs at least 2" --data.validation="$bad/single.h5"
+refuse_train "evaluate.stride = 65|context_length = 64|at most 64" --evaluate.stride=65
+refuse_eval "stride = 65|at most 64" --stride=65
 refuse_train "1000 tokens|one of 256|same tokenizer" --data.train="$bad/large-vocabulary.h5" --model.vocab_size=256
 refuse_train "is 300|vocab_size is 256" --data.validation="$bad/high-id.h5" --evaluate.every=1
 refuse_eval "is 300|vocab_size is 256" --data="$bad/high-id.h5"

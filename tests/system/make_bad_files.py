@@ -53,6 +53,7 @@ def main():
     token_file(f"{folder}/high-id.h5", np.where(text == 60, 300, text))
     token_file(f"{folder}/large-vocabulary.h5", text, vocab_size=1000)
     token_file(f"{folder}/short.h5", text[:64])
+    token_file(f"{folder}/single.h5", text[:1])
     token_file(f"{folder}/real-numbers.h5", text.astype(np.float32))
     token_file(f"{folder}/square.h5", text.reshape(30, 90))
     token_file(f"{folder}/future.h5", text, format_version=99)
