@@ -19,7 +19,6 @@
 #include "tests/harness/suite.h"
 #include "tests/harness/variants.h"
 
-/* Slow under sanitizers: time limit: 300 s */
 enum { SEQUENCES = 2, NUMBERS_PER_TENSOR = 6 };
 
 typedef struct Problem {
