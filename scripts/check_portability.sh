@@ -10,8 +10,6 @@
 set -euo pipefail
 export LC_ALL=C
 cd "$(dirname "$0")/.."
-# shellcheck source=scripts/environment.sh
-. scripts/environment.sh
 
 which=${1:-full}
 folder=build/portability
@@ -112,7 +110,7 @@ else
 fi
 
 printf '%s, %s, %s, OpenBLAS %s, %s\n' "$(lscpu | sed -n 's/^Model name: *//p')" "$(gcc --version | head -n 1)" \
-    "$("$MPIRUN" --version | head -n 1)" "$(pkg-config --modversion openblas)" "$(git describe --always --dirty)"
+    "$(mpirun --version | head -n 1)" "$(pkg-config --modversion openblas)" "$(git describe --always --dirty)"
 
 use_build -x86-64-v2 ARCH=x86-64-v2
 combination x86-64-v2 2 2
