@@ -106,7 +106,7 @@ test_finished() {
 # A rank is killed, perhaps while a checkpoint is written.
 test_killed() {
     local job rank newest
-    run 2 killed --train.steps=100000 --output.checkpoint_every=3 2>"$TEST_FOLDER/killed.log" &
+    run 2 killed --train.steps=100000 --output.checkpoint_every=3 --output.keep=0 2>"$TEST_FOLDER/killed.log" &
     job=$!
     # However this test ends, the endless run ends with it.
     trap 'pkill -KILL -f "folder=$TEST_FOLDER/killed " || true' EXIT
@@ -119,7 +119,7 @@ test_killed() {
     ! wait "$job" || give_up "a job whose rank was killed ended with exit code 0"
     newest=$(find "$TEST_FOLDER/killed/checkpoints" -name 'step-*.h5' | sort | tail -n 1)
     newest=$((10#$(basename "${newest#*step-}" .h5)))
-    run 2 killed --train.steps=$((newest + 3)) --output.checkpoint_every=3
+    run 2 killed --train.steps=$((newest + 3)) --output.checkpoint_every=3 --output.keep=0
     require_same_state "$(checkpoint whole 6)" "$(checkpoint killed 6)"
     require_rows killed $((newest + 3))
 }
