@@ -26,6 +26,8 @@ World world_start(int *argc, char ***argv)
 {
     signal(SIGXFSZ,
            SIG_IGN); /* a file that grows beyond ulimit -f is an error of write(), not the end of the process */
+    /* A process without a launcher needs none: otherwise Open MPI 4 starts one beside it, whose end it may trip over. */
+    setenv("OMPI_MCA_ess_singleton_isolated", "1", 0);
     int provided;
     if (MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &provided)) die_at(__FILE__, __LINE__, "MPI does not start");
     error_set_exit_hook(abort_every_rank);

@@ -47,6 +47,14 @@ none_left() {
     give_up "processes of $1 are left after $tries attempts: $(ranks_of "$1" | xargs)"
 }
 
+# newest FOLDER: the step of its newest checkpoint.
+newest() {
+    local path
+    path=$(find "$TEST_FOLDER/$1/checkpoints" -name 'step-*.h5' | sort | tail -n 1)
+    path=${path##*step-}
+    echo $((10#${path%.h5}))
+}
+
 # shows FOLDER: the end of its output, for the log of a row that fails.
 shows() { tail -n 5 "$TEST_FOLDER/$1.log" >&2; }
 

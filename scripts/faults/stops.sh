@@ -38,14 +38,6 @@ stop_one() {
     [ "$code" -eq 85 ] || give_up "$folder: exit code $code instead of 85 after $how: $(shows "$folder" 2>&1)"
 }
 
-# newest FOLDER: the step of its newest checkpoint.
-newest() {
-    local path
-    path=$(find "$TEST_FOLDER/$1/checkpoints" -name 'step-*.h5' | sort | tail -n 1)
-    path=${path##*step-}
-    echo $((10#${path%.h5}))
-}
-
 for how in term usr1 file time; do
     for ((i = 0; i < stops; i++)); do stop_one $how $how; done
     rm -f "$TEST_FOLDER/$how/STOP"
