@@ -146,6 +146,8 @@ refuse_eval "logit_bias has shape (7)|needs (256)" --checkpoint="$bad/with_anoth
 refuse "prompt is empty|--prompt" generate --checkpoint="$good"
 refuse "no such file" inspect "$bad/missing.h5"
 refuse "values are not finite" inspect "$bad/with_nan.h5"
+refuse_train "was trained with tokenizer 'bytes'|made with 'mine'|another output.folder" --output.folder="$TEST_FOLDER/good" \
+    --data.train="$bad/other-tokenizer.h5"
 refuse_train "model.width = 32|this configuration 64|another output.folder" --output.folder="$TEST_FOLDER/good" \
     --model.width=64
 

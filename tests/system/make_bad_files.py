@@ -55,6 +55,7 @@ def main():
     token_file(f"{folder}/short.h5", text[:64])
     token_file(f"{folder}/single.h5", text[:1])
     token_file(f"{folder}/real-numbers.h5", text.astype(np.float32))
+    token_file(f"{folder}/other-tokenizer.h5", text.astype(np.uint8))
     token_file(f"{folder}/square.h5", text.reshape(30, 90))
     token_file(f"{folder}/future.h5", text, format_version=99)
     with h5py.File(f"{folder}/foreign.h5", "w") as file:

@@ -124,6 +124,49 @@ test_killed() {
     require_rows killed $((newest + 3))
 }
 
+# With a learning rate of 0 nothing is learned, and the loss of a step is the mean over its sequences: after another batch the run
+# goes on with the very next ones.
+test_other_batch() {
+    local frozen=(--train.learning_rate=0 --model.dropout=0 --output.keep=0)
+    run 1 narrow "${frozen[@]}" --train.batch_sequences=2 --train.steps=8
+    run 1 wider "${frozen[@]}" --train.batch_sequences=2 --train.steps=4
+    run 1 wider "${frozen[@]}" --train.batch_sequences=4 --train.micro_batch_sequences=2 --train.steps=6
+    paste <(column loss "$TEST_FOLDER/narrow/metrics.csv" | tail -n 4 | paste - -) \
+        <(column loss "$TEST_FOLDER/wider/metrics.csv" | tail -n 2) >"$TEST_FOLDER/batches"
+    # Sums of the same losses in another order: a few roundings of double.
+    awk '{ difference = ($1 + $2) / 2 - $3; if (difference < 0) difference = -difference
+           if (!($3 > 1 && difference < 1e-12)) bad = 1 } END { exit bad || NR != 2 }' "$TEST_FOLDER/batches" ||
+        give_up "another batch uses other sequences: $(cat "$TEST_FOLDER/batches")"
+}
+
+# Other data are said, and the run goes on.
+test_other_data() {
+    write_text 900 >"$TEST_FOLDER/other.txt"
+    quiet "$program" prepare --input="$TEST_FOLDER/other.txt" --output="$TEST_FOLDER/other-data"
+    cp -r "$TEST_FOLDER/whole" "$TEST_FOLDER/other-run"
+    run 1 other-run --train.steps=7 --data.train="$TEST_FOLDER/other-data/train.h5"
+    grep -q "warning: data.train is not what the checkpoint was trained on" "$TEST_FOLDER/other-run/train.log" ||
+        give_up "other data were not said"
+}
+
+# By the clock, and by SIGUSR2, upon which the run goes on.
+test_when_to_save() {
+    local job
+    run 1 often --train.steps=4 --output.checkpoint_minutes=0.0000001 --output.keep=0
+    [ "$(find "$TEST_FOLDER/often/checkpoints" -name 'step-*.h5' | wc -l)" -eq 4 ] || give_up "not a checkpoint for each step"
+    quiet launch 1 1 "$program" train tests/data/tiny.ini --data.train="$data/train.h5" --train.steps=1000000 \
+        --output.log_every=1000000 --output.folder="$TEST_FOLDER/signalled" &
+    job=$!
+    trap 'pkill -KILL -f "folder=$TEST_FOLDER/signalled" || true' EXIT
+    until [ -f "$TEST_FOLDER/signalled/metrics.csv" ] && [ "$(wc -l <"$TEST_FOLDER/signalled/metrics.csv")" -gt 3 ]; do sleep 0.02; done
+    pkill -USR2 -f "^$program train .*folder=$TEST_FOLDER/signalled"
+    until grep -q 'checkpoint .*step-0*[1-9][0-9]*.h5' "$TEST_FOLDER/signalled/train.log"; do sleep 0.02; done
+    kill -0 "$job" || give_up "SIGUSR2 ended the run"
+    touch "$TEST_FOLDER/signalled/STOP"
+    wait "$job" && give_up "a run that was stopped ended with exit code 0"
+    grep -q 'stopped by the file STOP' "$TEST_FOLDER/signalled/train.log" || give_up "the run does not say what stopped it"
+}
+
 prepare_data
 run 2 whole --train.steps=6 --output.checkpoint_every=3
 require_rows whole 6
@@ -131,4 +174,7 @@ start test_stopped
 start test_other_ranks
 start test_finished
 start test_killed
+start test_other_batch
+start test_other_data
+start test_when_to_save
 finish
