@@ -7,7 +7,6 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <time.h>
 
 #include "io/disk.h"
@@ -209,7 +208,7 @@ static uint64_t estimated_bytes(const Checkpoint *checkpoint)
 static H5Layout *lay_out(const Checkpoint *checkpoint, const uint64_t *digests, const char *path, Message *problem)
 {
     Message cause;
-    Layout layout = {.file = h5_layout_create(estimated_bytes(checkpoint), &cause), .digests = digests};
+    Layout layout = {.file = h5_layout_create(estimated_bytes(checkpoint), 0, &cause), .digests = digests};
     if (!layout.file) fail(problem, "cannot write '%s': %.800s", path, cause.text);
     if (!layout.file) return NULL;
     hid_t file = h5_layout_file(layout.file);

@@ -64,8 +64,8 @@ bool checkpoint_find_newest(const char *folder, int64_t limit, char path[CHECKPO
 bool checkpoint_set_aside(const char *path, char place[CHECKPOINT_PATH_SIZE + 16], Message *problem);
 
 /* Removes all but the newest `keep` and those whose step is a multiple of `keep_every` (0: none); step 0 stays only when
-   `keep_start`. keep = 0: removes nothing. */
-void checkpoint_remove_old(const char *folder, int64_t keep, int64_t keep_every, bool keep_start);
+   `keep_start`. keep = 0: all but step 0 are new enough. Returns how many were removed. */
+int checkpoint_remove_old(const char *folder, int64_t keep, int64_t keep_every, bool keep_start);
 
 /* ---- reading ---- */
 

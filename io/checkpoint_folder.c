@@ -71,16 +71,18 @@ bool checkpoint_set_aside(const char *path, char place[CHECKPOINT_PATH_SIZE + 16
     return disk_rename(path, place, problem);
 }
 
-void checkpoint_remove_old(const char *folder, int64_t keep, int64_t keep_every, bool keep_start)
+int checkpoint_remove_old(const char *folder, int64_t keep, int64_t keep_every, bool keep_start)
 {
     size_t count;
+    int removed = 0;
     char path[CHECKPOINT_PATH_SIZE];
     int64_t *steps = list_steps(folder, &count);
     for (size_t i = 1; i < count; i++) { /* never the newest */
         bool for_ever = steps[i] == 0 ? keep_start : keep_every > 0 && steps[i] % keep_every == 0;
         bool recent = steps[i] > 0 && (keep == 0 || i < (size_t)keep);
         checkpoint_path(folder, steps[i], path);
-        if (!for_ever && !recent) unlink(path); /* one that cannot be removed only takes room */
+        if (!for_ever && !recent) removed += unlink(path) == 0; /* one that cannot be removed only takes room */
     }
     free(steps);
+    return removed;
 }

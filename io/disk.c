@@ -67,13 +67,14 @@ void disk_temporary_of(const char *path, char temporary[DISK_PATH_SIZE])
     snprintf(temporary, DISK_PATH_SIZE, "%.900s.%s-%ld.tmp", path, host, (long)getpid());
 }
 
-void disk_remove_temporaries(const char *folder)
+void disk_remove_temporaries(const char *folder, const char *start)
 {
     char path[DISK_PATH_SIZE + 256];
     DIR *entries = opendir(folder);
     for (struct dirent *entry; entries && (entry = readdir(entries));) {
         size_t length = strlen(entry->d_name);
         if (length < 5 || strcmp(entry->d_name + length - 4, ".tmp")) continue;
+        if (strncmp(entry->d_name, start, strlen(start))) continue;
         snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
         unlink(path); /* one that cannot be removed does no harm */
     }

@@ -26,9 +26,9 @@ bool disk_has_room(const char *path, uint64_t bytes, Message *problem);
 /* <path>.<host>-<process>.tmp: a name that no other job has. */
 void disk_temporary_of(const char *path, char temporary[DISK_PATH_SIZE]);
 
-/* Removes what killed jobs left in a folder: every file whose name ends in ".tmp". The caller knows that no other job writes
-   there. */
-void disk_remove_temporaries(const char *folder);
+/* Removes what killed jobs left in a folder: files whose names end in ".tmp" and begin with `start`. The caller knows
+   that no other job writes such files there. */
+void disk_remove_temporaries(const char *folder, const char *start);
 
 /* All `count` bytes at `offset`. False with errno set. */
 bool disk_write_at(int descriptor, const void *bytes, size_t count, uint64_t offset);

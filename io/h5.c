@@ -40,19 +40,19 @@ static bool fail_of_system(const char *path, Message *problem)
         return fail(problem,
                     "cannot open '%s': no such file. Check the name, or make the file with polysketch prepare or train",
                     path);
-    case EACCES: return fail(problem, "cannot open '%s': no permission. Try: chmod u+rw %s", path, path);
+    case EACCES: return fail(problem, "cannot open '%s': no permission. Try: chmod u+r %s", path, path);
     default: return fail(problem, "cannot open '%s': %s", path, strerror(errno));
     }
 }
 
 /* Looks before HDF5 does, whose own errors do not tell these cases apart. `bytes` is the size of the file. */
-static bool look_first(const char *path, bool writable, int64_t *bytes, Message *problem)
+static bool look_first(const char *path, int64_t *bytes, Message *problem)
 {
     struct stat status;
-    int descriptor = open(path, writable ? O_RDWR : O_RDONLY);
+    int descriptor = open(path, O_RDONLY);
     if (descriptor < 0) return fail_of_system(path, problem);
     bool known = fstat(descriptor, &status) == 0;
-    bool in_use = flock(descriptor, (writable ? LOCK_EX : LOCK_SH) | LOCK_NB) && errno == EWOULDBLOCK;
+    bool in_use = flock(descriptor, LOCK_SH | LOCK_NB) && errno == EWOULDBLOCK;
     close(descriptor);
     *bytes = known ? (int64_t)status.st_size : -1;
     if (known && S_ISDIR(status.st_mode)) return fail(problem, "'%s' is a folder. Name a file in it", path);
@@ -62,27 +62,24 @@ static bool look_first(const char *path, bool writable, int64_t *bytes, Message 
 
 bool h5_may_open(const char *path, Message *problem)
 {
-    int64_t bytes;
-    return look_first(path, false, &bytes, problem);
+    int64_t bytes = -1;
+    return look_first(path, &bytes, problem);
 }
 
-static bool open_file(const char *path, bool writable, hid_t *file, Message *problem)
+bool h5_open_readonly(const char *path, hid_t *file, Message *problem)
 {
     h5_start();
-    int64_t bytes;
-    if (!look_first(path, writable, &bytes, problem)) return false;
+    int64_t bytes = -1;
+    if (!look_first(path, &bytes, problem)) return false;
     if (bytes == 0) return fail(problem, "'%s' is empty: its writer was stopped. Remove it and make it again", path);
     if (H5Fis_hdf5(path) <= 0)
         return fail(problem,
                     "'%s' is not an HDF5 file. Make a token file of a text with: polysketch prepare --input=%s", path,
                     path);
-    *file = H5Fopen(path, writable ? H5F_ACC_RDWR : H5F_ACC_RDONLY, H5P_DEFAULT);
+    *file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
     if (*file >= 0) return true;
     return fail(problem, "'%s' is truncated or damaged: HDF5 cannot open it. Copy it again, or make it again", path);
 }
-
-bool h5_open_readonly(const char *path, hid_t *file, Message *problem) { return open_file(path, false, file, problem); }
-bool h5_open_writable(const char *path, hid_t *file, Message *problem) { return open_file(path, true, file, problem); }
 
 /* Readable by HDF5 1.8 and later; the newer forms are smaller, and keep the order of links. */
 hid_t h5_access_properties(void)

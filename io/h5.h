@@ -21,7 +21,6 @@ void h5_start(void);
 /* Opens with the POSIX driver. False with a message that tells a missing file from one that is empty, not HDF5, without
    permission, in use, or truncated. */
 bool h5_open_readonly(const char *path, hid_t *file, Message *problem);
-bool h5_open_writable(const char *path, hid_t *file, Message *problem);
 
 /* Is the file there, permitted and not in use? It may be damaged all the same. */
 bool h5_may_open(const char *path, Message *problem);

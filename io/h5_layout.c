@@ -19,7 +19,7 @@
    not show. */
 enum { METADATA_BLOCK = 2 << 10 };
 
-/* Metadata and tables of metrics fit well into this; values take no room. */
+/* Metadata fits well into this; values that others write take no room. */
 enum { ROOM = 32 << 20 };
 
 typedef struct Extent {
@@ -34,18 +34,18 @@ struct H5Layout {
     uint64_t bytes;
 };
 
-static bool has_room(const char *folder)
+static bool has_room(const char *folder, uint64_t written)
 {
     struct statvfs room;
-    return statvfs(folder, &room) == 0 && (uint64_t)room.f_bavail * room.f_frsize > ROOM;
+    return statvfs(folder, &room) == 0 && (uint64_t)room.f_bavail * room.f_frsize > ROOM + written;
 }
 
 /* A new file in memory, or where that is not to be had on a local disk; its name into `path`. HDF5 opens files by name. */
-static int open_memory(char *path, size_t size)
+static int open_memory(uint64_t written, char *path, size_t size)
 {
     const char *const folders[] = {"/dev/shm", getenv("TMPDIR"), "/tmp"};
     for (int i = 0; i < 3; i++) {
-        if (!folders[i] || !has_room(folders[i])) continue;
+        if (!folders[i] || !has_room(folders[i], written)) continue;
         snprintf(path, size, "%s/polysketch-XXXXXX", folders[i]);
         int descriptor = mkostemp(path, O_CLOEXEC);
         if (descriptor >= 0) return descriptor;
@@ -59,16 +59,17 @@ static bool may_grow(uint64_t bytes)
     return getrlimit(RLIMIT_FSIZE, &limit) || limit.rlim_cur == RLIM_INFINITY || bytes <= limit.rlim_cur;
 }
 
-H5Layout *h5_layout_create(uint64_t bytes, Message *problem)
+H5Layout *h5_layout_create(uint64_t bytes, uint64_t written, Message *problem)
 {
     char path[DISK_PATH_SIZE];
     bool allowed = may_grow(bytes);
-    int memory = allowed ? open_memory(path, sizeof path) : -1;
+    int memory = allowed ? open_memory(written, path, sizeof path) : -1;
     if (!allowed)
         fail(problem, "%.1f MB are more than a file may have here. Raise the limit with: ulimit -f",
              (double)bytes / 1e6);
     else if (memory < 0)
-        fail(problem, "no folder of /dev/shm, TMPDIR and /tmp has %d MB of room. Free some, or set TMPDIR", ROOM >> 20);
+        fail(problem, "no folder of /dev/shm, TMPDIR and /tmp has %.0f MB of room. Free some, or set TMPDIR",
+             (double)(ROOM + written) / 1e6);
     if (memory < 0) return NULL;
     H5Layout *layout = checked_calloc(1, sizeof *layout);
     layout->memory = memory;

@@ -14,9 +14,9 @@
 
 typedef struct H5Layout H5Layout;
 
-/* `bytes` is about the size of the whole file. NULL with a message when files may not grow so long (ulimit -f), which
-   HDF5 would find out at a bad moment. */
-H5Layout *h5_layout_create(uint64_t bytes, Message *problem);
+/* `bytes` is about the size of the whole file, `written` what the caller itself writes into datasets. NULL with a
+   message when files may not grow so long (ulimit -f) or memory has no room, which HDF5 would find out at a bad moment. */
+H5Layout *h5_layout_create(uint64_t bytes, uint64_t written, Message *problem);
 
 /* The file, to which groups and attributes can be added; open until h5_layout_close(). */
 hid_t h5_layout_file(H5Layout *layout);

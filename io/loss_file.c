@@ -17,7 +17,7 @@ struct LossFile {
 static H5Layout *lay_out(size_t sequences, size_t context_length, Message *problem)
 {
     hsize_t shape[2] = {sequences, context_length};
-    H5Layout *layout = h5_layout_create(sequences * context_length * sizeof(float), problem);
+    H5Layout *layout = h5_layout_create(sequences * context_length * sizeof(float), 0, problem);
     if (!layout) return NULL;
     h5_write_text(h5_layout_file(layout), "format", FORMAT_LOSSES);
     h5_write_integer(h5_layout_file(layout), "format_version", FORMAT_VERSION);

@@ -273,7 +273,7 @@ static H5Layout *lay_out(Metrics *const *tables, int count, Message *problem)
     uint64_t bytes = 0;
     for (int i = 0; i < count; i++)
         bytes += (uint64_t)tables[i]->count * (tables[i]->row_count + CHUNK_ROWS) * sizeof(double);
-    H5Layout *layout = h5_layout_create(bytes, problem);
+    H5Layout *layout = h5_layout_create(bytes, bytes, problem);
     if (!layout) return NULL;
     h5_write_text(h5_layout_file(layout), "format", FORMAT_METRICS);
     h5_write_integer(h5_layout_file(layout), "format_version", FORMAT_VERSION);

@@ -26,7 +26,9 @@ typedef struct Owner {
 } Owner;
 
 struct RunLock {
-    char path[DISK_PATH_SIZE], text[512];
+    char path[DISK_PATH_SIZE], own[DISK_PATH_SIZE]; /* the lock, and the file that becomes it */
+    Owner me;
+    char text[512]; /* of both */
     pthread_t heart;
     pthread_mutex_t mutex;
     pthread_cond_t stopped;
@@ -35,7 +37,7 @@ struct RunLock {
 
 /* ---- owners ---- */
 
-/* 0 when there is no such process, or it has ended and only waits for its parent. */
+/* 0 when it cannot be told. */
 static long long process_start(long process)
 {
     char path[64], text[1024];
@@ -45,9 +47,24 @@ static long long process_start(long process)
     if (file) fclose(file);
     text[length] = 0;
     char *field = strrchr(text, ')'); /* the name before it may contain anything */
-    if (field && (field[2] == 'Z' || field[2] == 'X')) return 0;
     for (int i = 0; field && i < 20; i++) field = strchr(field + 1, ' ');
     return field ? atoll(field) : 0;
+}
+
+/* Has the process ended? One that only waits for its parent has; another one of the same number is not it. */
+static bool process_ended(const Owner *owner)
+{
+    char path[64], text[1024];
+    snprintf(path, sizeof path, "/proc/%ld/stat", owner->process);
+    FILE *file = fopen(path, "r");
+    size_t length = file ? fread(text, 1, sizeof text - 1, file) : 0;
+    if (file) fclose(file);
+    text[length] = 0;
+    const char *state = strrchr(text, ')');
+    if (state && (state[2] == 'Z' || state[2] == 'X')) return true;
+    long long start = process_start(owner->process);
+    if (start > 0) return start != owner->start;
+    return kill((pid_t)owner->process, 0) && errno == ESRCH; /* processes of others may be hidden */
 }
 
 /* This run of this machine, and within it the space of process numbers (containers have their own). */
@@ -103,18 +120,21 @@ static bool read_file(const char *path, char text[512], struct timespec *touched
     return known;
 }
 
-static bool still_ours(const RunLock *lock)
+typedef enum Holder { HELD_BY_US, HELD_BY_OTHERS, HELD_BY_NOBODY, HOLDER_UNKNOWN } Holder;
+
+static Holder holder_of(const RunLock *lock)
 {
     char text[512];
     struct timespec touched;
-    return read_file(lock->path, text, &touched) && strcmp(text, lock->text) == 0;
+    if (!read_file(lock->path, text, &touched)) return errno == ENOENT ? HELD_BY_NOBODY : HOLDER_UNKNOWN;
+    return strcmp(text, lock->text) == 0 ? HELD_BY_US : HELD_BY_OTHERS;
 }
 
 /* A file of our own with our text; its time is what the file system calls now. */
-static bool write_own(const RunLock *lock, const char *path, struct timespec *now)
+static bool write_own(const RunLock *lock, struct timespec *now)
 {
     struct stat status;
-    int descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    int descriptor = open(lock->own, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (descriptor < 0) return false;
     bool good = disk_write_at(descriptor, lock->text, strlen(lock->text), 0) && fstat(descriptor, &status) == 0;
     if (close(descriptor)) good = false;
@@ -143,27 +163,27 @@ static bool look(const char *path, Found *found)
 }
 
 /* Can we look at the owner's process? */
-static bool is_near(const Found *found)
+static bool is_near(const RunLock *lock, const Found *found)
 {
-    return found->known && strcmp(found->owner.space, this_process().space) == 0;
+    return found->known && strcmp(found->owner.space, lock->me.space) == 0;
 }
 
-static bool is_gone(const Found *found)
+static bool is_gone(const RunLock *lock, const Found *found)
 {
-    if (is_near(found)) return process_start(found->owner.process) != found->owner.start;
-    Owner me = this_process();
-    bool requeued = found->known && strcmp(me.job, "none") && strcmp(me.job, found->owner.job) == 0 &&
-                    me.restart > found->owner.restart;
+    const Owner *me = &lock->me, *owner = &found->owner;
+    if (is_near(lock, found)) return process_ended(owner);
+    bool requeued =
+        found->known && strcmp(me->job, "none") && strcmp(me->job, owner->job) == 0 && me->restart > owner->restart;
     return requeued || found->silent_seconds > STALE_SECONDS;
 }
 
 /* Removes the lock that was judged, and no other that may have taken its place meanwhile. */
-static void remove_stale(const RunLock *lock, const char *own, const char *judged)
+static void remove_stale(const RunLock *lock, const char *judged)
 {
     char moved[DISK_PATH_SIZE + 8], text[512];
     struct timespec touched;
-    snprintf(moved, sizeof moved, "%s.old.tmp", own);
-    if (rename(lock->path, moved)) return;
+    snprintf(moved, sizeof moved, "%s.old", lock->own); /* no name that a clean-up of others matches */
+    if (!read_file(lock->path, text, &touched) || strcmp(text, judged) || rename(lock->path, moved)) return;
     if (read_file(moved, text, &touched) && strcmp(text, judged) && link(moved, lock->path))
         error_say("warning: '%s' was taken by another job at this moment", lock->path);
     unlink(moved);
@@ -172,19 +192,29 @@ static void remove_stale(const RunLock *lock, const char *own, const char *judge
 static void say_owner(const RunLock *lock, const Found *found, Message *problem)
 {
     const Owner *owner = &found->owner;
-    bool slurm = found->known && strcmp(owner->job, "none") != 0;
+    bool slurm = strcmp(owner->job, "none") != 0;
+    if (!found->known) {
+        fail(problem,
+             "'%s' is no lock of this program, or is being written. If no job trains in this folder, remove it",
+             lock->path);
+        return;
+    }
     fail(problem,
          "'%s' is held by process %ld on %s%s%s, alive %.0f s ago: another job trains in this folder. Wait for it, end "
          "it, "
          "or choose another output.folder",
-         lock->path, found->known ? owner->process : 0, found->known ? owner->host : "an unknown host",
-         slurm ? ", Slurm job " : "", slurm ? owner->job : "", found->silent_seconds > 0 ? found->silent_seconds : 0);
+         lock->path, owner->process, owner->host, slurm ? ", Slurm job " : "", slurm ? owner->job : "",
+         found->silent_seconds > 0 ? found->silent_seconds : 0);
 }
 
 /* Makes the lock where there is none. It never replaces one: of several jobs one succeeds. */
-static bool make_lock(const RunLock *lock, const char *own)
+static bool make_lock(const RunLock *lock)
 {
-    if (link(own, lock->path) == 0) return true;
+    if (link(lock->own, lock->path) == 0) return true;
+    int cause = errno;
+    if (cause == EEXIST && holder_of(lock) == HELD_BY_US)
+        return true; /* the answer to an earlier try was lost on its way */
+    errno = cause;
     if (errno != EPERM && errno != EOPNOTSUPP && errno != ENOSYS) return false;
     int descriptor = open(lock->path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666); /* file systems without links */
     if (descriptor < 0) return false;
@@ -195,14 +225,14 @@ static bool make_lock(const RunLock *lock, const char *own)
 typedef enum Attempt { LOCK_TAKEN, LOCK_IN_THE_WAY, LOCK_IMPOSSIBLE } Attempt;
 
 /* `found` is filled when a lock is in the way whose owner may be alive. */
-static Attempt attempt(RunLock *lock, const char *own, Found *found, Message *problem)
+static Attempt attempt(RunLock *lock, Found *found, Message *problem)
 {
     *found = (Found){.known = false};
-    if (!write_own(lock, own, &found->now)) {
-        fail(problem, "cannot write '%s': %s. Choose a writable output.folder", own, strerror(errno));
+    if (!write_own(lock, &found->now)) {
+        fail(problem, "cannot write '%s': %s. Choose a writable output.folder", lock->own, strerror(errno));
         return LOCK_IMPOSSIBLE;
     }
-    if (make_lock(lock, own)) return LOCK_TAKEN;
+    if (make_lock(lock)) return LOCK_TAKEN;
     if (errno != EEXIST &&
         errno != ENOENT) { /* ENOENT: whoever was here before us removed our file with the stale ones */
         fail(problem, "cannot make '%s': %s. Choose another output.folder", lock->path, strerror(errno));
@@ -210,8 +240,8 @@ static Attempt attempt(RunLock *lock, const char *own, Found *found, Message *pr
     }
     fail(problem, "'%s' is contended by other jobs. Try again, or choose another output.folder", lock->path);
     if (!look(lock->path, found)) return LOCK_IN_THE_WAY; /* just released */
-    if (is_gone(found))
-        remove_stale(lock, own, found->text);
+    if (is_gone(lock, found))
+        remove_stale(lock, found->text);
     else
         say_owner(lock, found, problem);
     return LOCK_IN_THE_WAY;
@@ -219,11 +249,11 @@ static Attempt attempt(RunLock *lock, const char *own, Found *found, Message *pr
 
 /* Is it worth waiting for the lock? A near owner may be about to end; a far one shows that it is alive by touching its
    lock. */
-static bool worth_waiting(const Found *first, const Found *now, double waited_seconds)
+static bool worth_waiting(const RunLock *lock, const Found *first, const Found *now, double waited_seconds)
 {
     bool touched = first->touched.tv_sec != now->touched.tv_sec || first->touched.tv_nsec != now->touched.tv_nsec;
     bool same_owner = strcmp(first->text, now->text) == 0;
-    if (!now->text[0] || is_near(now)) return waited_seconds < PATIENCE_SECONDS;
+    if (!now->text[0] || is_near(lock, now)) return waited_seconds < PATIENCE_SECONDS;
     return waited_seconds < STALE_SECONDS + PATIENCE_SECONDS && !(same_owner && touched);
 }
 
@@ -235,10 +265,10 @@ static void *beat(void *argument)
     pthread_mutex_lock(&lock->mutex);
     while (!lock->stopping) {
         struct timespec until;
-        clock_gettime(CLOCK_REALTIME, &until);
+        clock_gettime(CLOCK_MONOTONIC, &until);
         until.tv_sec += BEAT_SECONDS;
         pthread_cond_timedwait(&lock->stopped, &lock->mutex, &until);
-        if (!lock->stopping && still_ours(lock)) utimensat(AT_FDCWD, lock->path, NULL, 0);
+        if (!lock->stopping && holder_of(lock) == HELD_BY_US) utimensat(AT_FDCWD, lock->path, NULL, 0);
     }
     pthread_mutex_unlock(&lock->mutex);
     return NULL;
@@ -251,7 +281,11 @@ static void start_heart(RunLock *lock)
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     pthread_mutex_init(&lock->mutex, NULL);
-    pthread_cond_init(&lock->stopped, NULL);
+    pthread_condattr_t steady; /* not moved when somebody sets the clock */
+    pthread_condattr_init(&steady);
+    pthread_condattr_setclock(&steady, CLOCK_MONOTONIC);
+    pthread_cond_init(&lock->stopped, &steady);
+    pthread_condattr_destroy(&steady);
     int cause = pthread_create(&lock->heart, NULL, beat, lock);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     CHECK(cause == 0, "cannot start a thread: %s", strerror(cause));
@@ -265,19 +299,18 @@ static void release_held(void) { run_lock_release(held); }
 RunLock *run_lock_take(const char *folder, Message *problem)
 {
     RunLock *lock = checked_calloc(1, sizeof *lock);
-    char own[DISK_PATH_SIZE];
-    Owner me = this_process();
+    lock->me = this_process();
     snprintf(lock->path, sizeof lock->path, "%s/lock", folder);
-    disk_temporary_of(lock->path, own);
-    owner_format(&me, lock->text, sizeof lock->text);
+    disk_temporary_of(lock->path, lock->own);
+    owner_format(&lock->me, lock->text, sizeof lock->text);
     Found first, found;
-    Attempt outcome = attempt(lock, own, &first, problem);
+    Attempt outcome = attempt(lock, &first, problem);
     found = first;
-    for (int tenths = 0; outcome == LOCK_IN_THE_WAY && worth_waiting(&first, &found, 0.1 * tenths); tenths++) {
+    for (int tenths = 0; outcome == LOCK_IN_THE_WAY && worth_waiting(lock, &first, &found, 0.1 * tenths); tenths++) {
         nanosleep(&(struct timespec){0, 100 * 1000 * 1000}, NULL);
-        outcome = attempt(lock, own, &found, problem);
+        outcome = attempt(lock, &found, problem);
     }
-    unlink(own);
+    unlink(lock->own);
     if (outcome == LOCK_TAKEN) {
         start_heart(lock);
         held = lock;
@@ -290,11 +323,18 @@ RunLock *run_lock_take(const char *folder, Message *problem)
 
 bool run_lock_held(const RunLock *lock, Message *problem)
 {
-    return still_ours(lock) ||
-           fail(problem,
-                "'%s' was taken over by another job, because this one stood still for more than %d s. "
-                "This one ends without writing; the other goes on",
-                lock->path, STALE_SECONDS);
+    struct timespec now;
+    Holder holder = holder_of(lock);
+    if (holder == HELD_BY_NOBODY && write_own(lock, &now)) { /* somebody removed it: it is made again */
+        bool made = make_lock(lock);
+        unlink(lock->own);
+        if (!made && errno == EEXIST) holder = holder_of(lock);
+    }
+    return holder != HELD_BY_OTHERS || fail(problem,
+                                            "'%s' was taken over by another job, as when this one stands still for "
+                                            "more than %d s. This one ends without "
+                                            "writing; the other goes on",
+                                            lock->path, STALE_SECONDS);
 }
 
 void run_lock_release(RunLock *lock)
@@ -306,7 +346,7 @@ void run_lock_release(RunLock *lock)
     pthread_cond_signal(&lock->stopped);
     pthread_mutex_unlock(&lock->mutex);
     pthread_join(lock->heart, NULL);
-    if (still_ours(lock)) unlink(lock->path);
+    if (holder_of(lock) == HELD_BY_US) unlink(lock->path);
     pthread_mutex_destroy(&lock->mutex);
     pthread_cond_destroy(&lock->stopped);
     free(lock);

@@ -18,7 +18,7 @@ typedef struct RunLock RunLock;
 RunLock *run_lock_take(const char *folder, Message *problem);
 
 /* False with a message when another job has taken the lock over, as it may when this one stood still for long: it must
-   write no more. */
+   write no more. A lock that somebody removed is made again. */
 bool run_lock_held(const RunLock *lock, Message *problem);
 
 /* Removes the lock and frees; NULL is allowed. */

@@ -23,14 +23,23 @@ struct SharedFile {
     bool named;
 };
 
-/* Rank 0: the file in its full size, without values. Its room is taken at once, so that a full disk shows here. */
+/* Takes the room of the whole file, so that a full disk shows at once, where the file system can; else only the size. 0
+   or errno. */
+static int take_room(int descriptor, uint64_t bytes)
+{
+    while (fallocate(descriptor, 0, 0, (off_t)bytes)) {
+        if (errno == EOPNOTSUPP) return ftruncate(descriptor, (off_t)bytes) ? errno : 0;
+        if (errno != EINTR) return errno;
+    }
+    return 0;
+}
+
+/* Rank 0: the file in its full size, without values. */
 static bool reserve(SharedFile *file, const H5Layout *layout, Message *problem)
 {
     file->descriptor = open(file->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     bool opened = file->descriptor >= 0;
-    int cause = opened ? posix_fallocate(file->descriptor, 0, (off_t)h5_layout_bytes(layout)) : errno;
-    if (cause == EOPNOTSUPP || cause == EINVAL) /* a file system that cannot promise room */
-        cause = ftruncate(file->descriptor, (off_t)h5_layout_bytes(layout)) ? errno : 0;
+    int cause = opened ? take_room(file->descriptor, h5_layout_bytes(layout)) : errno;
     if (cause == 0 && !h5_layout_write(layout, file->descriptor)) cause = errno;
     if (cause == 0) return true;
     if (opened) unlink(file->temporary);

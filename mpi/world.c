@@ -121,8 +121,9 @@ bool world_majority(uint64_t value, char differing[WORLD_RANKS_TEXT])
     size_t length = 0;
     for (int i = 1; i < the_world.size; i++)
         if (holders(values, i) > holders(values, best)) best = i;
+    bool majority = 2 * holders(values, best) > the_world.size;
     for (int i = 0; i < the_world.size && length + 16 < WORLD_RANKS_TEXT; i++)
-        if (values[i] != values[best])
+        if (!majority || values[i] != values[best])
             length += (size_t)snprintf(differing + length, WORLD_RANKS_TEXT - length, "%s%d", length ? ", " : "", i);
     free(values);
     return false;

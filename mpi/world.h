@@ -41,7 +41,8 @@ void world_max_doubles(double *values, int count);
 /* The same value on every rank? Collective. */
 bool world_same(uint64_t value);
 
-/* The same; where not, `differing` lists the ranks that do not hold the value which most ranks hold. Collective. */
+/* The same; where not, `differing` lists the ranks that do not hold the value which more than half of them hold, or all
+   when there is none such. Collective. */
 enum { WORLD_RANKS_TEXT = 256 };
 bool world_majority(uint64_t value, char differing[WORLD_RANKS_TEXT]);
 

@@ -46,28 +46,38 @@ run_fuzzer() {
 
 }
 
-# whose FUZZER INPUT: prints "library" or "ours" for an input that crashed, hung or leaked.
+# whose FUZZER INPUT: prints "library" or "ours" for an input that crashed, hung or leaked, "alone" when it does not in a process of
+# its own: then what the library did to its memory before is the cause.
 whose() {
-    timeout --signal=ABRT 20 "$1" "$2" 2>&1 | awk '
+    local log status=0
+    log=$(timeout --signal=ABRT 20 "$1" "$2" 2>&1) || status=$?
+    if [ "$status" -eq 0 ]; then
+        echo alone
+        return
+    fi
+    awk '
         /^ *#[0-9]+ 0x/ && /libhdf5/ { print "library"; decided = 1; exit }
         /^ *#[0-9]+ 0x/ && /\/(src|io|mpi|tests)\/[a-z0-9_\/]*\.[ch]:[0-9]/ { print "ours"; decided = 1; exit }
-        END { if (!decided) print "ours" }'
+        END { if (!decided) print "ours" }' <<<"$log"
 }
 
 # report NAME: the line of a fuzzer; false when something found is ours.
 report() {
-    local executions input ours=0 library=0
+    local executions input ours=0 library=0 alone=0
     executions=$(awk '/^stat::number_of_executed_units/ { sum += $2 } END { print sum + 0 }' "$work/$1.log")
     for input in "$work/found/$1"/*; do
         [ -e "$input" ] || continue
-        if [ "$(whose "$work/tests/fuzz_$1" "$input")" = library ]; then
-            library=$((library + 1))
-        else
-            ours=$((ours + 1))
-            echo "    ours: $input"
-        fi
+        case $(whose "$work/tests/fuzz_$1" "$input") in
+            library) library=$((library + 1)) ;;
+            alone) alone=$((alone + 1)) ;;
+            *)
+                ours=$((ours + 1))
+                echo "    ours: $input"
+                ;;
+        esac
     done
-    printf '%-12s %8s executions, %d crashes or hangs in ours, %d in the HDF5 library\n' "$1" "$executions" "$ours" "$library"
+    printf '%-12s %8s executions, %d crashes or hangs in ours, %d in the HDF5 library, %d not again in a process of its own\n' \
+        "$1" "$executions" "$ours" "$library" "$alone"
     [ "$ours" -eq 0 ] && [ "$executions" -gt 0 ]
 }
 

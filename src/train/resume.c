@@ -1,6 +1,5 @@
 #include "src/train/resume.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 

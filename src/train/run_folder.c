@@ -35,6 +35,14 @@ struct RunFolder {
 
 /* ---- opening ---- */
 
+/* Half-written files of killed jobs; files of others in the same folder stay. */
+static void remove_temporaries(const char *path, const char *checkpoints)
+{
+    static const char *const ours[] = {"lock.", "config.ini.", "metrics.", "evaluations."};
+    for (size_t i = 0; i < sizeof ours / sizeof *ours; i++) disk_remove_temporaries(path, ours[i]);
+    disk_remove_temporaries(checkpoints, "step-");
+}
+
 static bool open_on_first_rank(RunFolder *folder, Message *problem)
 {
     char checkpoint[CHECKPOINT_PATH_SIZE], checkpoints[DISK_PATH_SIZE], log[DISK_PATH_SIZE];
@@ -45,8 +53,7 @@ static bool open_on_first_rank(RunFolder *folder, Message *problem)
     if (!disk_make_folder(checkpoints, problem) || !stop_check_file(folder->config, problem)) return false;
     folder->lock = run_lock_take(path, problem);
     if (!folder->lock) return false;
-    disk_remove_temporaries(path);
-    disk_remove_temporaries(checkpoints);
+    remove_temporaries(path, checkpoints);
     return log_open_file(log) || fail(problem, "cannot write '%s'. Choose a writable output.folder", log);
 }
 

@@ -8,11 +8,12 @@
 #include "mpi/world.h"
 #include "src/base/usage.h"
 
-static volatile sig_atomic_t stop_signals, save_signals;
+static volatile sig_atomic_t stop_signals, save_signals, interrupts;
+static double program_start;
 
 static void on_stop(int number)
 {
-    if (number == SIGINT && stop_signals) { /* at a keyboard, twice means now */
+    if (number == SIGINT && interrupts++) { /* at a keyboard, twice means now */
         signal(SIGINT, SIG_DFL);
         raise(SIGINT);
     }
@@ -34,6 +35,7 @@ static void catch_signal(int number, void (*handler)(int))
 
 void stop_catch_signals(void)
 {
+    program_start = usage_seconds();
     catch_signal(SIGTERM, on_stop);
     catch_signal(SIGINT, on_stop);
     catch_signal(SIGUSR1, on_stop);
@@ -56,7 +58,7 @@ bool stop_check_file(const Config *config, Message *problem)
 /* Would another step and its checkpoint end too late? */
 static bool time_is_up(const StopClock *clock)
 {
-    double limit = 60 * clock->config->output.stop_after_minutes, used = usage_seconds() - clock->start_seconds;
+    double limit = 60 * clock->config->output.stop_after_minutes, used = usage_seconds() - program_start;
     return limit > 0 && used + clock->longest_step + clock->longest_save >= limit;
 }
 

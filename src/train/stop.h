@@ -13,13 +13,13 @@
 
 typedef enum Wish { WISH_SIGNAL, WISH_FILE, WISH_TIME, WISH_SAVE, WISHES } Wish;
 
-/* From now on SIGTERM, SIGINT and SIGUSR1 wish to stop, SIGUSR2 to save and go on; a second SIGINT ends the process. */
+/* The program starts: its clock runs, and from now on SIGTERM, SIGINT and SIGUSR1 wish to stop, SIGUSR2 to save and go
+   on; a second SIGINT ends the process. */
 void stop_catch_signals(void);
 
 /* What rank 0 looks at beside signals. */
 typedef struct StopClock {
     const Config *config;
-    double start_seconds; /* of the program */
     double saved_seconds; /* when the last checkpoint was written */
     double longest_step, longest_save;
 } StopClock;

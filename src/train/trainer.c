@@ -131,8 +131,7 @@ Trainer *trainer_create(const Config *config, bool overwrite, TokenFile *train, 
     Message problem;
     *t = (Trainer){.config = config, .train = train, .validation = validation};
     static Resume resume;
-    t->clock = (StopClock){.config = config, .start_seconds = usage_seconds()};
-    stop_catch_signals();
+    t->clock = (StopClock){.config = config};
     resume_check_model(config);
     t->data = data_of(train);
     t->model = model_create(config);
@@ -206,18 +205,18 @@ static double accumulate_gradients(Trainer *t)
    the wishes to stop or save. */
 static void share(Trainer *t, StepReport *report)
 {
-    enum { OWN = 3 };
+    enum { OWN = 4 };
+    double average = t->progress.average_gradient_norm, factor = t->config->train.skip_above_norm;
+    bool outlier = factor > 0 && average > 0 && report->gradient_norm > factor * average;
     double sums[OWN + WISHES] = {report->loss, (double)model_pass_take_clamped(t->pass),
-                                 !isfinite(report->gradient_norm)};
+                                 !isfinite(report->gradient_norm), outlier};
     stop_wishes(&t->clock, sums + OWN);
     world_sum_doubles(sums, OWN + WISHES);
     report->loss = sums[0] / (double)(t->config->train.batch_sequences * t->config->model.context_length);
     report->clamped_normalisers = sums[1];
     if (sums[2] > 0) report->gradient_norm = NAN;
     memcpy(report->wishes, sums + OWN, sizeof report->wishes);
-    double average = t->progress.average_gradient_norm, factor = t->config->train.skip_above_norm;
-    bool outlier = factor > 0 && average > 0 && report->gradient_norm > factor * average;
-    report->skipped = !isfinite(report->loss) || !isfinite(report->gradient_norm) || outlier;
+    report->skipped = !isfinite(report->loss) || sums[2] > 0 || sums[3] > 0;
 }
 
 /* The running mean of what is usual, over about 50 steps. */
@@ -339,7 +338,7 @@ static void save_failed(Trainer *t, const Message *problem)
     t->failed_saves++;
     bool go_on = t->failed_saves < ATTEMPTS;
     if (go_on)
-        log_line("warning: no checkpoint of step %lld: %s. Training goes on, earlier checkpoints are untouched",
+        log_line("warning: no checkpoint of step %lld: %s. Earlier ones are untouched, and another attempt follows",
                  (long long)t->progress.step, problem->text);
     else
         fail(&last, "%d checkpoints in a row could not be written, so the run ends: %.800s. Earlier ones are untouched",
@@ -350,12 +349,12 @@ static void save_failed(Trainer *t, const Message *problem)
 /* False when it could not be written now and is worth another try; the third failure in a row ends the run. */
 static bool save(Trainer *t)
 {
+    t->save_due = false;
     if (t->last_saved == t->progress.step) return true;
     const OutputConfig *output = &t->config->output;
     char path[CHECKPOINT_PATH_SIZE];
     Message problem;
     Checkpoint checkpoint = checkpoint_of(t);
-    t->save_due = false;
     double start = usage_seconds();
     require_finite_state(t);
     require_all(checkpoint_same_on_all_ranks(&checkpoint, &problem), &problem);
@@ -368,8 +367,10 @@ static bool save(Trainer *t)
     }
     t->last_saved = t->progress.step;
     t->failed_saves = 0;
-    if (world().rank == 0)
-        checkpoint_remove_old(output->folder, output->keep, output->keep_every, output->checkpoint_at_start);
+    int removed = world().rank > 0 ? 0
+                                   : checkpoint_remove_old(output->folder, output->keep, output->keep_every,
+                                                           output->checkpoint_at_start);
+    if (removed > 1) log_line("%d older checkpoints were removed (output.keep)", removed);
     run_folder_store(t->folder);
     t->clock.longest_save = fmax(t->clock.longest_save, usage_seconds() - start);
     log_line("checkpoint %s in %.1f s", path, usage_seconds() - start);
@@ -379,6 +380,7 @@ static bool save(Trainer *t)
 /* Nothing comes after this checkpoint. */
 static void save_for_certain(Trainer *t)
 {
+    t->failed_saves = 0;
     while (!save(t)) sleep(1);
 }
 
@@ -407,6 +409,21 @@ static void give_up_if_hopeless(Trainer *t, const StepReport *report)
 
 static bool due(int64_t step, int64_t every) { return every > 0 && step % every == 0; }
 
+/* A job that has done nothing but a part of an evaluation would do the same the next time, for ever. */
+static void require_progress(const Trainer *t, double evaluating_seconds)
+{
+    enum { LONG_SECONDS = 60 };
+    Message problem;
+    double stuck = t->progress.step == t->start_step && evaluating_seconds > LONG_SECONDS;
+    world_max_doubles(&stuck, 1);
+    if (stuck > 0)
+        fail(&problem,
+             "the evaluation of step %lld does not fit into the time of a job (%.0f s of it were not enough). Lower "
+             "evaluate.sequences, or give the job more time",
+             (long long)t->progress.step, evaluating_seconds);
+    require_all(stuck == 0, &problem);
+}
+
 /* What follows a step, or the continuing from its checkpoint: save first, so that nothing that happens later costs the
    step. */
 static void after_step(Trainer *t, bool skipped, double wishes[WISHES])
@@ -415,16 +432,20 @@ static void after_step(Trainer *t, bool skipped, double wishes[WISHES])
     int64_t step = t->progress.step;
     bool last = step >= config->train.steps, stops = stop_cause(wishes) != NULL;
     if (due(step, config->output.checkpoint_every) || wishes[WISH_SAVE] > 0) t->save_due = true;
+    if (stops && skipped && !last) t->progress = t->before_skips; /* so that the next job sees all of them in a row */
     if (last || stops)
         save_for_certain(t);
     else if (t->save_due && !skipped) /* none between skipped steps: the run may have to begin before them */
         save(t);
     if (stops || step == 0 || !(last || due(step, config->evaluate.every))) return;
+    double start = usage_seconds();
     while (!evaluate(t) && !stop_cause(wishes)) {
         stop_wishes(&t->clock, wishes);
         world_sum_doubles(wishes, WISHES);
     }
-    if (stop_cause(wishes)) save_for_certain(t);
+    if (!stop_cause(wishes)) return;
+    save_for_certain(t);
+    require_progress(t, usage_seconds() - start);
 }
 
 static void say_end(const Trainer *t, const char *cause)

@@ -95,12 +95,12 @@ FAILING_PWRITE(pwrite, off_t)
 FAILING_PWRITE(pwrite64, off64_t)
 
 #define FAILING_FALLOCATE(name, offset_type)                                                                           \
-    int name(int file, offset_type offset, offset_type count)                                                          \
+    int name(int file, int mode, offset_type offset, offset_type count)                                                \
     {                                                                                                                  \
-        return fails_on(file) ? errno : REAL(name)(file, offset, count);                                               \
+        return fails_on(file) ? -1 : REAL(name)(file, mode, offset, count);                                            \
     }
-FAILING_FALLOCATE(posix_fallocate, off_t)
-FAILING_FALLOCATE(posix_fallocate64, off64_t)
+FAILING_FALLOCATE(fallocate, off_t)
+FAILING_FALLOCATE(fallocate64, off64_t)
 
 /* The file is closed all the same, as POSIX leaves open and Linux does. */
 int close(int file)
