@@ -198,6 +198,22 @@ wait_for_restart() {
     return 1
 }
 
+# A cancelled job is not requeued, and its newest checkpoint is whole.
+ends_when_cancelled() {
+    local job deadline=$((SECONDS + job_seconds)) newest
+    train_arguments cancelled
+    job=$(submit cancelled 1 "${arguments[@]}" --train.steps=1000000 --output.log_every=100000)
+    has_rows cancelled 50 || return 1
+    scancel "$job"
+    until [[ $(job_field "$job" JobState) == CANCELLED ]]; do
+        ((SECONDS < deadline)) || return 1
+        sleep 0.2
+    done
+    sleep 3 # time to come back, if it did
+    newest=$(find "$folder/cancelled/checkpoints" -name 'step-*.h5' | sort | tail -n 1)
+    [[ $(job_field "$job" JobState) == CANCELLED ]] && "$binary" inspect "$newest" >/dev/null
+}
+
 main() {
     [[ -x $binary ]] || fail 1 "cannot run '$binary'. Try: make"
     start_cluster
@@ -210,6 +226,7 @@ main() {
     report "its losses are those of mpirun -n 2" same_losses four reference
     report "a second job continues the run of the first" continues_run
     report "a job signalled before its time limit is requeued and ends as an uncut one" requeues_after_signal
+    report "a cancelled job ends, with a whole checkpoint" ends_when_cancelled
     report "a missing configuration file is refused" refuses_missing_configuration
     echo "slurm: $passed passed, $failed failed"
     [[ $failed -eq 0 ]]

@@ -46,8 +46,8 @@ run_fuzzer() {
 
 }
 
-# whose FUZZER INPUT: prints "library" or "ours" for an input that crashed, hung or leaked, "alone" when it does not in a process of
-# its own: then what the library did to its memory before is the cause.
+# whose FUZZER INPUT: prints "library" or "ours" for an input that crashed, hung or leaked, "alone" when it does not in a process
+# of its own: then what the library did to its memory before is the cause.
 whose() {
     local log status=0
     log=$(timeout --signal=ABRT 20 "$1" "$2" 2>&1) || status=$?

@@ -158,7 +158,7 @@ test_when_to_save() {
         --output.log_every=1000000 --output.folder="$TEST_FOLDER/signalled" &
     job=$!
     trap 'pkill -KILL -f "folder=$TEST_FOLDER/signalled" || true' EXIT
-    until [ -f "$TEST_FOLDER/signalled/metrics.csv" ] && [ "$(wc -l <"$TEST_FOLDER/signalled/metrics.csv")" -gt 3 ]; do sleep 0.02; done
+    until [ "$(wc -l 2>/dev/null <"$TEST_FOLDER/signalled/metrics.csv" || echo 0)" -gt 3 ]; do sleep 0.02; done
     pkill -USR2 -f "^$program train .*folder=$TEST_FOLDER/signalled"
     until grep -q 'checkpoint .*step-0*[1-9][0-9]*.h5' "$TEST_FOLDER/signalled/train.log"; do sleep 0.02; done
     kill -0 "$job" || give_up "SIGUSR2 ended the run"
