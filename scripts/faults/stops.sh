@@ -9,9 +9,9 @@ stops=${STOPS:-20}
 steps=1000000
 options+=(--train.steps="$steps" --evaluate.every=50)
 
-# began FOLDER: waits until the job has its signals caught, which is before its first checkpoint.
+# began FOLDER: waits until the job has its folder, long after it began to listen to signals.
 began() {
-    until compgen -G "$TEST_FOLDER/$1/checkpoints/step-*.h5" >/dev/null; do
+    until [ -e "$TEST_FOLDER/$1/lock" ]; do
         kill -0 "$job" 2>/dev/null || give_up "$1 ended by itself: $(shows "$1" 2>&1)"
         sleep 0.02
     done

@@ -7,6 +7,7 @@
 #include "src/base/log.h"
 #include "src/base/version.h"
 #include "src/programs/programs.h"
+#include "src/train/stop.h"
 
 typedef struct Subcommand {
     const char *name, *summary;
@@ -57,6 +58,7 @@ static int run(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
+    if (argc > 1 && strcmp(argv[1], "train") == 0) stop_catch_signals(); /* the start of MPI takes its time */
     world_start(&argc, &argv);
     world_set_threads();
     log_set_speaker(world().rank == 0);

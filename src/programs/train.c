@@ -9,7 +9,6 @@
 #include "src/base/log.h"
 #include "src/programs/configuration.h"
 #include "src/programs/programs.h"
-#include "src/train/stop.h"
 #include "src/train/trainer.h"
 
 typedef struct TrainOptions {
@@ -92,7 +91,6 @@ int train_main(int argc, char **argv)
         if (world().rank == 0) print_help(tables);
         return EXIT_SUCCESS;
     }
-    stop_catch_signals();
     Message problem;
     TokenFile *validation = NULL, *train = open_tokens("data.train", config.data.train, &config, &problem);
     require_all(train != NULL, &problem);
