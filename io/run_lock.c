@@ -37,8 +37,8 @@ struct RunLock {
 
 /* ---- owners ---- */
 
-/* 0 when it cannot be told. */
-static long long process_start(long process)
+/* What the system says of a process; false when it says nothing: there is none, or those of others are hidden. */
+static bool read_process(long process, char *state, long long *start)
 {
     char path[64], text[1024];
     snprintf(path, sizeof path, "/proc/%ld/stat", process);
@@ -47,24 +47,20 @@ static long long process_start(long process)
     if (file) fclose(file);
     text[length] = 0;
     char *field = strrchr(text, ')'); /* the name before it may contain anything */
+    if (!field) return false;
+    *state = field[2];
     for (int i = 0; field && i < 20; i++) field = strchr(field + 1, ' ');
-    return field ? atoll(field) : 0;
+    *start = field ? atoll(field) : 0;
+    return field != NULL;
 }
 
-/* Has the process ended? One that only waits for its parent has; another one of the same number is not it. */
+/* One that only waits for its parent has ended; another one of the same number is not it. */
 static bool process_ended(const Owner *owner)
 {
-    char path[64], text[1024];
-    snprintf(path, sizeof path, "/proc/%ld/stat", owner->process);
-    FILE *file = fopen(path, "r");
-    size_t length = file ? fread(text, 1, sizeof text - 1, file) : 0;
-    if (file) fclose(file);
-    text[length] = 0;
-    const char *state = strrchr(text, ')');
-    if (state && (state[2] == 'Z' || state[2] == 'X')) return true;
-    long long start = process_start(owner->process);
-    if (start > 0) return start != owner->start;
-    return kill((pid_t)owner->process, 0) && errno == ESRCH; /* processes of others may be hidden */
+    char state;
+    long long start;
+    if (read_process(owner->process, &state, &start)) return state == 'Z' || state == 'X' || start != owner->start;
+    return kill((pid_t)owner->process, 0) && errno == ESRCH;
 }
 
 /* This run of this machine, and within it the space of process numbers (containers have their own). */
@@ -86,7 +82,8 @@ static Owner this_process(void)
     const char *job = getenv("SLURM_JOB_ID"), *restart = getenv("SLURM_RESTART_COUNT");
     snprintf(owner.job, sizeof owner.job, "%s", job ? job : "none");
     owner.restart = restart ? atoi(restart) : 0;
-    owner.start = process_start(owner.process);
+    char state;
+    read_process(owner.process, &state, &owner.start);
     return owner;
 }
 
