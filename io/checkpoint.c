@@ -263,8 +263,8 @@ bool checkpoint_write(const Checkpoint *checkpoint, const char *path, Message *p
     bool first = world().rank == 0;
     disk_folder_of(path, folder);
     if (!world_agree(!first || disk_make_folder(folder, problem), problem)) return false;
-    int tensors;
-    uint64_t *digests = tensor_digests(checkpoint, &tensors);
+    int tensors = visit_tensors(checkpoint, count_tensor, NULL);
+    uint64_t *digests = first ? tensor_digests(checkpoint, &tensors) : NULL;
     H5Layout *layout = first ? lay_out(checkpoint, digests, path, problem) : NULL;
     bool laid_out = world_agree(!first || layout, problem);
     SharedFile *file = laid_out ? shared_file_create(path, layout, problem) : NULL;

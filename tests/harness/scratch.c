@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "mpi/world.h"
 #include "src/base/error.h"
@@ -33,6 +34,17 @@ void scratch_write(const char *name, const void *bytes, unsigned long count)
     FILE *file = fopen(scratch_path(name), "w");
     CHECK(file && fwrite(bytes, 1, count, file) == count && fclose(file) == 0, "cannot write '%s'", scratch_path(name));
 }
+
+static void set_limit(rlim_t bytes)
+{
+    struct rlimit limit;
+    getrlimit(RLIMIT_FSIZE, &limit);
+    limit.rlim_cur = bytes;
+    CHECK(setrlimit(RLIMIT_FSIZE, &limit) == 0, "cannot set a limit of file sizes");
+}
+
+void scratch_limit_files(unsigned long bytes) { set_limit(bytes); }
+void scratch_unlimit_files(void) { set_limit(RLIM_INFINITY); }
 
 static int remove_one(const char *path, const struct stat *status, int type, struct FTW *place)
 {

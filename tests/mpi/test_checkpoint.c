@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "io/checkpoint.h"
@@ -353,14 +352,6 @@ static void test_replicas(void)
     fixture_destroy(&fixture);
 }
 
-static void limit_files(rlim_t bytes)
-{
-    struct rlimit limit;
-    getrlimit(RLIMIT_FSIZE, &limit);
-    limit.rlim_cur = bytes;
-    check_true(setrlimit(RLIMIT_FSIZE, &limit) == 0, "a limit of file sizes");
-}
-
 /* A write that fails, on the last rank alone: all ranks are told, and what was there stays. */
 static void test_failing_write(void)
 {
@@ -370,10 +361,10 @@ static void test_failing_write(void)
     Message problem = {""};
     const char *path = scratch_path("failing/step.h5");
     check_true(checkpoint_write(&written.checkpoint, path, &problem), "written: %s", problem.text);
-    if (world().rank == world().size - 1) limit_files(1000);
+    if (world().rank == world().size - 1) scratch_limit_files(1000);
     written.checkpoint.progress.step = 101;
     expect_failure(checkpoint_write(&written.checkpoint, path, &problem), &problem, "cannot write");
-    if (world().rank == world().size - 1) limit_files(RLIM_INFINITY);
+    if (world().rank == world().size - 1) scratch_unlimit_files();
     check_true(load(path, &loaded, &problem) && loaded.checkpoint.progress.step == 100, "the old one: %s",
                problem.text);
     check_true(count_files("failing") == 1, "nothing half-written");

@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -661,26 +660,17 @@ static void test_metrics_damaged(void)
     check_rows("damaged", 7);
 }
 
-/* No file may grow beyond `bytes`: to a program that is what a full disk looks like. */
-static void limit_files(rlim_t bytes)
-{
-    struct rlimit limit;
-    getrlimit(RLIMIT_FSIZE, &limit);
-    limit.rlim_cur = bytes;
-    check_true(setrlimit(RLIMIT_FSIZE, &limit) == 0, "a limit of file sizes");
-}
-
 static void test_metrics_full_disk(void)
 {
     Message problem = {""};
     Metrics *metrics = open_metrics("full", -1);
     append_steps(metrics, 1, 5);
     store(metrics);
-    limit_files(60); /* in the middle of a line */
+    scratch_limit_files(60); /* in the middle of a line */
     append_steps(metrics, 6, 8);
     check_true(!metrics_store(&metrics, 1, &problem) && strstr(problem.text, "metrics.h5"), "said: %s", problem.text);
     check_true(access(scratch_path("full/metrics.h5"), R_OK) == 0, "the old file is there");
-    limit_files(RLIM_INFINITY);
+    scratch_unlimit_files();
     append_steps(metrics, 9, 9);
     store_and_close(metrics);
     check_rows("full", 9);
