@@ -29,9 +29,9 @@ VARIANT_FLAGS := -O1 -DDEBUG -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,a
                  -fno-sanitize-recover=undefined
 else ifeq ($(VARIANT),tsan)
 CC := clang
-VARIANT_FLAGS := -O1 -fno-omit-frame-pointer -fsanitize=thread
+VARIANT_FLAGS := -O1 -DUNDER_CHECKER -fno-omit-frame-pointer -fsanitize=thread
 else ifeq ($(VARIANT),valgrind)
-VARIANT_FLAGS := -O2 -march=x86-64-v3
+VARIANT_FLAGS := -O2 -DUNDER_CHECKER -march=x86-64-v3
 else
 $(error VARIANT=$(VARIANT) is unknown; it is one of release, debug, asan, double, fuzz, tsan, valgrind)
 endif

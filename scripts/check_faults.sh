@@ -3,20 +3,20 @@
 #
 #     scripts/check_faults.sh [NAME...]      e.g.  scripts/check_faults.sh mutations fuzz; without names all
 #
-# A row is a script scripts/faults/NAME.sh. Its comment "test: ..." names what is tested, the last line it prints is the figure,
-# exit code 0 means passed. It starts in the repository root, with TEST_FOLDER an empty folder of its own that is removed unless
-# the row fails; `make check-faults` has built what it needs. Logs are in build/test-logs/. Each line is also appended
-# to results/faults/faults.csv, with command, version and machine.
+# Two rows run at a time (ROWS_AT_ONCE). A row is a script scripts/faults/NAME.sh. Its comment "test: ..." names what is tested,
+# "seconds: N" is about how long it takes, the last line it prints is the figure, exit code 0 means passed. It starts in the
+# repository root, with TEST_FOLDER an empty folder of its own that is removed unless the row fails; `make check-faults` has built
+# what it needs. Logs are in build/test-logs/. Each line is also appended to results/faults/faults.csv, with command, version and
+# machine.
 set -euo pipefail
 export LC_ALL=C
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/environment.sh
 . scripts/environment.sh
 
+at_once=${ROWS_AT_ONCE:-2}
 logs=build/test-logs
 table=${FAULTS_TABLE:-results/faults/faults.csv}
-passed=0
-failed=0
 mkdir -p "$logs" "$(dirname "$table")"
 [ -e "$table" ] || echo 'date,version,machine,test,figure,seconds,verdict,command' >"$table"
 version=$(git describe --always --dirty 2>/dev/null || echo unknown)
@@ -31,34 +31,38 @@ record() {
         "$(quoted "$2")" "$3" "$4" "$(quoted "$5")" >>"$table"
 }
 
-# run_row NAME
+# run_row NAME: prints its line when it is done; the verdict is left beside its log.
 run_row() {
-    local script=scripts/faults/$1.sh log=$logs/faults-$1.log folder=$PWD/$logs/faults-$1.files test figure start seconds
+    local script=scripts/faults/$1.sh log=$logs/faults-$1.log folder=$PWD/$logs/faults-$1.files test figure start=$SECONDS
     local verdict=passed
-    if [ ! -e "$script" ]; then
-        echo "check_faults.sh: there is no row '$1'. There are: $(basename -s .sh scripts/faults/*.sh | xargs)" >&2
-        exit 2
-    fi
     test=$(sed -n 's/^# test: //p' "$script")
     rm -rf "$folder"
     mkdir -p "$folder"
-    start=$SECONDS
     TEST_FOLDER=$folder bash "$script" >"$log" 2>&1 </dev/null || verdict=failed
-    seconds=$((SECONDS - start))
     figure=$(tail -n 1 "$log")
-    printf '%-60s | %s | %d s | %s\n' "$test" "$figure" "$seconds" "$verdict"
-    record "$test" "$figure" "$seconds" "$verdict" "scripts/check_faults.sh $1"
-    if [ "$verdict" = passed ]; then
-        passed=$((passed + 1))
-        rm -rf "$folder"
-    else
-        failed=$((failed + 1))
-        tail -n 20 "$log" | sed 's/^/    | /'
-    fi
+    printf '%-60s | %s | %d s | %s\n' "$test" "$figure" $((SECONDS - start)) "$verdict"
+    record "$test" "$figure" $((SECONDS - start)) "$verdict" "scripts/check_faults.sh $1"
+    if [ "$verdict" = passed ]; then rm -rf "$folder"; else tail -n 20 "$log" | sed 's/^/    | /'; fi
+    echo "$verdict" >"$logs/faults-$1.verdict"
 }
 
+# rows_by_time: all rows, the longest first, so that the last ones end together.
+rows_by_time() { grep '^# seconds: ' scripts/faults/*.sh | sort -k 3 -rn | sed 's|.*/\(.*\)\.sh:.*|\1|'; }
+
 names=("$@")
-[ $# -gt 0 ] || mapfile -t names < <(basename -s .sh scripts/faults/*.sh)
-for name in "${names[@]}"; do run_row "$name"; done
-echo "$passed passed, $failed failed"
-[ "$failed" -eq 0 ]
+[ $# -gt 0 ] || mapfile -t names < <(rows_by_time)
+for name in "${names[@]}"; do
+    if [ ! -e "scripts/faults/$name.sh" ]; then
+        echo "check_faults.sh: there is no row '$name'. There are: $(rows_by_time | sort | xargs)" >&2
+        exit 2
+    fi
+done
+rm -f "$logs"/faults-*.verdict
+for name in "${names[@]}"; do
+    while [ "$(jobs -rp | wc -l)" -ge "$at_once" ]; do wait -n || true; done
+    run_row "$name" &
+done
+wait
+passed=$(cat "$logs"/faults-*.verdict | grep -c '^passed$' || true)
+echo "$passed passed, $((${#names[@]} - passed)) failed"
+[ "$passed" -eq ${#names[@]} ]

@@ -1,5 +1,6 @@
 #!/bin/bash
 # test: flipped bits, cuts, zeroed ranges, all through the newest checkpoint
+# seconds: 10
 # DAMAGES=1000 cases.
 set -euo pipefail
 # shellcheck source=scripts/faults/common.bash

@@ -1,5 +1,6 @@
 #!/bin/bash
 # test: each call that writes to the disk (open, write, fsync, rename, ...) fails in turn
+# seconds: 146
 # FAILING_EVERY=5: every fifth of them. The fault shim is tests/faults/shims/failing_calls.c.
 set -euo pipefail
 # shellcheck source=scripts/faults/common.bash

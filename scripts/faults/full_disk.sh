@@ -1,5 +1,6 @@
 #!/bin/bash
 # test: a disk that is full at any moment (a small tmpfs of every size)
+# seconds: 26
 # DISK_SIZES=24 between half a checkpoint and five. Needs to mount: as root, or where users have namespaces of their own.
 set -euo pipefail
 if [ -z "${NAMESPACE:-}" ]; then

@@ -1,5 +1,6 @@
 #!/bin/bash
 # test: libFuzzer on options, token files and checkpoints
+# seconds: 125
 # FUZZ_SECONDS=60 each, two at a time.
 set -euo pipefail
 

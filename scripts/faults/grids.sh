@@ -1,5 +1,6 @@
 #!/bin/bash
 # test: 1 -> 3 -> 2 -> 4 ranks, continuing each time
+# seconds: 4
 set -euo pipefail
 # shellcheck source=scripts/faults/common.bash
 . "$(dirname "$0")/common.bash"

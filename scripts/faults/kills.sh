@@ -1,5 +1,6 @@
 #!/bin/bash
 # test: kill -9 of the job or of one rank at random moments, each continued (2 ranks, dropout on)
+# seconds: 240
 # KILLS=100 in all, FAULT_SEED=1.
 set -euo pipefail
 # shellcheck source=scripts/faults/common.bash

@@ -1,5 +1,6 @@
 #!/bin/bash
 # test: unit and MPI tests under ASan, UBSan and the leak checker
+# seconds: 164
 set -euo pipefail
 
 status=0

@@ -1,5 +1,6 @@
 #!/bin/bash
 # test: damaged checkpoints and token files, read under ASan and UBSan
+# seconds: 128
 # MUTATIONS=10000 in all, MUTATION_SEED=1.
 set -euo pipefail
 

@@ -1,5 +1,6 @@
 #!/bin/bash
 # test: NaN in one gradient on one rank; one changed bit in a gradient of one rank (3 ranks)
+# seconds: 11
 set -euo pipefail
 # shellcheck source=scripts/faults/common.bash
 . "$(dirname "$0")/common.bash"

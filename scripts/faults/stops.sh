@@ -1,5 +1,6 @@
 #!/bin/bash
 # test: SIGTERM to a rank, SIGUSR1 to mpirun, the file STOP, a time limit: at random moments, each continued
+# seconds: 80
 # STOPS=20 of each sort, FAULT_SEED=1.
 set -euo pipefail
 # shellcheck source=scripts/faults/common.bash

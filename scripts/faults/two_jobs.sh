@@ -1,5 +1,6 @@
 #!/bin/bash
 # test: two jobs started in one folder at the same time
+# seconds: 85
 # PAIRS=50, sixteen pairs at a time.
 set -euo pipefail
 # shellcheck source=scripts/faults/common.bash

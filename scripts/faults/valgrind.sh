@@ -1,5 +1,6 @@
 #!/bin/bash
 # test: unit tests under valgrind (memcheck)
+# seconds: 400
 # Built for x86-64-v3: valgrind does not know AVX-512. What MPI loses is named in tests/valgrind.supp.
 set -euo pipefail
 # valgrind runs one thread at a time: those that wait must not take its turn.

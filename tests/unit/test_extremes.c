@@ -11,6 +11,7 @@
 #include "src/base/carried_link.h"
 #include "src/base/memory.h"
 #include "tests/harness/check.h"
+#include "tests/harness/effort.h"
 #include "tests/harness/naive_attention.h"
 #include "tests/harness/suite.h"
 #include "tests/harness/variants.h"
@@ -121,7 +122,7 @@ static bool all_finite(const real *x, size_t count)
 
 /* ---- long sums ------------------------------------------------------------------------------------------------------ */
 
-enum { BLOCKS = 1 << 16 };
+enum { BLOCKS = (1 << 16) / FEWER_REPETITIONS };
 
 /* A case of equal tokens has sums that are known: token i has i + 1 keys of weight w. */
 static Case equal_tokens(size_t block, double *weight)
@@ -170,7 +171,7 @@ static void check_gradients(const Case *c, double weight)
             worst = error <= worst ? worst : error;
         }
     }
-    check_true(worst < 1e-3, "gradients of a million equal values are off by up to %.3g", worst);
+    check_true(worst < 1e-3, "gradients of %zu equal values are off by up to %.3g", c->T, worst);
 }
 
 static void test_million_tokens(void)
@@ -197,7 +198,7 @@ static void test_many_decoded_blocks(void)
 /* Stretch after stretch, in both directions, the sums of the earlier ones arrive. */
 static void test_many_stretches(void)
 {
-    enum { STRETCHES = 1 << 16, COUNT = 3 };
+    enum { STRETCHES = (1 << 16) / FEWER_REPETITIONS, COUNT = 3 };
     const real local[COUNT] = {(real)0.1, (real)-0.7, (real)1.3};
     real incoming[COUNT];
     SequenceLink inner = sequence_link_single();
@@ -230,7 +231,7 @@ static void test_many_stretches(void)
    all rows are noise on any processor. In the double build running sums have no more digits than the rest: fewer keys. */
 static void test_cancelled_sums(void)
 {
-    enum { B = 2, EARLIER = sizeof(real) == 4 ? 1 << 16 : 1 << 4, T = EARLIER + B, H = 4 };
+    enum { B = 2, EARLIER = sizeof(real) == 4 ? (1 << 16) / FEWER_REPETITIONS : 1 << 4, T = EARLIER + B, H = 4 };
     const char *attention = "kind=polysketch sketch=random degree=2 local=exact block_length=2";
     const double query[] = {1, 1, -1, -1}, key[] = {1, -1, 1, -1};
     Case whole = case_create(attention, T, H), alone = case_create(attention, B, H);
@@ -266,7 +267,7 @@ static void make_orthogonal(double *x, const double *other, size_t count)
    them: outputs are means of values, so they are not larger than values by much, nor are gradients those of noise. */
 static void test_collapsed_keys(void)
 {
-    enum { T = 1 << 15, H = 32 };
+    enum { T = (1 << 15) / FEWER_REPETITIONS, H = 32 };
     const double nothing[H] = {0};
     Case c = case_create("kind=polysketch sketch=random degree=2 local=exact block_length=128 scale=32", T, H);
     double query[H], key[H], largest = 0, largest_value = 0;

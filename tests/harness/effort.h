@@ -1,0 +1,13 @@
+/* How much of a repetitive test is run. valgrind and ThreadSanitizer look at every place in memory that is touched, and slow a
+   program down by ten to a hundred; there the same places need not be visited again for other numbers. */
+#ifndef POLYSKETCH_TESTS_HARNESS_EFFORT_H
+#define POLYSKETCH_TESTS_HARNESS_EFFORT_H
+
+/* Divides counts of repetitions: 1 in usual builds. */
+#ifdef UNDER_CHECKER
+enum { FEWER_REPETITIONS = 16 };
+#else
+enum { FEWER_REPETITIONS = 1 };
+#endif
+
+#endif
