@@ -37,6 +37,23 @@ job() {
 # ranks_of FOLDER: the processes of a run, mpirun not among them.
 ranks_of() { pgrep -f "^$program train .*folder=$TEST_FOLDER/$1 " || true; }
 
+launchers_stuck=0
+
+# end_of FOLDER: waits for $job, whose exit code it returns. mpirun of Open MPI 4.1 may wait for ever for a rank that was killed
+# while it connected (it says PMIX ERROR: UNREACHABLE): when its ranks are gone for half a minute it is ended, and counted.
+end_of() {
+    local alone=0
+    while kill -0 "$job" 2>/dev/null; do
+        if [ -n "$(ranks_of "$1")" ]; then alone=0; else alone=$((alone + 1)); fi
+        if [ "$alone" -gt 300 ]; then
+            launchers_stuck=$((launchers_stuck + 1))
+            kill -KILL "$job"
+        fi
+        sleep 0.1
+    done
+    wait "$job" 2>/dev/null
+}
+
 # none_left FOLDER: waits until no process of a run is left.
 none_left() {
     local tries
