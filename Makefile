@@ -71,7 +71,7 @@ SHIMS := $(sort $(wildcard tests/faults/shims/*.c))
 FAULTS := $(filter-out $(FAULT_MAINS),$(sort $(wildcard tests/faults/*.c)))
 FUZZERS := $(filter-out tests/fuzz/fuzz_file.c,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 # What fuzzers call; the mathematics is not compiled for them.
-FUZZED := tests/fuzz/fuzz_file.c $(FAULTS) $(sort $(wildcard src/base/*.c mpi/*.c io/*.c))
+FUZZED := tests/fuzz/fuzz_file.c $(FAULTS) $(filter-out $(MAIN),$(SOURCES))
 
 objects = $(patsubst %.c,$(BUILD)/%.o,$(1))
 OBJECTS := $(call objects,$(SOURCES))

@@ -20,7 +20,7 @@
 
 #include "io/token_file.h"
 #include "src/base/error.h"
-#include "src/base/sequence_link.h"
+#include "src/core/sequence_link.h"
 
 typedef struct BatchLoader BatchLoader;
 

@@ -7,6 +7,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "io/disk.h"
@@ -31,6 +32,7 @@ static void write_root(hid_t file, const Checkpoint *checkpoint)
     h5_write_integer(file, "tokens_seen", checkpoint->progress.tokens_seen);
     h5_write_integer(file, "sequences_seen", checkpoint->progress.sequences_seen);
     h5_write_integer(file, "skipped_steps", checkpoint->progress.skipped_steps);
+    h5_write_integer(file, "optimizer_steps", checkpoint->progress.optimizer_steps);
     h5_write_real(file, "average_gradient_norm", checkpoint->progress.average_gradient_norm);
     h5_write_text(file, "created", created);
     h5_write_text(file, "source_version", source_version());
@@ -53,40 +55,33 @@ static void write_option(hid_t group, const OptionRow *row, const void *values)
     }
 }
 
-static void write_config(hid_t file, const Config *config)
+static void write_options(hid_t file, const OptionTable *options)
 {
-    OptionTable options = config_options((Config *)config); /* only read here */
     hid_t group = h5_create_group(file, "config");
-    for (int i = 0; i < options.count; i++) write_option(group, &options.rows[i], options.values);
+    for (int i = 0; i < options->count; i++) write_option(group, &options->rows[i], options->values);
     CHECK_H5(H5Gclose(group));
 }
 
 /* ---- tensors ---- */
 
-/* The tensors of a file in its order: all parameters, then the moments of those that are trained. */
+/* The tensors of a file in its order: all parameters, then the states of the optimizer. `values` is the first of those that this
+   rank keeps. */
 typedef void (*TensorVisitor)(void *context, int number, const Param *param, const real *values);
 
-static int visit_block(const ParamTable *table, bool trained_only, const real *block, int number, TensorVisitor visit,
-                       void *context)
+static int state_count(const ParamStore *store) { return store->states ? store->states->count : 0; }
+
+static int tensor_count(const Checkpoint *checkpoint)
 {
-    for (int i = 0; i < table->count; i++) {
-        const Param *param = &table->params[i];
-        if (param->trained || !trained_only) visit(context, number++, param, block + param->offset);
-    }
-    return number;
+    return checkpoint->store->params->count + state_count(checkpoint->store);
 }
 
-static int visit_tensors(const Checkpoint *checkpoint, TensorVisitor visit, void *context)
+static void visit_tensors(const Checkpoint *checkpoint, TensorVisitor visit, void *context)
 {
-    int number = visit_block(checkpoint->table, false, checkpoint->values, 0, visit, context);
-    if (!checkpoint->m) return number;
-    number = visit_block(checkpoint->table, true, checkpoint->m, number, visit, context);
-    return visit_block(checkpoint->table, true, checkpoint->v, number, visit, context);
-}
-
-static void count_tensor(void *context, int number, const Param *param, const real *values)
-{
-    (void)context, (void)number, (void)param, (void)values;
+    ParamStore *store = checkpoint->store;
+    int params = store->params->count;
+    for (int i = 0; i < params; i++) visit(context, i, &store->params->params[i], store->kept_values(store, i));
+    for (int i = 0; i < state_count(store); i++)
+        visit(context, params + i, &store->states->params[i], store->kept_state(store, i));
 }
 
 static void digest_tensor(void *context, int number, const Param *param, const real *values)
@@ -95,64 +90,79 @@ static void digest_tensor(void *context, int number, const Param *param, const r
 }
 
 /* Of every tensor, in the order of the file; the caller frees. */
-static uint64_t *tensor_digests(const Checkpoint *checkpoint, int *count)
+static uint64_t *tensor_digests(const Checkpoint *checkpoint)
 {
-    *count = visit_tensors(checkpoint, count_tensor, NULL);
-    uint64_t *digests = checked_calloc((size_t)*count, sizeof *digests);
+    uint64_t *digests = checked_calloc((size_t)tensor_count(checkpoint), sizeof *digests);
     visit_tensors(checkpoint, digest_tensor, digests);
     return digests;
 }
 
-/* Rank r of P writes rows (of a matrix) or elements (of a vector) extent r/P .. extent (r+1)/P. */
+/* Where slices go. */
+typedef struct Slices {
+    SharedFile *file;
+    const ParamStore *store;
+} Slices;
+
+/* The rows that this rank answers for. */
 static void write_slice(void *context, int number, const Param *param, const real *values)
 {
-    size_t rank = (size_t)world().rank, size = (size_t)world().size;
-    size_t extent = param->dimensions == 2 ? param->rows : param->columns, width = param->count / extent;
-    size_t first = extent * rank / size * width, end = extent * (rank + 1) / size * width;
-    const void *bytes = values + first;
+    const Slices *slices = context;
+    RowRange rows = slices->store->written(slices->store, param), kept = slices->store->kept(slices->store, param);
+    size_t width = param_row_width(param), first = rows.first * width, count = (rows.end - rows.first) * width;
+    const real *numbers = values + (rows.first - kept.first) * width;
+    const void *bytes = numbers;
     float *converted = NULL;
     if (sizeof(real) != sizeof(float)) {
-        bytes = converted = checked_calloc(end - first, sizeof *converted);
-        for (size_t i = first; i < end; i++) converted[i - first] = (float)values[i];
+        bytes = converted = checked_calloc(count, sizeof *converted);
+        for (size_t i = 0; i < count; i++) converted[i] = (float)numbers[i];
     }
-    shared_file_write(context, number, first * sizeof(float), bytes, (end - first) * sizeof(float));
+    shared_file_write(slices->file, number, first * sizeof(float), bytes, count * sizeof(float));
     free(converted);
 }
 
 /* ---- the layout, on rank 0 ---- */
 
-typedef struct Layout {
-    H5Layout *file;
-    hid_t group;
-    const uint64_t *digests; /* of all tensors */
-} Layout;
-
-static void lay_out_tensor(void *context, int number, const Param *param, const real *values)
+/* STATE/TENSOR: into `state`, and returns the tensor's name; of parameters, the whole name. */
+static const char *split_name(const char *name, char state[32])
 {
-    const Layout *layout = context;
-    (void)values;
-    bool matrix = param->dimensions == 2;
-    hsize_t shape[2] = {matrix ? param->rows : param->columns, param->columns};
-    h5_layout_dataset(layout->file, layout->group, param->name, H5T_IEEE_F32LE, param->dimensions, shape,
-                      &layout->digests[number]);
+    const char *slash = strchr(name, '/');
+    int length = slash ? (int)(slash - name) : 0;
+    snprintf(state, 32, "%.*s", length, name);
+    return slash ? slash + 1 : name;
 }
 
-static int lay_out_block(Layout *layout, hid_t parent, const char *name, const ParamTable *table, bool trained_only,
-                         const real *block, int number)
+static void lay_out_tensor(H5Layout *layout, hid_t group, const Param *param, uint64_t digest)
 {
-    layout->group = h5_create_group(parent, name);
-    number = visit_block(table, trained_only, block, number, lay_out_tensor, layout);
-    CHECK_H5(H5Gclose(layout->group));
-    return number;
+    char state[32];
+    hsize_t shape[2] = {param_extent(param), param->columns};
+    h5_layout_dataset(layout, group, split_name(param->name, state), H5T_IEEE_F32LE, param->dimensions, shape, &digest);
 }
 
-static void lay_out_tensors(Layout *layout, hid_t file, const Checkpoint *checkpoint)
+/* Tensors of one state after the other, each in a group of its own. */
+static void lay_out_states(H5Layout *layout, hid_t optimizer, const ParamTable *states, const uint64_t *digests)
 {
-    int number = lay_out_block(layout, file, "parameters", checkpoint->table, false, checkpoint->values, 0);
-    if (!checkpoint->m) return;
-    hid_t group = h5_create_group(file, "optimizer");
-    number = lay_out_block(layout, group, "m", checkpoint->table, true, checkpoint->m, number);
-    lay_out_block(layout, group, "v", checkpoint->table, true, checkpoint->v, number);
+    char present[32] = "", state[32];
+    hid_t group = -1;
+    for (int i = 0; i < states->count; i++) {
+        split_name(states->params[i].name, state);
+        if (strcmp(state, present) != 0) {
+            if (group >= 0) CHECK_H5(H5Gclose(group));
+            group = h5_create_group(optimizer, strcpy(present, state));
+        }
+        lay_out_tensor(layout, group, &states->params[i], digests[i]);
+    }
+    if (group >= 0) CHECK_H5(H5Gclose(group));
+}
+
+static void lay_out_tensors(H5Layout *layout, hid_t file, const ParamStore *store, const uint64_t *digests)
+{
+    const ParamTable *params = store->params;
+    hid_t group = h5_create_group(file, "parameters");
+    for (int i = 0; i < params->count; i++) lay_out_tensor(layout, group, &params->params[i], digests[i]);
+    CHECK_H5(H5Gclose(group));
+    if (!store->states) return;
+    group = h5_create_group(file, "optimizer");
+    lay_out_states(layout, group, store->states, digests + params->count);
     CHECK_H5(H5Gclose(group));
 }
 
@@ -198,43 +208,43 @@ static void write_data(hid_t file, const CheckpointData *data)
 }
 
 /* About the size of the file. */
-static uint64_t estimated_bytes(const Checkpoint *checkpoint)
+static uint64_t estimated_bytes(const ParamStore *store)
 {
     const uint64_t descriptions = 1 << 20; /* names, shapes, attributes */
-    uint64_t values = checkpoint->table->total_count + (checkpoint->m ? 2 * checkpoint->table->trained_count : 0);
-    return values * sizeof(float) + descriptions;
+    return (store->params->total_count + (store->states ? store->states->total_count : 0)) * sizeof(float) +
+           descriptions;
 }
 
 static H5Layout *lay_out(const Checkpoint *checkpoint, const uint64_t *digests, const char *path, Message *problem)
 {
     Message cause;
-    Layout layout = {.file = h5_layout_create(estimated_bytes(checkpoint), 0, &cause), .digests = digests};
-    if (!layout.file) fail(problem, "cannot write '%s': %.800s", path, cause.text);
-    if (!layout.file) return NULL;
-    hid_t file = h5_layout_file(layout.file);
+    H5Layout *layout = h5_layout_create(estimated_bytes(checkpoint->store), 0, &cause);
+    if (!layout) fail(problem, "cannot write '%s': %.800s", path, cause.text);
+    if (!layout) return NULL;
+    hid_t file = h5_layout_file(layout);
     write_root(file, checkpoint);
-    write_config(file, checkpoint->config);
-    lay_out_tensors(&layout, file, checkpoint);
+    write_options(file, &checkpoint->options);
+    lay_out_tensors(layout, file, checkpoint->store, digests);
     if (checkpoint->data) write_data(file, checkpoint->data);
-    if (checkpoint->tokenizer) lay_out_tokenizer(layout.file, file, checkpoint->tokenizer);
-    h5_layout_close(layout.file);
-    return layout.file;
+    if (checkpoint->tokenizer) lay_out_tokenizer(layout, file, checkpoint->tokenizer);
+    h5_layout_close(layout);
+    return layout;
 }
 
 /* ---- the file ---- */
 
 bool checkpoint_same_on_all_ranks(const Checkpoint *checkpoint, Message *problem)
 {
-    int count;
     char ranks[WORLD_RANKS_TEXT];
-    uint64_t *digests = tensor_digests(checkpoint, &count);
-    bool same = world_majority(digest_bytes(digests, (size_t)count * sizeof *digests), ranks);
+    uint64_t *digests = tensor_digests(checkpoint);
+    bool same = world_majority(digest_bytes(digests, (size_t)tensor_count(checkpoint) * sizeof *digests), ranks);
     free(digests);
-    return same || fail(problem,
-                        "step %lld: the parameters or moments of rank %s are not those of the other ranks, so no "
-                        "checkpoint is written. Its memory or processor may be faulty: continue from the last "
-                        "checkpoint without that node",
-                        (long long)checkpoint->progress.step, ranks);
+    return same ||
+           fail(problem,
+                "step %lld: the parameters or optimizer states of rank %s are not those of the other ranks, so no "
+                "checkpoint is written. Its memory or processor may be faulty: continue from the last "
+                "checkpoint without that node",
+                (long long)checkpoint->progress.step, ranks);
 }
 
 /* Every rank reads a part of the file as it is on disk. */
@@ -249,10 +259,11 @@ static bool verify(const char *path, Message *problem)
     return world_agree(good, problem);
 }
 
-static bool fill(SharedFile *file, const Checkpoint *checkpoint, int tensors, Message *problem)
+static bool fill(SharedFile *file, const Checkpoint *checkpoint, Message *problem)
 {
-    visit_tensors(checkpoint, write_slice, file);
-    if (checkpoint->tokenizer) write_tokenizer(file, tensors, checkpoint->tokenizer);
+    Slices slices = {file, checkpoint->store};
+    visit_tensors(checkpoint, write_slice, &slices);
+    if (checkpoint->tokenizer) write_tokenizer(file, tensor_count(checkpoint), checkpoint->tokenizer);
     return shared_file_sync(file, problem) && verify(shared_file_temporary(file), problem) &&
            shared_file_name(file, problem);
 }
@@ -263,12 +274,11 @@ bool checkpoint_write(const Checkpoint *checkpoint, const char *path, Message *p
     bool first = world().rank == 0;
     disk_folder_of(path, folder);
     if (!world_agree(!first || disk_make_folder(folder, problem), problem)) return false;
-    int tensors = visit_tensors(checkpoint, count_tensor, NULL);
-    uint64_t *digests = first ? tensor_digests(checkpoint, &tensors) : NULL;
+    uint64_t *digests = first ? tensor_digests(checkpoint) : NULL;
     H5Layout *layout = first ? lay_out(checkpoint, digests, path, problem) : NULL;
     bool laid_out = world_agree(!first || layout, problem);
     SharedFile *file = laid_out ? shared_file_create(path, layout, problem) : NULL;
-    bool good = file && fill(file, checkpoint, tensors, problem);
+    bool good = file && fill(file, checkpoint, problem);
     shared_file_destroy(file);
     h5_layout_destroy(layout);
     free(digests);
@@ -277,20 +287,18 @@ bool checkpoint_write(const Checkpoint *checkpoint, const char *path, Message *p
 
 /* ---- loading on all ranks ---- */
 
-bool checkpoint_load(const char *path, Checkpoint *into, Message *problem)
+bool checkpoint_load(const char *path, Checkpoint *into, bool with_states, Message *problem)
 {
-    if (!world_agree(world().rank > 0 || checkpoint_read(path, into, problem), problem)) return false;
+    if (!world_agree(world().rank > 0 || checkpoint_read(path, into, with_states, problem), problem)) return false;
     world_broadcast(&into->progress, sizeof into->progress);
-    world_broadcast(into->values, into->table->total_count * sizeof *into->values);
-    if (into->m) world_broadcast(into->m, into->table->trained_count * sizeof *into->m);
-    if (into->m) world_broadcast(into->v, into->table->trained_count * sizeof *into->v);
+    into->store->spread(into->store);
     return true;
 }
 
-bool checkpoint_load_config(const char *path, Config *config, Message *problem)
+bool checkpoint_load_options(const char *path, const OptionTable *options, size_t bytes, Message *problem)
 {
-    bool read = world().rank > 0 || checkpoint_read_config(path, config, problem);
+    bool read = world().rank > 0 || checkpoint_read_options(path, options, problem);
     if (!world_agree(read, problem)) return false;
-    world_broadcast(config, sizeof *config);
+    world_broadcast(options->values, bytes);
     return true;
 }

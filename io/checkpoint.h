@@ -11,10 +11,9 @@
 #include <stdint.h>
 
 #include "io/tokenizer.h"
-#include "src/base/config.h"
 #include "src/base/error.h"
-#include "src/base/param_table.h"
-#include "src/base/real.h"
+#include "src/base/options.h"
+#include "src/core/param_store.h"
 
 enum { CHECKPOINT_PATH_SIZE = OPTION_TEXT_SIZE + 64 };
 
@@ -24,6 +23,7 @@ typedef struct Progress {
     int64_t tokens_seen;          /* in all of them */
     int64_t sequences_seen;       /* the number of the next training sequence */
     int64_t skipped_steps;        /* whose gradients were not used */
+    int64_t optimizer_steps;      /* since the states of the optimizer began */
     double average_gradient_norm; /* running mean over steps that were used; 0 before the first */
 } Progress;
 
@@ -35,10 +35,8 @@ typedef struct CheckpointData {
 
 /* What is written, or where to read into. All pointers stay with the caller. */
 typedef struct Checkpoint {
-    const Config *config; /* resolved; not used for reading */
-    const ParamTable *table;
-    real *values; /* (table->total_count) */
-    real *m, *v;  /* (table->trained_count), moments of AdamW; both NULL: none */
+    OptionTable options; /* of the run, finished; not used for reading */
+    ParamStore *store;   /* parameters, and states of the optimizer where it keeps some */
     Progress progress;
     const Tokenizer *tokenizer; /* NULL: none */
     const CheckpointData *data; /* for writing; NULL: none */
@@ -49,7 +47,7 @@ typedef struct Checkpoint {
    that fails for whatever reason; the file is then removed, and one that had its name is as before. */
 bool checkpoint_write(const Checkpoint *checkpoint, const char *path, Message *problem);
 
-/* Do all ranks hold the same values and moments? A message names the ranks that differ from most. Collective. */
+/* Do all ranks hold the same values and states? A message names the ranks that differ from most. Collective. */
 bool checkpoint_same_on_all_ranks(const Checkpoint *checkpoint, Message *problem);
 
 /* ---- the checkpoints of a run folder (io/checkpoint_folder.c); local ---- */
@@ -71,13 +69,13 @@ int checkpoint_remove_old(const char *folder, int64_t keep, int64_t keep_every, 
 
 /* The rest reads on the calling rank alone, unless it says collective. */
 
-/* Options missing in the file keep the value `config` has, unknown ones are skipped. */
-bool checkpoint_read_config(const char *path, Config *config, Message *problem);
+/* Options missing in the file keep the value they have, unknown ones are skipped. */
+bool checkpoint_read_options(const char *path, const OptionTable *options, Message *problem);
 
-/* All tensors of into->table and into->progress; the moments only when into->m is not NULL. False with a message when
+/* All tensors of into->store and into->progress; states only where the store keeps some. False with a message when
    the file is no checkpoint, or a tensor is missing, has another shape, another digest than was written, or a value
    that is not finite. */
-bool checkpoint_read(const char *path, Checkpoint *into, Message *problem);
+bool checkpoint_read(const char *path, Checkpoint *into, bool with_states, Message *problem);
 
 /* Is every bit that can be checked what was written? A damaged file is one to set aside; what cannot be opened at all
    (permission, in use, of a newer version) is not known to be damaged. */
@@ -87,9 +85,10 @@ CheckpointHealth checkpoint_examine(const char *path, int64_t step, Message *pro
 /* What the model was trained on; tokens = -1 in older files, which do not say. */
 bool checkpoint_read_data(const char *path, CheckpointData *data, Message *problem);
 
-/* Collective: rank 0 reads, all ranks get the data and the same verdict. */
-bool checkpoint_load(const char *path, Checkpoint *into, Message *problem);
-bool checkpoint_load_config(const char *path, Config *config, Message *problem);
+/* Collective: rank 0 reads, all ranks get the data and the same verdict. `bytes`: size of the struct behind the options.
+   `with_states` false: the states of the store stay as they are. */
+bool checkpoint_load(const char *path, Checkpoint *into, bool with_states, Message *problem);
+bool checkpoint_load_options(const char *path, const OptionTable *options, size_t bytes, Message *problem);
 
 /* What a file says about itself, for people: nothing of a model is needed to read it. */
 typedef struct CheckpointInfo {

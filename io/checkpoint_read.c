@@ -47,15 +47,14 @@ static bool read_option(hid_t group, const OptionTable *options, const OptionRow
     return !found || option_set(options, 1, name, text, problem);
 }
 
-bool checkpoint_read_config(const char *path, Config *config, Message *problem)
+bool checkpoint_read_options(const char *path, const OptionTable *options, Message *problem)
 {
     hid_t file, group = -1;
     Message detail;
     if (!open_checkpoint(path, &file, problem)) return false;
     bool good = open_group(file, path, "config", &group, problem);
     if (good) {
-        OptionTable options = config_options(config);
-        for (int i = 0; i < options.count && good; i++) good = read_option(group, &options, &options.rows[i], &detail);
+        for (int i = 0; i < options->count && good; i++) good = read_option(group, options, &options->rows[i], &detail);
         if (!good) fail(problem, "the checkpoint '%s': %.600s", path, detail.text);
         CHECK_H5(H5Gclose(group));
     }
@@ -107,29 +106,32 @@ static bool read_tensor(hid_t group, const Param *param, const char *path, real 
     return good;
 }
 
-static bool read_tensors(hid_t file, const char *name, const char *path, const ParamTable *table, bool trained_only,
-                         real *values, Message *problem)
+static bool read_parameters(hid_t file, const char *path, ParamStore *store, Message *problem)
 {
     hid_t group = -1;
-    if (!open_group(file, path, name, &group, problem)) return false;
+    if (!open_group(file, path, "parameters", &group, problem)) return false;
     bool good = true;
-    for (int i = 0; i < table->count && good; i++) {
-        const Param *param = &table->params[i];
-        if (param->trained || !trained_only) good = read_tensor(group, param, path, values + param->offset, problem);
-    }
+    for (int i = 0; i < store->params->count && good; i++)
+        good = read_tensor(group, &store->params->params[i], path, store->kept_values(store, i), problem);
     CHECK_H5(H5Gclose(group));
     return good;
 }
 
-static bool read_moments(hid_t file, const char *path, const Checkpoint *into, Message *problem)
+/* STATE/TENSOR is a path below /optimizer. */
+static bool read_states(hid_t file, const char *path, ParamStore *store, Message *problem)
 {
+    hid_t group = -1;
     if (!h5_has(file, "optimizer"))
         return fail(problem,
                     "the checkpoint '%s' has no optimizer state, so training cannot continue from it. Use another "
                     "checkpoint",
                     path);
-    return read_tensors(file, "optimizer/m", path, into->table, true, into->m, problem) &&
-           read_tensors(file, "optimizer/v", path, into->table, true, into->v, problem);
+    if (!open_group(file, path, "optimizer", &group, problem)) return false;
+    bool good = true;
+    for (int i = 0; i < store->states->count && good; i++)
+        good = read_tensor(group, &store->states->params[i], path, store->kept_state(store, i), problem);
+    CHECK_H5(H5Gclose(group));
+    return good;
 }
 
 static bool read_progress(hid_t file, const char *path, Progress *progress, Message *problem)
@@ -142,17 +144,19 @@ static bool read_progress(hid_t file, const char *path, Progress *progress, Mess
                     path);
     h5_read_integer(file, "sequences_seen", &progress->sequences_seen);
     h5_read_integer(file, "skipped_steps", &progress->skipped_steps);
+    progress->optimizer_steps = progress->step - progress->skipped_steps; /* of older files */
+    h5_read_integer(file, "optimizer_steps", &progress->optimizer_steps);
     h5_read_real(file, "average_gradient_norm", &progress->average_gradient_norm);
     return true;
 }
 
-bool checkpoint_read(const char *path, Checkpoint *into, Message *problem)
+bool checkpoint_read(const char *path, Checkpoint *into, bool with_states, Message *problem)
 {
     hid_t file;
     if (!open_checkpoint(path, &file, problem)) return false;
     bool good = read_progress(file, path, &into->progress, problem);
-    good = good && read_tensors(file, "parameters", path, into->table, false, into->values, problem);
-    good = good && (!into->m || read_moments(file, path, into, problem));
+    good = good && read_parameters(file, path, into->store, problem);
+    good = good && (!with_states || !into->store->states || read_states(file, path, into->store, problem));
     CHECK_H5(H5Fclose(file));
     return good;
 }
@@ -209,12 +213,21 @@ bool checkpoint_read_info(const char *path, CheckpointInfo *info, Message *probl
     return true;
 }
 
+/* Trained tensors have states, whatever the optimizer. */
 static TensorUse use_of(hid_t file, const char *name)
 {
-    char moment[160];
-    if (!h5_has(file, "optimizer") || !h5_has(file, "optimizer/m")) return TENSOR_USE_UNKNOWN;
-    snprintf(moment, sizeof moment, "optimizer/m/%s", name);
-    return h5_has(file, moment) ? TENSOR_TRAINED : TENSOR_CONSTANT;
+    char path[256];
+    hid_t group;
+    H5Members states;
+    if (!h5_has(file, "optimizer") || (group = H5Gopen2(file, "optimizer", H5P_DEFAULT)) < 0) return TENSOR_USE_UNKNOWN;
+    TensorUse use = h5_members(group, &states) ? TENSOR_CONSTANT : TENSOR_USE_UNKNOWN;
+    for (size_t i = 0; i < states.count; i++) {
+        snprintf(path, sizeof path, "%s/%s", states.names[i], name);
+        if (h5_has(group, path)) use = TENSOR_TRAINED;
+    }
+    h5_members_free(&states);
+    CHECK_H5(H5Gclose(group));
+    return use;
 }
 
 static bool visit_tensor(hid_t file, hid_t group, const char *path, const char *name, CheckpointVisitor visit,

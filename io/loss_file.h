@@ -8,7 +8,7 @@
 
 #include "src/base/error.h"
 #include "src/base/real.h"
-#include "src/base/sequence_link.h"
+#include "src/core/sequence_link.h"
 
 typedef struct LossFile LossFile;
 

@@ -9,7 +9,7 @@
 #include "mpi/world.h"
 #include "src/base/error.h"
 #include "src/base/memory.h"
-#include "src/base/phase.h"
+#include "src/core/phase.h"
 
 enum { RING_TAG = 1 };
 

@@ -5,8 +5,7 @@
 
 #include <mpi.h>
 
-#include "src/base/config.h"
-#include "src/base/sequence_link.h"
+#include "src/core/sequence_link.h"
 
 /* A link over the ranks of `sequence`, whose rank order is the order of the segments. Collective over it. The
    communicator is duplicated; sequence_link_mpi_destroy() frees the copies. */

@@ -3,8 +3,7 @@
 #ifndef POLYSKETCH_MPI_TOPOLOGY_H
 #define POLYSKETCH_MPI_TOPOLOGY_H
 
-#include "src/base/config.h"
-#include "src/base/sequence_link.h"
+#include "src/core/sequence_link.h"
 
 typedef struct Topology {
     int data_ranks, sequence_ranks;

@@ -99,6 +99,22 @@ forbid_call 'exit|_exit|_Exit|abort|MPI_Abort' \
 forbid_call 'assert' 'use ASSERT (our bugs) or CHECK (the world) of src/base/error.h' "${c_files[@]}"
 forbid_call 's?rand|random|drand48' 'random numbers come from src/base/rng.h' "${c_files[@]}"
 
+# ---- sizes, and facts with one owner
+
+mapfile -t library_files < <(printf '%s\n' "${c_files[@]}" | grep -E '^(src|mpi|io)/')
+(cd "$work/code" && awk '
+    FNR == 1 { start = 0 }
+    /^\{/ { start = FNR }
+    /^\}/ { if (start && FNR - start - 1 > 60) printf "%s:%d: a function of more than 60 lines\n", FILENAME, start; start = 0 }
+    FNR == 451 { print FILENAME ":451: a file of more than 450 lines" }' "${library_files[@]}") >"$work/long"
+if [ -s "$work/long" ]; then
+    cat "$work/long"
+    status=1
+fi
+mapfile -t others < <(printf '%s\n' "${library_files[@]}" | grep -v '^src/core/param_' || true)
+forbid 'param(s\[[^]]*\])?(->|\.)offset' 'where a tensor lies only a ParamStore knows; ask it' \
+    "${others[@]}"
+
 forbid $'\t' 'tab' "${c_files[@]}" "${shell_files[@]}" "${python_files[@]}"
 forbid '[[:blank:]]$' 'blank at the end of the line' "${text_files[@]}"
 forbid 'TO''DO|FIX''ME' 'unfinished business belongs in an issue' "${program_files[@]}"

@@ -1,8 +1,8 @@
 /* One attention mechanism: the interface, and the table of all of them.
 
    To add one: write src/attention/<name>.c whose functions are static except its AttentionKind, and add that to the
-   table in attention.c. A kind whose weights are inner products of features needs only a FeatureMap (feature_map.h):
-   linear.c turns any feature map into causal attention.
+   table in attention.c. A kind has its option rows, its checks and its summary in its own file. One whose weights are inner
+   products of features needs only a FeatureMap (feature_map.h): linear.c turns any feature map into causal attention.
 
    Letters: B sequences of a micro-batch, N tokens of each on this rank, H heads, h = C/H numbers per head, T context
    length, b block length. Queries, keys and values are columns of one (B, N, 3C) matrix: [all heads of q; of k; of v]. */
@@ -13,13 +13,29 @@
 #include <stdint.h>
 
 #include "src/base/arena.h"
-#include "src/base/config.h"
-#include "src/base/param_table.h"
+#include "src/base/error.h"
+#include "src/base/options.h"
+#include "src/core/param_store.h"
 #include "src/base/real.h"
-#include "src/base/sequence_link.h"
+#include "src/core/sequence_link.h"
 
 typedef struct AttentionKind AttentionKind;
 typedef struct FeatureMap FeatureMap;
+
+/* Pairs inside a block: exact, or sketched like all others. */
+typedef enum LocalKind { LOCAL_EXACT, LOCAL_SKETCH } LocalKind;
+
+/* What a layer attends by, learned together with its tensors. As the section [attention] of a configuration it holds for
+   all layers; attention.pattern makes others of it for some. */
+typedef struct AttentionSpec {
+    int kind; /* row of the table of kinds */
+    int64_t degree;
+    double scale, denominator_one; /* scale NaN: by rule */
+    int sketch;                    /* polysketch: row of its table of sketches */
+    int64_t sketch_size;
+    int local;        /* polysketch: LocalKind */
+    int64_t features; /* performer */
+} AttentionSpec;
 
 /* The sizes of one pass. */
 typedef struct AttentionShape {
@@ -39,25 +55,23 @@ typedef struct DecodeShape {
 
 enum { ATTENTION_MAX_TENSORS = 24 };
 
-/* One attention layer: what does not change from pass to pass. Indices are rows of `table`. */
+/* One attention layer: what does not change from pass to pass. Indices are rows of the parameter table. */
 typedef struct AttentionLayer {
+    AttentionSpec spec; /* resolved */
     const AttentionKind *kind;
-    const FeatureMap *map; /* of the linear kinds, else NULL */
-    const ParamTable *table;
-    AttentionConfig config;
+    const FeatureMap *map;                  /* of the linear kinds, else NULL */
     size_t heads, head_width;               /* H, h */
     int query_norm[2], key_norm[2];         /* weight, bias; where q' and k' are used */
     int map_tensors[ATTENTION_MAX_TENSORS]; /* the feature map's, in its own order */
 } AttentionLayer;
 
-/* The tensors of one pass. The forward pass fills `out` and `saved`; the backward pass adds to `grads` and overwrites
-   d_qkv. */
+/* The tensors of one pass. The forward pass fills `out` and `saved`; the backward pass adds to the gradients and
+   overwrites d_qkv. */
 typedef struct AttentionRun {
     const AttentionLayer *layer;
     AttentionShape shape;
     SequenceLink *link;
-    const real *params; /* all values of the table */
-    real *grads;        /* of its trained values */
+    ParamStore *params; /* with the layer's group acquired */
     const real *qkv;    /* (B, N, 3C), after the rotary embedding */
     real *out;          /* (B, N, C) */
     real *saved;        /* saved_count() numbers that the forward pass leaves for the backward pass */
@@ -82,6 +96,14 @@ typedef struct AttentionCost {
 struct AttentionKind {
     const char *name;    /* attention.kind */
     const char *summary; /* one line for logs */
+    /* Rows of the options that only this kind reads, with offsets in AttentionSpec; may be NULL. */
+    const OptionRow *(*options)(int *count);
+    /* NULL where there is nothing to do: takes the WORD of `kind:WORD` in attention.pattern; replaces values "by rule";
+       checks what rows cannot; whether the block length is part of the model. */
+    bool (*set_variant)(AttentionSpec *, const char *word);
+    void (*resolve)(AttentionSpec *, size_t head_width);
+    bool (*check)(const AttentionSpec *, Message *problem);
+    bool (*blocks_matter)(const AttentionSpec *);
     /* Adds the kind's tensors, named `prefix`.something, and sets the layer's indices. */
     void (*declare)(AttentionLayer *, ParamTable *, const char *prefix);
     size_t (*saved_count)(const AttentionLayer *, const AttentionShape *);
@@ -94,7 +116,7 @@ struct AttentionKind {
     size_t (*decode_state_count)(const AttentionLayer *, const DecodeShape *);
     /* out (C) for the token at `position`, whose qkv is (3C); positions come in order from 0 on a zeroed state, which
        was made for the same shape. */
-    void (*decode)(const AttentionLayer *, const DecodeShape *, const real *params, real *state, size_t position,
+    void (*decode)(const AttentionLayer *, const DecodeShape *, ParamStore *params, real *state, size_t position,
                    const real *qkv, real *out, Arena *scratch);
     void (*plan_decode)(const AttentionLayer *, const DecodeShape *, Arena *scratch);
     AttentionCost (*cost)(const AttentionLayer *, const AttentionShape *);
@@ -103,8 +125,23 @@ struct AttentionKind {
     size_t (*state_count)(const AttentionLayer *, const AttentionShape *);
 };
 
-/* The layer that `config` describes; adds its tensors to `table`, which must outlive it. */
-AttentionLayer attention_declare(const Config *config, ParamTable *table, const char *prefix);
+/* The rows of section [attention], of all kinds, with offsets in AttentionSpec; valid for ever. */
+const OptionRow *attention_options(int *count);
+
+/* The specs of all layers, resolved and checked: `common`, or what `pattern` makes of it ("" or "KIND*N,KIND:WORD,...", in the
+   order of the layers). False with a message. */
+bool attention_specs(const AttentionSpec *common, const char *pattern, size_t layers, size_t head_width,
+                     AttentionSpec *specs, Message *problem);
+
+const AttentionKind *attention_kind(const AttentionSpec *spec);
+bool attention_same(const AttentionSpec *spec, const AttentionSpec *other);
+
+/* Whether the block length is part of what a layer of this spec has learned, rather than a way to compute it. */
+bool attention_blocks_matter(const AttentionSpec *spec);
+
+/* The layer of a resolved spec; adds its tensors, named `prefix`.something, to `table`. */
+AttentionLayer attention_declare(const AttentionSpec *spec, size_t heads, size_t head_width, ParamTable *table,
+                                 const char *prefix);
 
 /* Below this a row's normaliser is replaced by it, so that nothing is divided by zero: where denominator_one = 0 and all
    weights of a row vanish. No other row comes near it. */
@@ -131,15 +168,5 @@ static inline void attention_count_clamped(const AttentionRun *run, int64_t clam
 
 /* Of two sizes of buffers. */
 static inline size_t larger(size_t a, size_t b) { return a > b ? a : b; }
-
-/* Values of tensor `index`. */
-static inline const real *attention_values(const AttentionLayer *layer, const real *params, int index)
-{
-    return params + layer->table->params[index].offset;
-}
-static inline real *attention_gradients(const AttentionLayer *layer, real *grads, int index)
-{
-    return grads + layer->table->params[index].offset;
-}
 
 #endif

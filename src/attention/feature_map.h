@@ -50,6 +50,9 @@ static inline TokenChunk chunk_at(const TokenSpan *span, size_t longest, size_t 
 }
 
 struct FeatureMap {
+    const char *name;                                       /* of a sketch: attention.sketch */
+    bool (*check)(const AttentionSpec *, Message *problem); /* what option rows cannot; or NULL */
+    void (*resolve)(AttentionSpec *, size_t head_width);    /* values by rule; or NULL */
     bool normalised_input; /* x is q' = LN(q) and k' = LN(k), rather than q and k after the rotary embedding */
     bool self_tensored;
     bool scales_queries;                     /* forward() may shrink a query's features, and says by how much */
@@ -59,12 +62,11 @@ struct FeatureMap {
     void (*plan)(const AttentionLayer *, size_t tokens, Arena *scratch);
     /* u (B, N, H, r) of x (B, N, H, h), whose tokens are x_stride apart, where the span says; elsewhere u stays as it was.
        `factors` (B, N, H): of queries when the map scales them, what each one's features were multiplied by; else NULL. */
-    void (*forward)(const AttentionLayer *, const real *params, real *u, real *factors, const real *x, size_t x_stride,
+    void (*forward)(const AttentionLayer *, ParamStore *params, real *u, real *factors, const real *x, size_t x_stride,
                     const TokenSpan *span, Arena *scratch);
     /* d_x (B, N, H, h) += ..., tokens d_x_stride apart; adds to the gradients of the map's trained tensors. */
-    void (*backward)(const AttentionLayer *, const real *params, real *grads, real *d_x, size_t d_x_stride,
-                     const real *d_u, const real *u, const real *x, size_t x_stride, const TokenSpan *span,
-                     Arena *scratch);
+    void (*backward)(const AttentionLayer *, ParamStore *params, real *d_x, size_t d_x_stride, const real *d_u,
+                     const real *u, const real *x, size_t x_stride, const TokenSpan *span, Arena *scratch);
     /* Multiply-adds count 2; of one token and head, forward, one of q and k. */
     double (*flops)(const AttentionLayer *);
 };

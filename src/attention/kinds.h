@@ -7,11 +7,10 @@
 
 extern const AttentionKind attention_softmax;    /* softmax.c */
 extern const AttentionKind attention_polynomial; /* polynomial.c */
-extern const AttentionKind attention_polysketch; /* linear.c */
-extern const AttentionKind attention_performer;  /* linear.c */
+extern const AttentionKind attention_polysketch; /* polysketch.c */
+extern const AttentionKind attention_performer;  /* performer.c */
 
 extern const FeatureMap feature_map_sketch_random;  /* sketch_random.c */
 extern const FeatureMap feature_map_sketch_learned; /* sketch_learned.c */
-extern const FeatureMap feature_map_performer;      /* performer.c */
 
 #endif

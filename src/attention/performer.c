@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "src/attention/kinds.h"
+#include "src/attention/linear.h"
 #include "src/tensor/blas.h"
 #include "src/tensor/vector_math.h"
 
@@ -22,9 +23,9 @@ enum { TARGET_ROWS = 64 };
 /* Together, and with the sums over tokens and values, below the largest number: e^88, in double e^709. */
 static const real QUERY_LIMIT = 8, KEY_LIMIT = sizeof(real) == 4 ? 60 : 600;
 
-static size_t performer_width(const AttentionLayer *layer) { return (size_t)layer->config.features; }
+static size_t performer_width(const AttentionLayer *layer) { return (size_t)layer->spec.features; }
 
-static void performer_declare(AttentionLayer *layer, ParamTable *table, const char *prefix)
+static void add_projection(AttentionLayer *layer, ParamTable *table, const char *prefix)
 {
     char name[128];
     snprintf(name, sizeof name, "%s.performer.projection", prefix);
@@ -99,12 +100,12 @@ static void chunk_forward(const AttentionLayer *layer, const real *projection, r
     }
 }
 
-static void performer_forward(const AttentionLayer *layer, const real *params, real *u, real *factors, const real *x,
+static void performer_forward(const AttentionLayer *layer, ParamStore *params, real *u, real *factors, const real *x,
                               size_t x_stride, const TokenSpan *span, Arena *scratch)
 {
     size_t mark = arena_mark(scratch), H = layer->heads, m = performer_width(layer);
     size_t longest = chunk_tokens(layer, TARGET_ROWS);
-    const real *projection = attention_values(layer, params, layer->map_tensors[0]);
+    const real *projection = param_values(params, layer->map_tensors[0]);
     real *threads = arena_take(scratch, (size_t)omp_get_max_threads() * thread_count(layer));
 #pragma omp parallel for schedule(static)
     for (size_t i = 0; i < chunk_count(span, longest); i++) {
@@ -133,14 +134,13 @@ static void chunk_backward(const AttentionLayer *layer, const real *projection, 
     }
 }
 
-static void performer_backward(const AttentionLayer *layer, const real *params, real *grads, real *d_x,
-                               size_t d_x_stride, const real *d_u, const real *u, const real *x, size_t x_stride,
-                               const TokenSpan *span, Arena *scratch)
+static void performer_backward(const AttentionLayer *layer, ParamStore *params, real *d_x, size_t d_x_stride,
+                               const real *d_u, const real *u, const real *x, size_t x_stride, const TokenSpan *span,
+                               Arena *scratch)
 {
-    (void)grads; /* the projection is not trained */
     size_t mark = arena_mark(scratch), H = layer->heads, h = layer->head_width, m = performer_width(layer);
     size_t longest = chunk_tokens(layer, TARGET_ROWS);
-    const real *projection = attention_values(layer, params, layer->map_tensors[0]);
+    const real *projection = param_values(params, layer->map_tensors[0]);
     real *threads = arena_take(scratch, (size_t)omp_get_max_threads() * thread_count(layer));
     real scale = input_scale(layer);
 #pragma omp parallel for schedule(static)
@@ -164,14 +164,38 @@ static double performer_flops(const AttentionLayer *layer)
     return 2 * (double)layer->head_width * (double)performer_width(layer);
 }
 
-const FeatureMap feature_map_performer = {
+static const FeatureMap performer_map = {
     .normalised_input = false,
     .self_tensored = false,
     .scales_queries = true,
     .width = performer_width,
-    .declare = performer_declare,
+    .declare = add_projection,
     .plan = performer_plan,
     .forward = performer_forward,
     .backward = performer_backward,
     .flops = performer_flops,
+};
+
+static void performer_declare(AttentionLayer *layer, ParamTable *table, const char *prefix)
+{
+    layer->map = &performer_map;
+    layer->map->declare(layer, table, prefix);
+}
+
+static const OptionRow *performer_options(int *count)
+{
+    static const OptionRow rows[] = {
+        {"attention", "features", OPTION_INTEGER, offsetof(AttentionSpec, features), "256", 1, 1 << 20, "", true,
+         "performer: random features, m"},
+    };
+    *count = sizeof rows / sizeof *rows;
+    return rows;
+}
+
+const AttentionKind attention_performer = {
+    .name = "performer",
+    .summary = "positive random features of the softmax kernel; time linear in the context; a baseline",
+    .options = performer_options,
+    .declare = performer_declare,
+    LINEAR_FUNCTIONS,
 };

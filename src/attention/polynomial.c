@@ -27,7 +27,7 @@ static void polynomial_forward(const AttentionRun *run)
     real *queries = arena_take(run->scratch, tokens * C), *keys = arena_take(run->scratch, tokens * C); /* (B, N, C) */
     real *sums = run->saved;                                                                            /* (B, H, N) */
     PowerScale powers = power_scale(run->layer, run->params);
-    PairWeight weight = pair_weight_power(powers.scale, (int)run->layer->config.degree);
+    PairWeight weight = pair_weight_power(powers.scale, (int)run->layer->spec.degree);
     for (size_t i = 0; i < rows; i++) sums[i] = powers.one;
     memset(run->out, 0, tokens * C * sizeof *run->out);
     qk_norm_forward(run->layer, run->params, queries, C, keys, C, run->qkv, tokens);
@@ -44,15 +44,14 @@ static void polynomial_backward(const AttentionRun *run)
     RingBuffers buffers = ring_take_buffers(run->layer, &run->shape, RING_BACKWARD, run->scratch);
     real *queries = arena_take(run->scratch, tokens * C), *d_queries = arena_take(run->scratch, tokens * C);
     real *keys = arena_take(run->scratch, tokens * C), *d_keys = keys; /* the keys are in the packet by then */
-    PairWeight weight = pair_weight_power(power_scale(run->layer, run->params).scale, (int)run->layer->config.degree);
+    PairWeight weight = pair_weight_power(power_scale(run->layer, run->params).scale, (int)run->layer->spec.degree);
     memset(d_queries, 0, tokens * C * sizeof *d_queries);
     memset(run->d_qkv, 0, tokens * 3 * C * sizeof *run->d_qkv);
     qk_norm_forward(run->layer, run->params, queries, C, keys, C, run->qkv, tokens);
     ring_pack(run, &buffers, keys, C);
     ring_backward(run, &buffers, &weight, queries, C, run->saved, d_queries, C, run->scratch);
     ring_unpack(run, &buffers, d_keys, C);
-    qk_norm_backward(run->layer, run->params, run->grads, run->d_qkv, d_queries, C, d_keys, C, run->qkv, tokens,
-                     run->scratch);
+    qk_norm_backward(run->layer, run->params, run->d_qkv, d_queries, C, d_keys, C, run->qkv, tokens, run->scratch);
     arena_release(run->scratch, mark);
 }
 
@@ -62,7 +61,7 @@ static size_t polynomial_decode_state_count(const AttentionLayer *layer, const D
     return 2 * shape->max_tokens * layer->heads * layer->head_width;
 }
 
-static void polynomial_decode(const AttentionLayer *layer, const DecodeShape *shape, const real *params, real *state,
+static void polynomial_decode(const AttentionLayer *layer, const DecodeShape *shape, ParamStore *params, real *state,
                               size_t position, const real *qkv, real *out, Arena *scratch)
 {
     (void)shape;
@@ -78,7 +77,7 @@ static void polynomial_decode(const AttentionLayer *layer, const DecodeShape *sh
             const real *key = state + t * 2 * C + j * h, *value = key + C;
             real score = 0;
             for (size_t c = 0; c < h; c++) score += query[j * h + c] * key[c];
-            real weight = power_of(powers.scale * score, (int)layer->config.degree);
+            real weight = power_of(powers.scale * score, (int)layer->spec.degree);
             sum += weight;
             for (size_t c = 0; c < h; c++) o[c] += weight * value[c];
         }
@@ -98,6 +97,7 @@ static void polynomial_plan_decode(const AttentionLayer *layer, const DecodeShap
 const AttentionKind attention_polynomial = {
     .name = "polynomial",
     .summary = "exact (scale <q',k'>)^p, time quadratic in the context",
+    .check = power_degree_check,
     .declare = qk_norm_declare,
     .saved_count = ring_row_count,
     .plan = polynomial_plan,

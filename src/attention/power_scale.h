@@ -18,7 +18,10 @@ typedef struct PowerScale {
 } PowerScale;
 
 /* Of a layer that uses q' and k'. */
-PowerScale power_scale(const AttentionLayer *layer, const real *params);
+PowerScale power_scale(const AttentionLayer *layer, ParamStore *params);
+
+/* Weights must not be negative: an even degree. AttentionKind.check. */
+bool power_degree_check(const AttentionSpec *spec, Message *problem);
 
 /* Of one that does not: c = 1. */
 PowerScale power_scale_free(const AttentionLayer *layer);

@@ -10,11 +10,11 @@ void qk_norm_declare(AttentionLayer *layer, ParamTable *table, const char *prefi
 void qk_norm_plan(const AttentionLayer *layer, Arena *scratch);
 
 /* query (tokens, C) and key (tokens, C), rows `stride` apart, from qkv (tokens, 3C). */
-void qk_norm_forward(const AttentionLayer *layer, const real *params, real *query, size_t query_stride, real *key,
+void qk_norm_forward(const AttentionLayer *layer, ParamStore *params, real *query, size_t query_stride, real *key,
                      size_t key_stride, const real *qkv, size_t tokens);
 
 /* The columns of q and k in d_qkv += ...; gradients of the norms += ... */
-void qk_norm_backward(const AttentionLayer *layer, const real *params, real *grads, real *d_qkv, const real *d_query,
+void qk_norm_backward(const AttentionLayer *layer, ParamStore *params, real *d_qkv, const real *d_query,
                       size_t d_query_stride, const real *d_key, size_t d_key_stride, const real *qkv, size_t tokens,
                       Arena *scratch);
 

@@ -3,7 +3,7 @@
 #include <omp.h>
 #include <string.h>
 
-#include "src/base/phase.h"
+#include "src/core/phase.h"
 
 static size_t model_width(const AttentionLayer *layer) { return layer->heads * layer->head_width; }
 

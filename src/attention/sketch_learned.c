@@ -19,7 +19,7 @@
 enum { BRANCHES = 2, LEVELS = 2, EXPANSION = 8, TARGET_ROWS = 96 };
 enum { NORM_WEIGHT, NORM_BIAS, IN_WEIGHT, OUT_WEIGHT, LEVEL_TENSORS };
 
-static size_t sketch_width(const AttentionLayer *layer) { return (size_t)layer->config.sketch_size; }
+static size_t sketch_width(const AttentionLayer *layer) { return (size_t)layer->spec.sketch_size; }
 
 static size_t level_inputs(const AttentionLayer *layer, int level)
 {
@@ -157,29 +157,28 @@ static void sketch_plan(const AttentionLayer *layer, size_t tokens, Arena *scrat
     arena_release(scratch, mark);
 }
 
-static Transposed transpose_matrices(const AttentionLayer *layer, const real *params, Arena *arena)
+static Transposed transpose_matrices(const AttentionLayer *layer, ParamStore *params, Arena *arena)
 {
     size_t r = sketch_width(layer), wide = hidden_width(layer);
     Transposed t = take_transposed(layer, arena);
     for (int branch = 0; branch < BRANCHES; branch++)
         for (int level = 0; level < LEVELS; level++) {
             size_t inputs = level_inputs(layer, level);
-            const real *in = attention_values(layer, params, tensor_of(layer, branch, level, IN_WEIGHT));
-            const real *out = attention_values(layer, params, tensor_of(layer, branch, level, OUT_WEIGHT));
+            const real *in = param_values(params, tensor_of(layer, branch, level, IN_WEIGHT));
+            const real *out = param_values(params, tensor_of(layer, branch, level, OUT_WEIGHT));
             transpose(t.in[branch][level], hidden_stride(layer), in, inputs, wide, inputs);
             transpose(t.out[branch][level], r, out, wide, r, wide);
         }
     return t;
 }
 
-static void level_forward(const AttentionLayer *layer, const real *params, const Transposed *matrices, int branch,
+static void level_forward(const AttentionLayer *layer, ParamStore *params, const Transposed *matrices, int branch,
                           int level, LevelBuffers *b, const real *z, size_t rows)
 {
     size_t r = sketch_width(layer), inputs = level_inputs(layer, level);
     size_t wide = hidden_width(layer), stride = hidden_stride(layer);
-    layernorm_forward(b->normed, inputs, z, inputs,
-                      attention_values(layer, params, tensor_of(layer, branch, level, NORM_WEIGHT)),
-                      attention_values(layer, params, tensor_of(layer, branch, level, NORM_BIAS)), rows, 1, inputs);
+    layernorm_forward(b->normed, inputs, z, inputs, param_values(params, tensor_of(layer, branch, level, NORM_WEIGHT)),
+                      param_values(params, tensor_of(layer, branch, level, NORM_BIAS)), rows, 1, inputs);
     small_gemm_nn(b->hidden, stride, b->normed, inputs, matrices->in[branch][level], stride, rows, wide, inputs,
                   OVERWRITE);
     for (size_t i = 0; i < rows; i++)
@@ -190,7 +189,7 @@ static void level_forward(const AttentionLayer *layer, const real *params, const
     small_gemm_nn(b->out, r, b->active, stride, matrices->out[branch][level], r, rows, r, wide, OVERWRITE);
 }
 
-static void chunk_forward(const AttentionLayer *layer, const real *params, const Transposed *matrices,
+static void chunk_forward(const AttentionLayer *layer, ParamStore *params, const Transposed *matrices,
                           ChunkBuffers *buffers, size_t rows)
 {
     for (int branch = 0; branch < BRANCHES; branch++) {
@@ -209,7 +208,7 @@ static void output_features(real *u, const real *y1, const real *y2, size_t coun
     for (size_t i = 0; i < count; i++) u[i] = root * real_tanh(y1[i] * y2[i] * inverse);
 }
 
-static void sketch_forward(const AttentionLayer *layer, const real *params, real *u, real *factors, const real *x,
+static void sketch_forward(const AttentionLayer *layer, ParamStore *params, real *u, real *factors, const real *x,
                            size_t x_stride, const TokenSpan *span, Arena *scratch)
 {
     (void)factors;
@@ -250,7 +249,7 @@ static LevelGradients level_gradients(const AttentionLayer *layer, real *gradien
 }
 
 /* d_z (tokens, heads, inputs) += gradient through the level; d_out (rows, r), z the level's input. */
-static void level_backward(const AttentionLayer *layer, const real *params, ChunkBuffers *buffers, int branch,
+static void level_backward(const AttentionLayer *layer, ParamStore *params, ChunkBuffers *buffers, int branch,
                            int level, real *d_z, size_t d_z_stride, const real *d_out, const real *z, size_t tokens,
                            size_t heads)
 {
@@ -258,9 +257,9 @@ static void level_backward(const AttentionLayer *layer, const real *params, Chun
     size_t wide = hidden_width(layer), stride = hidden_stride(layer);
     LevelBuffers *b = &buffers->levels[branch][level];
     LevelGradients d = level_gradients(layer, buffers->gradients, branch, level);
-    const real *in_weight = attention_values(layer, params, tensor_of(layer, branch, level, IN_WEIGHT));
-    const real *out_weight = attention_values(layer, params, tensor_of(layer, branch, level, OUT_WEIGHT));
-    const real *norm_weight = attention_values(layer, params, tensor_of(layer, branch, level, NORM_WEIGHT));
+    const real *in_weight = param_values(params, tensor_of(layer, branch, level, IN_WEIGHT));
+    const real *out_weight = param_values(params, tensor_of(layer, branch, level, OUT_WEIGHT));
+    const real *norm_weight = param_values(params, tensor_of(layer, branch, level, NORM_WEIGHT));
     /* out = active W_out^T */
     small_gemm_nn(buffers->d_hidden, stride, d_out, r, out_weight, wide, rows, wide, r, OVERWRITE);
     small_gemm_tn(d.out_weight, wide, d_out, r, b->active, stride, r, wide, rows, ADD);
@@ -279,7 +278,7 @@ static void level_backward(const AttentionLayer *layer, const real *params, Chun
 }
 
 /* d_x += for the tokens of one chunk, whose forward pass has just been repeated. */
-static void chunk_backward(const AttentionLayer *layer, const real *params, ChunkBuffers *buffers, real *d_x,
+static void chunk_backward(const AttentionLayer *layer, ParamStore *params, ChunkBuffers *buffers, real *d_x,
                            size_t d_x_stride, const real *d_u, const real *u, size_t tokens)
 {
     size_t r = sketch_width(layer), H = layer->heads, count = tokens * H * r;
@@ -298,21 +297,21 @@ static void chunk_backward(const AttentionLayer *layer, const real *params, Chun
 }
 
 /* Adds a thread's gradients to those of the model. */
-static void add_gradients(const AttentionLayer *layer, real *grads, const real *gradients)
+static void add_gradients(const AttentionLayer *layer, ParamStore *params, const real *gradients)
 {
     for (int branch = 0; branch < BRANCHES; branch++)
         for (int level = 0; level < LEVELS; level++)
             for (int which = 0; which < LEVEL_TENSORS; which++) {
                 int index = tensor_of(layer, branch, level, which);
-                real *d = attention_gradients(layer, grads, index);
-                size_t count = layer->table->params[index].count;
+                real *d = param_gradient(params, index);
+                size_t count = params->params->params[index].count;
 #pragma omp simd
                 for (size_t i = 0; i < count; i++) d[i] += gradients[i];
                 gradients += count;
             }
 }
 
-static void sketch_backward(const AttentionLayer *layer, const real *params, real *grads, real *d_x, size_t d_x_stride,
+static void sketch_backward(const AttentionLayer *layer, ParamStore *params, real *d_x, size_t d_x_stride,
                             const real *d_u, const real *u, const real *x, size_t x_stride, const TokenSpan *span,
                             Arena *scratch)
 {
@@ -340,7 +339,7 @@ static void sketch_backward(const AttentionLayer *layer, const real *params, rea
     }
     for (int thread = 0; thread < team; thread++) { /* always in this order: the sum is reproducible */
         Arena piece = arena_piece(threads, (size_t)thread, bytes);
-        add_gradients(layer, grads, take_chunk_buffers(layer, true, &piece).gradients);
+        add_gradients(layer, params, take_chunk_buffers(layer, true, &piece).gradients);
     }
     arena_release(scratch, mark);
 }
@@ -352,6 +351,7 @@ static double sketch_flops(const AttentionLayer *layer)
 }
 
 const FeatureMap feature_map_sketch_learned = {
+    .name = "learned",
     .normalised_input = false,
     .self_tensored = true,
     .width = sketch_width,

@@ -23,7 +23,19 @@ enum { G1, G2, LEFT_G1, LEFT_G2, RIGHT_G1, RIGHT_G2 };
 
 static size_t sketch_width(const AttentionLayer *layer)
 {
-    return layer->config.degree == 2 ? layer->head_width : (size_t)layer->config.sketch_size;
+    return layer->spec.degree == 2 ? layer->head_width : (size_t)layer->spec.sketch_size;
+}
+
+static void sketch_resolve(AttentionSpec *spec, size_t head_width)
+{
+    if (spec->degree == 2) spec->sketch_size = (int64_t)head_width;
+}
+
+static bool sketch_check(const AttentionSpec *spec, Message *problem)
+{
+    return spec->degree == 2 || spec->degree == 4 || spec->degree == 8 ||
+           fail(problem, "attention.degree = %lld: random sketches exist for degree 2, 4 and 8",
+                (long long)spec->degree);
 }
 
 static int add_gaussian(AttentionLayer *layer, ParamTable *table, const char *prefix, const char *which, size_t rows)
@@ -38,8 +50,8 @@ static int add_gaussian(AttentionLayer *layer, ParamTable *table, const char *pr
 static void sketch_declare(AttentionLayer *layer, ParamTable *table, const char *prefix)
 {
     size_t h = layer->head_width, r = sketch_width(layer);
-    if (layer->config.degree == 2) return; /* nothing is drawn */
-    bool nested = layer->config.degree == 8;
+    if (layer->spec.degree == 2) return; /* nothing is drawn */
+    bool nested = layer->spec.degree == 8;
     layer->map_tensors[G1] = add_gaussian(layer, table, prefix, "g1", nested ? r : h);
     layer->map_tensors[G2] = add_gaussian(layer, table, prefix, "g2", nested ? r : h);
     if (!nested) return;
@@ -105,30 +117,30 @@ static void node_backward(const Node *node, real *d_a, real *d_c, const real *d_
     product_backward(node, d_c, q, node->right_matrix, rows, transposed);
 }
 
-static Node node_of(const AttentionLayer *layer, const real *params, int left, int right, bool of_inputs)
+static Node node_of(const AttentionLayer *layer, ParamStore *params, int left, int right, bool of_inputs)
 {
     size_t r = sketch_width(layer);
     real scaled = of_inputs ? power_scale(layer, params).scale : 1; /* sqrt(scale) from each of the two factors */
     return (Node){
-        .left_matrix = attention_values(layer, params, layer->map_tensors[left]),
-        .right_matrix = attention_values(layer, params, layer->map_tensors[right]),
+        .left_matrix = param_values(params, layer->map_tensors[left]),
+        .right_matrix = param_values(params, layer->map_tensors[right]),
         .inputs = of_inputs ? layer->head_width : r,
         .r = r,
         .factor = scaled / real_sqrt((real)r),
     };
 }
 
-static void chunk_forward(const AttentionLayer *layer, const real *params, real *u, const real *x, size_t rows,
+static void chunk_forward(const AttentionLayer *layer, ParamStore *params, real *u, const real *x, size_t rows,
                           real *scratch)
 {
     size_t size = chunk_rows(layer, TARGET_ROWS) * sketch_width(layer);
     real *p = scratch, *q = p + size, *left = q + size, *right = left + size;
-    if (layer->config.degree == 2) {
+    if (layer->spec.degree == 2) {
         real root = real_sqrt(power_scale(layer, params).scale);
         for (size_t i = 0; i < rows * layer->head_width; i++) u[i] = root * x[i];
         return;
     }
-    bool nested = layer->config.degree == 8;
+    bool nested = layer->spec.degree == 8;
     Node top = node_of(layer, params, G1, G2, !nested);
     if (nested) {
         Node left_node = node_of(layer, params, LEFT_G1, LEFT_G2, true);
@@ -139,18 +151,18 @@ static void chunk_forward(const AttentionLayer *layer, const real *params, real 
     node_forward(&top, u, p, q, nested ? left : x, nested ? right : x, rows);
 }
 
-static void chunk_backward(const AttentionLayer *layer, const real *params, real *d_x, const real *d_u, const real *x,
+static void chunk_backward(const AttentionLayer *layer, ParamStore *params, real *d_x, const real *d_u, const real *x,
                            size_t rows, real *scratch)
 {
     size_t size = chunk_rows(layer, TARGET_ROWS) * sketch_width(layer);
     real *p = scratch, *q = p + size, *y = q + size, *left = y + size, *right = left + size, *d_left = right + size,
          *d_right = d_left + size, *p2 = d_right + size, *q2 = p2 + size, *transposed = q2 + size;
-    if (layer->config.degree == 2) {
+    if (layer->spec.degree == 2) {
         real root = real_sqrt(power_scale(layer, params).scale);
         for (size_t i = 0; i < rows * layer->head_width; i++) d_x[i] += root * d_u[i];
         return;
     }
-    bool nested = layer->config.degree == 8;
+    bool nested = layer->spec.degree == 8;
     Node top = node_of(layer, params, G1, G2, !nested);
     if (!nested) {
         node_forward(&top, y, p, q, x, x, rows);
@@ -171,7 +183,7 @@ static void chunk_backward(const AttentionLayer *layer, const real *params, real
 }
 
 /* x (B, N, H, h) is q' or k', contiguous: a chunk's rows are those of one matrix. */
-static void sketch_forward(const AttentionLayer *layer, const real *params, real *u, real *factors, const real *x,
+static void sketch_forward(const AttentionLayer *layer, ParamStore *params, real *u, real *factors, const real *x,
                            size_t x_stride, const TokenSpan *span, Arena *scratch)
 {
     (void)factors, (void)x_stride;
@@ -188,11 +200,11 @@ static void sketch_forward(const AttentionLayer *layer, const real *params, real
     arena_release(scratch, mark);
 }
 
-static void sketch_backward(const AttentionLayer *layer, const real *params, real *grads, real *d_x, size_t d_x_stride,
+static void sketch_backward(const AttentionLayer *layer, ParamStore *params, real *d_x, size_t d_x_stride,
                             const real *d_u, const real *u, const real *x, size_t x_stride, const TokenSpan *span,
                             Arena *scratch)
 {
-    (void)grads, (void)d_x_stride, (void)u, (void)x_stride;
+    (void)d_x_stride, (void)u, (void)x_stride;
     size_t mark = arena_mark(scratch), H = layer->heads, r = sketch_width(layer), h = layer->head_width;
     size_t longest = chunk_tokens(layer, TARGET_ROWS);
     real *threads = arena_take(scratch, (size_t)omp_get_max_threads() * thread_count(layer));
@@ -209,11 +221,14 @@ static void sketch_backward(const AttentionLayer *layer, const real *params, rea
 static double sketch_flops(const AttentionLayer *layer)
 {
     double h = (double)layer->head_width, r = (double)sketch_width(layer);
-    if (layer->config.degree == 2) return 0;
-    return layer->config.degree == 4 ? 4 * h * r : 8 * h * r + 4 * r * r;
+    if (layer->spec.degree == 2) return 0;
+    return layer->spec.degree == 4 ? 4 * h * r : 8 * h * r + 4 * r * r;
 }
 
 const FeatureMap feature_map_sketch_random = {
+    .name = "random",
+    .check = sketch_check,
+    .resolve = sketch_resolve,
     .normalised_input = true,
     .self_tensored = true,
     .width = sketch_width,

@@ -107,7 +107,7 @@ static size_t softmax_decode_state_count(const AttentionLayer *layer, const Deco
     return 2 * shape->max_tokens * layer->heads * layer->head_width;
 }
 
-static void softmax_decode(const AttentionLayer *layer, const DecodeShape *shape, const real *params, real *state,
+static void softmax_decode(const AttentionLayer *layer, const DecodeShape *shape, ParamStore *params, real *state,
                            size_t position, const real *qkv, real *out, Arena *scratch)
 {
     (void)shape, (void)params, (void)scratch;

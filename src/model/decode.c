@@ -12,7 +12,7 @@
 
 struct Decoder {
     const Model *model;
-    const real *params;
+    ParamStore *params;
     size_t position;
     DecodeShape shape;
     Arena memory, scratch;
@@ -44,11 +44,12 @@ static void take_memory(Decoder *decoder, Arena *arena)
     decoder->rotary = arena_take(arena, model->head_width);
 }
 
-Decoder *decoder_create(const Model *model, const real *params, size_t max_tokens)
+Decoder *decoder_create(const Model *model, ParamStore *params, DecodeShape shape)
 {
     Decoder *decoder = checked_calloc(1, sizeof *decoder);
     *decoder = (Decoder){.model = model, .params = params};
-    decoder->shape = (DecodeShape){max_tokens, (size_t)model->config.block_length};
+    decoder->shape = shape;
+    param_store_acquire_all(params);
     decoder->states = checked_calloc(model->layer_count, sizeof *decoder->states);
     Arena memory = arena_measure(), scratch = arena_measure();
     take_memory(decoder, &memory);
@@ -64,6 +65,7 @@ Decoder *decoder_create(const Model *model, const real *params, size_t max_token
 void decoder_destroy(Decoder *decoder)
 {
     if (!decoder) return;
+    param_store_release_all(decoder->params);
     arena_destroy(&decoder->memory);
     arena_destroy(&decoder->scratch);
     free(decoder->states);
@@ -74,14 +76,10 @@ void decoder_seek(Decoder *decoder, size_t position) { decoder->position = posit
 
 size_t decoder_state_bytes(const Decoder *decoder) { return decoder->state_bytes; }
 
-static const real *values(const Decoder *decoder, int index)
-{
-    return decoder->params + decoder->model->table.params[index].offset;
-}
-
 static void norm(const Decoder *decoder, real *y, const real *x, const int index[2])
 {
-    layernorm_forward(y, 0, x, 0, values(decoder, index[0]), values(decoder, index[1]), 1, 1, decoder->model->width);
+    layernorm_forward(y, 0, x, 0, param_values(decoder->params, index[0]), param_values(decoder->params, index[1]), 1,
+                      1, decoder->model->width);
 }
 
 static void add_branch(Decoder *decoder)
@@ -95,19 +93,20 @@ static void step_layer(Decoder *decoder, size_t index)
     const Layer *layer = &model->layers[index];
     size_t C = model->width, F = model->feedforward_width;
     norm(decoder, decoder->normed, decoder->x, layer->attention_norm);
-    matvec(decoder->qkv, values(decoder, layer->qkv), decoder->normed, 3 * C, C);
+    matvec(decoder->qkv, param_values(decoder->params, layer->qkv), decoder->normed, 3 * C, C);
     rotary_apply(decoder->qkv, 3 * C, decoder->rotary, 1, 1, 2 * model->heads, model->head_width, +1);
     layer->attention.kind->decode(&layer->attention, &decoder->shape, decoder->params, decoder->states[index],
                                   decoder->position, decoder->qkv, decoder->out, &decoder->scratch);
-    matvec(decoder->branch, values(decoder, layer->out), decoder->out, C, C);
+    matvec(decoder->branch, param_values(decoder->params, layer->out), decoder->out, C, C);
     add_branch(decoder);
     norm(decoder, decoder->normed, decoder->x, layer->feedforward_norm);
-    matvec(decoder->hidden, values(decoder, layer->feedforward_in), decoder->normed, model->feedforward_in_width, C);
-    if (model->config.model.feedforward == FEEDFORWARD_GLU)
+    matvec(decoder->hidden, param_values(decoder->params, layer->feedforward_in), decoder->normed,
+           model->feedforward_in_width, C);
+    if (model->feedforward == FEEDFORWARD_GLU)
         glu_forward(decoder->active, decoder->hidden, 1, F);
     else
         gelu_forward(decoder->active, decoder->hidden, F);
-    matvec(decoder->branch, values(decoder, layer->feedforward_out), decoder->active, C, F);
+    matvec(decoder->branch, param_values(decoder->params, layer->feedforward_out), decoder->active, C, F);
     add_branch(decoder);
 }
 
@@ -117,11 +116,13 @@ const real *decoder_step(Decoder *decoder, int32_t token)
     CHECK(decoder->position < decoder->shape.max_tokens, "internal error: the decoder was made for %zu tokens",
           decoder->shape.max_tokens);
     rotary_fill_table(decoder->rotary, decoder->position, 1, model->head_width);
-    memcpy(decoder->x, values(decoder, model->embedding) + (size_t)token * model->width, model->width * sizeof(real));
+    memcpy(decoder->x, param_values(decoder->params, model->embedding) + (size_t)token * model->width,
+           model->width * sizeof(real));
     for (size_t i = 0; i < model->layer_count; i++) step_layer(decoder, i);
     norm(decoder, decoder->normed, decoder->x, model->final_norm);
-    matvec(decoder->logits, values(decoder, model->embedding), decoder->normed, model->vocab_size, model->width);
-    const real *bias = values(decoder, model->logit_bias);
+    matvec(decoder->logits, param_values(decoder->params, model->embedding), decoder->normed, model->vocab_size,
+           model->width);
+    const real *bias = param_values(decoder->params, model->logit_bias);
     for (size_t i = 0; i < model->vocab_size; i++) decoder->logits[i] += bias[i];
     decoder->position++;
     return decoder->logits;

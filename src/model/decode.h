@@ -5,12 +5,14 @@
 
 #include <stdint.h>
 
+#include "src/core/param_store.h"
 #include "src/model/model.h"
 
 typedef struct Decoder Decoder;
 
-/* max_tokens bounds the position for kinds that keep all keys (softmax, polynomial). */
-Decoder *decoder_create(const Model *model, const real *params, size_t max_tokens);
+/* Acquires all groups of `params`, which must outlive it. shape.max_tokens bounds the position for kinds that keep all keys
+   (softmax, polynomial). */
+Decoder *decoder_create(const Model *model, ParamStore *params, DecodeShape shape);
 void decoder_destroy(Decoder *decoder);
 
 /* Takes the next token and returns the logits (V) of the one after it; valid until the next call. */

@@ -2,56 +2,95 @@
 
 #include <string.h>
 
-#include "src/base/phase.h"
+#include "src/core/phase.h"
 #include "src/tensor/activation.h"
 #include "src/tensor/blas.h"
 #include "src/tensor/dropout.h"
 #include "src/tensor/layernorm.h"
 #include "src/tensor/rotary.h"
 
-static const real *values(const LayerRun *run, int index)
-{
-    return run->params + run->model->table.params[index].offset;
-}
-static real *gradients(const LayerRun *run, int index) { return run->grads + run->model->table.params[index].offset; }
-
 static size_t token_count(const AttentionShape *shape) { return shape->sequences * shape->tokens; }
 
-LayerSaved layer_take_saved(const Model *model, const Layer *layer, const AttentionShape *shape,
-                            const LayerSaved *shared, Arena *arena)
+size_t layer_attention_count(const Layer *layer, const AttentionShape *shape)
+{
+    return layer->attention.kind->saved_count(&layer->attention, shape);
+}
+
+LayerSaved layer_take_saved(const Model *model, const Layer *layer, const AttentionShape *shape, real *attention,
+                            bool shared, Arena *arena)
 {
     size_t tokens = token_count(shape), C = model->width;
     LayerSaved saved;
     saved.qkv = arena_take(arena, tokens * 3 * C);
-    saved.attention =
-        shared ? shared->attention : arena_take(arena, layer->attention.kind->saved_count(&layer->attention, shape));
+    saved.attention = shared ? attention : arena_take(arena, layer_attention_count(layer, shape));
     saved.attention_out = arena_take(arena, tokens * C);
     saved.middle = arena_take(arena, tokens * C);
     saved.feedforward_in = arena_take(arena, tokens * model->feedforward_in_width);
     return saved;
 }
 
-/* The largest sets of scratch that are in use at a time; layer_forward() and layer_backward() take the same. */
+/* ---- scratch: taken here by layer_plan() as by the passes themselves ---- */
+
+/* (B, N, C) and (B, N, F) */
+static real *take_normed(const Model *model, size_t tokens, Arena *scratch)
+{
+    return arena_take(scratch, tokens * model->width);
+}
+static real *take_active(const Model *model, size_t tokens, Arena *scratch)
+{
+    return arena_take(scratch, tokens * model->feedforward_width);
+}
+
+typedef struct FeedForwardBuffers {
+    real *normed, *d_normed; /* (B, N, C) */
+    real *active, *d_active; /* (B, N, F) */
+    real *d_in;              /* (B, N, 2F or F) */
+    real *norm_sums;
+} FeedForwardBuffers;
+
+static FeedForwardBuffers take_feedforward_backward(const Model *model, size_t tokens, Arena *scratch)
+{
+    size_t C = model->width, F = model->feedforward_width;
+    return (FeedForwardBuffers){
+        .normed = arena_take(scratch, tokens * C),
+        .d_normed = arena_take(scratch, tokens * C),
+        .active = arena_take(scratch, tokens * F),
+        .d_active = arena_take(scratch, tokens * F),
+        .d_in = arena_take(scratch, tokens * model->feedforward_in_width),
+        .norm_sums = arena_take(scratch, layernorm_scratch(C)),
+    };
+}
+
+typedef struct AttentionBuffers {
+    real *normed, *d_out; /* (B, N, C) */
+    real *d_qkv;          /* (B, N, 3C) */
+    real *norm_sums;
+} AttentionBuffers;
+
+static AttentionBuffers take_attention_backward(const Model *model, size_t tokens, Arena *scratch)
+{
+    size_t C = model->width;
+    return (AttentionBuffers){
+        .normed = arena_take(scratch, tokens * C),
+        .d_out = arena_take(scratch, tokens * C),
+        .d_qkv = arena_take(scratch, tokens * 3 * C),
+        .norm_sums = arena_take(scratch, layernorm_scratch(C)),
+    };
+}
+
 void layer_plan(const Model *model, const Layer *layer, const AttentionShape *shape, PassPurpose purpose,
                 Arena *scratch)
 {
-    size_t tokens = token_count(shape), C = model->width, mark = arena_mark(scratch);
-    arena_take(scratch, tokens * C); /* normed, or d_attention_out */
+    size_t tokens = token_count(shape), mark = arena_mark(scratch);
+    take_normed(model, tokens, scratch);
     layer->attention.kind->plan(&layer->attention, shape, scratch);
-    if (purpose == PASS_TRAIN) {
-        arena_take(scratch, tokens * C);
-        arena_take(scratch, tokens * 3 * C); /* d_qkv */
-        layer->attention.kind->plan(&layer->attention, shape, scratch);
-    }
+    take_active(model, tokens, scratch);
     arena_release(scratch, mark);
-    arena_take(scratch, tokens * C);
-    arena_take(scratch, tokens * model->feedforward_width);
-    if (purpose == PASS_TRAIN) {
-        arena_take(scratch, tokens * C);
-        arena_take(scratch, tokens * model->feedforward_width);
-        arena_take(scratch, tokens * model->feedforward_in_width);
-        arena_take(scratch, layernorm_scratch(C));
-    }
+    if (purpose != PASS_TRAIN) return;
+    take_feedforward_backward(model, tokens, scratch);
+    arena_release(scratch, mark);
+    take_attention_backward(model, tokens, scratch);
+    layer->attention.kind->plan(&layer->attention, shape, scratch);
     arena_release(scratch, mark);
 }
 
@@ -78,38 +117,40 @@ static void add_residual(real *x, const real *residual, size_t count)
 static void norm_forward(const LayerRun *run, real *y, const real *x, const int norm[2])
 {
     phase_begin(PHASE_NORM);
-    layernorm_forward(y, run->model->width, x, run->model->width, values(run, norm[0]), values(run, norm[1]),
-                      token_count(&run->shape), 1, run->model->width);
+    layernorm_forward(y, run->model->width, x, run->model->width, param_values(run->params, norm[0]),
+                      param_values(run->params, norm[1]), token_count(&run->shape), 1, run->model->width);
 }
 
-/* d_x += gradient through the norm */
-static void norm_backward(const LayerRun *run, real *d_x, const real *d_y, const real *x, const int norm[2])
+/* d_x += gradient through the norm; `sums`: layernorm_scratch() numbers */
+static void norm_backward(const LayerRun *run, real *d_x, const real *d_y, const real *x, const int norm[2], real *sums)
 {
-    size_t C = run->model->width, mark = arena_mark(run->scratch);
+    size_t C = run->model->width;
     phase_begin(PHASE_NORM);
-    layernorm_backward(d_x, C, gradients(run, norm[0]), gradients(run, norm[1]), d_y, C, x, C, values(run, norm[0]),
-                       token_count(&run->shape), 1, C, arena_take(run->scratch, layernorm_scratch(C)));
-    arena_release(run->scratch, mark);
+    layernorm_backward(d_x, C, param_gradient(run->params, norm[0]), param_gradient(run->params, norm[1]), d_y, C, x, C,
+                       param_values(run->params, norm[0]), token_count(&run->shape), 1, C, sums);
 }
 
-static void product_forward(real *y, const real *x, const real *w, size_t tokens, size_t out, size_t in)
+/* Products are where a step spends its time: between them sums of gradients under way are looked after. */
+static void product_forward(const LayerRun *run, real *y, const real *x, int weight, size_t out, size_t in)
 {
     phase_begin(PHASE_DENSE);
-    dense_forward(y, x, w, tokens, out, in);
+    dense_forward(y, x, param_values(run->params, weight), token_count(&run->shape), out, in);
 }
 
-static void product_backward(real *d_x, real *d_w, const real *d_y, const real *x, const real *w, size_t tokens,
-                             size_t out, size_t in)
+static void product_backward(const LayerRun *run, real *d_x, const real *d_y, const real *x, int weight, size_t out,
+                             size_t in)
 {
+    run->params->poll(run->params);
     phase_begin(PHASE_DENSE);
-    dense_backward(d_x, d_w, d_y, x, w, tokens, out, in);
+    dense_backward(d_x, param_gradient(run->params, weight), d_y, x, param_values(run->params, weight),
+                   token_count(&run->shape), out, in);
 }
 
 static void activation_forward(const LayerRun *run, real *y, const real *x)
 {
     size_t tokens = token_count(&run->shape), F = run->model->feedforward_width;
     phase_begin(PHASE_ACTIVATION);
-    if (run->model->config.model.feedforward == FEEDFORWARD_GLU)
+    if (run->model->feedforward == FEEDFORWARD_GLU)
         glu_forward(y, x, tokens, F);
     else
         gelu_forward(y, x, tokens * F);
@@ -119,7 +160,7 @@ static void activation_backward(const LayerRun *run, real *d_x, const real *d_y,
 {
     size_t tokens = token_count(&run->shape), F = run->model->feedforward_width;
     phase_begin(PHASE_ACTIVATION);
-    if (run->model->config.model.feedforward == FEEDFORWARD_GLU)
+    if (run->model->feedforward == FEEDFORWARD_GLU)
         glu_backward(d_x, d_y, x, tokens, F);
     else
         gelu_backward(d_x, d_y, x, tokens * F);
@@ -140,7 +181,6 @@ static AttentionRun attention_run(const LayerRun *run, const Layer *layer, const
         .shape = run->shape,
         .link = run->link,
         .params = run->params,
-        .grads = run->grads,
         .qkv = saved->qkv,
         .out = saved->attention_out,
         .saved = saved->attention,
@@ -153,7 +193,9 @@ void layer_attention_again(const LayerRun *run, size_t index, const LayerSaved *
 {
     const Layer *layer = &run->model->layers[index];
     AttentionRun attention = attention_run(run, layer, saved);
+    run->params->acquire(run->params, layer->group);
     layer->attention.kind->forward(&attention);
+    run->params->release(run->params, layer->group);
 }
 
 void layer_forward(const LayerRun *run, size_t index, const LayerSaved *saved, real *x_out, const real *x)
@@ -162,25 +204,27 @@ void layer_forward(const LayerRun *run, size_t index, const LayerSaved *saved, r
     const Layer *layer = &model->layers[index];
     size_t tokens = token_count(&run->shape), C = model->width, F = model->feedforward_width;
     size_t mark = arena_mark(run->scratch);
-    real *normed = arena_take(run->scratch, tokens * C);
+    real *normed = take_normed(model, tokens, run->scratch);
+    run->params->acquire(run->params, layer->group);
 
     norm_forward(run, normed, x, layer->attention_norm);
-    product_forward(saved->qkv, normed, values(run, layer->qkv), tokens, 3 * C, C);
+    product_forward(run, saved->qkv, normed, layer->qkv, 3 * C, C);
     rotate(run, saved->qkv, +1);
     AttentionRun attention = attention_run(run, layer, saved);
     layer->attention.kind->forward(&attention);
-    product_forward(saved->middle, saved->attention_out, values(run, layer->out), tokens, C, C);
+    product_forward(run, saved->middle, saved->attention_out, layer->out, C, C);
     dropout(run, saved->middle, index, "dropout after attention");
     add_residual(saved->middle, x, tokens * C);
 
-    real *active = arena_take(run->scratch, tokens * F);
+    real *active = take_active(model, tokens, run->scratch);
     norm_forward(run, normed, saved->middle, layer->feedforward_norm);
-    product_forward(saved->feedforward_in, normed, values(run, layer->feedforward_in), tokens,
-                    model->feedforward_in_width, C);
+    product_forward(run, saved->feedforward_in, normed, layer->feedforward_in, model->feedforward_in_width, C);
     activation_forward(run, active, saved->feedforward_in);
-    product_forward(x_out, active, values(run, layer->feedforward_out), tokens, C, F);
+    product_forward(run, x_out, active, layer->feedforward_out, C, F);
     dropout(run, x_out, index, "dropout after feedforward");
     add_residual(x_out, saved->middle, tokens * C);
+
+    run->params->release(run->params, layer->group);
     arena_release(run->scratch, mark);
 }
 
@@ -198,22 +242,18 @@ static void feedforward_backward(const LayerRun *run, size_t index, const LayerS
 {
     const Model *model = run->model;
     const Layer *layer = &model->layers[index];
-    size_t tokens = token_count(&run->shape), C = model->width, F = model->feedforward_width;
-    size_t mark = arena_mark(run->scratch);
-    real *normed = arena_take(run->scratch, tokens * C), *d_normed = arena_take(run->scratch, tokens * C);
-    real *active = arena_take(run->scratch, tokens * F), *d_active = arena_take(run->scratch, tokens * F);
-    real *d_in = arena_take(run->scratch, tokens * model->feedforward_in_width);
-    const real *d_branch = branch_gradient(run, d_normed, d_x, index, "dropout after feedforward");
+    size_t C = model->width, F = model->feedforward_width, mark = arena_mark(run->scratch);
+    FeedForwardBuffers buffers = take_feedforward_backward(model, token_count(&run->shape), run->scratch);
+    const real *d_branch = branch_gradient(run, buffers.d_normed, d_x, index, "dropout after feedforward");
     /* x_out = middle + dropout(active W_out^T) */
-    activation_forward(run, active, saved->feedforward_in);
-    product_backward(d_active, gradients(run, layer->feedforward_out), d_branch, active,
-                     values(run, layer->feedforward_out), tokens, C, F);
+    activation_forward(run, buffers.active, saved->feedforward_in);
+    product_backward(run, buffers.d_active, d_branch, buffers.active, layer->feedforward_out, C, F);
     /* active = GLU(normed W_in^T) */
-    activation_backward(run, d_in, d_active, saved->feedforward_in);
-    norm_forward(run, normed, saved->middle, layer->feedforward_norm);
-    product_backward(d_normed, gradients(run, layer->feedforward_in), d_in, normed, values(run, layer->feedforward_in),
-                     tokens, model->feedforward_in_width, C);
-    norm_backward(run, d_x, d_normed, saved->middle, layer->feedforward_norm);
+    activation_backward(run, buffers.d_in, buffers.d_active, saved->feedforward_in);
+    norm_forward(run, buffers.normed, saved->middle, layer->feedforward_norm);
+    product_backward(run, buffers.d_normed, buffers.d_in, buffers.normed, layer->feedforward_in,
+                     model->feedforward_in_width, C);
+    norm_backward(run, d_x, buffers.d_normed, saved->middle, layer->feedforward_norm, buffers.norm_sums);
     arena_release(run->scratch, mark);
 }
 
@@ -221,28 +261,29 @@ static void attention_backward(const LayerRun *run, size_t index, const LayerSav
 {
     const Model *model = run->model;
     const Layer *layer = &model->layers[index];
-    size_t tokens = token_count(&run->shape), C = model->width, mark = arena_mark(run->scratch);
-    real *normed = arena_take(run->scratch, tokens * C), *d_out = arena_take(run->scratch, tokens * C);
-    real *d_qkv = arena_take(run->scratch, tokens * 3 * C);
-    const real *d_branch = branch_gradient(run, normed, d_x, index, "dropout after attention");
+    size_t C = model->width, mark = arena_mark(run->scratch);
+    AttentionBuffers buffers = take_attention_backward(model, token_count(&run->shape), run->scratch);
+    const real *d_branch = branch_gradient(run, buffers.normed, d_x, index, "dropout after attention");
     /* middle = x + dropout(attention_out W_out^T) */
-    product_backward(d_out, gradients(run, layer->out), d_branch, saved->attention_out, values(run, layer->out), tokens,
-                     C, C);
+    product_backward(run, buffers.d_out, d_branch, saved->attention_out, layer->out, C, C);
     AttentionRun attention = attention_run(run, layer, saved);
-    attention.d_out = d_out;
-    attention.d_qkv = d_qkv;
+    attention.d_out = buffers.d_out;
+    attention.d_qkv = buffers.d_qkv;
     layer->attention.kind->backward(&attention);
-    rotate(run, d_qkv, -1);
+    rotate(run, buffers.d_qkv, -1);
     /* qkv = normed W_qkv^T */
-    norm_forward(run, normed, x, layer->attention_norm);
-    real *d_normed = d_out;
-    product_backward(d_normed, gradients(run, layer->qkv), d_qkv, normed, values(run, layer->qkv), tokens, 3 * C, C);
-    norm_backward(run, d_x, d_normed, x, layer->attention_norm);
+    norm_forward(run, buffers.normed, x, layer->attention_norm);
+    real *d_normed = buffers.d_out;
+    product_backward(run, d_normed, buffers.d_qkv, buffers.normed, layer->qkv, 3 * C, C);
+    norm_backward(run, d_x, d_normed, x, layer->attention_norm, buffers.norm_sums);
     arena_release(run->scratch, mark);
 }
 
 void layer_backward(const LayerRun *run, size_t index, const LayerSaved *saved, real *d_x, const real *x)
 {
+    int group = run->model->layers[index].group;
+    run->params->acquire(run->params, group);
     feedforward_backward(run, index, saved, d_x);
     attention_backward(run, index, saved, d_x, x);
+    run->params->release(run->params, group);
 }

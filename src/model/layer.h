@@ -3,7 +3,7 @@
 #define POLYSKETCH_MODEL_LAYER_H
 
 #include "src/base/rng.h"
-#include "src/model/model.h"
+#include "src/model/pass.h"
 
 /* What a layer leaves for its backward pass; norms and GELUs are computed again. */
 typedef struct LayerSaved {
@@ -20,17 +20,19 @@ typedef struct LayerRun {
     AttentionShape shape;
     SequenceLink *link;
     const real *rotary; /* (N, 2, h/2) */
-    const real *params;
-    real *grads;
+    ParamStore *params; /* the layer acquires and releases its group */
     Arena *scratch;
     int64_t *clamped;    /* AttentionRun.clamped */
     double dropout_rate; /* 0 when evaluating */
     DropoutKey dropout;
 } LayerRun;
 
-/* `shared`: a layer whose attention memory this one uses too (train.recompute = attention), or NULL. */
-LayerSaved layer_take_saved(const Model *model, const Layer *layer, const AttentionShape *shape,
-                            const LayerSaved *shared, Arena *arena);
+/* Numbers of LayerSaved.attention. */
+size_t layer_attention_count(const Layer *layer, const AttentionShape *shape);
+
+/* `attention`: memory for what attention leaves, where layers take turns with one; NULL: the layer gets its own. */
+LayerSaved layer_take_saved(const Model *model, const Layer *layer, const AttentionShape *shape, real *attention,
+                            bool shared, Arena *arena);
 /* Takes and releases the scratch of both passes. */
 void layer_plan(const Model *model, const Layer *layer, const AttentionShape *shape, PassPurpose purpose,
                 Arena *scratch);

@@ -7,6 +7,7 @@
 
 #include "io/checkpoint.h"
 #include "io/disk.h"
+#include "mpi/param_store_replicated.h"
 #include "mpi/world.h"
 #include "src/base/memory.h"
 
@@ -83,20 +84,19 @@ void arguments_read(const OptionTable *own, int argc, char **argv)
 LoadedModel loaded_model_read(const char *path)
 {
     Message problem;
-    Config config;
-    LoadedModel loaded = {0};
-    OptionTable table = config_options(&config);
-    option_set_defaults(&table);
+    LoadedModel loaded = {.step = 0};
+    OptionTable options = config_options(&loaded.config);
+    option_set_defaults(&options);
     bool given = path[0] != 0;
     if (!given) fail(&problem, "--checkpoint=FILE is missing: a file of a run folder's checkpoints/");
     require_all(given, &problem);
-    require_all(checkpoint_load_config(path, &config, &problem), &problem);
-    config_resolve(&config);
-    require_all(config_check_model(&config, &problem), &problem);
-    loaded.model = model_create(&config);
-    loaded.params = checked_calloc(loaded.model->table.total_count, sizeof(real));
-    Checkpoint into = {.config = &config, .table = &loaded.model->table, .values = loaded.params};
-    require_all(checkpoint_load(path, &into, &problem), &problem);
+    require_all(checkpoint_load_options(path, &options, sizeof loaded.config, &problem), &problem);
+    require_all(config_finish(&loaded.config, 0, &problem), &problem);
+    ModelSpec spec = config_model_spec(&loaded.config);
+    loaded.model = model_create(&spec);
+    loaded.params = param_store_replicated(&loaded.model->table, NULL, STORE_VALUES, SUMS_LAST);
+    Checkpoint into = {.store = loaded.params};
+    require_all(checkpoint_load(path, &into, false, &problem), &problem);
     loaded.step = into.progress.step;
     require_all(checkpoint_read_tokenizer(path, &loaded.tokenizer, &problem), &problem);
     return loaded;
@@ -104,7 +104,7 @@ LoadedModel loaded_model_read(const char *path)
 
 void loaded_model_destroy(LoadedModel *loaded)
 {
+    param_store_destroy(loaded->params);
     model_destroy(loaded->model);
-    free(loaded->params);
     tokenizer_destroy(&loaded->tokenizer);
 }

@@ -116,7 +116,7 @@ static void set_length(Config *config, const EvalOptions *options)
     config->parallel.data_ranks = options->data_ranks;
     config->train.micro_batch_sequences = micro;
     config->train.batch_sequences = micro * options->data_ranks;
-    require_all(config_check_ranks(config, world().size, &problem), &problem);
+    require_all(config_finish(config, world().size, &problem), &problem);
 }
 
 int eval_main(int argc, char **argv)
@@ -130,14 +130,13 @@ int eval_main(int argc, char **argv)
     }
     Message problem;
     LoadedModel loaded = loaded_model_read(options.checkpoint);
-    Config *config = &loaded.model->config;
+    Config *config = &loaded.config;
     TokenFile *file = open_data(options.data, &loaded);
     set_length(config, &options);
     Topology topology = topology_create((int)options.data_ranks, (ScanKind)config->parallel.scan);
     size_t context_length = (size_t)config->model.context_length;
-    AttentionShape shape = model_shape(config, (size_t)config->train.micro_batch_sequences, context_length,
-                                       topology.link->position, topology.link->segments);
-    ModelPass *pass = model_pass_create(loaded.model, shape, topology.link, PASS_EVALUATE);
+    PassSpec spec = config_pass_spec(config);
+    ModelPass *pass = model_pass_create(loaded.model, &spec, topology.link, PASS_EVALUATE);
     Evaluator *evaluator = evaluator_create(&topology, file, pass, &config->evaluate, &problem);
     require_all(evaluator != NULL, &problem);
     write_and_run(evaluator, &options, &loaded, context_length);

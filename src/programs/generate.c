@@ -120,7 +120,8 @@ static void write_piece(const Tokenizer *tokenizer, int32_t token)
 static void generate(const GenerateOptions *options, const LoadedModel *loaded, const int32_t *prompt, size_t count)
 {
     size_t total = count + (size_t)options->tokens;
-    Decoder *decoder = decoder_create(loaded->model, loaded->params, total);
+    DecodeShape shape = {total, (size_t)loaded->config.block_length};
+    Decoder *decoder = decoder_create(loaded->model, loaded->params, shape);
     /* A vocabulary may be rounded up for speed: only tokens that have a piece are drawn. */
     bool has_pieces = tokenizer_has_pieces(&loaded->tokenizer);
     size_t drawable = has_pieces && (size_t)loaded->tokenizer.vocab_size < loaded->model->vocab_size

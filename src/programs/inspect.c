@@ -12,7 +12,7 @@
 #include "io/metrics.h"
 #include "io/token_file.h"
 #include "mpi/world.h"
-#include "src/base/config.h"
+#include "src/train/config.h"
 #include "src/base/memory.h"
 #include "src/programs/programs.h"
 
@@ -102,7 +102,7 @@ static bool inspect_checkpoint(const char *path, Message *problem)
     Tokenizer tokenizer;
     OptionTable options = config_options(&config);
     option_set_defaults(&options);
-    if (!checkpoint_read_info(path, &info, problem) || !checkpoint_read_config(path, &config, problem) ||
+    if (!checkpoint_read_info(path, &info, problem) || !checkpoint_read_options(path, &options, problem) ||
         !checkpoint_read_tokenizer(path, &tokenizer, problem))
         return false;
     printf("step            %lld\ntokens seen     %lld\ncreated         %s\nsource version  %s\ntokenizer       %s%s\n",

@@ -66,31 +66,29 @@ static void print_parameters(const Model *model)
     if (constant > 0) log_line("  %-28s %14.0f", "constant (drawn once)", constant);
 }
 
-static void print_operations(const Model *model, int64_t ranks)
+static void print_operations(const Config *config, const Model *model, int64_t ranks)
 {
-    const Config *config = &model->config;
     double T = (double)config->model.context_length, batch = (double)config->train.batch_sequences;
-    double flops = model_train_flops(model, (size_t)config->model.context_length);
+    double flops = model_train_flops(model, (size_t)config->model.context_length, (size_t)config->block_length);
     log_line("operations (products, packed features, causal halves; nothing computed again)");
     log_line("  %-28s %14.4g", "flops per token", flops / T);
     log_line("  %-28s %14.4g", "flops per step", flops * batch);
     log_line("  %-28s %14.4g", "flops per step and rank", flops * batch / (double)ranks);
 }
 
-static void print_messages(const Model *model, int sequence_ranks, int64_t ranks)
+static void print_messages(const Config *config, const Model *model, int sequence_ranks, int64_t ranks)
 {
-    const Config *config = &model->config;
+    PassSpec spec = config_pass_spec(config);
     double micro_batches =
         (double)(config->train.batch_sequences / config->parallel.data_ranks / config->train.micro_batch_sequences);
-    AttentionShape shape = model_shape(config, (size_t)config->train.micro_batch_sequences,
-                                       (size_t)config->model.context_length, 0, sequence_ranks);
-    double stretches = (double)config_stretches(config), numbers = 0, messages = 0;
+    AttentionShape shape = pass_shape(&spec, 0, sequence_ranks);
+    double stretches = (double)spec.stretches, numbers = 0, messages = 0;
     for (size_t i = 0; i < model->layer_count; i++) {
         const AttentionLayer *layer = &model->layers[i].attention;
         AttentionCost cost = layer->kind->cost(layer, &shape);
         /* Stretches but the last go forward once more; so does recomputed attention, but for that of the last layer, which
            is still there when the backward pass begins. */
-        double forward = config->train.recompute != RECOMPUTE_NONE && i + 1 < model->layer_count ? 2 : 1;
+        double forward = spec.recompute != RECOMPUTE_NONE && i + 1 < model->layer_count ? 2 : 1;
         forward = stretches * forward + stretches - 1;
         messages += forward * cost.forward.count + stretches * cost.backward.count;
         numbers += forward * (double)cost.forward.numbers + stretches * (double)cost.backward.numbers;
@@ -123,20 +121,21 @@ int plan_main(int argc, char **argv)
     bool known = config.model.vocab_size > 0;
     if (!known) fail(&problem, "the vocabulary is unknown. Give --model.vocab_size=N or an existing data.train");
     require_all(known, &problem);
-    require_all(config_check_data_ranks(&config, (int)options.ranks, &problem), &problem);
-    config_resolve(&config);
-    require_all(config_check_model(&config, &problem) && config_check_ranks(&config, (int)options.ranks, &problem),
-                &problem);
-    Model *model = model_create(&config);
+    require_all(config_finish(&config, (int)options.ranks, &problem), &problem);
+    ModelSpec spec = config_model_spec(&config);
+    PassSpec pass = config_pass_spec(&config);
+    Model *model = model_create(&spec);
+    Optimizer *optimizer = optimizer_plan(&config.train.optimizer, &model->table);
     int sequence_ranks = config_sequence_ranks(&config, (int)options.ranks);
     log_line("plan for %lld ranks = %lld data x %d sequence, %lld x %lld tokens per step", (long long)options.ranks,
              (long long)config.parallel.data_ranks, sequence_ranks, (long long)config.train.batch_sequences,
              (long long)config.model.context_length);
     print_parameters(model);
-    MemoryReport report = memory_report(model, sequence_ranks);
+    MemoryReport report = memory_report(model, &pass, optimizer, sequence_ranks);
     memory_report_print(&report);
-    print_operations(model, options.ranks);
-    print_messages(model, sequence_ranks, options.ranks);
+    print_operations(&config, model, options.ranks);
+    print_messages(&config, model, sequence_ranks, options.ranks);
+    optimizer_destroy(optimizer);
     model_destroy(model);
     return EXIT_SUCCESS;
 }

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "mpi/world.h"
-#include "src/base/config.h"
+#include "src/train/config.h"
 #include "src/base/exit_code.h"
 #include "src/base/log.h"
 #include "src/programs/configuration.h"
@@ -70,14 +70,10 @@ static TokenFile *open_tokens(const char *option, const char *path, const Config
     return NULL;
 }
 
-static void check_configuration(Config *config)
+static void finish_configuration(Config *config)
 {
     Message problem;
-    bool ok = config_check_data_ranks(config, world().size, &problem);
-    require_all(ok, &problem);
-    config_resolve(config);
-    ok = config_check_model(config, &problem) && config_check_ranks(config, world().size, &problem);
-    require_all(ok, &problem);
+    require_all(config_finish(config, world().size, &problem), &problem);
     require_same_configuration(config);
 }
 
@@ -102,7 +98,7 @@ int train_main(int argc, char **argv)
             log_line("warning: data.train has tokenizer '%s', data.validation '%s' or other pieces",
                      train->tokenizer.name, validation->tokenizer.name);
     }
-    check_configuration(&config);
+    finish_configuration(&config);
     Trainer *trainer = trainer_create(&config, options.overwrite, train, validation);
     bool finished = trainer_run(trainer);
     trainer_destroy(trainer);

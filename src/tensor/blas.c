@@ -5,9 +5,11 @@
 #ifdef REAL_DOUBLE
 #define GEMM cblas_dgemm
 #define GEMV cblas_dgemv
+#define SYRK cblas_dsyrk
 #else
 #define GEMM cblas_sgemm
 #define GEMV cblas_sgemv
+#define SYRK cblas_ssyrk
 #endif
 
 void gemm_nn(real *c, size_t ldc, const real *a, size_t lda, const real *b, size_t ldb, size_t m, size_t n, size_t k,
@@ -29,6 +31,14 @@ void gemm_tn(real *c, size_t ldc, const real *a, size_t lda, const real *b, size
 {
     GEMM(CblasRowMajor, CblasTrans, CblasNoTrans, (int)m, (int)n, (int)k, alpha, a, (int)lda, b, (int)ldb, beta, c,
          (int)ldc);
+}
+
+void gram(real *c, const real *a, size_t m, size_t k)
+{
+    SYRK(CblasRowMajor, CblasLower, CblasNoTrans, (int)m, (int)k, 1, a, (int)k, 0, c, (int)m);
+#pragma omp parallel for schedule(dynamic, 16)
+    for (size_t i = 0; i < m; i++)
+        for (size_t j = i + 1; j < m; j++) c[i * m + j] = c[j * m + i];
 }
 
 void matvec(real *y, const real *w, const real *x, size_t rows, size_t columns)

@@ -20,6 +20,9 @@ void gemm_nt(real *c, size_t ldc, const real *a, size_t lda, const real *b, size
 void gemm_tn(real *c, size_t ldc, const real *a, size_t lda, const real *b, size_t ldb, size_t m, size_t n, size_t k,
              real alpha, real beta);
 
+/* c (m, m) = a (m, k) a^T, symmetric: half the work of a product. All are dense, without gaps between rows. */
+void gram(real *c, const real *a, size_t m, size_t k);
+
 /* y (rows) = w (rows, columns) x */
 void matvec(real *y, const real *w, const real *x, size_t rows, size_t columns);
 

@@ -1,42 +1,48 @@
 #include "src/train/adamw.h"
 
 #include <math.h>
-#include <stdlib.h>
+#include <stddef.h>
 
-#include "src/base/memory.h"
-#include "src/base/phase.h"
+#define AT(field) offsetof(OptimizerSpec, field)
 
-enum { PIECE = 1 << 16 };
-
-/* Pieces of fixed size are summed in a fixed order, whoever computes them. */
-double adamw_gradient_norm(const ParamTable *table, const real *grads)
+static const OptionRow *adamw_options(int *count)
 {
-    phase_begin(PHASE_OPTIMIZER);
-    size_t pieces = (table->trained_count + PIECE - 1) / PIECE;
-    double *sums = checked_calloc(pieces, sizeof *sums), total = 0;
-#pragma omp parallel for schedule(static)
-    for (size_t p = 0; p < pieces; p++) {
-        size_t first = p * PIECE, end = first + PIECE < table->trained_count ? first + PIECE : table->trained_count;
-        double sum = 0;
-#pragma omp simd reduction(+ : sum)
-        for (size_t i = first; i < end; i++) sum += (double)grads[i] * (double)grads[i];
-        sums[p] = sum;
-    }
-    for (size_t p = 0; p < pieces; p++) total += sums[p];
-    free(sums);
-    return sqrt(total);
+    static const OptionRow rows[] = {
+        {"train", "beta1", OPTION_REAL, AT(beta1), "0.9", 0, 0.999999, "", false, "AdamW"},
+        {"train", "beta2", OPTION_REAL, AT(beta2), "0.95", 0, 0.999999, "", false, "AdamW"},
+        {"train", "epsilon", OPTION_REAL, AT(epsilon), "1e-8", 1e-30, 1, "", false, "AdamW"},
+    };
+    *count = sizeof rows / sizeof *rows;
+    return rows;
 }
 
-double adamw_clip_factor(double norm, double clip_norm)
+int adamw_states(const Param *param, const char *names[OPTIMIZER_STATES])
 {
-    return clip_norm > 0 && norm > clip_norm ? clip_norm / norm : 1;
+    (void)param;
+    names[0] = "m";
+    names[1] = "v";
+    return 2;
 }
 
 typedef struct Factors {
     real beta1, beta2, epsilon, gradient, m_rate, v_inverse, decay;
 } Factors;
 
-static void update_tensor(real *x, real *m, real *v, const real *g, size_t count, Factors f)
+static Factors factors_of(const OptimizerSpec *spec, const OptimizerStep *step, bool decays)
+{
+    double t = (double)step->number;
+    return (Factors){
+        .beta1 = (real)spec->beta1,
+        .beta2 = (real)spec->beta2,
+        .epsilon = (real)spec->epsilon,
+        .gradient = (real)step->gradient_factor,
+        .m_rate = (real)(step->learning_rate / (1 - pow(spec->beta1, t))),
+        .v_inverse = (real)(1 / (1 - pow(spec->beta2, t))),
+        .decay = decays ? (real)(step->learning_rate * spec->weight_decay) : 0,
+    };
+}
+
+static void update(real *x, real *m, real *v, const real *g, size_t count, Factors f)
 {
 #pragma omp parallel for simd schedule(static) if (parallel : count > 16384)
     for (size_t i = 0; i < count; i++) {
@@ -47,24 +53,27 @@ static void update_tensor(real *x, real *m, real *v, const real *g, size_t count
     }
 }
 
-void adamw_update(const ParamTable *table, const TrainConfig *train, real *values, real *m, real *v, const real *grads,
-                  double learning_rate, double gradient_factor, int64_t step)
+void adamw_update_tensor(const Optimizer *optimizer, ParamStore *store, const OptimizerStep *step, int param)
 {
-    phase_begin(PHASE_OPTIMIZER);
-    double t = (double)step;
-    Factors factors = {
-        .beta1 = (real)train->beta1,
-        .beta2 = (real)train->beta2,
-        .epsilon = (real)train->epsilon,
-        .gradient = (real)gradient_factor,
-        .m_rate = (real)(learning_rate / (1 - pow(train->beta1, t))),
-        .v_inverse = (real)(1 / (1 - pow(train->beta2, t))),
-    };
-    for (int i = 0; i < table->count; i++) {
-        const Param *param = &table->params[i];
-        if (!param->trained) continue;
-        factors.decay = param->decay ? (real)(learning_rate * train->weight_decay) : 0;
-        size_t at = param->offset;
-        update_tensor(values + at, m + at, v + at, grads + at, param->count, factors);
-    }
+    const Param *row = &optimizer->params->params[param];
+    const int *states = optimizer->state_of[param];
+    update(store->kept_values(store, param), store->kept_state(store, states[0]), store->kept_state(store, states[1]),
+           store->kept_gradient(store, param), param_store_kept_count(store, row),
+           factors_of(&optimizer->spec, step, row->decay));
 }
+
+static void adamw_update(const Optimizer *optimizer, ParamStore *store, const OptimizerStep *step)
+{
+    for (int i = 0; i < optimizer->params->count; i++)
+        if (optimizer->params->params[i].trained) adamw_update_tensor(optimizer, store, step, i);
+}
+
+static const char *const state_names[] = {"m", "v", NULL};
+
+const OptimizerKind optimizer_adamw = {
+    .name = "adamw",
+    .options = adamw_options,
+    .state_names = state_names,
+    .states = adamw_states,
+    .update = adamw_update,
+};

@@ -22,7 +22,7 @@ struct Evaluator {
 /* The ranges of a pass, one for each stretch; the caller frees them. */
 static TokenRange *pass_ranges(const ModelPass *pass)
 {
-    size_t count = model_pass_stretches(pass);
+    size_t count = model_pass_spec(pass)->stretches;
     TokenRange *ranges = checked_calloc(count, sizeof *ranges);
     for (size_t k = 0; k < count; k++) ranges[k] = model_pass_range(pass, k);
     return ranges;
@@ -31,8 +31,8 @@ static TokenRange *pass_ranges(const ModelPass *pass)
 BatchLoader *pass_loader(const ModelPass *pass, TokenFile *file, uint64_t seed, Message *problem)
 {
     TokenRange *ranges = pass_ranges(pass);
-    BatchLoader *loader = batch_loader_create(file, model_pass_shape(pass).context_length, ranges,
-                                              model_pass_stretches(pass), seed, problem);
+    BatchLoader *loader = batch_loader_create(file, model_pass_spec(pass)->context_length, ranges,
+                                              model_pass_spec(pass)->stretches, seed, problem);
     free(ranges);
     return loader;
 }
@@ -40,16 +40,16 @@ BatchLoader *pass_loader(const ModelPass *pass, TokenFile *file, uint64_t seed, 
 Evaluator *evaluator_create(const Topology *topology, TokenFile *file, ModelPass *pass, const EvaluateConfig *config,
                             Message *problem)
 {
-    AttentionShape shape = model_pass_shape(pass);
-    size_t stride = config->stride > 0 ? (size_t)config->stride : shape.context_length;
+    const PassSpec *spec = model_pass_spec(pass);
+    size_t stride = config->stride > 0 ? (size_t)config->stride : spec->context_length;
     TokenRange *ranges = pass_ranges(pass);
-    BatchLoader *loader =
-        batch_loader_create_evaluation(file, shape.context_length, stride, ranges, model_pass_stretches(pass), problem);
+    BatchLoader *loader = batch_loader_create_evaluation(file, spec->context_length, stride, ranges,
+                                                         model_pass_spec(pass)->stretches, problem);
     free(ranges);
     if (!loader) return NULL;
     Evaluator *evaluator = checked_calloc(1, sizeof *evaluator);
     *evaluator = (Evaluator){.topology = topology, .file = file, .loader = loader, .pass = pass};
-    evaluator->batch = shape.sequences;
+    evaluator->batch = spec->sequences;
     evaluator->tokens = model_pass_tokens(pass);
     evaluator->stride = (int64_t)stride;
     evaluator->windows = (int64_t)batch_loader_windows(loader);
@@ -88,7 +88,7 @@ static void score(Evaluator *evaluator, int64_t first, int64_t count, double sum
 {
     size_t i = 0;
     for (int64_t s = 0; s < count; s++)
-        for (size_t k = 0; k < model_pass_stretches(evaluator->pass); k++) {
+        for (size_t k = 0; k < model_pass_spec(evaluator->pass)->stretches; k++) {
             TokenRange range = model_pass_range(evaluator->pass, k);
             for (size_t t = 0; t < range.count; t++, i++)
                 if (batch_loader_scores(evaluator->loader, (uint64_t)(first + s), range.first + t))
@@ -128,14 +128,14 @@ static void write_losses(const Evaluator *evaluator, int64_t first, int64_t coun
 {
     const real *piece = evaluator->losses;
     for (int64_t s = 0; s < count; s++)
-        for (size_t k = 0; k < model_pass_stretches(evaluator->pass); k++) {
+        for (size_t k = 0; k < model_pass_spec(evaluator->pass)->stretches; k++) {
             TokenRange range = model_pass_range(evaluator->pass, k);
             loss_file_write(losses, (size_t)(first + s), 1, range, piece);
             piece += range.count;
         }
 }
 
-static void run_micro_batch(Evaluator *evaluator, const real *params, int64_t first, int64_t count, double sums[3],
+static void run_micro_batch(Evaluator *evaluator, ParamStore *params, int64_t first, int64_t count, double sums[3],
                             LossFile *losses)
 {
     model_evaluate(evaluator->pass, params, evaluator->inputs, evaluator->targets, evaluator->losses);
@@ -143,7 +143,7 @@ static void run_micro_batch(Evaluator *evaluator, const real *params, int64_t fi
     if (losses) write_losses(evaluator, first, count, losses);
 }
 
-Evaluation evaluator_run(Evaluator *evaluator, const real *params, LossFile *losses, const StopClock *clock)
+Evaluation evaluator_run(Evaluator *evaluator, ParamStore *params, LossFile *losses, const StopClock *clock)
 {
     int64_t B = (int64_t)evaluator->batch, groups = evaluator->topology->data_ranks;
     double sums[3] = {0}, start = usage_seconds();

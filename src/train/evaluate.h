@@ -8,7 +8,7 @@
 #include "io/loss_file.h"
 #include "io/token_file.h"
 #include "mpi/topology.h"
-#include "src/model/model.h"
+#include "src/model/pass.h"
 #include "src/train/stop.h"
 
 typedef struct Evaluation {
@@ -38,6 +38,6 @@ int64_t evaluator_windows(const Evaluator *evaluator);
 /* Collective over all ranks; every rank gets the same result. Losses per token go to `losses` unless it is NULL;
    there those that are not scored are NaN. With a `clock` a wish to stop (src/train/stop.h) ends it early; not together with
    `losses`. */
-Evaluation evaluator_run(Evaluator *evaluator, const real *params, LossFile *losses, const StopClock *clock);
+Evaluation evaluator_run(Evaluator *evaluator, ParamStore *params, LossFile *losses, const StopClock *clock);
 
 #endif

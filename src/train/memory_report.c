@@ -1,50 +1,67 @@
 #include "src/train/memory_report.h"
 
+#include <stdio.h>
+#include <string.h>
+
 #include "src/base/log.h"
 
 /* Of the rank that needs most. */
-static PassBytes largest_pass(const Model *model, int sequence_ranks)
+static PassBytes largest_pass(const Model *model, const PassSpec *spec, int sequence_ranks)
 {
-    const Config *config = &model->config;
-    size_t sequences = (size_t)config->train.micro_batch_sequences, context = (size_t)config->model.context_length;
     PassBytes largest = {0};
     size_t most_tokens = 0;
     for (int position = 0; position < sequence_ranks; position++) {
-        size_t tokens = model_longest_range(config, context, position, sequence_ranks);
+        size_t tokens = pass_longest_range(spec, position, sequence_ranks);
         if (tokens <= most_tokens) continue;
         most_tokens = tokens;
-        AttentionShape shape = model_shape(config, sequences, context, position, sequence_ranks);
-        largest = model_pass_bytes(model, shape, PASS_TRAIN);
+        largest = model_pass_bytes(model, spec, position, sequence_ranks, PASS_TRAIN);
     }
     return largest;
 }
 
-MemoryReport memory_report(const Model *model, int sequence_ranks)
+static void add(MemoryReport *report, const char *name, double bytes)
 {
-    PassBytes train = largest_pass(model, sequence_ranks);
-    double trained = (double)model->table.trained_count * sizeof(real);
-    MemoryReport report = {
-        .parameters = (double)model->table.total_count * sizeof(real),
-        .gradients = trained,
-        .moments = 2 * trained,
-        .activations = (double)train.activations,
-        .scratch = (double)train.scratch,
-    };
-    report.total = report.parameters + report.gradients + report.moments + report.activations + report.scratch;
+    if (bytes <= 0) return;
+    report->total += bytes;
+    for (int i = 0; i < report->count; i++)
+        if (strcmp(report->rows[i].name, name) == 0) {
+            report->rows[i].bytes += bytes;
+            return;
+        }
+    if (report->count == MEMORY_ROWS) return;
+    snprintf(report->rows[report->count].name, sizeof report->rows->name, "%s", name);
+    report->rows[report->count++].bytes = bytes;
+}
+
+/* States of all tensors by their names, STATE/TENSOR. */
+static void add_states(MemoryReport *report, const ParamTable *states)
+{
+    for (int i = 0; i < states->count; i++) {
+        char name[32];
+        const Param *state = &states->params[i];
+        snprintf(name, sizeof name, "optimizer: %.*s", (int)strcspn(state->name, "/"), state->name);
+        add(report, name, (double)state->count * sizeof(real));
+    }
+}
+
+MemoryReport memory_report(const Model *model, const PassSpec *pass, const Optimizer *optimizer, int sequence_ranks)
+{
+    PassBytes bytes = largest_pass(model, pass, sequence_ranks);
+    MemoryReport report = {.count = 0};
+    add(&report, "parameters", (double)model->table.total_count * sizeof(real));
+    add(&report, "gradients", (double)model->table.trained_count * sizeof(real));
+    add_states(&report, &optimizer->states);
+    add(&report, "optimizer: scratch", (double)optimizer_scratch_bytes(optimizer));
+    add(&report, "activations", (double)bytes.activations);
+    add(&report, "scratch", (double)bytes.scratch);
     return report;
 }
 
 void memory_report_print(const MemoryReport *report)
 {
-    const struct {
-        const char *name;
-        double bytes;
-    } rows[] = {
-        {"parameters", report->parameters},   {"gradients", report->gradients}, {"AdamW moments", report->moments},
-        {"activations", report->activations}, {"scratch", report->scratch},     {"total", report->total},
-    };
     char text[32];
     log_line("memory per rank:");
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-        if (rows[i].bytes > 0) log_line("  %-14s %10s", rows[i].name, log_bytes(rows[i].bytes, text));
+    for (int i = 0; i < report->count; i++)
+        log_line("  %-19s %10s", report->rows[i].name, log_bytes(report->rows[i].bytes, text));
+    log_line("  %-19s %10s", "total", log_bytes(report->total, text));
 }

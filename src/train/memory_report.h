@@ -2,17 +2,23 @@
 #ifndef POLYSKETCH_TRAIN_MEMORY_REPORT_H
 #define POLYSKETCH_TRAIN_MEMORY_REPORT_H
 
-#include "src/model/model.h"
+#include "src/model/pass.h"
+#include "src/train/optimizer.h"
+
+enum { MEMORY_ROWS = 12 };
 
 /* Bytes per rank. */
 typedef struct MemoryReport {
-    double parameters, gradients, moments; /* copies on every rank */
-    double activations, scratch;           /* of the training pass, which evaluation uses too */
+    struct {
+        char name[32]; /* "parameters", "optimizer: momentum", ... */
+        double bytes;
+    } rows[MEMORY_ROWS];
+    int count;
     double total;
 } MemoryReport;
 
-/* For the rank with the most tokens. */
-MemoryReport memory_report(const Model *model, int sequence_ranks);
+/* Of a training run, for the rank with the most tokens. */
+MemoryReport memory_report(const Model *model, const PassSpec *pass, const Optimizer *optimizer, int sequence_ranks);
 
 /* A line per kind to the log. */
 void memory_report_print(const MemoryReport *report);

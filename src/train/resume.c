@@ -12,7 +12,8 @@
 static bool load_config(Resume *resume, const Config *config, Message *problem)
 {
     resume->config = *config;
-    if (!checkpoint_load_config(resume->path, &resume->config, problem)) return false;
+    OptionTable options = config_options(&resume->config);
+    if (!checkpoint_load_options(resume->path, &options, sizeof resume->config, problem)) return false;
     Message cause;
     bool same = config_same_model(config, &resume->config, &cause);
     if (!same) fail(problem, "cannot continue %.200s: %.700s", resume->path, cause.text);
@@ -162,10 +163,14 @@ static int64_t next_sequence(const Progress *progress, const Config *saved, cons
 void resume_load(const Resume *resume, const Config *config, Checkpoint *into)
 {
     Message problem;
-    require_all(checkpoint_load(resume->path, into, &problem), &problem);
+    int before = resume->config.train.optimizer.kind, now = config->train.optimizer.kind;
+    require_all(checkpoint_load(resume->path, into, before == now, &problem), &problem);
     Progress *progress = &into->progress;
+    if (before != now) progress->optimizer_steps = 0;
     progress->sequences_seen = next_sequence(progress, &resume->config, config);
     log_line("continuing from %s: step %lld", resume->path, (long long)progress->step);
+    if (before != now)
+        log_line("the optimizer was %s and is %s: its states begin anew", optimizer_name(before), optimizer_name(now));
     if (resume->config.model.context_length != config->model.context_length)
         log_line("the context length is another: training goes on with sequence %lld, after %lld tokens",
                  (long long)progress->sequences_seen, (long long)progress->tokens_seen);

@@ -6,7 +6,7 @@
 
 #include "io/checkpoint.h"
 #include "io/token_file.h"
-#include "src/base/config.h"
+#include "src/train/config.h"
 
 typedef struct Resume {
     bool found;

@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "src/base/config.h"
+#include "src/train/config.h"
 
 typedef struct RunFolder RunFolder;
 

@@ -4,7 +4,7 @@
 
 double schedule_learning_rate(const TrainConfig *train, int64_t step)
 {
-    double peak = train->learning_rate, least = train->min_learning_rate;
+    double peak = train->optimizer.learning_rate, least = train->min_learning_rate;
     if (step <= train->warmup_steps) return peak * (double)step / (double)train->warmup_steps;
     double progress = (double)(step - train->warmup_steps) / (double)(train->steps - train->warmup_steps);
     if (progress > 1) progress = 1;

@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-#include "src/base/config.h"
+#include "src/train/config.h"
 
 /* Learning rate of step 1 .. train.steps. It reaches the peak at step warmup_steps and min_learning_rate at the last step
    (constant: stays at the peak). */

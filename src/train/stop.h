@@ -8,7 +8,7 @@
 
 #include <stdbool.h>
 
-#include "src/base/config.h"
+#include "src/train/config.h"
 #include "src/base/error.h"
 
 typedef enum Wish { WISH_SIGNAL, WISH_FILE, WISH_TIME, WISH_SAVE, WISHES } Wish;

@@ -1,7 +1,6 @@
 #include "src/train/trainer.h"
 
 #include <math.h>
-#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,22 +8,19 @@
 
 #include "io/batch_loader.h"
 #include "io/checkpoint.h"
-#include "mpi/gradient_reduce.h"
 #include "mpi/topology.h"
 #include "mpi/world.h"
 #include "src/base/digest.h"
 #include "src/base/log.h"
 #include "src/base/memory.h"
 #include "src/base/usage.h"
-#include "src/base/version.h"
 #include "src/model/model.h"
-#include "src/tensor/blas.h"
-#include "src/train/adamw.h"
+#include "src/train/announce.h"
 #include "src/train/evaluate.h"
-#include "src/train/memory_report.h"
 #include "src/train/resume.h"
 #include "src/train/run_folder.h"
 #include "src/train/schedule.h"
+#include "src/train/step.h"
 #include "src/train/stop.h"
 
 struct Trainer {
@@ -32,14 +28,10 @@ struct Trainer {
     TokenFile *train, *validation;
     Model *model;
     Topology topology;
-    ModelPass *pass;
+    TrainStep *step;
     BatchLoader *loader;
     Evaluator *evaluator; /* NULL without validation data */
     RunFolder *folder;
-    real *params;              /* (total_count) */
-    real *grads, *m, *v;       /* (trained_count) */
-    int32_t *inputs, *targets; /* (B, N) */
-    int64_t micro_batches;     /* per step and data rank */
     Progress progress;
     Progress before_skips; /* when the last step was used */
     CheckpointData data;
@@ -53,40 +45,11 @@ struct Trainer {
 
 /* ---- start ---------------------------------------------------------------------------------------------------------- */
 
-static void say_machine(const Config *config)
-{
-    char library[128];
-    world_library(library, sizeof library);
-    log_line("polysketch %s | %d ranks = %lld data x %d sequence, %d threads each | %s | OpenBLAS %s", source_version(),
-             world().size, (long long)config->parallel.data_ranks, config_sequence_ranks(config, world().size),
-             omp_get_max_threads(), library, blas_kernel_name());
-}
-
-static void say_what_runs(const Trainer *t)
-{
-    const Config *config = t->config;
-    const Model *model = t->model;
-    log_line("model: %lld layers, width %lld, %lld heads, vocabulary %lld, context %lld, %.2f million parameters",
-             (long long)config->model.layers, (long long)config->model.width, (long long)config->model.heads,
-             (long long)config->model.vocab_size, (long long)config->model.context_length,
-             (double)param_table_trained_values(&model->table) / 1e6);
-    log_line("attention: %s", model->layers[0].attention.kind->summary);
-    log_line("batch: %lld sequences = %lld tokens per step; %lld sequences per micro-batch; %lld training tokens",
-             (long long)config->train.batch_sequences,
-             (long long)(config->train.batch_sequences * config->model.context_length),
-             (long long)config->train.micro_batch_sequences, (long long)t->train->count);
-    MemoryReport report = memory_report(model, t->topology.sequence_ranks);
-    memory_report_print(&report);
-}
-
 static Checkpoint checkpoint_of(const Trainer *t)
 {
     return (Checkpoint){
-        .config = t->config,
-        .table = &t->model->table,
-        .values = t->params,
-        .m = t->m,
-        .v = t->v,
+        .options = config_options((Config *)t->config), /* only read here */
+        .store = t->step->store,
         .progress = t->progress,
         .tokenizer = &t->train->tokenizer,
         .data = &t->data,
@@ -120,7 +83,7 @@ static void start_state(Trainer *t, const Resume *resume)
         t->progress = into.progress;
         t->last_saved = t->progress.step;
     } else {
-        param_table_initialise(&t->model->table, (uint64_t)t->config->train.seed, t->params);
+        param_store_initialise(t->step->store, (uint64_t)t->config->train.seed);
     }
     t->before_skips = t->progress;
 }
@@ -134,27 +97,19 @@ Trainer *trainer_create(const Config *config, bool overwrite, TokenFile *train, 
     t->clock = (StopClock){.config = config};
     resume_check_model(config);
     t->data = data_of(train);
-    t->model = model_create(config);
+    ModelSpec spec = config_model_spec(config);
+    t->model = model_create(&spec);
     t->folder = run_folder_open(config);
-    say_machine(config);
+    announce_machine(config);
     resume_choose(config, overwrite, &resume);
     t->topology = topology_create((int)config->parallel.data_ranks, (ScanKind)config->parallel.scan);
-    say_what_runs(t);
-    size_t B = (size_t)config->train.micro_batch_sequences, T = (size_t)config->model.context_length;
-    AttentionShape shape = model_shape(config, B, T, t->topology.link->position, t->topology.link->segments);
-    t->micro_batches = config->train.batch_sequences / config->parallel.data_ranks / (int64_t)B;
-    t->pass = model_pass_create(t->model, shape, t->topology.link, PASS_TRAIN);
-    t->loader = pass_loader(t->pass, train, (uint64_t)config->train.seed, &problem);
+    announce_run(config, t->model, train, t->topology.sequence_ranks);
+    t->step = train_step_create(config, t->model, &t->topology);
+    ModelPass *pass = t->step->pass;
+    t->loader = pass_loader(pass, train, (uint64_t)config->train.seed, &problem);
     require_all(t->loader != NULL, &problem);
-    if (validation) t->evaluator = evaluator_create(&t->topology, validation, t->pass, &config->evaluate, &problem);
+    if (validation) t->evaluator = evaluator_create(&t->topology, validation, pass, &config->evaluate, &problem);
     require_all(!validation || t->evaluator, &problem);
-    const ParamTable *table = &t->model->table;
-    t->params = checked_calloc(table->total_count, sizeof(real));
-    t->grads = checked_calloc(table->trained_count, sizeof(real));
-    t->m = checked_calloc(table->trained_count, sizeof(real));
-    t->v = checked_calloc(table->trained_count, sizeof(real));
-    t->inputs = checked_calloc(B * model_pass_tokens(t->pass), sizeof *t->inputs);
-    t->targets = checked_calloc(B * model_pass_tokens(t->pass), sizeof *t->targets);
     start_state(t, &resume);
     run_folder_open_tables(t->folder, resume.found ? t->progress.step : -1);
     t->last_evaluated = run_folder_last_step(t->folder, TABLE_EVALUATIONS);
@@ -165,11 +120,10 @@ void trainer_destroy(Trainer *t)
 {
     run_folder_close(t->folder);
     evaluator_destroy(t->evaluator);
-    model_pass_destroy(t->pass);
+    train_step_destroy(t->step);
     batch_loader_destroy(t->loader);
     topology_destroy(&t->topology);
     model_destroy(t->model);
-    free(t->params), free(t->grads), free(t->m), free(t->v), free(t->inputs), free(t->targets);
     free(t);
 }
 
@@ -181,24 +135,13 @@ typedef struct StepReport {
     double wishes[WISHES];
 } StepReport;
 
-/* Loss and gradients of this rank's share of the batch; returns the sum of the losses. */
-static double accumulate_gradients(Trainer *t)
+static void read_tokens(void *context, uint64_t in_batch, int32_t *inputs, int32_t *targets)
 {
-    const Config *config = t->config;
-    uint64_t batch = (uint64_t)config->train.batch_sequences, B = (uint64_t)config->train.micro_batch_sequences;
-    real loss_scale = (real)(1.0 / ((double)batch * (double)config->model.context_length));
-    double sum = 0;
+    Trainer *t = context;
     Message problem;
-    memset(t->grads, 0, t->model->table.trained_count * sizeof(real));
-    for (int64_t i = 0; i < t->micro_batches; i++) {
-        uint64_t in_batch = ((uint64_t)t->topology.data_rank * (uint64_t)t->micro_batches + (uint64_t)i) * B;
-        bool ok = batch_loader_training(t->loader, (uint64_t)t->progress.sequences_seen + in_batch, (int64_t)B,
-                                        t->inputs, t->targets, &problem);
-        require_all(ok, &problem);
-        DropoutKey dropout = {(uint64_t)config->train.seed, (uint64_t)t->progress.step, in_batch};
-        sum += model_train(t->pass, t->params, t->grads, t->inputs, t->targets, loss_scale, dropout);
-    }
-    return sum;
+    bool ok = batch_loader_training(t->loader, (uint64_t)t->progress.sequences_seen + in_batch,
+                                    t->config->train.micro_batch_sequences, inputs, targets, &problem);
+    require_all(ok, &problem);
 }
 
 /* One sum over all ranks: of the losses, of clamped normalisers, of whether a gradient is not finite anywhere, and of
@@ -208,7 +151,7 @@ static void share(Trainer *t, StepReport *report)
     enum { OWN = 4 };
     double average = t->progress.average_gradient_norm, factor = t->config->train.skip_above_norm;
     bool outlier = factor > 0 && average > 0 && report->gradient_norm > factor * average;
-    double sums[OWN + WISHES] = {report->loss, (double)model_pass_take_clamped(t->pass),
+    double sums[OWN + WISHES] = {report->loss, (double)model_pass_take_clamped(t->step->pass),
                                  !isfinite(report->gradient_norm), outlier};
     stop_wishes(&t->clock, sums + OWN);
     world_sum_doubles(sums, OWN + WISHES);
@@ -228,22 +171,25 @@ static void update_average(Progress *progress, double norm)
 
 static void use_gradients(Trainer *t, const StepReport *report)
 {
-    const TrainConfig *train = &t->config->train;
     update_average(&t->progress, report->gradient_norm);
-    adamw_update(&t->model->table, train, t->params, t->m, t->v, t->grads, report->learning_rate,
-                 adamw_clip_factor(report->gradient_norm, train->clip_norm),
-                 t->progress.step - t->progress.skipped_steps);
+    t->progress.optimizer_steps++;
+    train_step_update(t->step, report->learning_rate, report->gradient_norm, t->progress.optimizer_steps);
     t->before_skips = t->progress;
 }
 
-static StepReport train_step(Trainer *t)
+/* Seconds this rank has spent in calls to others. */
+static double communication_seconds(const Trainer *t)
+{
+    return topology_communication_seconds(&t->topology) + t->step->store->seconds;
+}
+
+static StepReport make_step(Trainer *t)
 {
     const Config *config = t->config;
-    double start = usage_seconds(), link_seconds = topology_communication_seconds(&t->topology);
+    double start = usage_seconds(), link_seconds = communication_seconds(t);
     int64_t sequences = config->train.batch_sequences, tokens = sequences * config->model.context_length;
-    StepReport report = {.loss = accumulate_gradients(t)};
-    double reduce_seconds = gradient_reduce(t->grads, t->model->table.trained_count);
-    report.gradient_norm = adamw_gradient_norm(&t->model->table, t->grads);
+    StepReport report = {.loss = train_step_gradients(t->step, read_tokens, t, (uint64_t)t->progress.step)};
+    report.gradient_norm = t->step->store->gradient_norm(t->step->store);
     share(t, &report);
     t->progress.step++;
     t->progress.tokens_seen += tokens;
@@ -255,7 +201,7 @@ static StepReport train_step(Trainer *t)
         use_gradients(t, &report);
     report.seconds = usage_seconds() - start;
     report.tokens_per_second = (double)tokens / report.seconds;
-    report.communication_seconds = topology_communication_seconds(&t->topology) - link_seconds + reduce_seconds;
+    report.communication_seconds = communication_seconds(t) - link_seconds;
     t->clock.longest_step = fmax(t->clock.longest_step, report.seconds);
     return report;
 }
@@ -298,7 +244,7 @@ static void say_progress(const Trainer *t, const StepReport *r)
 static bool evaluate(Trainer *t)
 {
     if (!t->evaluator || t->last_evaluated == t->progress.step) return true;
-    Evaluation e = evaluator_run(t->evaluator, t->params, NULL, &t->clock);
+    Evaluation e = evaluator_run(t->evaluator, t->step->store, NULL, &t->clock);
     if (!e.complete) return false;
     t->last_evaluated = t->progress.step;
     char bits[48] = "";
@@ -315,20 +261,15 @@ static bool evaluate(Trainer *t)
 /* A checkpoint that nobody could continue from must not become the newest one. */
 static void require_finite_state(const Trainer *t)
 {
-    const real *blocks[] = {t->params, t->m, t->v};
     Message problem;
-    size_t count = t->model->table.trained_count, bad = 0;
-    for (int b = 0; b < 3; b++) {
-        const real *values = blocks[b];
-#pragma omp parallel for reduction(+ : bad)
-        for (size_t i = 0; i < count; i++) bad += !isfinite(values[i]);
-    }
-    if (bad)
+    const char *name;
+    bool finite = param_store_finite(t->step->store, &name);
+    if (!finite)
         fail(&problem,
-             "step %lld: the parameters are not finite, so no checkpoint is written. Lower train.learning_rate or set "
+             "step %lld: %s is not finite, so no checkpoint is written. Lower train.learning_rate or set "
              "train.clip_norm; earlier checkpoints are untouched",
-             (long long)t->progress.step);
-    require_all(!bad, &problem);
+             (long long)t->progress.step, name);
+    require_all(finite, &problem);
 }
 
 static void save_failed(Trainer *t, const Message *problem)
@@ -470,7 +411,7 @@ bool trainer_run(Trainer *t)
     if (t->progress.step == 0) save_for_certain(t);
     after_step(t, report.skipped, report.wishes);
     while (t->progress.step < steps && !stop_cause(report.wishes)) {
-        report = train_step(t);
+        report = make_step(t);
         record_step(t, &report);
         say_progress(t, &report);
         give_up_if_hopeless(t, &report);

@@ -8,7 +8,7 @@
 #include <stdbool.h>
 
 #include "io/token_file.h"
-#include "src/base/config.h"
+#include "src/train/config.h"
 #include "src/base/error.h"
 
 typedef struct Trainer Trainer;

@@ -18,8 +18,8 @@
 #include "src/base/log.h"
 #include "src/base/memory.h"
 #include "src/base/rng.h"
-#include "src/model/model.h"
 #include "src/programs/configuration.h"
+#include "src/train/optimizer.h"
 #include "src/train/resume.h"
 
 typedef enum Damage { FLIP, CUT, ZERO, DAMAGES } Damage;
@@ -50,19 +50,33 @@ static void read_bytes(Newest *newest)
     fclose(file);
 }
 
+/* Of all values and states. */
+static uint64_t digest_of_store(ParamStore *store)
+{
+    int params = store->params->count, states = store->states->count;
+    uint64_t *digests = checked_calloc((size_t)(params + states), sizeof *digests);
+    for (int i = 0; i < params; i++)
+        digests[i] = digest_reals(store->kept_values(store, i), store->params->params[i].count);
+    for (int i = 0; i < states; i++)
+        digests[params + i] = digest_reals(store->kept_state(store, i), store->states->params[i].count);
+    uint64_t digest = digest_bytes(digests, (size_t)(params + states) * sizeof *digests);
+    free(digests);
+    return digest;
+}
+
 /* Of every number that a run takes from the file. */
 static uint64_t contents_of(const char *path)
 {
     LoadedModel loaded = loaded_model_read(path);
     const ParamTable *table = &loaded.model->table;
-    real *moments = checked_calloc(2 * table->trained_count, sizeof *moments);
-    Checkpoint into = {.table = table, .values = loaded.params, .m = moments, .v = moments + table->trained_count};
+    Optimizer *optimizer = optimizer_plan(&loaded.config.train.optimizer, table);
+    Checkpoint into = {.store = param_store_create(table, &optimizer->states, STORE_VALUES)};
     Message problem;
-    CHECK(checkpoint_read(path, &into, &problem), "%s", problem.text);
-    uint64_t parts[] = {digest_reals(loaded.params, table->total_count),
-                        digest_reals(moments, 2 * table->trained_count), config_hash(&loaded.model->config),
+    CHECK(checkpoint_read(path, &into, true, &problem), "%s", problem.text);
+    uint64_t parts[] = {digest_of_store(into.store), config_hash(&loaded.config),
                         digest_bytes(&into.progress, sizeof into.progress)};
-    free(moments);
+    param_store_destroy(into.store);
+    optimizer_destroy(optimizer);
     loaded_model_destroy(&loaded);
     return digest_bytes(parts, sizeof parts);
 }
@@ -77,7 +91,7 @@ static Newest open_folder(const char *folder)
     CHECK(checkpoint_find_newest(folder, INT64_MAX, newest.path, &newest.step) &&
               checkpoint_find_newest(folder, newest.step - 1, older, &newest.older),
           "'%s' has not two checkpoints", folder);
-    CHECK(checkpoint_read_config(newest.path, &newest.config, &problem), "%s", problem.text);
+    CHECK(checkpoint_read_options(newest.path, &table, &problem), "%s", problem.text);
     snprintf(newest.config.output.folder, sizeof newest.config.output.folder, "%s", folder);
     snprintf(newest.aside, sizeof newest.aside, "%s.damaged", newest.path);
     read_bytes(&newest);

@@ -8,8 +8,11 @@
 #include "io/checkpoint.h"
 #include "io/file_format.h"
 #include "io/token_file.h"
+#include "mpi/param_store_replicated.h"
 #include "src/base/memory.h"
 #include "src/base/rng.h"
+#include "src/train/config.h"
+#include "src/train/optimizer.h"
 
 enum { SEED_TOKENS = 5000, SEED_STEP = 100 };
 
@@ -45,10 +48,13 @@ static bool read_format(const char *path, uint64_t *digest, Message *problem)
 static ParamTable seed_table(void)
 {
     ParamTable table = {0};
+    param_table_begin_group(&table);
     param_table_add_matrix(&table, "token_embedding.weight", 64, 24, INIT_NORMAL, 1);
+    param_table_begin_group(&table);
     param_table_not_trained(&table, param_table_add_matrix(&table, "layers.0.sketch.g1", 1, 3, INIT_NORMAL, 1));
     param_table_add_matrix(&table, "layers.0.weight", 24, 72, INIT_NORMAL, 1);
     param_table_add_vector(&table, "layers.0.bias", 1, 0.5);
+    param_table_begin_group(&table);
     param_table_add_vector(&table, "final.bias", 300, -1);
     param_table_seal(&table);
     return table;
@@ -57,12 +63,24 @@ static ParamTable seed_table(void)
 static Config seed_config(void)
 {
     Config config;
+    Message problem;
     OptionTable options = config_options(&config);
     option_set_defaults(&options);
     config.model.vocab_size = 256;
     strcpy(config.data.train, "data/train.h5");
-    config_resolve(&config);
+    CHECK(config_finish(&config, 1, &problem), "%s", problem.text);
     return config;
+}
+
+/* Numbers that differ from tensor to tensor, and repeat themselves. */
+static void fill_states(ParamStore *store)
+{
+    size_t place = 0;
+    for (int i = 0; i < store->states->count; i++) {
+        real *state = store->kept_state(store, i);
+        for (size_t j = 0; j < store->states->params[i].count; j++)
+            state[j] = (real)(0.1 + 1e-3 * (double)(place++ % 1000));
+    }
 }
 
 static void write_checkpoint(const char *path)
@@ -70,48 +88,55 @@ static void write_checkpoint(const char *path)
     Config config = seed_config();
     ParamTable table = seed_table();
     Tokenizer tokenizer = tokenizer_bytes();
-    real *values = checked_calloc(3 * table.total_count, sizeof *values), *m = values + table.total_count;
-    param_table_initialise(&table, 1, values);
-    for (size_t i = 0; i < 2 * table.total_count; i++) m[i] = (real)(0.1 + 1e-3 * (double)(i % 1000));
-    Checkpoint checkpoint = {.config = &config,
-                             .table = &table,
-                             .values = values,
-                             .m = m,
-                             .v = m + table.total_count,
-                             .progress = {SEED_STEP, 51200, 800, 2, 0.75},
+    Optimizer *optimizer = optimizer_plan(&config.train.optimizer, &table);
+    ParamStore *store = param_store_replicated(&table, &optimizer->states, STORE_VALUES, SUMS_LAST);
+    param_store_initialise(store, 1);
+    fill_states(store);
+    Checkpoint checkpoint = {.options = config_options(&config),
+                             .store = store,
+                             .progress = {SEED_STEP, 51200, 800, 2, SEED_STEP - 2, 0.75},
                              .tokenizer = &tokenizer,
                              .data = &(CheckpointData){.tokens = 5000, .digest = "0123456789abcdef"}};
     Message problem;
     CHECK(checkpoint_write(&checkpoint, path, &problem), "%s", problem.text);
-    free(values);
+    param_store_destroy(store);
+    optimizer_destroy(optimizer);
     tokenizer_destroy(&tokenizer);
     param_table_destroy(&table);
 }
 
+static void add_store(uint64_t *digest, ParamStore *store)
+{
+    for (int i = 0; i < store->params->count; i++)
+        add(digest, store->kept_values(store, i), store->params->params[i].count * sizeof(real));
+    for (int i = 0; i < store->states->count; i++)
+        add(digest, store->kept_state(store, i), store->states->params[i].count * sizeof(real));
+}
+
 static bool read_tensors(const char *path, uint64_t *digest, Message *problem)
 {
+    Config config = seed_config();
     ParamTable table = seed_table();
-    size_t count = table.total_count + 2 * table.trained_count;
-    real *values = checked_calloc(count, sizeof *values), *m = values + table.total_count;
-    Checkpoint into = {.table = &table, .values = values, .m = m, .v = m + table.trained_count};
-    bool good = checkpoint_read(path, &into, problem);
-    if (good) add(digest, values, count * sizeof *values);
+    Optimizer *optimizer = optimizer_plan(&config.train.optimizer, &table);
+    Checkpoint into = {.store = param_store_create(&table, &optimizer->states, STORE_VALUES)};
+    bool good = checkpoint_read(path, &into, true, problem);
+    if (good) add_store(digest, into.store);
     add(digest, &into.progress, sizeof into.progress);
-    free(values);
+    param_store_destroy(into.store);
+    optimizer_destroy(optimizer);
     param_table_destroy(&table);
     return good;
 }
 
+/* What is in the file counts, before anything follows from it. */
 static bool read_config(const char *path, uint64_t *digest, Message *problem)
 {
     Config config, expected = seed_config();
     OptionTable options = config_options(&config);
     option_set_defaults(&options);
-    if (!checkpoint_read_config(path, &config, problem) || !config_check_model(&config, problem) ||
-        !config_same_model(&expected, &config, problem))
-        return false;
+    if (!checkpoint_read_options(path, &options, problem)) return false;
     add_number(digest, (int64_t)config_hash(&config));
-    return true;
+    return config_finish(&config, 0, problem) && config_same_model(&expected, &config, problem);
 }
 
 static bool read_tokenizer(const char *path, uint64_t *digest, Message *problem)

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "src/base/config.h"
 #include "src/base/memory.h"
+#include "src/train/config.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -43,9 +43,7 @@ static void check_reads_back(const OptionTable *table)
 static void check_rules(Config *config)
 {
     Message problem;
-    if (!config_check_data_ranks(config, 4, &problem)) return;
-    config_resolve(config);
-    if (config_check_model(config, &problem)) config_check_ranks(config, 4, &problem);
+    config_finish(config, 4, &problem);
     OptionTable table = config_options(config);
     check_reads_back(&table);
 }

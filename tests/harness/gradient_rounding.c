@@ -10,18 +10,18 @@
 #include "tests/harness/rounding.h"
 #include "tests/harness/single_rank.h"
 
-PlainGradients plain_gradients_create(const Model *model, const real *params, const int32_t *inputs,
-                                      const int32_t *targets, size_t sequences, real loss_scale)
+PlainGradients plain_gradients_create(const Model *model, const PassSpec *spec, real *params, const int32_t *inputs,
+                                      const int32_t *targets, real loss_scale)
 {
     const ParamTable *table = &model->table;
     PlainGradients plain = {.table = table};
     plain.grads = checked_calloc(table->trained_count, sizeof *plain.grads);
     plain.movements = checked_calloc((size_t)table->count, sizeof *plain.movements);
-    plain.loss = single_rank_loss(model, params, plain.grads, inputs, targets, sequences, loss_scale);
+    plain.loss = single_rank_loss(model, spec, params, plain.grads, inputs, targets, loss_scale);
     for (uint64_t draw = (uint64_t)world().rank; draw < ROUNDING_DRAWS; draw += (uint64_t)world().size) {
         real *moved_params = nudged(params, table->total_count, draw),
              *moved = checked_calloc(table->trained_count, sizeof *moved);
-        double loss = single_rank_loss(model, moved_params, moved, inputs, targets, sequences, loss_scale);
+        double loss = single_rank_loss(model, spec, moved_params, moved, inputs, targets, loss_scale);
         plain.loss_movement = fmax(plain.loss_movement, fabs(loss - plain.loss));
         for (int i = 0; i < table->count; i++) {
             const Param *param = &table->params[i];

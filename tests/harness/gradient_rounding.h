@@ -5,7 +5,7 @@
 
 #include <stdbool.h>
 
-#include "src/model/model.h"
+#include "src/model/pass.h"
 
 /* What one process finds, the plain way. */
 typedef struct PlainGradients {
@@ -15,9 +15,9 @@ typedef struct PlainGradients {
     double *movements; /* of each tensor's gradient */
 } PlainGradients;
 
-/* Of inputs and targets (sequences, T). Collective: the draws are shared out among the ranks. */
-PlainGradients plain_gradients_create(const Model *model, const real *params, const int32_t *inputs,
-                                      const int32_t *targets, size_t sequences, real loss_scale);
+/* Of inputs and targets (spec->sequences, T). Collective: the draws are shared out among the ranks. */
+PlainGradients plain_gradients_create(const Model *model, const PassSpec *spec, real *params, const int32_t *inputs,
+                                      const int32_t *targets, real loss_scale);
 void plain_gradients_destroy(PlainGradients *plain);
 
 /* Checks loss and gradients found another way, tensor by tensor. */

@@ -7,10 +7,11 @@
 #include "src/attention/feature_map.h"
 #include "src/base/memory.h"
 
-static const real *tensor(const AttentionLayer *layer, const real *params, const char *suffix)
+static bool is_kind(const AttentionLayer *layer, const char *name) { return strcmp(layer->kind->name, name) == 0; }
+
+static const real *tensor(const AttentionLayer *layer, const ParamTable *table, const real *params, const char *suffix)
 {
     /* Found by name, as an outsider would: the last tensor of this layer's prefix that ends so. */
-    const ParamTable *table = layer->table;
     int anchor = layer->map ? layer->map_tensors[0] : layer->query_norm[0];
     const char *anchor_name = table->params[anchor].name;
     size_t prefix = (size_t)(strstr(anchor_name, "attention.") - anchor_name) + strlen("attention.");
@@ -42,28 +43,29 @@ static void product_node(double *y, const double *a, const double *c, const real
     }
 }
 
-static void random_features(const AttentionLayer *layer, const real *params, const double *x_given, double *u)
+static void random_features(const AttentionLayer *layer, const ParamTable *table, const real *params,
+                            const double *x_given, double *u)
 {
     size_t h = layer->head_width, r = layer->map->width(layer);
     double *x = checked_calloc(h, sizeof *x), *left = checked_calloc(r, sizeof *left),
            *right = checked_calloc(r, sizeof *right);
-    for (size_t i = 0; i < h; i++) x[i] = sqrt(layer->config.scale) * x_given[i];
-    if (layer->config.degree == 2) memcpy(u, x, h * sizeof *u);
-    const real *g1 = layer->config.degree > 2 ? tensor(layer, params, "sketch.random.g1") : NULL;
-    const real *g2 = layer->config.degree > 2 ? tensor(layer, params, "sketch.random.g2") : NULL;
-    if (layer->config.degree == 4) product_node(u, x, x, g1, g2, h, r);
-    if (layer->config.degree == 8) {
-        product_node(left, x, x, tensor(layer, params, "sketch.random.left.g1"),
-                     tensor(layer, params, "sketch.random.left.g2"), h, r);
-        product_node(right, x, x, tensor(layer, params, "sketch.random.right.g1"),
-                     tensor(layer, params, "sketch.random.right.g2"), h, r);
+    for (size_t i = 0; i < h; i++) x[i] = sqrt(layer->spec.scale) * x_given[i];
+    if (layer->spec.degree == 2) memcpy(u, x, h * sizeof *u);
+    const real *g1 = layer->spec.degree > 2 ? tensor(layer, table, params, "sketch.random.g1") : NULL;
+    const real *g2 = layer->spec.degree > 2 ? tensor(layer, table, params, "sketch.random.g2") : NULL;
+    if (layer->spec.degree == 4) product_node(u, x, x, g1, g2, h, r);
+    if (layer->spec.degree == 8) {
+        product_node(left, x, x, tensor(layer, table, params, "sketch.random.left.g1"),
+                     tensor(layer, table, params, "sketch.random.left.g2"), h, r);
+        product_node(right, x, x, tensor(layer, table, params, "sketch.random.right.g1"),
+                     tensor(layer, table, params, "sketch.random.right.g2"), h, r);
         product_node(u, left, right, g1, g2, r, r);
     }
     free(x), free(left), free(right);
 }
 
-static void learned_level(const AttentionLayer *layer, const real *params, int branch, int level, double *out,
-                          const double *z, size_t inputs)
+static void learned_level(const AttentionLayer *layer, const ParamTable *table, const real *params, int branch,
+                          int level, double *out, const double *z, size_t inputs)
 {
     size_t r = layer->map->width(layer);
     char name[64];
@@ -71,7 +73,7 @@ static void learned_level(const AttentionLayer *layer, const real *params, int b
     const char *suffixes[] = {"norm.weight", "norm.bias", "in.weight", "out.weight"};
     for (int i = 0; i < 4; i++) {
         snprintf(name, sizeof name, "sketch.learned.branch%d.level%d.%s", branch, level, suffixes[i]);
-        parts[i] = tensor(layer, params, name);
+        parts[i] = tensor(layer, table, params, name);
     }
     double *normed = checked_calloc(inputs, sizeof *normed);
     norm(normed, z, parts[0], parts[1], inputs);
@@ -84,23 +86,25 @@ static void learned_level(const AttentionLayer *layer, const real *params, int b
     free(normed);
 }
 
-static void learned_features(const AttentionLayer *layer, const real *params, const double *x, double *u)
+static void learned_features(const AttentionLayer *layer, const ParamTable *table, const real *params, const double *x,
+                             double *u)
 {
     size_t r = layer->map->width(layer);
     double *first = checked_calloc(r, sizeof *first), *y[2];
     for (int branch = 0; branch < 2; branch++) {
         y[branch] = checked_calloc(r, sizeof *first);
-        learned_level(layer, params, branch + 1, 1, first, x, layer->head_width);
-        learned_level(layer, params, branch + 1, 2, y[branch], first, r);
+        learned_level(layer, table, params, branch + 1, 1, first, x, layer->head_width);
+        learned_level(layer, table, params, branch + 1, 2, y[branch], first, r);
     }
     for (size_t f = 0; f < r; f++) u[f] = sqrt((double)r) * tanh(y[0][f] * y[1][f] / sqrt((double)r));
     free(first), free(y[0]), free(y[1]);
 }
 
-static void performer_features(const AttentionLayer *layer, const real *params, const double *x, double *u)
+static void performer_features(const AttentionLayer *layer, const ParamTable *table, const real *params,
+                               const double *x, double *u)
 {
     size_t h = layer->head_width, m = layer->map->width(layer);
-    const real *projection = tensor(layer, params, "performer.projection");
+    const real *projection = tensor(layer, table, params, "performer.projection");
     double square = 0, root = pow((double)h, 0.25);
     for (size_t i = 0; i < h; i++) square += x[i] * x[i] / (root * root);
     for (size_t f = 0; f < m; f++) {
@@ -110,14 +114,15 @@ static void performer_features(const AttentionLayer *layer, const real *params, 
     }
 }
 
-void naive_features(const AttentionLayer *layer, const real *params, const double *x, double *u)
+void naive_features(const AttentionLayer *layer, const ParamTable *table, const real *params, const double *x,
+                    double *u)
 {
-    if (layer->config.kind == ATTENTION_PERFORMER)
-        performer_features(layer, params, x, u);
-    else if (layer->config.sketch == SKETCH_RANDOM)
-        random_features(layer, params, x, u);
+    if (is_kind(layer, "performer"))
+        performer_features(layer, table, params, x, u);
+    else if (strcmp(layer->map->name, "random") == 0)
+        random_features(layer, table, params, x, u);
     else
-        learned_features(layer, params, x, u);
+        learned_features(layer, table, params, x, u);
 }
 
 static double dot(const double *a, const double *b, size_t count)
@@ -128,13 +133,15 @@ static double dot(const double *a, const double *b, size_t count)
 }
 
 /* One head: everything of every token, then all pairs. */
-static void naive_head(const AttentionLayer *layer, const real *params, const real *qkv, double *out, size_t T,
-                       size_t block, size_t head)
+static void naive_head(const AttentionLayer *layer, const ParamTable *table, const real *params, const real *qkv,
+                       double *out, size_t T, size_t block, size_t head)
 {
     size_t h = layer->head_width, C = h * layer->heads, r = layer->map ? layer->map->width(layer) : 1;
-    const AttentionConfig *config = &layer->config;
-    bool polysketch = config->kind == ATTENTION_POLYSKETCH, exact = polysketch && config->local == LOCAL_EXACT;
-    bool normed = config->kind == ATTENTION_POLYNOMIAL || exact || (polysketch && config->sketch == SKETCH_RANDOM);
+    const AttentionSpec *spec = &layer->spec;
+    bool softmax = is_kind(layer, "softmax"), polynomial = is_kind(layer, "polynomial");
+    bool performer = is_kind(layer, "performer"), polysketch = is_kind(layer, "polysketch");
+    bool exact = polysketch && spec->local == LOCAL_EXACT;
+    bool normed = polynomial || exact || (polysketch && strcmp(layer->map->name, "random") == 0);
     double *x[2], *n[2], *u[2];
     for (int side = 0; side < 2; side++) {
         x[side] = checked_calloc(T * h, sizeof(double));
@@ -144,25 +151,25 @@ static void naive_head(const AttentionLayer *layer, const real *params, const re
             for (size_t i = 0; i < h; i++) x[side][t * h + i] = qkv[t * 3 * C + (size_t)side * C + head * h + i];
             const int *index = side ? layer->key_norm : layer->query_norm;
             if (normed)
-                norm(n[side] + t * h, x[side] + t * h, attention_values(layer, params, index[0]),
-                     attention_values(layer, params, index[1]), h);
+                norm(n[side] + t * h, x[side] + t * h, params + table->params[index[0]].offset,
+                     params + table->params[index[1]].offset, h);
             if (layer->map)
-                naive_features(layer, params, (layer->map->normalised_input ? n[side] : x[side]) + t * h,
+                naive_features(layer, table, params, (layer->map->normalised_input ? n[side] : x[side]) + t * h,
                                u[side] + t * r);
         }
     }
     for (size_t i = 0; i < T; i++) {
-        double sum = config->kind == ATTENTION_SOFTMAX ? 0 : config->denominator_one;
+        double sum = softmax ? 0 : spec->denominator_one;
         double *o = out + i * C + head * h;
         for (size_t c = 0; c < h; c++) o[c] = 0;
         for (size_t j = 0; j <= i; j++) {
             double weight, feature_product = layer->map ? dot(u[0] + i * r, u[1] + j * r, r) : 0;
             bool same_block = i / block == j / block;
-            if (config->kind == ATTENTION_SOFTMAX)
+            if (softmax)
                 weight = exp(dot(x[0] + i * h, x[1] + j * h, h) / sqrt((double)h));
-            else if (config->kind == ATTENTION_POLYNOMIAL || (exact && same_block))
-                weight = pow(config->scale * dot(n[0] + i * h, n[1] + j * h, h), (double)config->degree);
-            else if (config->kind == ATTENTION_PERFORMER)
+            else if (polynomial || (exact && same_block))
+                weight = pow(spec->scale * dot(n[0] + i * h, n[1] + j * h, h), (double)spec->degree);
+            else if (performer)
                 weight = feature_product;
             else
                 weight = feature_product * feature_product;
@@ -174,8 +181,8 @@ static void naive_head(const AttentionLayer *layer, const real *params, const re
     for (int side = 0; side < 2; side++) free(x[side]), free(n[side]), free(u[side]);
 }
 
-void naive_attention(const AttentionLayer *layer, const real *params, const real *qkv, double *out, size_t tokens,
-                     size_t block)
+void naive_attention(const AttentionLayer *layer, const ParamTable *table, const real *params, const real *qkv,
+                     double *out, size_t tokens, size_t block)
 {
-    for (size_t head = 0; head < layer->heads; head++) naive_head(layer, params, qkv, out, tokens, block, head);
+    for (size_t head = 0; head < layer->heads; head++) naive_head(layer, table, params, qkv, out, tokens, block, head);
 }

@@ -4,11 +4,12 @@
 
 #include "src/model/model.h"
 
-/* out (T, C) of one sequence in blocks of `block` tokens; qkv (T, 3C). */
-void naive_attention(const AttentionLayer *layer, const real *params, const real *qkv, double *out, size_t tokens,
-                     size_t block);
+/* out (T, C) of one sequence in blocks of `block` tokens; qkv (T, 3C); params in the plain layout of the table. */
+void naive_attention(const AttentionLayer *layer, const ParamTable *table, const real *params, const real *qkv,
+                     double *out, size_t tokens, size_t block);
 
 /* u (r numbers) of one vector x (h), q' or q as the map wants it. */
-void naive_features(const AttentionLayer *layer, const real *params, const double *x, double *u);
+void naive_features(const AttentionLayer *layer, const ParamTable *table, const real *params, const double *x,
+                    double *u);
 
 #endif

@@ -1,14 +1,15 @@
 #include "tests/harness/single_rank.h"
 
-double single_rank_loss(const Model *model, const real *params, real *grads, const int32_t *inputs,
-                        const int32_t *targets, size_t sequences, real loss_scale)
+double single_rank_loss(const Model *model, const PassSpec *spec, real *params, real *grads, const int32_t *inputs,
+                        const int32_t *targets, real loss_scale)
 {
     SequenceLink link = sequence_link_single();
-    AttentionShape shape = model_shape(&model->config, sequences, (size_t)model->config.model.context_length, 0, 1);
-    ModelPass *pass = model_pass_create(model, shape, &link, grads ? PASS_TRAIN : PASS_EVALUATE);
+    ModelPass *pass = model_pass_create(model, spec, &link, grads ? PASS_TRAIN : PASS_EVALUATE);
+    ParamStore *store = param_store_over(&model->table, params, grads);
     DropoutKey key = {.seed = 1, .step = 5, .first_sequence = 0};
-    double loss = grads ? model_train(pass, params, grads, inputs, targets, loss_scale, key)
-                        : model_evaluate(pass, params, inputs, targets, NULL);
+    double loss = grads ? model_train(pass, store, inputs, targets, loss_scale, key)
+                        : model_evaluate(pass, store, inputs, targets, NULL);
+    param_store_destroy(store);
     model_pass_destroy(pass);
     return loss;
 }

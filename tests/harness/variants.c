@@ -25,6 +25,20 @@ const Variant variants[] = {
 };
 const int variant_count = sizeof variants / sizeof *variants;
 
+const Variant hybrids[] = {
+    {"hybrid-sketches", "pattern=polysketch:random,polysketch:learned*2"},
+    {"hybrid-linear", "pattern=performer,polysketch:random,polysketch:learned features=12 local=sketch"},
+    {"hybrid-exact", "pattern=polysketch*2,softmax"},
+    {"hybrid-all", "pattern=polynomial,performer,polysketch:random features=12 degree=2"},
+};
+const int hybrid_count = sizeof hybrids / sizeof *hybrids;
+
+bool variant_is_linear(const Variant *variant)
+{
+    const char *settings = variant->settings;
+    return !strstr(settings, "softmax") && !strstr(settings, "polynomial");
+}
+
 static void set_all(Config *config, const char *section, const char *settings)
 {
     char copy[1024], *rest = copy;
@@ -50,10 +64,22 @@ Config variant_config(const Variant *variant, const char *more)
             "model.feedforward_width=8 attention.block_length=4 attention.sketch_size=3 train.batch_sequences=2");
     set_all(&config, "attention.", variant->settings);
     set_all(&config, "", more);
-    config_resolve(&config);
     Message problem;
-    CHECK(config_check_model(&config, &problem), "test configuration: %s", problem.text);
+    CHECK(config_finish(&config, 0, &problem), "test configuration: %s", problem.text);
     return config;
+}
+
+Model *variant_model(const Config *config)
+{
+    ModelSpec spec = config_model_spec(config);
+    return model_create(&spec);
+}
+
+PassSpec variant_pass(const Config *config, size_t sequences)
+{
+    PassSpec spec = config_pass_spec(config);
+    spec.sequences = sequences;
+    return spec;
 }
 
 real *variant_parameters(const Model *model, uint64_t seed)

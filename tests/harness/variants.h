@@ -2,10 +2,11 @@
 #ifndef POLYSKETCH_TESTS_HARNESS_VARIANTS_H
 #define POLYSKETCH_TESTS_HARNESS_VARIANTS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
-#include "src/base/config.h"
 #include "src/model/model.h"
+#include "src/train/config.h"
 
 typedef struct Variant {
     const char *name;
@@ -15,9 +16,21 @@ typedef struct Variant {
 extern const Variant variants[];
 extern const int variant_count;
 
-/* A resolved configuration of 2 layers, width 16, 2 heads, vocabulary 11, b = 4, r = 3, T = 22 (so the last block is
+/* Models whose layers differ: for three layers, HYBRID_LAYERS. */
+#define HYBRID_LAYERS "model.layers=3 "
+extern const Variant hybrids[];
+extern const int hybrid_count;
+
+/* Kinds whose sequences can be computed in stretches: linear ones, in all layers. */
+bool variant_is_linear(const Variant *variant);
+
+/* A finished configuration of 2 layers, width 16, 2 heads, vocabulary 11, b = 4, r = 3, T = 22 (so the last block is
    short), and then the variant's settings and `more` ("section.key=value ..." or NULL). */
 Config variant_config(const Variant *variant, const char *more);
+
+/* The model of such a configuration, and how it is computed on `sequences` sequences. */
+Model *variant_model(const Config *config);
+PassSpec variant_pass(const Config *config, size_t sequences);
 
 /* Parameters with every tensor away from its initial value, so that no gradient is zero by symmetry. */
 real *variant_parameters(const Model *model, uint64_t seed);

@@ -18,41 +18,37 @@ enum { SEQUENCES = 3 };
 /* Sums over blocks of other lengths round differently, nothing else. */
 static const double TOLERANCE = sizeof(real) == 4 ? 1e-5 : 1e-12;
 
-static bool is_linear(const Config *config)
+static bool blocks_are_free(const Variant *variant)
 {
-    return config->attention.kind == ATTENTION_POLYSKETCH || config->attention.kind == ATTENTION_PERFORMER;
-}
-
-static bool blocks_are_free(const Config *config)
-{
-    return config->attention.kind != ATTENTION_POLYSKETCH || config->attention.local == LOCAL_SKETCH;
+    return !strstr(variant->settings, "polysketch") || strstr(variant->settings, "local=sketch");
 }
 
 /* This rank's ranges of tokens (sequences, T). */
 static int32_t *own_part(const int32_t *tokens, const ModelPass *pass)
 {
-    size_t T = model_pass_shape(pass).context_length;
+    const PassSpec *spec = model_pass_spec(pass);
     int32_t *part = checked_calloc(SEQUENCES * model_pass_tokens(pass), sizeof *part), *place = part;
     for (size_t s = 0; s < SEQUENCES; s++)
-        for (size_t k = 0; k < model_pass_stretches(pass); k++) {
+        for (size_t k = 0; k < spec->stretches; k++) {
             TokenRange range = model_pass_range(pass, k);
-            memcpy(place, tokens + s * T + range.first, range.count * sizeof *part);
+            memcpy(place, tokens + s * spec->context_length + range.first, range.count * sizeof *part);
             place += range.count;
         }
     return part;
 }
 
 /* Over all ranks, which share each sequence. */
-static double loss_on_ranks(const Model *model, const real *params, const int32_t *inputs, const int32_t *targets)
+static double loss_on_ranks(const Model *model, const PassSpec *spec, real *params, const int32_t *inputs,
+                            const int32_t *targets)
 {
     Topology topology = topology_create(1, SCAN_IEXSCAN);
-    AttentionShape shape = model_shape(&model->config, SEQUENCES, (size_t)model->config.model.context_length,
-                                       topology.link->position, topology.link->segments);
-    ModelPass *pass = model_pass_create(model, shape, topology.link, PASS_EVALUATE);
+    ModelPass *pass = model_pass_create(model, spec, topology.link, PASS_EVALUATE);
+    ParamStore *store = param_store_over(&model->table, params, NULL);
     int32_t *my_inputs = own_part(inputs, pass), *my_targets = own_part(targets, pass);
-    double loss = model_evaluate(pass, params, my_inputs, my_targets, NULL);
+    double loss = model_evaluate(pass, store, my_inputs, my_targets, NULL);
     world_sum_doubles(&loss, 1);
     free(my_inputs), free(my_targets);
+    param_store_destroy(store);
     model_pass_destroy(pass);
     topology_destroy(&topology);
     return loss;
@@ -62,18 +58,20 @@ static double loss_on_ranks(const Model *model, const real *params, const int32_
 static void compare(const Variant *variant, int64_t block, int64_t stretch)
 {
     Config config = variant_config(variant, NULL);
-    Model *model = model_create(&config);
+    Model *model = variant_model(&config);
+    PassSpec pass = variant_pass(&config, SEQUENCES);
     int64_t T = config.model.context_length;
     real *params = variant_parameters(model, 21);
     int32_t *inputs = random_tokens((size_t)(SEQUENCES * T), config.model.vocab_size, 1);
     int32_t *targets = random_tokens((size_t)(SEQUENCES * T), config.model.vocab_size, 2);
-    double expected = single_rank_loss(model, params, NULL, inputs, targets, SEQUENCES, 0);
-    model->config.block_length = block;
-    model->config.train.stretch_length = stretch;
-    double got = loss_on_ranks(model, params, inputs, targets);
+    double expected = single_rank_loss(model, &pass, params, NULL, inputs, targets, 0);
+    config.block_length = block;
+    config.train.stretch_length = stretch;
+    PassSpec other = variant_pass(&config, SEQUENCES);
+    double got = loss_on_ranks(model, &other, params, inputs, targets);
     check_true(fabs(got - expected) <= TOLERANCE * expected,
                "%s, b = %lld, stretches of %lld, %d ranks: loss %.12g, with b = %lld %.12g", variant->name,
-               (long long)block, (long long)stretch, world().size, got, (long long)config.block_length, expected);
+               (long long)block, (long long)stretch, world().size, got, (long long)pass.block_length, expected);
     free(params), free(inputs), free(targets);
     model_destroy(model);
 }
@@ -85,9 +83,9 @@ static void test_other_block_lengths(void)
     for (int v = 0; v < variant_count; v++) {
         Config config = variant_config(&variants[v], NULL);
         int64_t T = config.model.context_length;
-        if (!blocks_are_free(&config)) continue;
+        if (!blocks_are_free(&variants[v])) continue;
         for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++)
-            for (size_t j = 0; j < (is_linear(&config) ? sizeof cuts / sizeof *cuts : 1); j++) {
+            for (size_t j = 0; j < (variant_is_linear(&variants[v]) ? sizeof cuts / sizeof *cuts : 1); j++) {
                 int64_t blocks = (T + lengths[i] - 1) / lengths[i];
                 if (blocks / cuts[j] >= world().size)
                     compare(&variants[v], lengths[i], cuts[j] > 1 ? (T + cuts[j] - 1) / cuts[j] : 0);

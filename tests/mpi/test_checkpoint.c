@@ -2,14 +2,16 @@
 #include <dirent.h>
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "io/checkpoint.h"
+#include "io/h5.h"
+#include "mpi/param_store_replicated.h"
 #include "mpi/world.h"
-#include "src/base/memory.h"
 #include "src/base/rng.h"
+#include "src/train/config.h"
+#include "src/train/optimizer.h"
 #include "tests/harness/check.h"
 #include "tests/harness/scratch.h"
 #include "tests/harness/suite.h"
@@ -20,83 +22,120 @@ typedef struct Fixture {
     Config config;
     ParamTable table;
     Tokenizer tokenizer;
-    real *values, *m, *v;
+    Optimizer *optimizer; /* or NULL */
+    ParamStore *store;
     Checkpoint checkpoint;
 } Fixture;
+
+/* Rows of the table. */
+enum { EMBEDDING, SKETCH, WEIGHT, BIAS, FINAL_BIAS };
 
 /* Fewer rows than ranks, rows that ranks do not divide, vectors, and a tensor that is not trained among trained ones. */
 static void add_tensors(ParamTable *table, size_t width)
 {
+    param_table_begin_group(table);
     param_table_add_matrix(table, "token_embedding.weight", 7, width, INIT_NORMAL, 1);
+    param_table_begin_group(table);
     param_table_not_trained(table, param_table_add_matrix(table, "layers.0.sketch.g1", 1, 3, INIT_NORMAL, 1));
-    param_table_add_matrix(table, "layers.0.weight", 2, 9, INIT_NORMAL, 1);
+    param_table_hidden(table, param_table_add_matrix(table, "layers.0.weight", 2, 9, INIT_NORMAL, 1), 1);
     param_table_add_vector(table, "layers.0.bias", 1, 0.5);
+    param_table_begin_group(table);
     param_table_add_vector(table, "final.bias", 13, -1);
     param_table_seal(table);
 }
 
-static real *random_values(size_t count, const char *purpose)
+static void set_option(Config *config, const char *name, const char *word)
 {
-    real *values = checked_calloc(count, sizeof *values);
-    for (size_t i = 0; i < count; i++) values[i] = (real)(float)rng_uniform(rng_stream(7, purpose, 0), i);
-    return values;
+    Message problem;
+    OptionTable options = config_options(config);
+    CHECK(option_set(&options, 1, name, word, &problem), "%s", problem.text);
+}
+
+static void fill_config(Config *config, const char *optimizer)
+{
+    Message problem;
+    OptionTable options = config_options(config);
+    option_set_defaults(&options);
+    set_option(config, "attention.kind", "performer");
+    set_option(config, "data.train", "data/tokens.h5");
+    if (optimizer) set_option(config, "train.optimizer", optimizer);
+    config->model.vocab_size = 256;
+    config->train.optimizer.learning_rate = 0.1 + 0.2; /* no short decimal form */
+    config->output.checkpoint_at_start = true;
+    CHECK(config_finish(config, 1, &problem), "%s", problem.text);
 }
 
 static const CheckpointData data = {12345, "0123456789abcdef"};
 
-static void fixture_create(Fixture *fixture, size_t width)
+/* All numbers are zero, to read into. `optimizer` NULL: without states. */
+static void fixture_empty(Fixture *fixture, size_t width, const char *optimizer)
 {
     memset(fixture, 0, sizeof *fixture);
-    OptionTable options = config_options(&fixture->config);
-    option_set_defaults(&options);
-    fixture->config.model.vocab_size = 256;
-    fixture->config.attention.kind = ATTENTION_PERFORMER;
-    fixture->config.train.learning_rate = 0.1 + 0.2; /* no short decimal form */
-    fixture->config.output.checkpoint_at_start = true;
-    strcpy(fixture->config.data.train, "data/tokens.h5");
-    config_resolve(&fixture->config);
+    fill_config(&fixture->config, optimizer);
     add_tensors(&fixture->table, width);
     fixture->tokenizer = tokenizer_bytes();
-    fixture->values = random_values(fixture->table.total_count, "values");
-    fixture->m = random_values(fixture->table.trained_count, "m");
-    fixture->v = random_values(fixture->table.trained_count, "v");
-    fixture->checkpoint = (Checkpoint){.config = &fixture->config,
-                                       .table = &fixture->table,
-                                       .values = fixture->values,
-                                       .m = fixture->m,
-                                       .v = fixture->v,
-                                       .progress = {100, INT64_C(1) << 40, INT64_C(1) << 33, 3, 0.1 + 0.2},
+    if (optimizer) fixture->optimizer = optimizer_plan(&fixture->config.train.optimizer, &fixture->table);
+    const ParamTable *states = optimizer ? &fixture->optimizer->states : NULL;
+    fixture->store = param_store_replicated(&fixture->table, states, STORE_VALUES, SUMS_LAST);
+    fixture->checkpoint = (Checkpoint){.options = config_options(&fixture->config),
+                                       .store = fixture->store,
+                                       .progress = {.step = 100,
+                                                    .tokens_seen = INT64_C(1) << 40,
+                                                    .sequences_seen = INT64_C(1) << 33,
+                                                    .skipped_steps = 3,
+                                                    .optimizer_steps = 42,
+                                                    .average_gradient_norm = 0.1 + 0.2},
                                        .tokenizer = &fixture->tokenizer,
                                        .data = &data};
 }
 
+static void fill(real *values, const Param *param)
+{
+    for (size_t i = 0; i < param->count; i++) values[i] = (real)(float)rng_uniform(rng_stream(7, param->name, 0), i);
+}
+
+/* The same with numbers of its own for every tensor. */
+static void fixture_create(Fixture *fixture, size_t width, const char *optimizer)
+{
+    fixture_empty(fixture, width, optimizer);
+    ParamStore *store = fixture->store;
+    for (int i = 0; i < fixture->table.count; i++) fill(store->kept_values(store, i), &fixture->table.params[i]);
+    for (int i = 0; optimizer && i < store->states->count; i++)
+        fill(store->kept_state(store, i), &store->states->params[i]);
+}
+
 static void fixture_destroy(Fixture *fixture)
 {
+    param_store_destroy(fixture->store);
+    optimizer_destroy(fixture->optimizer);
     param_table_destroy(&fixture->table);
     tokenizer_destroy(&fixture->tokenizer);
-    free(fixture->values);
-    free(fixture->m);
-    free(fixture->v);
 }
 
-/* The same model with other values, to read into. */
-static void fixture_empty(Fixture *fixture, size_t width)
-{
-    fixture_create(fixture, width);
-    memset(fixture->values, 0, fixture->table.total_count * sizeof(real));
-    memset(fixture->m, 0, fixture->table.trained_count * sizeof(real));
-    memset(fixture->v, 0, fixture->table.trained_count * sizeof(real));
-}
+static real *values_of(const Fixture *fixture, int param) { return fixture->store->kept_values(fixture->store, param); }
 
-static bool same_tensors(const Fixture *fixture, bool trained_only, const real *a, const real *b)
+static bool same_values(const Fixture *a, const Fixture *b)
 {
     bool same = true;
-    for (int i = 0; i < fixture->table.count; i++) {
-        const Param *param = &fixture->table.params[i];
-        if (param->trained || !trained_only)
-            same = same && memcmp(a + param->offset, b + param->offset, param->count * sizeof(real)) == 0;
-    }
+    for (int i = 0; i < a->table.count; i++)
+        same = same && memcmp(values_of(a, i), values_of(b, i), a->table.params[i].count * sizeof(real)) == 0;
     return same;
+}
+
+/* Of the same optimizer: all states with such a name, of which there are some. */
+static bool same_states(const Fixture *a, const Fixture *b, const char *name)
+{
+    const ParamTable *states = a->store->states;
+    int found = 0;
+    bool same = true;
+    for (int i = 0; i < states->count; i++) {
+        const Param *param = &states->params[i];
+        if (strncmp(param->name, name, strlen(name)) != 0 || param->name[strlen(name)] != '/') continue;
+        found++;
+        same = same && memcmp(a->store->kept_state(a->store, i), b->store->kept_state(b->store, i),
+                              param->count * sizeof(real)) == 0;
+    }
+    return same && found > 0;
 }
 
 static int count_files(const char *name)
@@ -113,8 +152,8 @@ static int count_files(const char *name)
 static void test_write_and_load(void)
 {
     Fixture written, loaded;
-    fixture_create(&written, 5);
-    fixture_empty(&loaded, 5);
+    fixture_create(&written, 5, "adamw");
+    fixture_empty(&loaded, 5, "adamw");
     Message problem = {""};
     char path[CHECKPOINT_PATH_SIZE];
     checkpoint_path(scratch_path("run"), 100, path);
@@ -123,16 +162,16 @@ static void test_write_and_load(void)
         check_true(checkpoint_write(&written.checkpoint, path, &problem), "written: %s", problem.text);
 
     loaded.checkpoint.progress = (Progress){0};
-    check_true(checkpoint_load(path, &loaded.checkpoint, &problem), "loaded: %s", problem.text);
+    check_true(checkpoint_load(path, &loaded.checkpoint, true, &problem), "loaded: %s", problem.text);
     check_true(memcmp(&loaded.checkpoint.progress, &written.checkpoint.progress, sizeof(Progress)) == 0,
                "progress, step %lld", (long long)loaded.checkpoint.progress.step);
     CheckpointData read;
     check_true(checkpoint_read_data(path, &read, &problem) && read.tokens == data.tokens &&
                    strcmp(read.digest, data.digest) == 0,
                "what it was trained on: %lld tokens, digest '%s'", (long long)read.tokens, read.digest);
-    check_true(same_tensors(&written, false, written.values, loaded.values), "parameters are the same");
-    check_true(same_tensors(&written, true, written.m, loaded.m), "m is the same");
-    check_true(same_tensors(&written, true, written.v, loaded.v), "v is the same");
+    check_true(same_values(&written, &loaded), "parameters are the same");
+    check_true(same_states(&written, &loaded, "m"), "m is the same");
+    check_true(same_states(&written, &loaded, "v"), "v is the same");
 
     check_true(count_files("run/checkpoints") == 1, "no unfinished file is left");
     fixture_destroy(&written);
@@ -142,14 +181,14 @@ static void test_write_and_load(void)
 static void test_config(void)
 {
     Fixture written;
-    fixture_create(&written, 5);
+    fixture_create(&written, 5, "adamw");
     Message problem = {""};
     const char *path = scratch_path("config.h5");
     check_true(checkpoint_write(&written.checkpoint, path, &problem), "written: %s", problem.text);
     Config config;
     OptionTable options = config_options(&config);
     option_set_defaults(&options);
-    check_true(checkpoint_load_config(path, &config, &problem), "loaded: %s", problem.text);
+    check_true(checkpoint_load_options(path, &options, sizeof config, &problem), "loaded: %s", problem.text);
     for (int i = 0; i < options.count; i++)
         check_true(option_equal(&options.rows[i], &config, &written.config), "%s.%s is the same",
                    options.rows[i].section, options.rows[i].key);
@@ -160,7 +199,7 @@ static void test_config(void)
 static void test_tokenizer(void)
 {
     Fixture written;
-    fixture_create(&written, 5);
+    fixture_create(&written, 5, "adamw");
     Message problem = {""};
     Tokenizer tokenizer = {0};
     const char *path = scratch_path("tokenizer.h5"), *bare = scratch_path("bare.h5");
@@ -189,6 +228,7 @@ typedef struct Comparison {
 static void compare_tensor(void *context, const CheckpointTensor *tensor)
 {
     Comparison *comparison = context;
+    const real *values = values_of(comparison->fixture, comparison->next);
     const Param *param = &comparison->fixture->table.params[comparison->next++];
     check_true(strcmp(tensor->name, param->name) == 0, "%s stands where %s should", tensor->name, param->name);
     check_true(tensor->dimensions == param->dimensions && tensor->rows == param->rows &&
@@ -196,8 +236,7 @@ static void compare_tensor(void *context, const CheckpointTensor *tensor)
                "shape of %s", tensor->name);
     check_true(tensor->use == (param->trained ? TENSOR_TRAINED : TENSOR_CONSTANT), "use of %s", tensor->name);
     bool same = true;
-    for (size_t i = 0; i < param->count; i++)
-        same = same && tensor->values[i] == (float)comparison->fixture->values[param->offset + i];
+    for (size_t i = 0; i < param->count; i++) same = same && tensor->values[i] == (float)values[i];
     check_true(same, "values of %s", tensor->name);
 }
 
@@ -205,7 +244,7 @@ static void compare_tensor(void *context, const CheckpointTensor *tensor)
 static void test_file_is_independent_of_ranks(void)
 {
     Fixture written;
-    fixture_create(&written, 5);
+    fixture_create(&written, 5, "adamw");
     Message problem = {""};
     const char *path = scratch_path("independent.h5");
     check_true(checkpoint_write(&written.checkpoint, path, &problem), "written: %s", problem.text);
@@ -229,7 +268,7 @@ static void expect_failure(bool good, const Message *problem, const char *word)
 static bool load(const char *path, Fixture *into, Message *problem)
 {
     *problem = (Message){""};
-    return checkpoint_load(path, &into->checkpoint, problem);
+    return checkpoint_load(path, &into->checkpoint, true, problem);
 }
 
 /* Flips the lowest bit of the first float32 in the file that is `value`. */
@@ -244,34 +283,37 @@ static void flip_first_value(const char *path, float value)
     if (file) fseek(file, (long)place, SEEK_SET), fwrite(bytes + place, 1, 1, file), fclose(file);
 }
 
-static void test_without_moments(void)
+/* A store with states cannot be filled from a file without, but for its values; one without takes any. */
+static void test_without_states(void)
 {
-    Fixture written, loaded;
-    fixture_create(&written, 5);
-    fixture_empty(&loaded, 5);
+    Fixture written, loaded, bare;
+    fixture_create(&written, 5, NULL);
+    fixture_empty(&loaded, 5, "adamw");
+    fixture_empty(&bare, 5, NULL);
     Message problem = {""};
-    const char *path = scratch_path("no-moments.h5");
-    written.checkpoint.m = written.checkpoint.v = NULL;
+    const char *path = scratch_path("no-states.h5");
     check_true(checkpoint_write(&written.checkpoint, path, &problem), "written: %s", problem.text);
     expect_failure(load(path, &loaded, &problem), &problem, "optimizer");
-    loaded.checkpoint.m = loaded.checkpoint.v = NULL;
-    check_true(load(path, &loaded, &problem), "loaded: %s", problem.text);
-    check_true(same_tensors(&written, false, written.values, loaded.values), "parameters are the same");
+    check_true(checkpoint_load(path, &loaded.checkpoint, false, &problem), "values loaded: %s", problem.text);
+    check_true(same_values(&written, &loaded), "parameters are the same");
+    check_true(load(path, &bare, &problem), "loaded: %s", problem.text);
+    check_true(same_values(&written, &bare), "parameters are the same");
     fixture_destroy(&written);
     fixture_destroy(&loaded);
+    fixture_destroy(&bare);
 }
 
 static void test_other_model(void)
 {
     Fixture written, wider, longer;
-    fixture_create(&written, 5);
-    fixture_empty(&wider, 6);
-    fixture_empty(&longer, 5);
+    fixture_create(&written, 5, "adamw");
+    fixture_empty(&wider, 6, "adamw");
+    fixture_empty(&longer, 5, "adamw");
     Message problem = {""};
     const char *path = scratch_path("other.h5");
     check_true(checkpoint_write(&written.checkpoint, path, &problem), "written: %s", problem.text);
     expect_failure(load(path, &wider, &problem), &problem, "(7, 5)");
-    strcpy(longer.table.params[2].name, "layers.1.weight");
+    strcpy(longer.table.params[WEIGHT].name, "layers.1.weight");
     expect_failure(load(path, &longer, &problem), &problem, "layers.1.weight");
     fixture_destroy(&written);
     fixture_destroy(&wider);
@@ -281,10 +323,10 @@ static void test_other_model(void)
 static void test_not_finite(void)
 {
     Fixture written;
-    fixture_create(&written, 5);
+    fixture_create(&written, 5, "adamw");
     Message problem = {""};
     const char *path = scratch_path("diverged.h5");
-    written.values[written.table.params[2].offset + 4] = NAN;
+    values_of(&written, WEIGHT)[4] = NAN;
     check_true(checkpoint_write(&written.checkpoint, path, &problem), "written: %s", problem.text);
     expect_failure(load(path, &written, &problem), &problem, "element 4 of layers.0.weight");
     fixture_destroy(&written);
@@ -293,7 +335,7 @@ static void test_not_finite(void)
 static void test_bad_places(void)
 {
     Fixture written;
-    fixture_create(&written, 5);
+    fixture_create(&written, 5, "adamw");
     Message problem = {""};
     if (world().rank == 0) scratch_write("file", "text", 4);
     expect_failure(checkpoint_write(&written.checkpoint, scratch_path("file/checkpoints/a.h5"), &problem), &problem,
@@ -307,7 +349,7 @@ static void test_bad_places(void)
 static void test_truncated(void)
 {
     Fixture written;
-    fixture_create(&written, 5);
+    fixture_create(&written, 5, "adamw");
     Message problem = {""};
     const char *path = scratch_path("truncated.h5");
     check_true(checkpoint_write(&written.checkpoint, path, &problem), "written: %s", problem.text);
@@ -320,14 +362,14 @@ static void test_truncated(void)
 static void test_flipped_bit(void)
 {
     Fixture written;
-    fixture_create(&written, 5);
+    fixture_create(&written, 5, "adamw");
     Message problem = {""};
     const char *path = scratch_path("step-00000100.h5");
     check_true(checkpoint_write(&written.checkpoint, path, &problem), "written: %s", problem.text);
     check_true(checkpoint_examine(path, 100, &problem) == CHECKPOINT_WHOLE, "whole: %s", problem.text);
     check_true(checkpoint_examine(path, 99, &problem) == CHECKPOINT_DAMAGED, "of another step: %s", problem.text);
     world_barrier();
-    if (world().rank == 0) flip_first_value(path, (float)written.values[written.table.params[3].offset]);
+    if (world().rank == 0) flip_first_value(path, (float)values_of(&written, BIAS)[0]);
     world_barrier();
     check_true(checkpoint_examine(path, 100, &problem) == CHECKPOINT_DAMAGED, "damaged");
     check_true(strstr(problem.text, "layers.0.bias") != NULL, "'%s' names the tensor", problem.text);
@@ -340,11 +382,12 @@ static void test_flipped_bit(void)
 static void test_replicas(void)
 {
     Fixture fixture;
-    fixture_create(&fixture, 5);
+    fixture_create(&fixture, 5, "adamw");
     Message problem = {""};
     check_true(checkpoint_same_on_all_ranks(&fixture.checkpoint, &problem), "the same: %s", problem.text);
     int odd = world().size - 1;
-    if (world().rank == odd && odd > 1) fixture.v[fixture.table.params[2].offset] += (real)1e-6;
+    int v = fixture.optimizer->state_of[WEIGHT][1];
+    if (world().rank == odd && odd > 1) fixture.store->kept_state(fixture.store, v)[0] += (real)1e-6;
     bool same = checkpoint_same_on_all_ranks(&fixture.checkpoint, &problem);
     char expected[32];
     snprintf(expected, sizeof expected, "of rank %d are", odd);
@@ -356,8 +399,8 @@ static void test_replicas(void)
 static void test_failing_write(void)
 {
     Fixture written, loaded;
-    fixture_create(&written, 5);
-    fixture_empty(&loaded, 5);
+    fixture_create(&written, 5, "adamw");
+    fixture_empty(&loaded, 5, "adamw");
     Message problem = {""};
     const char *path = scratch_path("failing/step.h5");
     check_true(checkpoint_write(&written.checkpoint, path, &problem), "written: %s", problem.text);
@@ -386,7 +429,7 @@ static void write_steps(const Fixture *fixture, const char *folder, const int64_
 static void test_newest(void)
 {
     Fixture written;
-    fixture_create(&written, 5);
+    fixture_create(&written, 5, "adamw");
     char expected[CHECKPOINT_PATH_SIZE], found[CHECKPOINT_PATH_SIZE], place[CHECKPOINT_PATH_SIZE + 16];
     int64_t step = -1;
     Message problem;
@@ -423,7 +466,7 @@ static void check_left(const char *folder, int64_t keep, int64_t keep_every, boo
 static void test_retention(void)
 {
     Fixture written;
-    fixture_create(&written, 5);
+    fixture_create(&written, 5, "adamw");
     write_steps(&written, "old", (int64_t[]){0, 10, 20, 30, 40, 50, 60, 70, 80, 90}, 10);
     check_left("old", 0, 0, true, "0 10 20 30 40 50 60 70 80 90 ");
     check_left("old", 0, 0, false, "10 20 30 40 50 60 70 80 90 ");
@@ -435,6 +478,74 @@ static void test_retention(void)
     fixture_destroy(&written);
 }
 
+/* ---- states of several names ---- */
+
+static void check_datasets(const char *path, const char *const *names, bool present)
+{
+    hid_t file;
+    Message problem;
+    if (!check_true(h5_open_readonly(path, &file, &problem), "opened: %s", problem.text)) return;
+    for (; *names; names++)
+        check_true(h5_has(file, *names) == present, "%s %s", *names, present ? "is there" : "is not there");
+    CHECK_H5(H5Fclose(file));
+}
+
+#define NAMES(...) ((const char *const[]){__VA_ARGS__, NULL})
+
+/* Muon keeps the momentum of hidden matrices, and the states of AdamW of all else. */
+static void test_muon(void)
+{
+    Fixture written, loaded;
+    fixture_create(&written, 5, "muon");
+    fixture_empty(&loaded, 5, "muon");
+    Message problem = {""};
+    const char *path = scratch_path("muon.h5");
+    check_true(checkpoint_write(&written.checkpoint, path, &problem), "written: %s", problem.text);
+    check_true(load(path, &loaded, &problem), "loaded: %s", problem.text);
+    check_true(same_values(&written, &loaded), "parameters are the same");
+    check_true(same_states(&written, &loaded, "momentum"), "momentum is the same");
+    check_true(same_states(&written, &loaded, "m"), "m is the same");
+    check_true(same_states(&written, &loaded, "v"), "v is the same");
+    check_datasets(path,
+                   NAMES("optimizer/momentum/layers.0.weight", "optimizer/m/token_embedding.weight",
+                         "optimizer/v/token_embedding.weight", "optimizer/m/layers.0.bias", "optimizer/v/layers.0.bias",
+                         "optimizer/m/final.bias", "optimizer/v/final.bias"),
+                   true);
+    check_datasets(path,
+                   NAMES("optimizer/m/layers.0.weight", "optimizer/v/layers.0.weight",
+                         "optimizer/momentum/token_embedding.weight", "optimizer/momentum/final.bias",
+                         "optimizer/momentum/layers.0.sketch.g1", "optimizer/m/layers.0.sketch.g1"),
+                   false);
+    Comparison comparison = {&written, 0};
+    check_true(checkpoint_visit(path, compare_tensor, &comparison, &problem), "visited: %s", problem.text);
+    check_true(comparison.next == written.table.count, "%d tensors of %d", comparison.next, written.table.count);
+    fixture_destroy(&written);
+    fixture_destroy(&loaded);
+}
+
+/* Its values can be had, its states not. */
+static void test_other_optimizer(void)
+{
+    Fixture written, loaded, untouched;
+    fixture_create(&written, 5, "adamw");
+    fixture_create(&loaded, 5, "muon");
+    fixture_create(&untouched, 5, "muon");
+    Message problem = {""};
+    const char *path = scratch_path("adamw.h5");
+    check_true(checkpoint_write(&written.checkpoint, path, &problem), "written: %s", problem.text);
+    for (int i = 0; i < loaded.table.count; i++)
+        memset(values_of(&loaded, i), 0, loaded.table.params[i].count * sizeof(real));
+    check_true(checkpoint_load(path, &loaded.checkpoint, false, &problem), "loaded: %s", problem.text);
+    check_true(same_values(&written, &loaded), "parameters are the same");
+    check_true(same_states(&untouched, &loaded, "momentum") && same_states(&untouched, &loaded, "m") &&
+                   same_states(&untouched, &loaded, "v"),
+               "states stay as they were");
+    expect_failure(load(path, &loaded, &problem), &problem, "momentum/layers.0.weight");
+    fixture_destroy(&written);
+    fixture_destroy(&loaded);
+    fixture_destroy(&untouched);
+}
+
 int main(int argc, char **argv)
 {
     static const TestCase tests[] = {
@@ -442,7 +553,7 @@ int main(int argc, char **argv)
         {"configuration", test_config},
         {"tokenizer", test_tokenizer},
         {"the file does not depend on the ranks", test_file_is_independent_of_ranks},
-        {"without optimizer state", test_without_moments},
+        {"without optimizer state", test_without_states},
         {"of another model", test_other_model},
         {"values that are not finite", test_not_finite},
         {"bad places", test_bad_places},
@@ -452,6 +563,8 @@ int main(int argc, char **argv)
         {"a write that fails", test_failing_write},
         {"the newest", test_newest},
         {"which ones stay", test_retention},
+        {"states of Muon", test_muon},
+        {"of another optimizer", test_other_optimizer},
     };
     static const Suite suites[] = {{"checkpoint", tests, sizeof tests / sizeof *tests}};
     world_start(&argc, &argv);

@@ -6,10 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "mpi/gradient_reduce.h"
+#include "mpi/param_store_replicated.h"
 #include "mpi/sequence_link_mpi.h"
 #include "mpi/topology.h"
 #include "mpi/world.h"
+#include "src/base/digest.h"
 #include "src/base/error.h"
 #include "src/base/memory.h"
 #include "tests/harness/check.h"
@@ -212,46 +213,115 @@ static void test_single(void)
 
 /* ---- the world ----------------------------------------------------------------------------------------------------- */
 
-/* More numbers than one message takes, and a few. */
-static void test_gradient_reduce(void)
+/* Tensors of three groups, one of them larger than a message, and one that is not trained. */
+static ParamTable gradient_table(void)
 {
-    const size_t counts[] = {1, 1000, (4 << 20) + 17};
-    int size = world().size;
-    for (int c = 0; c < 3; c++) {
-        size_t count = counts[c], wrong = 0;
-        real *grads = dirty(count);
-        for (size_t i = 0; i < count; i++) grads[i] = (real)(i % 1000 + 1 + 1000 * (size_t)world().rank);
-        gradient_reduce(grads, count);
-        for (size_t i = 0; i < count; i++)
-            wrong += grads[i] != (real)((i % 1000 + 1) * (size_t)size + 1000 * (size_t)(size * (size - 1) / 2));
-        check_true(wrong == 0, "%zu of %zu sums are wrong", wrong, count);
-        check_true(grads[count] == -12345, "nothing is written behind the end");
-        free(grads);
+    const size_t counts[] = {1, (4 << 20) + 17, 1000};
+    ParamTable table = {0};
+    for (int group = 0; group < 3; group++) {
+        char name[32];
+        param_table_begin_group(&table);
+        snprintf(name, sizeof name, "group %d", group);
+        param_table_add_vector(&table, name, counts[group], 0);
+        if (group == 1) param_table_not_trained(&table, param_table_add_matrix(&table, "sketch", 3, 5, INIT_NORMAL, 1));
+    }
+    param_table_seal(&table);
+    return table;
+}
+
+static void fill_gradients(ParamStore *store)
+{
+    store->clear_gradients(store);
+    for (int p = 0; p < store->params->count; p++) {
+        const Param *param = &store->params->params[p];
+        if (!param->trained) continue;
+        real *gradient = store->gradient(store, p);
+        for (size_t i = 0; i < param->count; i++) gradient[i] = (real)(i % 1000 + 1 + 1000 * (size_t)world().rank);
     }
 }
 
-static uint64_t bits_of(const real *values, size_t count)
+static size_t wrong_sums(ParamStore *store, size_t size)
 {
-    uint64_t bits = 0, word;
-    for (size_t i = 0; i < count; i++) {
-        double wide = (double)values[i];
-        memcpy(&word, &wide, sizeof word);
-        bits = bits * 0x9e3779b97f4a7c15 + word;
+    size_t wrong = 0;
+    for (int p = 0; p < store->params->count; p++) {
+        const Param *param = &store->params->params[p];
+        if (!param->trained) continue;
+        const real *sum = store->kept_gradient(store, p);
+        for (size_t i = 0; i < param->count; i++)
+            wrong += sum[i] != (real)((i % 1000 + 1) * size + 1000 * (size * (size - 1) / 2));
     }
-    return bits;
+    return wrong;
+}
+
+/* Begun group by group while others are computed, or all at the end; also groups that nobody said to be complete. */
+static void test_gradient_sums(void)
+{
+    ParamTable table = gradient_table();
+    for (int overlapped = 0; overlapped < 2; overlapped++) {
+        ParamStore *store =
+            param_store_replicated(&table, NULL, STORE_GRADIENTS, overlapped ? SUMS_OVERLAPPED : SUMS_LAST);
+        for (int groups = 0; groups <= 3; groups++) {
+            fill_gradients(store);
+            store->gradients_complete(store, 1); /* before the last micro-batch it means nothing */
+            store->open_sums(store);
+            for (int group = 2; group > 2 - groups; group--) {
+                store->gradients_complete(store, group);
+                store->poll(store);
+            }
+            store->close_sums(store);
+            size_t wrong = wrong_sums(store, (size_t)world().size);
+            check_true(wrong == 0, "%zu sums are wrong, %d groups complete, overlapped %d", wrong, groups, overlapped);
+        }
+        param_store_destroy(store);
+    }
+    param_table_destroy(&table);
 }
 
 /* Sums that must be rounded come out alike everywhere: copies of the parameters never part. */
-static void test_gradient_reduce_bits(void)
+static void test_gradient_bits(void)
 {
-    enum { COUNT = 20011 };
-    real *grads = dirty(COUNT);
-    for (size_t i = 0; i < COUNT; i++) grads[i] = 1 / (real)(1 + i % 97 + 31 * (size_t)world().rank);
-    gradient_reduce(grads, COUNT);
-    check_true(world_same(bits_of(grads, COUNT)), "the sum has the same bits on all ranks");
-    grads[COUNT - 1] *= (real)(1 + 0.001 * world().rank);
-    check_true(world_same(bits_of(grads, COUNT)) == (world().size == 1), "one other number shows");
-    free(grads);
+    ParamTable table = gradient_table();
+    for (int overlapped = 0; overlapped < 2; overlapped++) {
+        ParamStore *store =
+            param_store_replicated(&table, NULL, STORE_GRADIENTS, overlapped ? SUMS_OVERLAPPED : SUMS_LAST);
+        real *gradient = store->gradient(store, 1);
+        size_t count = table.params[1].count;
+        for (size_t i = 0; i < count; i++) gradient[i] = 1 / (real)(1 + i % 97 + 31 * (size_t)world().rank);
+        store->open_sums(store);
+        store->gradients_complete(store, table.params[1].group);
+        store->close_sums(store);
+        check_true(world_same(digest_reals(gradient, count)), "the sum has the same bits on all ranks");
+        gradient[count - 1] *= (real)(1 + 0.001 * world().rank);
+        check_true(world_same(digest_reals(gradient, count)) == (world().size == 1), "one other number shows");
+        param_store_destroy(store);
+    }
+    param_table_destroy(&table);
+}
+
+/* What rank 0 holds, all hold; what another rank sends, all get; and every row is written by one rank. */
+static void test_copies(void)
+{
+    ParamTable table = gradient_table();
+    ParamStore *store = param_store_replicated(&table, NULL, STORE_VALUES, SUMS_LAST);
+    size_t bad = 0, rows = 0;
+    for (int p = 0; p < table.count; p++) store->kept_values(store, p)[0] = (real)(10 * p + world().rank);
+    store->spread(store);
+    for (int p = 0; p < table.count; p++) bad += store->kept_values(store, p)[0] != (real)(10 * p);
+    check_true(bad == 0, "%zu tensors are not those of rank 0", bad);
+    for (int root = 0; root < world().size; root++) {
+        real number = (real)(100 + world().rank);
+        store->broadcast(store, &number, 1, root);
+        check_true(number == (real)(100 + root), "rank %d sent %g", root, (double)number);
+    }
+    for (int p = 0; p < table.count; p++) {
+        RowRange written = store->written(store, &table.params[p]);
+        double sum = (double)(written.end - written.first);
+        world_sum_doubles(&sum, 1);
+        rows += (size_t)sum != param_extent(&table.params[p]);
+    }
+    check_true(rows == 0, "%zu tensors are not written once", rows);
+    param_store_destroy(store);
+    param_table_destroy(&table);
 }
 
 static void test_same(void)
@@ -338,13 +408,14 @@ static const TestCase link_tests[] = {{"places in the grid", test_position},
                                       {"ring", test_ring},
                                       {"a sum beside the ring", test_both},
                                       {"one process", test_single}};
-static const TestCase world_tests[] = {{"sum of the gradients", test_gradient_reduce},
-                                       {"the same bits everywhere", test_gradient_reduce_bits},
+static const TestCase world_tests[] = {{"sums of gradients", test_gradient_sums},
+                                       {"the same bits everywhere", test_gradient_bits},
+                                       {"copies of parameters", test_copies},
                                        {"the same value", test_same},
                                        {"broadcast", test_broadcast},
                                        {"sums and maxima", test_sums_and_maxima}};
 static const TestCase segment_tests[] = {{"whole blocks, evenly", test_segments}};
-static const Suite suites[] = {{"link", link_tests, 6}, {"world", world_tests, 5}, {"segments", segment_tests, 1}};
+static const Suite suites[] = {{"link", link_tests, 6}, {"world", world_tests, 6}, {"segments", segment_tests, 1}};
 
 int main(int argc, char **argv)
 {

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "mpi/gradient_reduce.h"
+#include "mpi/param_store_replicated.h"
 #include "mpi/topology.h"
 #include "mpi/world.h"
 #include "src/base/error.h"
@@ -27,7 +27,7 @@ typedef struct Outcome {
 typedef struct Case {
     const char *name;
     Model *model;
-    size_t sequences;
+    PassSpec pass; /* of all sequences */
     real *params;
     int32_t *inputs, *targets; /* (sequences, T) */
     PlainGradients expected;
@@ -40,32 +40,50 @@ static const real LOSS_SCALE = (real)0.01;
 /* This rank's part of tokens (sequences, T): its sequences, and its ranges of each. */
 static int32_t *own_part(const int32_t *tokens, const ModelPass *pass, size_t first_sequence)
 {
-    AttentionShape shape = model_pass_shape(pass);
-    int32_t *part = checked_calloc(shape.sequences * model_pass_tokens(pass), sizeof *part), *place = part;
-    for (size_t s = 0; s < shape.sequences; s++)
-        for (size_t k = 0; k < model_pass_stretches(pass); k++) {
+    const PassSpec *spec = model_pass_spec(pass);
+    int32_t *part = checked_calloc(spec->sequences * model_pass_tokens(pass), sizeof *part), *place = part;
+    for (size_t s = 0; s < spec->sequences; s++)
+        for (size_t k = 0; k < spec->stretches; k++) {
             TokenRange range = model_pass_range(pass, k);
-            memcpy(place, tokens + (first_sequence + s) * shape.context_length + range.first,
+            memcpy(place, tokens + (first_sequence + s) * spec->context_length + range.first,
                    range.count * sizeof *part);
             place += range.count;
         }
     return part;
 }
 
+/* With the values of the case; sums of gradients overlapped or at the end. */
+static ParamStore *store_of(const Case *c, GradientSums sums)
+{
+    const ParamTable *table = &c->model->table;
+    ParamStore *store = param_store_replicated(table, NULL, STORE_GRADIENTS, sums);
+    for (int i = 0; i < table->count; i++)
+        memcpy(store->kept_values(store, i), c->params + table->params[i].offset,
+               table->params[i].count * sizeof(real));
+    return store;
+}
+
 static Outcome on_grid(const Case *c, Topology *topology)
 {
     const Model *model = c->model;
-    size_t B = c->sequences / (size_t)topology->data_ranks, first = B * (size_t)topology->data_rank;
-    SequenceLink *link = topology->link;
-    AttentionShape shape =
-        model_shape(&model->config, B, (size_t)model->config.model.context_length, link->position, link->segments);
-    ModelPass *pass = model_pass_create(model, shape, link, PASS_TRAIN);
+    PassSpec spec = c->pass;
+    spec.sequences /= (size_t)topology->data_ranks;
+    size_t first = spec.sequences * (size_t)topology->data_rank;
+    ModelPass *pass = model_pass_create(model, &spec, topology->link, PASS_TRAIN);
+    ParamStore *store = store_of(c, topology->data_ranks > 1 ? SUMS_OVERLAPPED : SUMS_LAST);
     int32_t *my_inputs = own_part(c->inputs, pass, first), *my_targets = own_part(c->targets, pass, first);
     Outcome outcome = {.grads = checked_calloc(model->table.trained_count, sizeof(real))};
     DropoutKey key = {.seed = 1, .step = 5, .first_sequence = first};
-    outcome.loss = model_train(pass, c->params, outcome.grads, my_inputs, my_targets, LOSS_SCALE, key);
+    store->open_sums(store);
+    outcome.loss = model_train(pass, store, my_inputs, my_targets, LOSS_SCALE, key);
+    store->close_sums(store);
     world_sum_doubles(&outcome.loss, 1);
-    gradient_reduce(outcome.grads, model->table.trained_count);
+    for (int i = 0; i < model->table.count; i++) {
+        const Param *param = &model->table.params[i];
+        if (param->trained)
+            memcpy(outcome.grads + param->offset, store->kept_gradient(store, i), param->count * sizeof(real));
+    }
+    param_store_destroy(store);
     model_pass_destroy(pass);
     free(my_inputs), free(my_targets);
     return outcome;
@@ -78,13 +96,13 @@ static Case case_create(const Variant *variant, const char *more, size_t sequenc
     snprintf(settings, sizeof settings, "attention.sketch_size=7 %s", more);
     Config config = variant_config(variant, settings);
     size_t tokens = sequences * (size_t)config.model.context_length;
-    Case c = {.name = variant->name, .model = model_create(&config), .sequences = sequences};
+    Case c = {.name = variant->name, .model = variant_model(&config), .pass = variant_pass(&config, sequences)};
     c.params = variant_parameters(c.model, 21);
     c.inputs = random_tokens(tokens, config.model.vocab_size, 1);
     c.targets = random_tokens(tokens, config.model.vocab_size, 2);
-    c.model->config.train.stretch_length = 0; /* what is expected is found in one piece */
-    c.expected = plain_gradients_create(c.model, c.params, c.inputs, c.targets, sequences, LOSS_SCALE);
-    c.model->config.train.stretch_length = config.train.stretch_length;
+    PassSpec whole = c.pass;
+    whole.stretches = 1; /* what is expected is found in one piece */
+    c.expected = plain_gradients_create(c.model, &whole, c.params, c.inputs, c.targets, LOSS_SCALE);
     return c;
 }
 
@@ -133,7 +151,7 @@ static void compare_on_grid(const Case *c, int data_ranks, ScanKind scan)
 static void compare_on_grids(const Case *c, int blocks, ScanKind scan)
 {
     for (int data_ranks = 1; data_ranks <= world().size; data_ranks++)
-        if (world().size % data_ranks == 0 && c->sequences % (size_t)data_ranks == 0 &&
+        if (world().size % data_ranks == 0 && c->pass.sequences % (size_t)data_ranks == 0 &&
             world().size / data_ranks <= blocks)
             compare_on_grid(c, data_ranks, scan);
 }
@@ -191,13 +209,30 @@ static void test_stretches(void)
                 {"train.stretch_length=5 train.recompute=attention", 1},
                 {"train.stretch_length=4", 1}};
     for (int v = 0; v < variant_count; v++) {
-        Config config = variant_config(&variants[v], NULL);
-        bool linear = config.attention.kind == ATTENTION_POLYSKETCH || config.attention.kind == ATTENTION_PERFORMER;
-        for (size_t i = 0; linear && i < sizeof cuts / sizeof *cuts; i++) {
+        for (size_t i = 0; variant_is_linear(&variants[v]) && i < sizeof cuts / sizeof *cuts; i++) {
             Case c = case_create(&variants[v], cuts[i].settings, SEQUENCES);
             compare_on_grids(&c, cuts[i].blocks, i % 2 ? SCAN_CHAIN : SCAN_IEXSCAN);
             case_destroy(&c);
         }
+    }
+}
+
+/* Layers of different kinds: prefix states of other sizes, keys and values round the ring between them; what layers take turns
+   with is as large as the largest needs. */
+static void test_hybrids(void)
+{
+    const char *const ways[] = {HYBRID_LAYERS, HYBRID_LAYERS "model.dropout=0.3 train.recompute=attention",
+                                HYBRID_LAYERS "train.recompute=layer"};
+    for (int v = 0; v < hybrid_count; v++) {
+        for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+            Case c = case_create(&hybrids[v], ways[i], SEQUENCES);
+            compare_on_grids(&c, 6, i ? SCAN_CHAIN : SCAN_IEXSCAN);
+            case_destroy(&c);
+        }
+        if (!variant_is_linear(&hybrids[v])) continue;
+        Case c = case_create(&hybrids[v], HYBRID_LAYERS "train.stretch_length=8 train.recompute=layer", SEQUENCES);
+        compare_on_grids(&c, 2, SCAN_IEXSCAN);
+        case_destroy(&c);
     }
 }
 
@@ -240,9 +275,10 @@ static const TestCase tests[] = {
     {"dropout and recomputation", test_dropout_and_recompute},
     {"blocks and sketches of real sizes", test_real_shapes},
     {"stretches of a sequence", test_stretches},
+    {"layers of different kinds", test_hybrids},
     {"control: a broken backward scan is noticed", test_broken_backward_scan_is_noticed},
 };
-static const Suite suites[] = {{"parity", tests, 6}};
+static const Suite suites[] = {{"parity", tests, 7}};
 
 int main(int argc, char **argv)
 {

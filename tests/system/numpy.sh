@@ -41,6 +41,11 @@ start check gelu --model.feedforward=gelu --attention.scale=1 --attention.denomi
 start check stretches --model.context_length=96 --train.stretch_length=48
 start check whole-blocks --model.context_length=48 --model.heads=1 --model.layers=1 --parallel.scan=iexscan
 
+# Layers of different kinds, and sketches.
+start check hybrid --model.layers=4 --attention.pattern=polysketch*2,softmax,polynomial
+start check hybrid-sketches --model.layers=3 --attention.pattern=polysketch:random,performer,polysketch:learned \
+    --attention.features=24 --attention.degree=2 --attention.local=sketch
+
 # Ranks with sequences of their own, and micro-batches that do not divide their number.
 finish
 train 2 grid --train.steps=2 --model.width=16 --model.context_length=40 --parallel.data_ranks=2

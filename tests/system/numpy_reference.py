@@ -8,6 +8,7 @@ r sketch size, p degree, m features of the performer.
 """
 import argparse
 import itertools
+import re
 import sys
 
 import h5py
@@ -18,12 +19,46 @@ NUMBERS = """model.layers model.width model.heads model.context_length model.fee
     model.vocab_size attention.degree attention.scale attention.denominator_one attention.block_length
     attention.sketch_size attention.features train.steps train.batch_sequences train.micro_batch_sequences
     train.learning_rate train.min_learning_rate train.warmup_steps train.weight_decay train.beta1 train.beta2
-    train.epsilon train.clip_norm train.seed parallel.data_ranks output.checkpoint_every""".split()
-TEXTS = "parallel.scan data.train data.validation output.folder".split()
+    train.epsilon train.muon_learning_rate train.muon_momentum train.clip_norm train.seed
+    parallel.data_ranks output.checkpoint_every""".split()
+TEXTS = "attention.pattern parallel.scan data.train data.validation output.folder".split()
+KINDS, SKETCHES = ("softmax", "polynomial", "polysketch", "performer"), ("random", "learned")
 CHOICES = {"model.feedforward": ("glu", "gelu"), "train.schedule": ("cosine", "linear", "constant"),
-           "attention.kind": ("softmax", "polynomial", "polysketch", "performer"),
-           "attention.sketch": ("random", "learned"), "attention.local": ("exact", "sketch"),
+           "train.optimizer": ("adamw", "muon"), "attention.kind": KINDS,
+           "attention.sketch": SKETCHES, "attention.local": ("exact", "sketch"),
            "output.checkpoint_at_start": (0, 1, "true", "false")}
+# What a checkpoint without these options means.
+ABSENT = {"attention.pattern": "", "train.optimizer": "adamw",
+          "train.muon_learning_rate": 0.02, "train.muon_momentum": 0.95}
+# What an entry of attention.pattern says about its layers.
+PATTERN_ENTRIES = {kind: {"kind": kind} for kind in KINDS}
+PATTERN_ENTRIES |= {f"polysketch:{sketch}": {"kind": "polysketch", "sketch": sketch}
+                    for sketch in SKETCHES}
+# The tensors of a layer that Muon updates.
+MUON_TENSORS = ("attention.qkv.weight", "attention.out.weight",
+                "feedforward.in.weight", "feedforward.out.weight")
+
+
+def attention_specs(config):
+    """For each layer its attention options, {"kind": ..., "degree": ..., ...}.
+
+    They are those of the model; kind and sketch are the layer's own where there is a pattern.
+    """
+    layers = int(config["model.layers"])
+    common = {name.removeprefix("attention."): value for name, value in config.items()
+              if name.startswith("attention.")}
+    pattern = common.pop("pattern", "")
+    if not pattern:
+        return [common] * layers
+    specs = []
+    for entry in pattern.split(","):
+        name, star, count = entry.partition("*")
+        if name not in PATTERN_ENTRIES or star and not re.fullmatch("[1-9][0-9]*", count):
+            raise ValueError(f"attention.pattern: {entry!r} is not KIND or KIND*N")
+        specs += [common | PATTERN_ENTRIES[name]] * int(count or 1)
+    if len(specs) != layers:
+        raise ValueError(f"attention.pattern has {len(specs)} layers, model.layers is {layers}")
+    return specs
 
 
 # ---- the model ----
@@ -46,7 +81,10 @@ def rotary(x):
 
 
 def random_sketch(x, P, degree, name="attention.sketch.random"):
-    """PolySketchWithNegativity: <sketch(x), sketch(y)> is about <x, y>^degree."""
+    """PolySketchWithNegativity: <sketch(x), sketch(y)> is about <x, y>^degree.
+
+    For degree 1, which is p = 2, x is its own sketch, of size h.
+    """
     if degree == 1:
         return x
     M1 = M2 = x
@@ -79,40 +117,39 @@ def packed_features(u):
     return u[:, i] * u[:, j] * np.where(i == j, 1, np.sqrt(2))
 
 
-def attention_weights(config, P, q, k):
+def attention_weights(spec, P, q, k):
     """(w, one) of one head: T x T weights before the causal mask, and what the normaliser adds to their sum."""
     T, h = q.shape
-    kind, p, scale = config["attention.kind"], int(config["attention.degree"]), config["attention.scale"]
-    one = config["attention.denominator_one"]
+    kind, p, scale, one = spec["kind"], int(spec["degree"]), spec["scale"], spec["denominator_one"]
     if kind == "softmax":
         score = np.where(np.tri(T, dtype=bool), q @ k.T / np.sqrt(h), -np.inf)
         return np.exp(score - score.max(axis=1, keepdims=True)), 0.0
     if kind == "performer":
         W = P["attention.performer.projection"]
         return performer_features(q, W) @ performer_features(k, W).T, one
-    if uses_query_and_key_norm(config):
+    if uses_query_and_key_norm(spec):
         qn, kn = layer_norm(q, P, "attention.query_norm"), layer_norm(k, P, "attention.key_norm")
     if kind == "polynomial":
         return (scale * qn @ kn.T) ** p, one
-    if config["attention.sketch"] == "learned":
+    if spec["sketch"] == "learned":
         uq, uk = learned_sketch(q, P), learned_sketch(k, P)
     else:
         uq, uk = (random_sketch(np.sqrt(scale) * x, P, p // 2) for x in (qn, kn))
     w = (uq @ uk.T) ** 2
-    if config["attention.local"] == "exact":
-        block = np.arange(T) // int(config["attention.block_length"])
+    if spec["local"] == "exact":
+        block = np.arange(T) // int(spec["block_length"])
         w = np.where(block[:, None] == block[None, :], (scale * qn @ kn.T) ** p, w)
     return w, one
 
 
-def attention(config, P, x):
+def attention(spec, heads, P, x):
     T, C = x.shape
-    h = C // int(config["model.heads"])
+    h = C // heads
     q, k, v = np.split(x @ P["attention.qkv.weight"].T, 3, axis=1)
     outputs = []
     for first in range(0, C, h):
         head = slice(first, first + h)
-        w, one = attention_weights(config, P, rotary(q[:, head]), rotary(k[:, head]))
+        w, one = attention_weights(spec, P, rotary(q[:, head]), rotary(k[:, head]))
         w = np.where(np.tri(T, dtype=bool), w, 0)
         outputs.append(w @ v[:, head] / (one + w.sum(axis=1, keepdims=True)))
     return np.concatenate(outputs, axis=1) @ P["attention.out.weight"].T
@@ -127,10 +164,10 @@ def feedforward(config, P, x):
 def token_losses(config, parameters, inputs, targets):
     """-log softmax(out)[target] at each of the T positions of one sequence."""
     x = parameters["token_embedding.weight"][inputs]
-    for I in range(int(config["model.layers"])):
+    for I, spec in enumerate(attention_specs(config)):
         prefix = f"layers.{I}."
         P = {name[len(prefix):]: value for name, value in parameters.items() if name.startswith(prefix)}
-        x = x + attention(config, P, layer_norm(x, P, "attention_norm"))
+        x = x + attention(spec, int(config["model.heads"]), P, layer_norm(x, P, "attention_norm"))
         x = x + feedforward(config, P, layer_norm(x, P, "feedforward_norm"))
     out = layer_norm(x, parameters, "final_norm") @ parameters["token_embedding.weight"].T + parameters["logit_bias"]
     out = out - out.max(axis=1, keepdims=True)
@@ -139,8 +176,8 @@ def token_losses(config, parameters, inputs, targets):
 
 # ---- the format of the files ----
 
-def uses_query_and_key_norm(config):
-    kind, sketch, local = (config["attention." + key] for key in ("kind", "sketch", "local"))
+def uses_query_and_key_norm(spec):
+    kind, sketch, local = (spec[key] for key in ("kind", "sketch", "local"))
     return kind == "polynomial" or kind == "polysketch" and (local == "exact" or sketch == "random")
 
 
@@ -154,17 +191,17 @@ def random_sketch_shapes(name, degree, h, r):
     return shapes
 
 
-def parameter_shapes(config):
-    """Every tensor this configuration has, and no other: name -> shape."""
-    layers, C, H, V = (int(config["model." + key]) for key in ("layers", "width", "heads", "vocab_size"))
-    p, r, m = (int(config["attention." + key]) for key in ("degree", "sketch_size", "features"))
-    h, kind, sketch = C // H, config["attention.kind"], config["attention.sketch"]
+def layer_shapes(config, spec):
+    """The tensors of a layer with this attention: name within the layer -> shape."""
+    C, H = int(config["model.width"]), int(config["model.heads"])
+    p, r, m = (int(spec[key]) for key in ("degree", "sketch_size", "features"))
+    h, kind, sketch = C // H, spec["kind"], spec["sketch"]
     glu = config["model.feedforward"] == "glu"
     F = int(config["model.feedforward_width"]) or (8 * C // 3 // 8 * 8 if glu else 4 * C)
     layer = {"attention.qkv.weight": (3 * C, C), "attention.out.weight": (C, C),
              "feedforward.in.weight": (2 * F if glu else F, C), "feedforward.out.weight": (C, F)}
     norms = {"attention_norm": C, "feedforward_norm": C}
-    if uses_query_and_key_norm(config):
+    if uses_query_and_key_norm(spec):
         norms.update({"attention.query_norm": h, "attention.key_norm": h})
     if kind == "performer":
         layer["attention.performer.projection"] = (m, h)
@@ -177,13 +214,35 @@ def parameter_shapes(config):
             layer.update({level + ".in.weight": (8 * r, width), level + ".out.weight": (r, 8 * r)})
     for name, width in norms.items():
         layer.update({name + ".weight": (width,), name + ".bias": (width,)})
+    return layer
+
+
+def parameter_shapes(config):
+    """Every tensor this configuration has, and no other: name -> shape."""
+    C, V = int(config["model.width"]), int(config["model.vocab_size"])
     shapes = {"token_embedding.weight": (V, C), "logit_bias": (V,), "final_norm.weight": (C,), "final_norm.bias": (C,)}
-    shapes.update({f"layers.{I}.{name}": shape for I in range(layers) for name, shape in layer.items()})
+    for I, spec in enumerate(attention_specs(config)):
+        shapes.update({f"layers.{I}.{name}": shape
+                       for name, shape in layer_shapes(config, spec).items()})
     return shapes
 
 
 def is_trained(name):
     return ".sketch.random." not in name and not name.endswith(".performer.projection")
+
+
+def is_muon(config, name):
+    """Whether the tensor is updated by Muon."""
+    in_layer = name.split(".", 2)[2] if name.startswith("layers.") else ""
+    return config["train.optimizer"] == "muon" and in_layer in MUON_TENSORS
+
+
+def state_shapes(config):
+    """What /optimizer holds: state -> {name: shape} of the tensors that have it."""
+    trained = {name: shape for name, shape in parameter_shapes(config).items() if is_trained(name)}
+    muon = {name: shape for name, shape in trained.items() if is_muon(config, name)}
+    others = {name: shape for name, shape in trained.items() if name not in muon}
+    return {"m": others, "v": others} | ({"momentum": muon} if muon else {})
 
 
 def plain(value):
@@ -206,9 +265,14 @@ def check_config(config):
             failures.append(f"/config: {name} is {value!r}, expected {expected}")
     if not failures and config["model.width"] % (2 * config["model.heads"]):
         failures.append("/config: model.width / model.heads is not an even number")
-    if not failures and config["attention.kind"] == "polysketch" and config["attention.sketch"] == "random":
-        if config["attention.degree"] not in (2, 4, 8):
-            failures.append("/config: attention.degree of a random sketch is not 2, 4 or 8")
+    if not failures:
+        try:
+            random = any(spec["kind"] == "polysketch" and spec["sketch"] == "random"
+                         for spec in attention_specs(config))
+            if random and config["attention.degree"] not in (2, 4, 8):
+                failures.append("/config: attention.degree of a random sketch is not 2, 4 or 8")
+        except ValueError as error:
+            failures.append(f"/config: {error}")
     return failures
 
 
@@ -235,13 +299,15 @@ def check_checkpoint(file):
         failures.append(f"/: format is {plain(file.attrs['format'])!r}, expected 'polysketch-checkpoint'")
     if "config" not in file:
         return {}, failures + ["/config: no such group"]
-    config = {name: plain(value) for name, value in file["config"].attrs.items()}
+    config = ABSENT | {name: plain(value) for name, value in file["config"].attrs.items()}
     config_failures = check_config(config)
     if not config_failures:
-        shapes = parameter_shapes(config)
-        trained = {name: shape for name, shape in shapes.items() if is_trained(name)}
-        for group, tensors in (("/parameters", shapes), ("/optimizer/m", trained), ("/optimizer/v", trained)):
-            check_group(file, group, tensors, failures)
+        check_group(file, "/parameters", parameter_shapes(config), failures)
+        states = state_shapes(config)
+        for state, tensors in states.items():
+            check_group(file, "/optimizer/" + state, tensors, failures)
+        failures += [f"/optimizer/{state}: surplus" for state in file.get("optimizer", ())
+                     if state not in states]
     return config, failures + config_failures
 
 
@@ -356,8 +422,10 @@ def small_checkpoint(config, parameters):
     file.attrs.update(dict.fromkeys(ROOT_ATTRIBUTES, 1) | {"format": b"polysketch-checkpoint"})
     file.create_group("config").attrs.update(config)
     for name, value in parameters.items():
-        for group in ("parameters", "optimizer/m", "optimizer/v") if is_trained(name) else ("parameters",):
-            file[f"{group}/{name}"] = value.astype(np.float32)
+        file["parameters/" + name] = value.astype(np.float32)
+    for state, names in state_shapes(config).items():
+        for name in names:
+            file[f"optimizer/{state}/{name}"] = parameters[name].astype(np.float32)
     return file
 
 
@@ -372,7 +440,7 @@ def test_configuration(config, random):
         changed[t] = (x[t] + 1) % V
         difference = np.abs(token_losses(config, P, changed, y) - losses)
         assert difference[:t].max() < 1e-12 and difference[t:].min() > 1e-9, (config, t, difference)
-    if config["attention.kind"] == "polysketch":
+    if config["attention.kind"] == "polysketch" and not config["attention.pattern"]:
         exact_kernel = config["attention.sketch"] == "random" and config["attention.degree"] == 2
         whole = token_losses(config | {"attention.block_length": T}, P, x, y)
         if config["attention.local"] == "sketch":
@@ -389,6 +457,76 @@ def test_configuration(config, random):
         file["config"].attrs["attention.scale"] = "auto"
         del file["config"].attrs["train.seed"], file.attrs["step"]
         assert len(check_checkpoint(file)[1]) == 3
+
+
+def test_pattern():
+    """Which kinds, and so which tensors, the layers have; and what is not a pattern."""
+    def shapes(pattern, **options):
+        config = small_config(pattern=pattern, **options) | {"model.layers": 4}
+        assert check_config(config) == [], (pattern, check_config(config))
+        return parameter_shapes(config)
+
+    for kind, sketch in itertools.product(KINDS, SKETCHES):
+        single = parameter_shapes(small_config(kind=kind, sketch=sketch) | {"model.layers": 4})
+        assert shapes(kind + "*4", sketch=sketch) == single
+        assert shapes(f"{kind}*2,{kind},{kind}*1", sketch=sketch, kind="softmax") == single
+    options = {"sketch": "learned", "degree": 8, "local": "sketch"}
+    mixed = shapes("softmax,polysketch:random,polysketch:random,polysketch:learned", **options)
+    assert mixed == shapes("softmax,polysketch:random*2,polysketch", **options)
+    parts = ("query_norm.bias", "sketch.random.left.g1", "sketch.learned.branch2.level2.out.weight")
+    for I, has in enumerate(((0, 0, 0), (1, 1, 0), (1, 1, 0), (0, 0, 1))):
+        assert has == tuple(f"layers.{I}.attention.{part}" in mixed for part in parts)
+    for wrong in ("softmax", "softmax*5", "softmax*2,performer", "softmax*4,", ",softmax*4", "*4",
+                  "softmax*0,softmax*4", "softmax*", "softmax*-4", "softmax*04", "softmax*4*1",
+                  "softmax:random*4", "polysketch:*4", "linear*4", "softmax*4 "):
+        failures = check_config(small_config(pattern=wrong) | {"model.layers": 4})
+        assert len(failures) == 1 and "attention.pattern" in failures[0], (wrong, failures)
+    assert check_config(small_config(pattern="softmax,polysketch:random", degree=6))
+    assert not check_config(small_config(pattern="softmax,polysketch:learned", degree=6))
+
+
+def test_layers(kinds, random):
+    """Where one of two layers adds nothing, the model is that of the other's kind."""
+    mixed = small_config(pattern=",".join(kinds))
+    single = [small_config(**PATTERN_ENTRIES[kind]) for kind in kinds]
+    P = {}
+    for config in (*single, mixed):
+        P |= small_parameters(config, random)
+    x, y = random.integers(mixed["model.vocab_size"], size=(2, mixed["model.context_length"]))
+    losses = token_losses(mixed, P, x, y)
+    for I, config in enumerate(single):
+        differs = np.abs(token_losses(config, P, x, y) - losses).max() > 1e-6
+        assert differs != (set(kinds) == {"polysketch", "polysketch:random"}), kinds
+        silenced = f"layers.{1 - I}.attention.out.weight"
+        silent = P | {silenced: np.zeros(P[silenced].shape)}
+        assert np.array_equal(token_losses(config, silent, x, y),
+                              token_losses(mixed, silent, x, y)), (kinds, I)
+
+
+def test_states(random):
+    """What a checkpoint must hold, for each optimizer."""
+    config = small_config(kind="polysketch", sketch="learned") | {"train.optimizer": "muon"}
+    matrix = "layers.1.feedforward.in.weight"
+    other = "layers.1.attention.sketch.learned.branch1.level1.out.weight"
+    P = small_parameters(config, random)
+    states = state_shapes(config)
+    assert len(states["momentum"]) == 2 * len(MUON_TENSORS) and states["m"] == states["v"]
+    assert sorted([*states["m"], *states["momentum"]]) == sorted(P)
+    with small_checkpoint(config, P) as file:
+        assert check_checkpoint(file)[1] == []
+        del file["optimizer/momentum/" + matrix]
+        file["optimizer/m/" + matrix] = P[matrix].astype(np.float32)
+        file["optimizer/momentum/" + other] = P[other].astype(np.float32)
+        assert len(check_checkpoint(file)[1]) == 3
+        del file["optimizer/momentum"]
+        assert "/optimizer/momentum: no such group" in check_checkpoint(file)[1]
+    config["train.optimizer"] = "adamw"
+    with small_checkpoint(config, P) as file:
+        for name in ABSENT:
+            del file["config"].attrs[name]
+        assert check_checkpoint(file)[1] == []
+        file.create_group("optimizer/momentum")
+        assert check_checkpoint(file)[1] == ["/optimizer/momentum: surplus"]
 
 
 def test_windows():
@@ -426,8 +564,15 @@ def self_test():
     cases = [{"kind": kind} for kind in ("softmax", "polynomial", "performer")]
     cases += [{"kind": "polysketch", "sketch": sketch, "degree": p, "local": local}
               for sketch, p, local in itertools.product(("random", "learned"), (2, 4, 8), ("exact", "sketch"))]
+    patterns = "polysketch:random,polysketch:learned", "performer,polysketch", "softmax,polynomial"
+    cases += [{"pattern": pattern, "degree": p, "local": local}
+              for pattern, p, local in itertools.product(patterns, (2, 4), ("exact", "sketch"))]
     for case, kind in itertools.product(cases, ("glu", "gelu")):
         test_configuration(small_config(**case) | {"model.feedforward": kind}, random)
+    test_pattern()
+    for kinds in itertools.permutations(PATTERN_ENTRIES, 2):
+        test_layers(kinds, random)
+    test_states(random)
     print(f"self test passed: {2 * len(cases)} configurations")
     return []
 

@@ -12,12 +12,14 @@
 #include "tests/harness/suite.h"
 #include "tests/harness/variants.h"
 
-/* Runs layer 0's attention over one sequence held by this process. */
-static void run_attention(const Model *model, const real *params, const real *qkv, real *out, size_t sequences)
+/* Runs layer 0's attention over whole sequences, which this process holds. */
+static void run_attention(const Model *model, const PassSpec *spec, real *params, const real *qkv, real *out)
 {
     const AttentionLayer *layer = &model->layers[0].attention;
     SequenceLink link = sequence_link_single();
-    AttentionShape shape = model_shape(&model->config, sequences, (size_t)model->config.model.context_length, 0, 1);
+    AttentionShape shape = pass_shape(spec, 0, 1);
+    ParamStore *store = param_store_over(&model->table, params, NULL);
+    param_store_acquire_all(store);
     Arena measure = arena_measure();
     layer->kind->plan(layer, &shape, &measure);
     Arena scratch = arena_create(measure.peak, "scratch");
@@ -25,25 +27,26 @@ static void run_attention(const Model *model, const real *params, const real *qk
     AttentionRun run = {.layer = layer,
                         .shape = shape,
                         .link = &link,
-                        .params = params,
+                        .params = store,
                         .qkv = qkv,
                         .out = out,
                         .saved = saved,
                         .scratch = &scratch};
     layer->kind->forward(&run);
+    param_store_destroy(store);
     free(saved);
     arena_destroy(&scratch);
 }
 
 /* What rounding explains of a difference from `out`, which run_attention() gave. */
-static double tolerance_of(const Model *model, const real *params, const real *qkv, const real *out, size_t sequences)
+static double tolerance_of(const Model *model, const PassSpec *spec, real *params, const real *qkv, const real *out)
 {
-    size_t tokens = sequences * (size_t)model->config.model.context_length, count = tokens * model->width;
+    size_t count = spec->sequences * spec->context_length * model->width;
     real *moved = checked_calloc(count, sizeof *moved);
     double movement = 0;
     for (uint64_t draw = 0; draw < ROUNDING_DRAWS; draw++) {
         real *moved_params = nudged(params, model->table.total_count, draw), *moved_qkv = nudged(qkv, 3 * count, draw);
-        run_attention(model, moved_params, moved_qkv, moved, sequences);
+        run_attention(model, spec, moved_params, moved_qkv, moved);
         movement = largest_movement(movement, moved, out, count);
         free(moved_params), free(moved_qkv);
     }
@@ -54,18 +57,19 @@ static double tolerance_of(const Model *model, const real *params, const real *q
 static void compare_with_definition(const Variant *variant, const char *more)
 {
     Config config = variant_config(variant, more);
-    Model *model = model_create(&config);
+    Model *model = variant_model(&config);
+    PassSpec spec = variant_pass(&config, 2);
     real *params = variant_parameters(model, 3);
-    size_t T = (size_t)config.model.context_length, C = model->width, B = 2;
+    size_t T = spec.context_length, C = model->width, B = spec.sequences;
     real *qkv = random_reals(B * T * 3 * C, 1, 5), *out = checked_calloc(B * T * C, sizeof *out);
     double *expected = checked_calloc(B * T * C, sizeof *expected);
-    run_attention(model, params, qkv, out, B);
+    run_attention(model, &spec, params, qkv, out);
     for (size_t s = 0; s < B; s++)
-        naive_attention(&model->layers[0].attention, params, qkv + s * T * 3 * C, expected + s * T * C, T,
-                        (size_t)config.block_length);
+        naive_attention(&model->layers[0].attention, &model->table, params, qkv + s * T * 3 * C, expected + s * T * C,
+                        T, (size_t)config.block_length);
     char what[256];
     snprintf(what, sizeof what, "%s, %s", variant->name, more);
-    check_close_double(what, out, expected, B * T * C, tolerance_of(model, params, qkv, out, B));
+    check_close_double(what, out, expected, B * T * C, tolerance_of(model, &spec, params, qkv, out));
     free(params), free(qkv), free(out), free(expected);
     model_destroy(model);
 }
@@ -95,21 +99,22 @@ static void test_causality(void)
 {
     for (int v = 0; v < variant_count; v++) {
         Config config = variant_config(&variants[v], "model.context_length=90 attention.block_length=16");
-        Model *model = model_create(&config);
+        Model *model = variant_model(&config);
+        PassSpec spec = variant_pass(&config, 1);
         real *params = variant_parameters(model, 3);
         size_t T = 90, C = model->width;
         real *qkv = random_reals(T * 3 * C, 1, 6), *before = checked_calloc(T * C, sizeof *before);
         real *after = checked_calloc(T * C, sizeof *after);
-        run_attention(model, params, qkv, before, 1);
+        run_attention(model, &spec, params, qkv, before);
         for (size_t t = 5; t < T; t += 28) {
             for (size_t c = 0; c < 3 * C; c++) qkv[t * 3 * C + c] += 3;
-            run_attention(model, params, qkv, after, 1);
+            run_attention(model, &spec, params, qkv, after);
             check_true(memcmp(before, after, t * C * sizeof *before) == 0,
                        "%s: outputs before token %zu are the same bits when it changes", variants[v].name, t);
             check_true(memcmp(before + t * C, after + t * C, C * sizeof *before) != 0,
                        "%s: the output of token %zu changes", variants[v].name, t);
             for (size_t c = 0; c < 3 * C; c++) qkv[t * 3 * C + c] -= 3;
-            run_attention(model, params, qkv, before, 1);
+            run_attention(model, &spec, params, qkv, before);
         }
         free(params), free(qkv), free(before), free(after);
         model_destroy(model);
@@ -121,12 +126,13 @@ static real *outputs_of(const char *settings, const char *more, size_t T, double
 {
     Variant variant = {"", settings};
     Config config = variant_config(&variant, more);
-    Model *model = model_create(&config);
+    Model *model = variant_model(&config);
+    PassSpec spec = variant_pass(&config, 1);
     real *params = checked_calloc(model->table.total_count, sizeof *params); /* by name: the same in every variant */
     param_table_initialise(&model->table, 9, params);
     real *qkv = random_reals(T * 3 * model->width, 1, 8), *out = checked_calloc(T * model->width, sizeof *out);
-    run_attention(model, params, qkv, out, 1);
-    if (tolerance) *tolerance = tolerance_of(model, params, qkv, out, 1);
+    run_attention(model, &spec, params, qkv, out);
+    if (tolerance) *tolerance = tolerance_of(model, &spec, params, qkv, out);
     free(params), free(qkv);
     model_destroy(model);
     return out;
@@ -144,7 +150,7 @@ static double cost_of(const char *settings, const char *more)
 {
     Variant variant = {"", settings};
     Config config = variant_config(&variant, more);
-    Model *model = model_create(&config);
+    Model *model = variant_model(&config);
     const AttentionLayer *layer = &model->layers[0].attention;
     size_t T = (size_t)config.model.context_length;
     AttentionShape shape = {
@@ -187,7 +193,7 @@ static void test_table_of_kinds(void)
         snprintf(settings, sizeof settings, "kind=%s", names[i]);
         Variant variant = {names[i], settings};
         Config config = variant_config(&variant, NULL);
-        Model *model = model_create(&config);
+        Model *model = variant_model(&config);
         check_true(strcmp(model->layers[0].attention.kind->name, names[i]) == 0, "attention.kind = %s gives that kind",
                    names[i]);
         model_destroy(model);

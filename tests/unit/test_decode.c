@@ -20,52 +20,61 @@ static double loss_of_logits(const real *logits, size_t count, int32_t target)
 }
 
 /* Losses (T) of the block form. */
-static real *block_losses(const Model *model, const real *params, const int32_t *inputs, const int32_t *targets,
-                          size_t T)
+static real *block_losses(const Model *model, const PassSpec *spec, real *params, const int32_t *inputs,
+                          const int32_t *targets)
 {
-    real *losses = checked_calloc(T, sizeof *losses);
+    real *losses = checked_calloc(spec->context_length, sizeof *losses);
     SequenceLink link = sequence_link_single();
-    ModelPass *pass = model_pass_create(model, model_shape(&model->config, 1, T, 0, 1), &link, PASS_EVALUATE);
-    model_evaluate(pass, params, inputs, targets, losses);
+    ModelPass *pass = model_pass_create(model, spec, &link, PASS_EVALUATE);
+    ParamStore *store = param_store_over(&model->table, params, NULL);
+    model_evaluate(pass, store, inputs, targets, losses);
+    param_store_destroy(store);
     model_pass_destroy(pass);
     return losses;
 }
 
-static double tolerance_of(const Model *model, const real *params, const int32_t *inputs, const int32_t *targets,
-                           const real *losses, size_t T)
+static double tolerance_of(const Model *model, const PassSpec *spec, real *params, const int32_t *inputs,
+                           const int32_t *targets, const real *losses)
 {
     double movement = 0;
+    size_t T = spec->context_length;
     for (uint64_t draw = 0; draw < ROUNDING_DRAWS; draw++) {
         real *moved_params = nudged(params, model->table.total_count, draw);
-        real *moved = block_losses(model, moved_params, inputs, targets, T);
+        real *moved = block_losses(model, spec, moved_params, inputs, targets);
         movement = largest_movement(movement, moved, losses, T);
         free(moved_params), free(moved);
     }
     return rounding_tolerance(movement, losses, T);
 }
 
-static void compare_variant(const Variant *variant)
+static void compare_variant(const Variant *variant, const char *layers)
 {
-    Config config = variant_config(variant, "model.context_length=61 attention.block_length=8");
-    Model *model = model_create(&config);
+    char more[128];
+    snprintf(more, sizeof more, "%s model.context_length=61 attention.block_length=8", layers);
+    Config config = variant_config(variant, more);
+    Model *model = variant_model(&config);
+    PassSpec spec = variant_pass(&config, 1);
     real *params = variant_parameters(model, 4);
-    size_t T = (size_t)config.model.context_length;
+    size_t T = spec.context_length;
     int32_t *inputs = random_tokens(T, config.model.vocab_size, 1),
             *targets = random_tokens(T, config.model.vocab_size, 2);
-    real *losses = block_losses(model, params, inputs, targets, T);
+    real *losses = block_losses(model, &spec, params, inputs, targets);
     double *decoded = checked_calloc(T, sizeof *decoded);
-    Decoder *decoder = decoder_create(model, params, T);
+    ParamStore *store = param_store_over(&model->table, params, NULL);
+    Decoder *decoder = decoder_create(model, store, (DecodeShape){T, spec.block_length});
     for (size_t t = 0; t < T; t++)
         decoded[t] = loss_of_logits(decoder_step(decoder, inputs[t]), model->vocab_size, targets[t]);
-    check_close_double(variant->name, losses, decoded, T, tolerance_of(model, params, inputs, targets, losses, T));
+    check_close_double(variant->name, losses, decoded, T, tolerance_of(model, &spec, params, inputs, targets, losses));
     decoder_destroy(decoder);
+    param_store_destroy(store);
     free(params), free(inputs), free(targets), free(losses), free(decoded);
     model_destroy(model);
 }
 
 static void test_every_kind(void)
 {
-    for (int v = 0; v < variant_count; v++) compare_variant(&variants[v]);
+    for (int v = 0; v < variant_count; v++) compare_variant(&variants[v], "");
+    for (int v = 0; v < hybrid_count; v++) compare_variant(&hybrids[v], HYBRID_LAYERS);
 }
 
 /* Linear kinds: the state is as large for a million tokens as for ten. */
@@ -73,16 +82,18 @@ static void test_state_size(void)
 {
     for (int v = 0; v < variant_count; v++) {
         Config config = variant_config(&variants[v], NULL);
-        Model *model = model_create(&config);
-        real *params = variant_parameters(model, 4);
-        Decoder *near = decoder_create(model, params, 100), *far = decoder_create(model, params, 20000);
-        bool linear = config.attention.kind == ATTENTION_POLYSKETCH || config.attention.kind == ATTENTION_PERFORMER;
+        Model *model = variant_model(&config);
+        ParamStore *store = param_store_create(&model->table, NULL, STORE_VALUES);
+        size_t block = (size_t)config.block_length;
+        Decoder *near = decoder_create(model, store, (DecodeShape){100, block});
+        Decoder *far = decoder_create(model, store, (DecodeShape){20000, block});
+        bool linear = variant_is_linear(&variants[v]);
         check_true((decoder_state_bytes(near) == decoder_state_bytes(far)) == linear,
                    "%s: the recurrent state %s with the position", variants[v].name,
                    linear ? "does not grow" : "grows");
         decoder_destroy(near);
         decoder_destroy(far);
-        free(params);
+        param_store_destroy(store);
         model_destroy(model);
     }
 }

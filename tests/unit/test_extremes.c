@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "mpi/world.h"
-#include "src/base/carried_link.h"
+#include "src/core/carried_link.h"
 #include "src/base/memory.h"
 #include "tests/harness/check.h"
 #include "tests/harness/effort.h"
@@ -21,6 +21,7 @@ static const double EPSILON = sizeof(real) == 4 ? FLT_EPSILON : DBL_EPSILON;
 /* The attention of layer 0 over one sequence on one process, forward and backward. */
 typedef struct Case {
     Model *model;
+    PassSpec pass;
     const AttentionLayer *layer;
     size_t T, h, C;
     real *params, *grads, *qkv, *out, *d_out, *d_qkv; /* qkv (T, 3C), out (T, C) */
@@ -34,7 +35,7 @@ static Case case_create(const char *attention, size_t T, size_t h)
     snprintf(more, sizeof more, "model.layers=1 model.heads=1 model.width=%zu model.context_length=%zu", h, T);
     Variant variant = {"", attention};
     Config config = variant_config(&variant, more);
-    Case c = {.model = model_create(&config), .T = T, .h = h, .C = h};
+    Case c = {.model = variant_model(&config), .pass = variant_pass(&config, 1), .T = T, .h = h, .C = h};
     c.layer = &c.model->layers[0].attention;
     c.params = checked_calloc(c.model->table.total_count, sizeof *c.params);
     c.grads = checked_calloc(c.model->table.trained_count, sizeof *c.grads);
@@ -72,7 +73,9 @@ static void set_gains(Case *c, double gain)
 static void run(Case *c)
 {
     SequenceLink link = sequence_link_single();
-    AttentionShape shape = model_shape(&c->model->config, 1, c->T, 0, 1);
+    AttentionShape shape = pass_shape(&c->pass, 0, 1);
+    ParamStore *store = param_store_over(&c->model->table, c->params, c->grads);
+    param_store_acquire_all(store);
     Arena measure = arena_measure();
     c->layer->kind->plan(c->layer, &shape, &measure);
     Arena scratch = arena_create(measure.peak, "scratch");
@@ -80,8 +83,7 @@ static void run(Case *c)
     AttentionRun pass = {.layer = c->layer,
                          .shape = shape,
                          .link = &link,
-                         .params = c->params,
-                         .grads = c->grads,
+                         .params = store,
                          .qkv = c->qkv,
                          .out = c->out,
                          .saved = saved,
@@ -92,13 +94,16 @@ static void run(Case *c)
     c->clamped = 0;
     c->layer->kind->forward(&pass);
     c->layer->kind->backward(&pass);
+    param_store_destroy(store);
     free(saved);
     arena_destroy(&scratch);
 }
 
 static void decode(Case *c)
 {
-    DecodeShape shape = {c->T, (size_t)c->model->config.block_length};
+    DecodeShape shape = {c->T, c->pass.block_length};
+    ParamStore *store = param_store_over(&c->model->table, c->params, NULL);
+    param_store_acquire_all(store);
     int threads = omp_get_max_threads();
     omp_set_num_threads(1); /* one token at a time is no work for several */
     Arena measure = arena_measure();
@@ -106,9 +111,9 @@ static void decode(Case *c)
     Arena scratch = arena_create(measure.peak, "scratch");
     real *state = checked_calloc(c->layer->kind->decode_state_count(c->layer, &shape), sizeof *state);
     for (size_t t = 0; t < c->T; t++)
-        c->layer->kind->decode(c->layer, &shape, c->params, state, t, c->qkv + t * 3 * c->C, c->out + t * c->C,
-                               &scratch);
+        c->layer->kind->decode(c->layer, &shape, store, state, t, c->qkv + t * 3 * c->C, c->out + t * c->C, &scratch);
     omp_set_num_threads(threads);
+    param_store_destroy(store);
     free(state);
     arena_destroy(&scratch);
 }
@@ -140,7 +145,7 @@ static Case equal_tokens(size_t block, double *weight)
         set(c.d_out + t * c.C, d_out, 4);
     }
     double *out = checked_calloc(4, sizeof *out); /* of one token alone: v w / (1 + w) */
-    naive_attention(c.layer, c.params, c.qkv, out, 1, block);
+    naive_attention(c.layer, &c.model->table, c.params, c.qkv, out, 1, block);
     double share = out[3] / (double)value_of(&c, 0)[3];
     *weight = share / (1 - share);
     free(out);
@@ -201,12 +206,13 @@ static void test_many_stretches(void)
     enum { STRETCHES = (1 << 16) / FEWER_REPETITIONS, COUNT = 3 };
     const real local[COUNT] = {(real)0.1, (real)-0.7, (real)1.3};
     real incoming[COUNT];
+    const size_t count = COUNT;
     SequenceLink inner = sequence_link_single();
     CarriedLink carried;
     Arena measure = arena_measure();
-    carried_link_take(&carried, &inner, STRETCHES, 1, COUNT, true, &measure);
+    carried_link_take(&carried, &inner, STRETCHES, 1, &count, true, &measure);
     Arena arena = arena_create(measure.peak, "sums");
-    carried_link_take(&carried, &inner, STRETCHES, 1, COUNT, true, &arena);
+    carried_link_take(&carried, &inner, STRETCHES, 1, &count, true, &arena);
     for (int direction = SCAN_FORWARD; direction <= SCAN_BACKWARD; direction++) {
         carried_link_start(&carried, (ScanDirection)direction);
         carried.recording = true;
@@ -307,7 +313,7 @@ static void check_slope(const char *what, const Case *c, size_t block)
             c->qkv[i] = kept[i] + (real)(sign * step * (double)c->d_qkv[i]);
             moved += sign * ((double)c->qkv[i] - (double)kept[i]) * (double)c->d_qkv[i];
         }
-        naive_attention(c->layer, c->params, c->qkv, out, c->T, block);
+        naive_attention(c->layer, &c->model->table, c->params, c->qkv, out, c->T, block);
         for (size_t i = 0; i < c->T * c->C; i++) change += sign * out[i] * (double)c->d_out[i];
     }
     memcpy(c->qkv, kept, count * sizeof *kept);
@@ -319,9 +325,9 @@ static void check_slope(const char *what, const Case *c, size_t block)
 /* Rounding of a score is multiplied by the degree. */
 static void compare_with_definition(const char *what, Case *c, int degree)
 {
-    size_t block = (size_t)c->model->config.block_length, count = c->T * c->C;
+    size_t block = c->pass.block_length, count = c->T * c->C;
     double *expected = checked_calloc(count, sizeof *expected);
-    naive_attention(c->layer, c->params, c->qkv, expected, c->T, block);
+    naive_attention(c->layer, &c->model->table, c->params, c->qkv, expected, c->T, block);
     run(c);
     check_close_double(what, c->out, expected, count, degree * (double)c->h * EPSILON);
     check_slope(what, c, block);
@@ -365,7 +371,7 @@ static void test_large_powers(void)
 /* x = h^(1/4) length w, of row `feature` of the projection, so that the feature's exponent is |w|^2 (length - length^2 / 2). */
 static void align(const Case *c, real *x, size_t feature, double exponent)
 {
-    const real *w = attention_values(c->layer, c->params, c->layer->map_tensors[0]) + feature * c->h;
+    const real *w = c->params + c->model->table.params[c->layer->map_tensors[0]].offset + feature * c->h;
     double square = 0;
     for (size_t i = 0; i < c->h; i++) square += (double)w[i] * (double)w[i];
     double length = 1 - sqrt(fmax(0, 1 - 2 * exponent / square));

@@ -25,7 +25,7 @@ enum { SEQUENCES = 2, NUMBERS_PER_TENSOR = 6 };
 typedef struct Problem {
     const char *name;
     Model *model;
-    size_t sequences;
+    PassSpec pass;
     real *params, *grads;
     int32_t *inputs, *targets;
     double loss_movement; /* by rounding */
@@ -34,13 +34,13 @@ typedef struct Problem {
 static Problem problem_create(const Variant *variant, const char *more, size_t sequences)
 {
     Config config = variant_config(variant, more);
-    Problem p = {.name = variant->name, .model = model_create(&config), .sequences = sequences};
+    Problem p = {.name = variant->name, .model = variant_model(&config), .pass = variant_pass(&config, sequences)};
     size_t tokens = sequences * (size_t)config.model.context_length;
     p.params = variant_parameters(p.model, 11);
     p.grads = checked_calloc(p.model->table.trained_count, sizeof *p.grads);
     p.inputs = random_tokens(tokens, config.model.vocab_size, 1);
     p.targets = random_tokens(tokens, config.model.vocab_size, 2);
-    single_rank_loss(p.model, p.params, p.grads, p.inputs, p.targets, sequences, 1);
+    single_rank_loss(p.model, &p.pass, p.params, p.grads, p.inputs, p.targets, 1);
     return p;
 }
 
@@ -53,10 +53,9 @@ static void problem_destroy(Problem *p)
 /* Forward only, with the same dropout masks as the gradient: model_train() into a throw-away gradient where masks exist. */
 static double loss_of(const Problem *p)
 {
-    if (p->model->config.model.dropout == 0)
-        return single_rank_loss(p->model, p->params, NULL, p->inputs, p->targets, p->sequences, 1);
+    if (p->pass.dropout == 0) return single_rank_loss(p->model, &p->pass, p->params, NULL, p->inputs, p->targets, 1);
     real *unused = checked_calloc(p->model->table.trained_count, sizeof *unused);
-    double loss = single_rank_loss(p->model, p->params, unused, p->inputs, p->targets, p->sequences, 1);
+    double loss = single_rank_loss(p->model, &p->pass, p->params, unused, p->inputs, p->targets, 1);
     free(unused);
     return loss;
 }
@@ -135,7 +134,7 @@ typedef void TensorCheck(const Problem *, const Param *, double movement);
 static void check_tensors(const Variant *variant, const char *more, size_t sequences, TensorCheck *check)
 {
     Problem p = problem_create(variant, more, sequences);
-    PlainGradients plain = plain_gradients_create(p.model, p.params, p.inputs, p.targets, sequences, 1);
+    PlainGradients plain = plain_gradients_create(p.model, &p.pass, p.params, p.inputs, p.targets, 1);
     p.loss_movement = fmax(plain.loss_movement, DBL_EPSILON * plain.loss); /* the sum of the losses is a double */
     for (int i = 0; i < p.model->table.count; i += FEWER_REPETITIONS) {
         const Param *param = &p.model->table.params[i];
@@ -158,6 +157,11 @@ static void test_every_kind(void)
     for (int v = 0; v < variant_count; v++) check_problem(&variants[v], NULL);
 }
 
+static void test_hybrids(void)
+{
+    for (int v = 0; v < hybrid_count; v++) check_problem(&hybrids[v], HYBRID_LAYERS "attention.sketch_size=7");
+}
+
 static void test_feedforward_and_dropout(void)
 {
     Variant learned = {"learned, gelu, dropout", "kind=polysketch sketch=learned"};
@@ -167,29 +171,33 @@ static void test_feedforward_and_dropout(void)
 }
 
 /* Recomputation changes what is kept, not a bit of the result. */
+static void check_recompute(const Variant *variant)
+{
+    Problem kept = problem_create(variant, "model.layers=3 model.dropout=0.1", SEQUENCES);
+    const char *const choices[] = {"model.layers=3 model.dropout=0.1 train.recompute=attention",
+                                   "model.layers=3 model.dropout=0.1 train.recompute=layer"};
+    for (int i = 0; i < 2; i++) {
+        Problem again = problem_create(variant, choices[i], SEQUENCES);
+        check_true(memcmp(kept.grads, again.grads, kept.model->table.trained_count * sizeof(real)) == 0,
+                   "%s: %s gives the same bits", variant->name, choices[i]);
+        problem_destroy(&again);
+    }
+    problem_destroy(&kept);
+}
+
 static void test_recompute(void)
 {
-    for (int v = 0; v < variant_count; v++) {
-        Problem kept = problem_create(&variants[v], "model.layers=3 model.dropout=0.1", SEQUENCES);
-        const char *const choices[] = {"model.layers=3 model.dropout=0.1 train.recompute=attention",
-                                       "model.layers=3 model.dropout=0.1 train.recompute=layer"};
-        for (int i = 0; i < 2; i++) {
-            Problem again = problem_create(&variants[v], choices[i], SEQUENCES);
-            check_true(memcmp(kept.grads, again.grads, kept.model->table.trained_count * sizeof(real)) == 0,
-                       "%s: %s gives the same bits", variants[v].name, choices[i]);
-            problem_destroy(&again);
-        }
-        problem_destroy(&kept);
-    }
+    for (int v = 0; v < variant_count; v++) check_recompute(&variants[v]);
+    for (int v = 0; v < hybrid_count; v++) check_recompute(&hybrids[v]);
 }
 
 static size_t activation_bytes(const char *more)
 {
     Variant learned = {"learned", "kind=polysketch sketch=learned"};
     Config config = variant_config(&learned, more);
-    Model *model = model_create(&config);
-    AttentionShape shape = model_shape(&config, 1, (size_t)config.model.context_length, 0, 1);
-    size_t bytes = model_pass_bytes(model, shape, PASS_TRAIN).activations;
+    Model *model = variant_model(&config);
+    PassSpec pass = variant_pass(&config, 1);
+    size_t bytes = model_pass_bytes(model, &pass, 0, 1, PASS_TRAIN).activations;
     model_destroy(model);
     return bytes;
 }
@@ -213,12 +221,14 @@ static void test_memory(void)
 static void test_accumulation(void)
 {
     Problem p = problem_create(&variants[0], NULL, SEQUENCES);
-    size_t T = (size_t)p.model->config.model.context_length, count = p.model->table.trained_count;
+    size_t T = p.pass.context_length, count = p.model->table.trained_count;
     real *parts = checked_calloc(count, sizeof *parts);
     double loss = 0;
+    PassSpec one = p.pass;
+    one.sequences = 1;
     for (size_t s = 0; s < SEQUENCES; s++)
-        loss += single_rank_loss(p.model, p.params, parts, p.inputs + s * T, p.targets + s * T, 1, 1);
-    PlainGradients whole = plain_gradients_create(p.model, p.params, p.inputs, p.targets, SEQUENCES, 1);
+        loss += single_rank_loss(p.model, &one, p.params, parts, p.inputs + s * T, p.targets + s * T, 1);
+    PlainGradients whole = plain_gradients_create(p.model, &p.pass, p.params, p.inputs, p.targets, 1);
     check_gradients("micro-batches", &whole, loss, parts);
     plain_gradients_destroy(&whole);
     free(parts);
@@ -238,7 +248,8 @@ static void test_block_lengths(void)
         if (blocks_matter(&variants[v])) continue;
         Problem wide = problem_create(&variants[v], REAL_BLOCKS, 1),
                 narrow = problem_create(&variants[v], REAL_SHAPE "attention.block_length=16", 1);
-        PlainGradients plain = plain_gradients_create(narrow.model, narrow.params, narrow.inputs, narrow.targets, 1, 1);
+        PlainGradients plain =
+            plain_gradients_create(narrow.model, &narrow.pass, narrow.params, narrow.inputs, narrow.targets, 1);
         check_gradients(variants[v].name, &plain, loss_of(&wide), wide.grads);
         plain_gradients_destroy(&plain);
         problem_destroy(&wide);
@@ -255,6 +266,7 @@ static void test_long_blocks(void)
 
 static const TestCase tests[] = {
     {"every kind, every tensor", test_every_kind},
+    {"layers of different kinds", test_hybrids},
     {"gelu, dropout, other constants", test_feedforward_and_dropout},
     {"recomputation", test_recompute},
     {"memory", test_memory},
@@ -262,7 +274,7 @@ static const TestCase tests[] = {
     {"real sizes: block lengths that do not matter", test_block_lengths},
     {"real sizes: long exact blocks", test_long_blocks},
 };
-static const Suite suites[] = {{"gradients", tests, 7}};
+static const Suite suites[] = {{"gradients", tests, 8}};
 
 int main(int argc, char **argv)
 {

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "mpi/world.h"
-#include "src/base/config.h"
+#include "src/train/config.h"
 #include "tests/harness/check.h"
 #include "tests/harness/suite.h"
 
@@ -23,11 +23,16 @@ static OptionTable defaults(Config *config)
     return table;
 }
 
+static bool is_kind(const AttentionSpec *spec, const char *name)
+{
+    return strcmp(attention_kind(spec)->name, name) == 0;
+}
+
 static void test_defaults(void)
 {
     Config config;
     OptionTable table = defaults(&config);
-    check_true(config.model.layers == 4 && config.attention.kind == ATTENTION_POLYSKETCH, "defaults of the table");
+    check_true(config.model.layers == 4 && is_kind(&config.attention, "polysketch"), "defaults of the table");
     check_true(isnan(config.attention.scale), "auto is NaN before it is resolved");
     for (int i = 0; i < table.count; i++) { /* each default, printed and read again, is the same */
         char name[128], text[OPTION_TEXT_SIZE];
@@ -62,20 +67,20 @@ static void test_printed_and_read(void)
 {
     Config config, other;
     OptionTable table = defaults(&config), others = defaults(&other);
-    config.train.learning_rate = 0.1 + 0.2;
+    Message problem = {""};
+    config.train.optimizer.learning_rate = 0.1 + 0.2;
     config.attention.scale = 1 / 3.0;
     config.train.seed = INT64_C(8999999999999999);
-    config.attention.kind = ATTENTION_PERFORMER;
+    check_true(option_set(&table, 1, "attention.kind", "performer", &problem), "set: %s", problem.text);
     char *text = NULL;
     size_t length;
     FILE *file = open_memstream(&text, &length);
     option_print_ini(&table, file);
     fclose(file);
-    Message problem = {""};
     check_true(option_read_ini(&others, text, "printed", &problem), "read: %s", problem.text);
     for (int i = 0; i < table.count; i++)
         check_true(option_equal(&table.rows[i], &config, &other), "%s.%s", table.rows[i].section, table.rows[i].key);
-    check_true(other.train.learning_rate == 0.1 + 0.2 && other.attention.scale == 1 / 3.0, "the same bits");
+    check_true(other.train.optimizer.learning_rate == 0.1 + 0.2 && other.attention.scale == 1 / 3.0, "the same bits");
     free(text);
 }
 
@@ -166,6 +171,8 @@ static void test_arguments(void)
         {"--quick=yes", "neither true nor false"},
         {"--attention.kind=linear", "softmax|polynomial|polysketch|performer"},
         {"--attention.kind=poly", "unknown"},
+        {"--attention.sketch=gaussian", "random|learned"},
+        {"--train.optimizer=sgd", "adamw|muon"},
         {"--name", "needs a value"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -196,7 +203,7 @@ static void test_long_text(void)
     expect_failure(option_set(&table, 1, "data.train", text, &problem), &problem, "longer than");
 }
 
-/* A resolved configuration with the default options changed by "name=value" words up to NULL. */
+/* The default options, changed by "name=value" words up to NULL. */
 static void configure(Config *config, const char *const *changes)
 {
     OptionTable table = defaults(config);
@@ -207,108 +214,204 @@ static void configure(Config *config, const char *const *changes)
         snprintf(name, sizeof name, "%.*s", (int)strcspn(*changes, "="), *changes);
         check_true(option_set(&table, 1, name, strchr(*changes, '=') + 1, &problem), "%s: %s", *changes, problem.text);
     }
-    config_resolve(config);
 }
 
-#define CHANGES(...) ((const char *const[]){__VA_ARGS__, NULL})
-
-static void test_resolve(void)
+/* The same, finished for so many ranks; 0: the model alone. */
+static void expect_good(Config *config, int ranks, const char *const *changes, const char *what)
 {
-    Config config;
-    configure(&config, CHANGES("model.width=96", "model.heads=6"));
-    check_true(config.attention.scale == 0.25, "scale = 1/sqrt(16), not %g", config.attention.scale);
-    check_true(config.model.feedforward_width == 256, "F = %lld", (long long)config.model.feedforward_width);
-    check_true(config.train.micro_batch_sequences == 8, "all of a rank's share");
-    configure(&config, CHANGES("model.width=100", "model.heads=5", "model.feedforward=gelu", "parallel.data_ranks=4"));
-    check_true(config.model.feedforward_width == 400, "F = %lld", (long long)config.model.feedforward_width);
-    check_true(config.train.micro_batch_sequences == 2, "8 sequences on 4 ranks");
-    configure(&config, CHANGES("model.width=100", "model.heads=5"));
-    check_true(config.model.feedforward_width == 264, "266 rounded down, not %lld",
-               (long long)config.model.feedforward_width);
-    configure(&config, CHANGES("attention.degree=2", "attention.sketch=random", "attention.sketch_size=9"));
-    check_true(config.attention.sketch_size == 32, "without a sketch r is the head width");
-    configure(&config, CHANGES("attention.scale=2", "model.feedforward_width=24", "train.micro_batch_sequences=4"));
-    check_true(config.attention.scale == 2 && config.model.feedforward_width == 24 &&
-                   config.train.micro_batch_sequences == 4,
-               "what is given stays");
-    Config again = config;
-    config_resolve(&again);
-    check_true(memcmp(&again, &config, sizeof config) == 0, "resolving twice changes nothing");
+    Message problem = {""};
+    configure(config, changes);
+    check_true(config_finish(config, ranks, &problem), "%s: %s", what, problem.text);
 }
 
-static void expect_bad_model(const char *const *changes, const char *word)
+static void expect_bad(int ranks, const char *const *changes, const char *word)
 {
     Config config;
     Message problem = {""};
     configure(&config, changes);
-    expect_failure(config_check_model(&config, &problem), &problem, word);
+    expect_failure(config_finish(&config, ranks, &problem), &problem, word);
+}
+
+static void expect_finished(const Config *config, int ranks)
+{
+    Config again = *config;
+    Message problem = {""};
+    check_true(config_finish(&again, ranks, &problem), "finished again: %s", problem.text);
+    check_true(memcmp(&again, config, sizeof again) == 0, "finishing twice changes nothing");
+}
+
+#define CHANGES(...) ((const char *const[]){__VA_ARGS__, NULL})
+
+static void test_finish(void)
+{
+    Config config;
+    expect_good(&config, 1, CHANGES("model.width=96", "model.heads=6"), "six heads");
+    check_true(config.attention.scale == 0.25, "scale = 1/sqrt(16), not %g", config.attention.scale);
+    check_true(config.model.feedforward_width == 256, "F = %lld", (long long)config.model.feedforward_width);
+    check_true(config.train.micro_batch_sequences == 8, "all of a rank's share");
+    expect_good(&config, 4,
+                CHANGES("model.width=100", "model.heads=5", "model.feedforward=gelu", "parallel.data_ranks=4"),
+                "four data ranks");
+    check_true(config.model.feedforward_width == 400, "F = %lld", (long long)config.model.feedforward_width);
+    check_true(config.train.micro_batch_sequences == 2, "8 sequences on 4 ranks");
+    expect_good(&config, 1, CHANGES("model.width=100", "model.heads=5"), "width 100");
+    check_true(config.model.feedforward_width == 264, "266 rounded down, not %lld",
+               (long long)config.model.feedforward_width);
+    expect_good(&config, 1, CHANGES("attention.degree=2", "attention.sketch=random", "attention.sketch_size=9"),
+                "degree 2");
+    check_true(config.attention.sketch_size == 32, "without a sketch r is the head width");
+    expect_good(&config, 1, CHANGES("attention.scale=2", "model.feedforward_width=24", "train.micro_batch_sequences=4"),
+                "given");
+    check_true(config.attention.scale == 2 && config.model.feedforward_width == 24 &&
+                   config.train.micro_batch_sequences == 4,
+               "what is given stays");
+    expect_finished(&config, 1);
 }
 
 static void test_model_rules(void)
 {
     Config config;
-    Message problem = {""};
-    configure(&config, CHANGES("model.layers=4"));
-    check_true(config_check_model(&config, &problem), "the default is good: %s", problem.text);
-    expect_bad_model(CHANGES("model.heads=3"), "model.width = 129");
-    expect_bad_model(CHANGES("model.width=36", "model.heads=12"), "odd");
-    expect_bad_model(CHANGES("model.vocab_size=1"), "vocabulary");
-    expect_bad_model(CHANGES("attention.degree=3"), "attention.degree = 4");
-    expect_bad_model(CHANGES("attention.degree=6", "attention.sketch=random"), "degree 2, 4 and 8");
-    configure(&config, CHANGES("attention.degree=6", "attention.sketch=learned"));
-    check_true(config_check_model(&config, &problem), "learned sketches have any even degree: %s", problem.text);
-}
-
-static void expect_bad_ranks(int ranks, const char *const *changes, const char *word)
-{
-    Config config;
-    Message problem = {""};
-    configure(&config, changes);
-    expect_failure(config_check_ranks(&config, ranks, &problem), &problem, word);
+    expect_good(&config, 0, CHANGES("model.layers=4"), "the default is good");
+    expect_bad(0, CHANGES("model.heads=3"), "model.width = 129");
+    expect_bad(0, CHANGES("model.width=36", "model.heads=12"), "odd");
+    expect_bad(0, CHANGES("model.vocab_size=1"), "vocabulary");
+    expect_bad(0, CHANGES("attention.degree=3"), "attention.degree = 4");
+    expect_bad(0, CHANGES("attention.kind=polynomial", "attention.degree=3"), "attention.degree = 4");
+    expect_good(&config, 0, CHANGES("attention.kind=softmax", "attention.degree=3"), "softmax has no degree");
+    expect_good(&config, 0, CHANGES("attention.kind=performer", "attention.degree=3"), "the performer has no degree");
+    expect_bad(0, CHANGES("attention.degree=6", "attention.sketch=random"), "degree 2, 4 and 8");
+    expect_good(&config, 0, CHANGES("attention.degree=6", "attention.sketch=learned"),
+                "learned sketches have any even degree");
 }
 
 static void test_rank_rules(void)
 {
     Config config;
-    Message problem = {""};
-    configure(&config, CHANGES("attention.block_length=64", "parallel.data_ranks=2"));
-    check_true(config_check_ranks(&config, 16, &problem), "8 ranks share 8 blocks: %s", problem.text);
+    expect_good(&config, 16, CHANGES("attention.block_length=64", "parallel.data_ranks=2"), "8 ranks share 8 blocks");
     check_true(config_sequence_ranks(&config, 16) == 8, "8 ranks share a sequence");
-    expect_bad_ranks(18, CHANGES("attention.block_length=64", "parallel.data_ranks=2"), "only 8 blocks");
-    expect_bad_ranks(3, CHANGES("parallel.data_ranks=2"), "not divisible");
-    expect_bad_ranks(3, CHANGES("parallel.data_ranks=3"), "train.batch_sequences = 8");
-    expect_bad_ranks(1, CHANGES("train.micro_batch_sequences=3"), "does not divide");
-    expect_bad_ranks(16, CHANGES("parallel.data_ranks=16"), "train.batch_sequences = 8");
+    expect_bad(18, CHANGES("attention.block_length=64", "parallel.data_ranks=2"), "only 8 blocks");
+    expect_bad(3, CHANGES("parallel.data_ranks=2"), "not divisible");
+    expect_bad(3, CHANGES("parallel.data_ranks=3"), "train.batch_sequences = 8");
+    expect_bad(1, CHANGES("train.micro_batch_sequences=3"), "does not divide");
+    expect_bad(16, CHANGES("parallel.data_ranks=16"), "train.batch_sequences = 8");
 }
 
 /* 512 tokens in blocks of 64. */
 static void test_stretch_rules(void)
 {
     Config config;
-    Message problem = {""};
-    configure(&config, CHANGES("attention.block_length=64", "train.stretch_length=128"));
-    check_true(config_stretches(&config) == 4, "four stretches of two blocks");
-    check_true(config_check_ranks(&config, 2, &problem), "2 ranks share them: %s", problem.text);
-    configure(&config, CHANGES("train.stretch_length=512"));
-    check_true(config_stretches(&config) == 1, "as long as the sequence is one stretch");
-    configure(&config, CHANGES("attention.kind=softmax", "train.stretch_length=1000"));
-    check_true(config_check_ranks(&config, 1, &problem), "softmax in one stretch: %s", problem.text);
-    expect_bad_ranks(3, CHANGES("attention.block_length=64", "train.stretch_length=128"),
-                     "Try train.stretch_length = 384");
-    expect_bad_ranks(1, CHANGES("attention.block_length=64", "train.stretch_length=63"), "is too short");
-    expect_bad_ranks(1, CHANGES("attention.kind=softmax", "train.stretch_length=128"), "needs a linear kind");
+    expect_good(&config, 2, CHANGES("attention.block_length=64", "train.stretch_length=128"), "2 ranks share them");
+    check_true(config_pass_spec(&config).stretches == 4, "four stretches of two blocks");
+    expect_good(&config, 1, CHANGES("train.stretch_length=512"), "one stretch");
+    check_true(config_pass_spec(&config).stretches == 1, "as long as the sequence is one stretch");
+    expect_good(&config, 1, CHANGES("attention.kind=softmax", "train.stretch_length=1000"), "softmax in one stretch");
+    expect_good(
+        &config, 2,
+        CHANGES("attention.pattern=polysketch*3,performer", "attention.block_length=64", "train.stretch_length=128"),
+        "linear kinds in all layers");
+    expect_bad(3, CHANGES("attention.block_length=64", "train.stretch_length=128"), "Try train.stretch_length = 384");
+    expect_bad(1, CHANGES("attention.block_length=64", "train.stretch_length=63"), "is too short");
+    expect_bad(1, CHANGES("attention.kind=softmax", "train.stretch_length=128"), "needs linear kinds in all layers");
+    expect_bad(1, CHANGES("attention.pattern=polysketch*3,softmax", "train.stretch_length=128"),
+               "but softmax looks back");
+    expect_bad(1, CHANGES("attention.pattern=performer*2,polynomial*2", "train.stretch_length=128"),
+               "but polynomial looks back");
+}
+
+/* The words, or numbers, that the layers have for an option of section attention, in their order. */
+static void check_layers(const Config *config, const char *key, const char *expected)
+{
+    int count;
+    const OptionRow *rows = attention_options(&count), *row = rows;
+    while (row < rows + count - 1 && strcmp(row->key, key) != 0) row++;
+    ModelSpec spec = config_model_spec(config);
+    char found[OPTION_TEXT_SIZE] = "", word[OPTION_TEXT_SIZE];
+    for (size_t i = 0; i < spec.layers; i++) {
+        option_format(row, &spec.attention[i], word);
+        size_t length = strlen(found);
+        snprintf(found + length, sizeof found - length, "%s%.64s", i ? " " : "", word);
+    }
+    check_true(strcmp(found, expected) == 0, "%s: attention.%s of the layers is '%s', not '%s'", config->pattern, key,
+               found, expected);
+}
+
+static void test_pattern(void)
+{
+    Config config;
+    expect_good(&config, 1, CHANGES("model.layers=4", "attention.pattern=polysketch*3,softmax"), "two kinds");
+    check_layers(&config, "kind", "polysketch polysketch polysketch softmax");
+    check_layers(&config, "sketch", "learned learned learned learned");
+    check_true(is_kind(&config.attention, "polysketch") && strcmp(config.pattern, "polysketch*3,softmax") == 0,
+               "the options stay as they were given");
+    expect_finished(&config, 1);
+    expect_good(&config, 1, CHANGES("attention.kind=softmax", "attention.pattern=performer,polynomial*2,softmax*1"),
+                "three kinds");
+    check_layers(&config, "kind", "performer polynomial polynomial softmax");
+    expect_good(&config, 1, CHANGES("model.layers=2", "attention.pattern=polysketch:random,polysketch:learned"),
+                "two sketches");
+    check_layers(&config, "kind", "polysketch polysketch");
+    check_layers(&config, "sketch", "random learned");
+    expect_good(&config, 1, CHANGES("attention.sketch=random", "attention.pattern=polysketch:learned*3,polysketch"),
+                "a sketch of some layers");
+    check_layers(&config, "sketch", "learned learned learned random");
+    expect_good(&config, 1,
+                CHANGES("model.layers=2", "model.width=64", "attention.degree=2", "attention.sketch_size=9",
+                        "attention.pattern=polysketch:random,polysketch:learned"),
+                "degree 2");
+    check_layers(&config, "sketch_size", "16 9"); /* what is by rule is so in each layer by itself */
+    check_layers(&config, "scale", "0.25 0.25");
+    check_true(config.attention.sketch_size == 9, "and stays in the options");
+    expect_finished(&config, 1);
+}
+
+static void test_pattern_rules(void)
+{
+    static const struct {
+        const char *change, *message;
+    } cases[] = {
+        {"attention.pattern=polysketch*3", "'polysketch*3' is for 3 layers, but model.layers = 4"},
+        {"attention.pattern=polysketch*3,softmax*2", "is for 5 layers, but model.layers = 4"},
+        {"attention.pattern=softmax*3,linear",
+         "there is no kind 'linear'. Kinds are softmax|polynomial|polysketch|performer"},
+        {"attention.pattern=polysketch*3,Softmax", "there is no kind 'Softmax'"},
+        {"attention.pattern=softmax*3, softmax", "there is no kind ' softmax'"},
+        {"attention.pattern=polysketch:fixed,softmax*3", "kind 'polysketch' has no variant 'fixed'"},
+        {"attention.pattern=polysketch:*4", "kind 'polysketch' has no variant ''"},
+        {"attention.pattern=softmax:random*4", "kind 'softmax' has no variant 'random'"},
+        {"attention.pattern=softmax*0,polysketch*4", "'softmax*' is not followed by a number of layers"},
+        {"attention.pattern=softmax*x,polysketch*3", "'softmax*' is not followed by a number of layers"},
+        {"attention.pattern=softmax*2x,polysketch*2", "'softmax*' is not followed by a number of layers"},
+        {"attention.pattern=softmax*,polysketch*3", "'softmax*' is not followed by a number of layers"},
+        {"attention.pattern=softmax*-1,polysketch*5", "'softmax*' is not followed by a number of layers"},
+        {"attention.pattern=softmax*99999999999999999999", "'softmax*' is not followed by a number of layers"},
+        {"attention.pattern=polysketch*2:random,softmax*2", "'polysketch*' is not followed by a number of layers"},
+        {"attention.pattern=softmax*2,,softmax*2", "there is no kind ''"},
+        {"attention.pattern=softmax*4,", "there is no kind ''"},
+        {"attention.pattern=,", "there is no kind ''"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        expect_bad(0, CHANGES("model.layers=4", cases[i].change), cases[i].message);
+    /* The rules of a kind hold where it is used. */
+    Config config;
+    expect_good(&config, 0, CHANGES("attention.degree=3", "attention.pattern=softmax*3,performer"), "no degree in use");
+    expect_bad(0, CHANGES("attention.degree=3", "attention.pattern=softmax*3,polynomial"), "attention.degree = 4");
+    expect_bad(0, CHANGES("attention.degree=6", "attention.pattern=polysketch:learned*3,polysketch:random"),
+               "degree 2, 4 and 8");
 }
 
 static void test_same_model(void)
 {
     Config config, saved;
     Message problem = {""};
-    configure(&config, CHANGES("model.layers=4"));
-    configure(&saved,
-              CHANGES("train.steps=5", "output.folder=elsewhere", "model.context_length=64", "parallel.data_ranks=2"));
+    expect_good(&config, 1, CHANGES("model.layers=4"), "one");
+    expect_good(&saved, 2,
+                CHANGES("train.steps=5", "output.folder=elsewhere", "model.context_length=64", "parallel.data_ranks=2"),
+                "another");
     check_true(config_same_model(&config, &saved, &problem), "the same model: %s", problem.text);
-    configure(&saved, CHANGES("attention.degree=8"));
+    expect_good(&saved, 1, CHANGES("attention.degree=8"), "degree 8");
     expect_failure(config_same_model(&config, &saved, &problem), &problem, "attention.degree = 8");
+    expect_good(&saved, 1, CHANGES("attention.pattern=polysketch*3,softmax"), "two kinds");
+    expect_failure(config_same_model(&config, &saved, &problem), &problem, "attention.pattern = polysketch*3,softmax");
 }
 
 int main(int argc, char **argv)
@@ -318,13 +421,15 @@ int main(int argc, char **argv)
         {"odd texts", test_odd_texts}, {"arguments", test_arguments}, {"a long text", test_long_text},
     };
     static const TestCase config[] = {
-        {"resolving", test_resolve},
+        {"finishing", test_finish},
         {"rules of the model", test_model_rules},
         {"rules of the ranks", test_rank_rules},
         {"rules of stretches", test_stretch_rules},
+        {"layers of different kinds", test_pattern},
+        {"rules of layers of different kinds", test_pattern_rules},
         {"the same model", test_same_model},
     };
-    static const Suite suites[] = {{"options", options, 6}, {"config", config, 5}};
+    static const Suite suites[] = {{"options", options, 6}, {"config", config, 7}};
     world_start(&argc, &argv);
     int code = run_suites("test_options", suites, 2);
     world_stop();

@@ -5,7 +5,7 @@
 
 #include "mpi/world.h"
 #include "src/base/memory.h"
-#include "src/base/param_table.h"
+#include "src/core/param_table.h"
 #include "src/base/rng.h"
 #include "tests/harness/check.h"
 #include "tests/harness/rounding.h"

@@ -20,18 +20,25 @@
 typedef struct Map {
     ParamTable table; /* of this layer's attention alone, so that drawing it many times is cheap */
     AttentionLayer layer;
-    real *params;
+    real *params; /* in the plain layout */
     Arena scratch;
     size_t tokens, r; /* rows of a call; numbers in u */
     real *u;          /* (tokens, H, r) */
 } Map;
 
+static AttentionLayer declare_layer(const Config *config, ParamTable *table, const char *prefix)
+{
+    ModelSpec spec = config_model_spec(config);
+    param_table_begin_group(table);
+    return attention_declare(&spec.attention[0], spec.heads, spec.width / spec.heads, table, prefix);
+}
+
 static Map *map_create(const char *settings, const char *more, size_t tokens)
 {
     Variant variant = {"", settings};
     Config config = variant_config(&variant, more);
-    Map *map = checked_calloc(1, sizeof *map); /* the layer points to the table: neither may move */
-    map->layer = attention_declare(&config, &map->table, "layers.0.attention");
+    Map *map = checked_calloc(1, sizeof *map);
+    map->layer = declare_layer(&config, &map->table, "layers.0.attention");
     param_table_seal(&map->table);
     map->tokens = tokens;
     map->r = map->layer.map->width(&map->layer);
@@ -66,7 +73,11 @@ static void map_disturb(Map *map, uint64_t seed)
 static void map_run(Map *map, const real *x, size_t stride)
 {
     TokenSpan all = {.sequences = 1, .tokens = map->tokens, .first = 0, .end = map->tokens};
-    map->layer.map->forward(&map->layer, map->params, map->u, NULL, x, stride, &all, &map->scratch);
+    ParamStore *store = param_store_over(&map->table, map->params, NULL);
+    param_store_acquire_all(store);
+    map->layer.map->forward(&map->layer, store, map->u, NULL, x, stride, &all, &map->scratch);
+    param_store_release_all(store);
+    param_store_destroy(store);
 }
 
 /* What rounding explains of a difference from map->u, which map_run() gave. */
@@ -255,7 +266,7 @@ static real *normed_rows(void)
    |q|^d |k|^d. Self-tensored: <u,u>^2 for <q,k>^d, d = degree. Otherwise <u,u> for <q,k>^d, d = degree / 2. */
 static double relative_square_error(const Map *map, const real *x, bool self_tensored)
 {
-    double error = 0, scale = 0, d = (double)map->layer.config.degree / (self_tensored ? 1 : 2);
+    double error = 0, scale = 0, d = (double)map->layer.spec.degree / (self_tensored ? 1 : 2);
     for (size_t i = 0; i < VECTORS / 2; i++)
         for (size_t j = VECTORS / 2; j < VECTORS; j++) {
             const real *q = x + i * WIDE, *k = x + j * WIDE;
@@ -331,7 +342,7 @@ static void check_definition(const char *settings)
     double *expected = checked_calloc(TOKENS * H * r, sizeof *expected), wide[HEAD];
     for (size_t row = 0; row < TOKENS * H; row++) {
         for (size_t c = 0; c < HEAD; c++) wide[c] = (double)x[row / H * stride + row % H * HEAD + c];
-        naive_features(&map->layer, map->params, wide, expected + row * r);
+        naive_features(&map->layer, &map->table, map->params, wide, expected + row * r);
     }
     map_run(map, x, stride);
     check_close_double(settings, map->u, expected, TOKENS * H * r, map_tolerance(map, x, stride));
@@ -350,8 +361,8 @@ static void check_draws_of_layers(const char *settings)
     Variant variant = {"", settings};
     Config config = variant_config(&variant, NULL);
     ParamTable table = {0};
-    AttentionLayer layers[] = {attention_declare(&config, &table, "layers.0.attention"),
-                               attention_declare(&config, &table, "layers.1.attention")};
+    AttentionLayer layers[] = {declare_layer(&config, &table, "layers.0.attention"),
+                               declare_layer(&config, &table, "layers.1.attention")};
     param_table_seal(&table);
     real *params = checked_calloc(table.total_count, sizeof *params);
     param_table_initialise(&table, 1, params);
@@ -463,7 +474,7 @@ static void test_performer_projection(void)
 {
     enum { FEATURES = 20, TIMES = 500 };
     Map *map = map_create("kind=performer features=20", NULL, 1);
-    const real *w = attention_values(&map->layer, map->params, map->layer.map_tensors[0]);
+    const real *w = map->params + map->table.params[map->layer.map_tensors[0]].offset;
     double *lengths = checked_calloc(TIMES * FEATURES, sizeof *lengths),
            *squares = checked_calloc(TIMES * FEATURES, sizeof *squares);
     double *first = checked_calloc(TIMES, sizeof *first), *across = checked_calloc(TIMES, sizeof *across), within = 0;

@@ -1,4 +1,4 @@
-#include "src/base/carried_link.h"
+#include "src/core/carried_link.h"
 
 #include <string.h>
 
@@ -23,7 +23,7 @@ static void add_to_wide(double *sum, const real *x, size_t count)
 
 static real *entering_of(const CarriedLink *c, size_t stretch)
 {
-    return c->entering + (stretch % c->kept * c->layers + c->layer) * c->count;
+    return c->entering + stretch % c->kept * c->starts[c->layers] + c->starts[c->layer];
 }
 
 static void sum_begin(SequenceLink *link, ScanDirection direction, const real *local, real *incoming, size_t count)
@@ -32,6 +32,7 @@ static void sum_begin(SequenceLink *link, ScanDirection direction, const real *l
     c->direction = direction;
     c->local = local;
     c->incoming = incoming;
+    c->count = count;
     c->inner->exclusive_sum_begin(c->inner, direction, local, incoming, count);
 }
 
@@ -62,7 +63,7 @@ static void finish_backward(CarriedLink *c, double *running)
 static void sum_finish(SequenceLink *link)
 {
     CarriedLink *c = link->transport;
-    double *running = c->running + c->layer * c->count;
+    double *running = c->running + c->starts[c->layer];
     c->inner->exclusive_sum_finish(c->inner);
     if (c->direction == SCAN_FORWARD)
         finish_forward(c, running);
@@ -76,7 +77,7 @@ static void sum_poll(SequenceLink *link)
     c->inner->exclusive_sum_poll(c->inner);
 }
 
-void carried_link_take(CarriedLink *carried, SequenceLink *inner, size_t stretches, size_t layers, size_t count,
+void carried_link_take(CarriedLink *carried, SequenceLink *inner, size_t stretches, size_t layers, const size_t *counts,
                        bool comes_back, Arena *arena)
 {
     *carried = (CarriedLink){
@@ -92,17 +93,24 @@ void carried_link_take(CarriedLink *carried, SequenceLink *inner, size_t stretch
         .inner = inner,
         .stretches = stretches,
         .layers = layers,
-        .count = count,
         .kept = comes_back ? stretches : 1,
     };
-    carried->entering = arena_take(arena, carried->kept * layers * count);
-    carried->running = arena_take_bytes(arena, layers * count * sizeof *carried->running);
-    carried->total = arena_take(arena, count);
+    size_t all = 0, largest = 0;
+    carried->starts = arena_take_bytes(arena, (layers + 1) * sizeof *carried->starts);
+    for (size_t i = 0; i < layers; i++) {
+        if (carried->starts) carried->starts[i] = all;
+        all += counts[i];
+        if (counts[i] > largest) largest = counts[i];
+    }
+    if (carried->starts) carried->starts[layers] = all;
+    carried->entering = arena_take(arena, carried->kept * all);
+    carried->running = arena_take_bytes(arena, all * sizeof *carried->running);
+    carried->total = arena_take(arena, largest);
 }
 
 void carried_link_start(CarriedLink *carried, ScanDirection direction)
 {
-    size_t count = carried->layers * carried->count;
+    size_t count = carried->starts[carried->layers];
     memset(carried->running, 0, count * sizeof *carried->running);
     if (direction == SCAN_FORWARD) memset(carried->entering, 0, count * sizeof *carried->entering);
 }

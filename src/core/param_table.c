@@ -1,4 +1,4 @@
-#include "src/base/param_table.h"
+#include "src/core/param_table.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -22,8 +22,11 @@ static int add(ParamTable *table, const char *name, size_t rows, size_t columns,
     ASSERT(length < (int)sizeof param->name);
     (void)length;
     param->trained = true;
+    param->group = table->groups > 0 ? table->groups - 1 : 0;
     return table->count++;
 }
+
+int param_table_begin_group(ParamTable *table) { return table->groups++; }
 
 int param_table_add_matrix(ParamTable *table, const char *name, size_t rows, size_t columns, ParamInit init,
                            double scale)
@@ -49,6 +52,12 @@ void param_table_not_trained(ParamTable *table, int index)
 {
     table->params[index].trained = false;
     table->params[index].decay = false;
+}
+
+void param_table_hidden(ParamTable *table, int index, int parts)
+{
+    ASSERT(table->params[index].rows % (size_t)parts == 0);
+    table->params[index].hidden_parts = parts;
 }
 
 static size_t place(ParamTable *table, bool trained, size_t offset)
@@ -122,21 +131,22 @@ static void fill_orthogonal(const Param *param, RngStream directions, RngStream 
     free(gaussian);
 }
 
+void param_initialise(const Param *param, uint64_t seed, real *values)
+{
+    RngStream stream = rng_stream(seed, param->name, 0);
+    switch (param->init) {
+    case INIT_CONSTANT:
+        for (size_t j = 0; j < param->count; j++) values[j] = (real)param->scale;
+        break;
+    case INIT_NORMAL: fill_normal(param, stream, values); break;
+    case INIT_ORTHOGONAL_FEATURES: fill_orthogonal(param, stream, rng_stream(seed, param->name, 1), values); break;
+    }
+}
+
 void param_table_initialise(const ParamTable *table, uint64_t seed, real *values)
 {
     memset(values, 0, table->total_count * sizeof *values);
-    for (int i = 0; i < table->count; i++) {
-        const Param *param = &table->params[i];
-        real *first = values + param->offset;
-        RngStream stream = rng_stream(seed, param->name, 0);
-        switch (param->init) {
-        case INIT_CONSTANT:
-            for (size_t j = 0; j < param->count; j++) first[j] = (real)param->scale;
-            break;
-        case INIT_NORMAL: fill_normal(param, stream, first); break;
-        case INIT_ORTHOGONAL_FEATURES: fill_orthogonal(param, stream, rng_stream(seed, param->name, 1), first); break;
-        }
-    }
+    for (int i = 0; i < table->count; i++) param_initialise(&table->params[i], seed, values + table->params[i].offset);
 }
 
 size_t param_table_trained_values(const ParamTable *table)

@@ -5,14 +5,17 @@
 
    All calls are collective over the group, in the same order on all of its ranks, with equal `count`. At most one
    operation of each kind is under way at a time; between _begin and _finish the buffers belong to the link. */
-#ifndef POLYSKETCH_BASE_SEQUENCE_LINK_H
-#define POLYSKETCH_BASE_SEQUENCE_LINK_H
+#ifndef POLYSKETCH_CORE_SEQUENCE_LINK_H
+#define POLYSKETCH_CORE_SEQUENCE_LINK_H
 
 #include <stddef.h>
 
 #include "src/base/real.h"
 
 typedef enum ScanDirection { SCAN_FORWARD, SCAN_BACKWARD } ScanDirection;
+
+/* How exclusive sums travel: parallel.scan. */
+typedef enum ScanKind { SCAN_EXSCAN, SCAN_IEXSCAN, SCAN_CHAIN } ScanKind;
 
 typedef struct SequenceLink SequenceLink;
 struct SequenceLink {

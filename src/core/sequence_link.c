@@ -1,4 +1,4 @@
-#include "src/base/sequence_link.h"
+#include "src/core/sequence_link.h"
 
 #include <string.h>
 

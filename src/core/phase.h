@@ -1,7 +1,7 @@
 /* Where the time of a step goes: seconds by phase, counted on the main thread of this process. Phases do not nest; everything
    between one phase_begin() and the next belongs to the phase begun. A switch costs some tens of nanoseconds. */
-#ifndef POLYSKETCH_BASE_PHASE_H
-#define POLYSKETCH_BASE_PHASE_H
+#ifndef POLYSKETCH_CORE_PHASE_H
+#define POLYSKETCH_CORE_PHASE_H
 
 typedef enum Phase {
     PHASE_OTHER,

@@ -1,14 +1,17 @@
-#include "src/base/config.h"
+#include "src/train/config.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
+
+#include "src/base/memory.h"
 
 #define AT(field) offsetof(Config, field)
 #define MODEL_DEFINING true
 #define FREE false
 
-static const OptionRow rows[] = {
+static const OptionRow model_rows[] = {
     {"model", "layers", OPTION_INTEGER, AT(model.layers), "4", 1, 1000, "", MODEL_DEFINING, "transformer layers"},
     {"model", "width", OPTION_INTEGER, AT(model.width), "128", 2, 65536, "", MODEL_DEFINING,
      "numbers per token, C; a multiple of 2 x heads"},
@@ -23,43 +26,28 @@ static const OptionRow rows[] = {
      "rate after attention and after feed-forward"},
     {"model", "vocab_size", OPTION_INTEGER, AT(model.vocab_size), "0", 0, 1 << 24, "", MODEL_DEFINING,
      "V; 0 = from the training data"},
+};
 
-    {"attention", "kind", OPTION_CHOICE, AT(attention.kind), "polysketch", 0, 0,
-     "softmax|polynomial|polysketch|performer", MODEL_DEFINING, "how tokens attend to earlier ones"},
-    {"attention", "degree", OPTION_INTEGER, AT(attention.degree), "4", 2, 16, "", MODEL_DEFINING,
-     "p of <q,k>^p, even; 2, 4 or 8 with random sketches"},
-    {"attention", "scale", OPTION_REAL, AT(attention.scale), "auto", 1e-6, 1e6, "", MODEL_DEFINING,
-     "factor of <q,k> before the power; auto = 1/sqrt(head width)"},
-    {"attention", "denominator_one", OPTION_REAL, AT(attention.denominator_one), "1", 0, 1e9, "", MODEL_DEFINING,
-     "constant added to the normaliser"},
+static const OptionRow attention_rows[] = {
+    {"attention", "pattern", OPTION_TEXT, AT(pattern), "", 0, 0, "", MODEL_DEFINING,
+     "layers of different kinds, in their order: KIND or KIND*N, separated by commas, such as polysketch*3,softmax; "
+     "polysketch:random and polysketch:learned name the sketch. Empty: all layers are attention.kind"},
     {"attention", "block_length", OPTION_INTEGER, AT(block_length), "256", 1, 1 << 20, "", MODEL_DEFINING,
      "tokens of a block, b; part of the model when local = exact"},
-    {"attention", "sketch", OPTION_CHOICE, AT(attention.sketch), "learned", 0, 0, "random|learned", MODEL_DEFINING,
-     "polysketch: fixed Gaussian or learned sketch"},
-    {"attention", "sketch_size", OPTION_INTEGER, AT(attention.sketch_size), "32", 1, 1024, "", MODEL_DEFINING,
-     "polysketch: r; the prefix state has r(r+1)/2 rows (random, degree 2: always the head width)"},
-    {"attention", "local", OPTION_CHOICE, AT(attention.local), "exact", 0, 0, "exact|sketch", MODEL_DEFINING,
-     "polysketch: exact polynomial inside a block, or the sketch everywhere"},
-    {"attention", "features", OPTION_INTEGER, AT(attention.features), "256", 1, 1 << 20, "", MODEL_DEFINING,
-     "performer: random features, m"},
+};
 
+static const OptionRow train_rows[] = {
     {"train", "steps", OPTION_INTEGER, AT(train.steps), "1000", 0, 1e9, "", FREE, "optimizer steps in all"},
     {"train", "batch_sequences", OPTION_INTEGER, AT(train.batch_sequences), "8", 1, 1 << 24, "", FREE,
      "sequences per step, whole job"},
-    {"train", "micro_batch_sequences", OPTION_INTEGER, AT(train.micro_batch_sequences), "0", 0, 1 << 20, "", FREE,
+    {"train", "micro_batch_sequences", OPTION_INTEGER, AT(train.micro_batch_sequences), "0", 0, 1 << 24, "", FREE,
      "sequences computed at a time by a rank; 0 = all of its share"},
-    {"train", "learning_rate", OPTION_REAL, AT(train.learning_rate), "0.001", 0, 1000, "", FREE, "peak learning rate"},
     {"train", "min_learning_rate", OPTION_REAL, AT(train.min_learning_rate), "0", 0, 1000, "", FREE,
      "learning rate at the last step"},
     {"train", "warmup_steps", OPTION_INTEGER, AT(train.warmup_steps), "100", 0, 1e9, "", FREE,
      "steps of linear warm-up"},
     {"train", "schedule", OPTION_CHOICE, AT(train.schedule), "cosine", 0, 0, "cosine|linear|constant", FREE,
      "course of the learning rate after the warm-up"},
-    {"train", "weight_decay", OPTION_REAL, AT(train.weight_decay), "0.1", 0, 100, "", FREE,
-     "AdamW decay of matrices (not of norms, biases, the embedding)"},
-    {"train", "beta1", OPTION_REAL, AT(train.beta1), "0.9", 0, 0.999999, "", FREE, "AdamW"},
-    {"train", "beta2", OPTION_REAL, AT(train.beta2), "0.95", 0, 0.999999, "", FREE, "AdamW"},
-    {"train", "epsilon", OPTION_REAL, AT(train.epsilon), "1e-8", 1e-30, 1, "", FREE, "AdamW"},
     {"train", "clip_norm", OPTION_REAL, AT(train.clip_norm), "1", 0, 1e9, "", FREE,
      "largest norm of the whole gradient; 0 = off"},
     {"train", "max_skipped_steps", OPTION_INTEGER, AT(train.max_skipped_steps), "10", 0, 1e9, "", FREE,
@@ -89,6 +77,9 @@ static const OptionRow rows[] = {
      "groups of ranks that hold different sequences; ranks / data_ranks ranks share a sequence"},
     {"parallel", "scan", OPTION_CHOICE, AT(parallel.scan), "iexscan", 0, 0, "exscan|iexscan|chain", FREE,
      "prefix states by MPI_Exscan; by MPI_Iexscan, or a segmented chain, under way during the local part"},
+    {"parallel", "gradient_sums", OPTION_CHOICE, AT(parallel.gradient_sums), "auto", 0, 0, "auto|overlapped|last", FREE,
+     "sum the gradients of a layer over the ranks while other layers are computed, or all at the end of a step; auto = "
+     "overlapped when the ranks are on several nodes"},
 
     {"output", "folder", OPTION_TEXT, AT(output.folder), "results/run", 0, 0, "", FREE, "the run folder"},
     {"output", "checkpoint_every", OPTION_INTEGER, AT(output.checkpoint_every), "0", 0, 1e9, "", FREE,
@@ -106,54 +97,116 @@ static const OptionRow rows[] = {
      "steps between progress lines"},
 };
 
-OptionTable config_options(Config *config) { return (OptionTable){rows, (int)(sizeof rows / sizeof *rows), config}; }
+/* ---- one table of all rows ------------------------------------------------------------------------------------------ */
+
+enum { MAX_ROWS = 128 };
+static OptionRow rows[MAX_ROWS];
+static int row_count;
+
+static void append(const OptionRow *more, int count, size_t offset)
+{
+    CHECK(row_count + count <= MAX_ROWS, "internal error: more than %d options", MAX_ROWS);
+    for (int i = 0; i < count; i++) {
+        rows[row_count] = more[i];
+        rows[row_count++].offset += offset;
+    }
+}
+
+static void make_rows(void)
+{
+    int attention, optimizer;
+    if (row_count) return;
+    append(model_rows, sizeof model_rows / sizeof *model_rows, 0);
+    const OptionRow *more = attention_options(&attention);
+    append(more, attention, AT(attention));
+    append(attention_rows, sizeof attention_rows / sizeof *attention_rows, 0);
+    more = optimizer_options(&optimizer);
+    append(more, optimizer, AT(train.optimizer));
+    append(train_rows, sizeof train_rows / sizeof *train_rows, 0);
+}
+
+OptionTable config_options(Config *config)
+{
+    make_rows();
+    return (OptionTable){rows, row_count, config};
+}
 
 uint64_t config_hash(const Config *config)
 {
     uint64_t hash = 0;
     char text[OPTION_TEXT_SIZE];
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    make_rows();
+    for (int i = 0; i < row_count; i++) {
         option_format(&rows[i], config, text);
         hash = XXH64(text, strlen(text), hash);
     }
     return hash;
 }
 
+/* ---- what follows from it ------------------------------------------------------------------------------------------- */
+
 int config_sequence_ranks(const Config *config, int ranks) { return ranks / (int)config->parallel.data_ranks; }
 
-int64_t config_stretches(const Config *config)
+/* Into which train.stretch_length cuts a sequence, equal to a block; 1 when it does not. */
+static int64_t stretches_of(const Config *config)
 {
     int64_t context = config->model.context_length, length = config->train.stretch_length;
     return length > 0 && length < context ? (context + length - 1) / length : 1;
 }
 
-void config_resolve(Config *config)
+/* Of all layers, in memory of this function. */
+static AttentionSpec *layer_specs(const Config *config, Message *problem)
 {
-    ModelConfig *model = &config->model;
-    AttentionConfig *attention = &config->attention;
-    if (model->feedforward_width == 0)
-        model->feedforward_width =
-            model->feedforward == FEEDFORWARD_GLU ? model->width * 8 / 3 / 8 * 8 : 4 * model->width;
-    if (model->feedforward_width == 0) model->feedforward_width = 8; /* widths below 3 */
-    int64_t head_width = model->width / model->heads;
-    if (isnan(attention->scale)) attention->scale = 1 / sqrt((double)(head_width ? head_width : 1));
-    if (attention->kind == ATTENTION_POLYSKETCH && attention->sketch == SKETCH_RANDOM && attention->degree == 2)
-        attention->sketch_size = head_width;
-    TrainConfig *train = &config->train;
-    if (train->micro_batch_sequences == 0)
-        train->micro_batch_sequences = train->batch_sequences / config->parallel.data_ranks;
+    static AttentionSpec *specs;
+    size_t layers = (size_t)config->model.layers, head_width = (size_t)(config->model.width / config->model.heads);
+    specs = realloc(specs, layers * sizeof *specs);
+    CHECK(specs, "cannot allocate the description of %zu layers", layers);
+    return attention_specs(&config->attention, config->pattern, layers, head_width, specs, problem) ? specs : NULL;
 }
+
+ModelSpec config_model_spec(const Config *config)
+{
+    Message problem;
+    const AttentionSpec *specs = layer_specs(config, &problem);
+    CHECK(specs, "internal error: %s", problem.text);
+    return (ModelSpec){
+        .layers = (size_t)config->model.layers,
+        .width = (size_t)config->model.width,
+        .heads = (size_t)config->model.heads,
+        .vocab_size = (size_t)config->model.vocab_size,
+        .feedforward_width = (size_t)config->model.feedforward_width,
+        .feedforward = (FeedForwardKind)config->model.feedforward,
+        .attention = specs,
+    };
+}
+
+PassSpec config_pass_spec(const Config *config)
+{
+    return (PassSpec){
+        .sequences = (size_t)config->train.micro_batch_sequences,
+        .context_length = (size_t)config->model.context_length,
+        .block_length = (size_t)config->block_length,
+        .stretches = (size_t)stretches_of(config),
+        .recompute = (RecomputeKind)config->train.recompute,
+        .dropout = config->model.dropout,
+    };
+}
+
+/* ---- finishing ------------------------------------------------------------------------------------------------------ */
 
 #define REQUIRE(condition, ...)                                                                                        \
     do {                                                                                                               \
         if (!(condition)) return fail(problem, __VA_ARGS__);                                                           \
     } while (0)
 
-bool config_check_model(const Config *config, Message *problem)
+static bool finish_model(Config *config, Message *problem)
 {
-    const ModelConfig *model = &config->model;
-    const AttentionConfig *attention = &config->attention;
-    long long width = model->width, heads = model->heads, degree = attention->degree;
+    ModelConfig *model = &config->model;
+    long long width = model->width, heads = model->heads;
+    if (model->feedforward_width == 0)
+        model->feedforward_width =
+            model->feedforward == FEEDFORWARD_GLU ? model->width * 8 / 3 / 8 * 8 : 4 * model->width;
+    if (model->feedforward_width == 0) model->feedforward_width = 8; /* widths below 3 */
     REQUIRE(width % heads == 0, "model.width = %lld is not divisible by model.heads = %lld. Try model.width = %lld",
             width, heads, (width / heads + 1) * heads);
     REQUIRE(width / heads % 2 == 0,
@@ -162,18 +215,20 @@ bool config_check_model(const Config *config, Message *problem)
             width / heads, 2 * heads * (width / heads / 2 + 1));
     REQUIRE(model->vocab_size >= 2, "model.vocab_size = %lld: a vocabulary has at least 2 tokens",
             (long long)model->vocab_size);
-    REQUIRE(degree % 2 == 0,
-            "attention.degree = %lld is odd, but weights must not be negative. Try attention.degree = %lld", degree,
-            degree + 1);
-    bool random = attention->kind == ATTENTION_POLYSKETCH && attention->sketch == SKETCH_RANDOM;
-    REQUIRE(!random || degree == 2 || degree == 4 || degree == 8,
-            "attention.degree = %lld: random sketches exist for degree 2, 4 and 8", degree);
+    const AttentionSpec *specs = layer_specs(config, problem);
+    if (!specs) return false;
+    if (config->pattern[0]) /* layers differ: what is by rule stays so, but for what is the same in all */
+        config->attention.scale = specs[0].scale;
+    else
+        config->attention = specs[0];
     return true;
 }
 
-bool config_check_data_ranks(const Config *config, int ranks, Message *problem)
+/* How ranks and the batch are divided. */
+static bool finish_batch(Config *config, int ranks, Message *problem)
 {
-    long long data_ranks = config->parallel.data_ranks, batch = config->train.batch_sequences;
+    TrainConfig *train = &config->train;
+    long long data_ranks = config->parallel.data_ranks, batch = train->batch_sequences;
     REQUIRE(ranks % data_ranks == 0,
             "%d ranks are not divisible by parallel.data_ranks = %lld. Choose a divisor, or another number of ranks",
             ranks, data_ranks);
@@ -181,55 +236,83 @@ bool config_check_data_ranks(const Config *config, int ranks, Message *problem)
         batch % data_ranks == 0,
         "train.batch_sequences = %lld is not divisible by parallel.data_ranks = %lld. Try train.batch_sequences = %lld",
         batch, data_ranks, (batch / data_ranks + 1) * data_ranks);
-    return true;
-}
-
-bool config_check_ranks(const Config *config, int ranks, Message *problem)
-{
-    if (!config_check_data_ranks(config, ranks, problem)) return false;
-    long long data_ranks = config->parallel.data_ranks, context = config->model.context_length;
-    long long block = config->block_length, blocks = (context + block - 1) / block;
-    int sequence_ranks = config_sequence_ranks(config, ranks);
-    REQUIRE(
-        sequence_ranks <= blocks,
-        "%d ranks share a sequence, but it has only %lld blocks (model.context_length = %lld, attention.block_length "
-        "= %lld). Use fewer ranks, more parallel.data_ranks or shorter blocks",
-        sequence_ranks, blocks, context, block);
-    long long stretches = config_stretches(config), length = config->train.stretch_length;
-    bool linear = config->attention.kind == ATTENTION_POLYSKETCH || config->attention.kind == ATTENTION_PERFORMER;
-    REQUIRE(
-        stretches == 1 || linear,
-        "train.stretch_length = %lld needs a linear kind: attention.kind = polysketch or performer. Others look back "
-        "at all keys; set it to 0",
-        length);
-    REQUIRE(
-        blocks / stretches >= sequence_ranks,
-        "train.stretch_length = %lld is too short: a stretch needs a block of attention.block_length = %lld tokens for "
-        "each of the %d ranks that share it. Try train.stretch_length = %lld",
-        length, block, sequence_ranks, 2 * block * sequence_ranks);
-    REQUIRE(
-        config->evaluate.stride <= context,
-        "evaluate.stride = %lld is longer than a sequence of model.context_length = %lld: tokens would be left out. "
-        "Use 0 or at most %lld",
-        (long long)config->evaluate.stride, context, context);
-    long long batch = config->train.batch_sequences, micro = config->train.micro_batch_sequences;
-    REQUIRE(micro >= 1 && batch / data_ranks % micro == 0,
+    if (train->micro_batch_sequences == 0) train->micro_batch_sequences = batch / data_ranks;
+    long long micro = train->micro_batch_sequences;
+    REQUIRE(batch / data_ranks % micro == 0,
             "train.micro_batch_sequences = %lld does not divide the %lld sequences of a data rank. Try 0 (all at once) "
             "or 1",
             micro, batch / data_ranks);
     return true;
 }
 
-/* Only exact local parts make the blocks a part of the model; elsewhere they are a way to compute. */
-static bool blocks_are_free(const Config *config)
+/* The first layer whose kind has no prefix state, or NULL. */
+static const AttentionKind *quadratic_kind(const Config *config)
 {
-    return config->attention.kind != ATTENTION_POLYSKETCH || config->attention.local != LOCAL_EXACT;
+    ModelSpec spec = config_model_spec(config);
+    for (size_t i = 0; i < spec.layers; i++)
+        if (!attention_kind(&spec.attention[i])->state_count) return attention_kind(&spec.attention[i]);
+    return NULL;
+}
+
+static bool check_stretches(const Config *config, int sequence_ranks, Message *problem)
+{
+    long long stretches = stretches_of(config), length = config->train.stretch_length, block = config->block_length;
+    long long blocks = (config->model.context_length + block - 1) / block;
+    if (stretches == 1) return true;
+    const AttentionKind *quadratic = quadratic_kind(config);
+    REQUIRE(!quadratic,
+            "train.stretch_length = %lld needs linear kinds in all layers, but %s looks back at all keys. Set it to 0",
+            length, quadratic->name);
+    REQUIRE(
+        blocks / stretches >= sequence_ranks,
+        "train.stretch_length = %lld is too short: a stretch needs a block of attention.block_length = %lld tokens for "
+        "each of the %d ranks that share it. Try train.stretch_length = %lld",
+        length, block, sequence_ranks, 2 * block * sequence_ranks);
+    return true;
+}
+
+static bool check_sequences(const Config *config, int ranks, Message *problem)
+{
+    long long context = config->model.context_length, block = config->block_length;
+    long long blocks = (context + block - 1) / block;
+    int sequence_ranks = config_sequence_ranks(config, ranks);
+    REQUIRE(
+        sequence_ranks <= blocks,
+        "%d ranks share a sequence, but it has only %lld blocks (model.context_length = %lld, attention.block_length "
+        "= %lld). Use fewer ranks, more parallel.data_ranks or shorter blocks",
+        sequence_ranks, blocks, context, block);
+    REQUIRE(
+        config->evaluate.stride <= context,
+        "evaluate.stride = %lld is longer than a sequence of model.context_length = %lld: tokens would be left out. "
+        "Use 0 or at most %lld",
+        (long long)config->evaluate.stride, context, context);
+    return check_stretches(config, sequence_ranks, problem);
+}
+
+bool config_finish(Config *config, int ranks, Message *problem)
+{
+    if (ranks > 0 && !finish_batch(config, ranks, problem)) return false;
+    return finish_model(config, problem) && (ranks == 0 || check_sequences(config, ranks, problem));
+}
+
+/* ---- comparing ------------------------------------------------------------------------------------------------------ */
+
+static bool blocks_matter(const Config *config)
+{
+    ModelSpec spec = config_model_spec(config);
+    for (size_t i = 0; i < spec.layers; i++)
+        if (attention_blocks_matter(&spec.attention[i])) return true;
+    return false;
 }
 
 bool config_same_model(const Config *config, const Config *saved, Message *problem)
 {
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        bool defining = rows[i].model_defining && !(rows[i].offset == AT(block_length) && blocks_are_free(saved));
+    Message cause;
+    if (!layer_specs(saved, &cause)) return fail(problem, "the checkpoint's options: %.700s", cause.text);
+    bool blocks = blocks_matter(saved);
+    make_rows();
+    for (int i = 0; i < row_count; i++) {
+        bool defining = rows[i].model_defining && (rows[i].offset != AT(block_length) || blocks);
         if (!defining || option_equal(&rows[i], config, saved)) continue;
         char name[128], mine[OPTION_TEXT_SIZE], theirs[OPTION_TEXT_SIZE];
         option_name(&rows[i], name);

@@ -1,4 +1,4 @@
-#include "src/base/phase.h"
+#include "src/core/phase.h"
 
 #include <string.h>
 

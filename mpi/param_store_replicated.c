@@ -1,0 +1,187 @@
+#include "mpi/param_store_replicated.h"
+
+#include <mpi.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "mpi/real_type.h"
+#include "mpi/world.h"
+#include "src/base/memory.h"
+#include "src/core/phase.h"
+
+/* Pieces bound the temporary memory of the library's algorithms, which take buffers as long as the message. */
+enum { PIECE = 4 << 20 };
+
+/* The trained tensors of a group, which lie one after the other. */
+typedef struct Piece {
+    int group;
+    real *numbers;
+    int count;
+    MPI_Request request;
+    bool begun;
+} Piece;
+
+typedef struct Transport {
+    MPI_Comm comm;
+    Piece *pieces; /* of all gradients, in the order of their groups */
+    int piece_count;
+    bool overlapped, open;
+    void (*destroy_memory)(ParamStore *);
+} Transport;
+
+static Transport *transport_of(const ParamStore *store) { return store->transport; }
+
+/* ---- sums of gradients ---- */
+
+static void add_pieces(Transport *transport, int group, real *numbers, size_t count)
+{
+    for (size_t first = 0; first < count; first += PIECE) {
+        size_t length = count - first < PIECE ? count - first : PIECE;
+        size_t pieces = (size_t)transport->piece_count + 1;
+        transport->pieces = realloc(transport->pieces, pieces * sizeof *transport->pieces);
+        CHECK(transport->pieces, "cannot allocate a table of %zu messages", pieces);
+        transport->pieces[transport->piece_count++] =
+            (Piece){group, numbers + first, (int)length, MPI_REQUEST_NULL, false};
+    }
+}
+
+/* Of each group by itself, or of all together when nothing is to begin before the end. */
+static void make_pieces(ParamStore *store)
+{
+    const ParamTable *table = store->params;
+    bool together = !transport_of(store)->overlapped;
+    for (int i = 0; i < table->count;) {
+        int group = table->params[i].group;
+        real *numbers = NULL, *end = NULL;
+        for (; i < table->count && (together || table->params[i].group == group); i++) {
+            if (!table->params[i].trained) continue;
+            if (!numbers) numbers = store->gradient(store, i);
+            end = store->gradient(store, i) + table->params[i].count;
+        }
+        if (numbers) add_pieces(transport_of(store), group, numbers, (size_t)(end - numbers));
+    }
+}
+
+static void open_sums(ParamStore *store) { transport_of(store)->open = true; }
+
+static void gradients_complete(ParamStore *store, int group)
+{
+    Transport *transport = transport_of(store);
+    if (!transport->open || !transport->overlapped) return;
+    Phase interrupted = phase_begin(PHASE_COMMUNICATION);
+    double start = MPI_Wtime();
+    for (int i = 0; i < transport->piece_count; i++) {
+        Piece *piece = &transport->pieces[i];
+        if (piece->group != group || piece->begun) continue;
+        CHECK_MPI(MPI_Iallreduce(MPI_IN_PLACE, piece->numbers, piece->count, MPI_REAL_TYPE, MPI_SUM, transport->comm,
+                                 &piece->request));
+        piece->begun = true;
+    }
+    store->seconds += MPI_Wtime() - start;
+    phase_begin(interrupted);
+}
+
+static void poll(ParamStore *store)
+{
+    Transport *transport = transport_of(store);
+    int arrived;
+    if (!transport->open || !transport->overlapped) return;
+    double start = MPI_Wtime();
+    for (int i = 0; i < transport->piece_count; i++)
+        if (transport->pieces[i].request != MPI_REQUEST_NULL)
+            CHECK_MPI(MPI_Test(&transport->pieces[i].request, &arrived, MPI_STATUS_IGNORE));
+    store->seconds += MPI_Wtime() - start;
+}
+
+static void close_sums(ParamStore *store)
+{
+    Transport *transport = transport_of(store);
+    phase_begin(PHASE_COMMUNICATION);
+    double start = MPI_Wtime();
+    for (int i = 0; i < transport->piece_count; i++) {
+        Piece *piece = &transport->pieces[i];
+        if (piece->begun)
+            CHECK_MPI(MPI_Wait(&piece->request, MPI_STATUS_IGNORE));
+        else
+            CHECK_MPI(
+                MPI_Allreduce(MPI_IN_PLACE, piece->numbers, piece->count, MPI_REAL_TYPE, MPI_SUM, transport->comm));
+        piece->begun = false;
+    }
+    transport->open = false;
+    store->seconds += MPI_Wtime() - start;
+}
+
+/* ---- copies ---- */
+
+static RowRange written(const ParamStore *store, const Param *param)
+{
+    size_t extent = param_extent(param), rank = (size_t)store->rank, ranks = (size_t)store->ranks;
+    return (RowRange){extent * rank / ranks, extent * (rank + 1) / ranks};
+}
+
+static void broadcast(ParamStore *store, real *numbers, size_t count, int root)
+{
+    Phase interrupted = phase_begin(PHASE_COMMUNICATION);
+    double start = MPI_Wtime();
+    for (size_t first = 0; first < count; first += PIECE) {
+        size_t length = count - first < PIECE ? count - first : PIECE;
+        CHECK_MPI(MPI_Bcast(numbers + first, (int)length, MPI_REAL_TYPE, root, transport_of(store)->comm));
+    }
+    store->seconds += MPI_Wtime() - start;
+    phase_begin(interrupted);
+}
+
+static void spread(ParamStore *store)
+{
+    for (int i = 0; i < store->params->count; i++)
+        broadcast(store, store->kept_values(store, i), store->params->params[i].count, 0);
+    for (int i = 0; store->states && i < store->states->count; i++)
+        broadcast(store, store->kept_state(store, i), store->states->params[i].count, 0);
+}
+
+static void destroy(ParamStore *store)
+{
+    Transport *transport = transport_of(store);
+    void (*destroy_memory)(ParamStore *) = transport->destroy_memory;
+    CHECK_MPI(MPI_Comm_free(&transport->comm));
+    free(transport->pieces);
+    free(transport);
+    destroy_memory(store);
+}
+
+/* Within a node the library copies with the cores that compute: nothing would be hidden, and its algorithms for sums under way
+   are slower. */
+static bool is_overlapped(GradientSums sums)
+{
+    MPI_Comm node;
+    int size;
+    CHECK_MPI(MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node));
+    CHECK_MPI(MPI_Comm_size(node, &size));
+    CHECK_MPI(MPI_Comm_free(&node));
+    double several = size < world().size;
+    world_max_doubles(&several, 1);
+    return sums == SUMS_OVERLAPPED || (sums == SUMS_AUTO && several > 0);
+}
+
+ParamStore *param_store_replicated(const ParamTable *params, const ParamTable *states, StorePurpose purpose,
+                                   GradientSums sums)
+{
+    ParamStore *store = param_store_create(params, states, purpose);
+    Transport *transport = checked_calloc(1, sizeof *transport);
+    *transport = (Transport){.overlapped = is_overlapped(sums), .destroy_memory = store->destroy};
+    CHECK_MPI(MPI_Comm_dup(MPI_COMM_WORLD, &transport->comm));
+    store->transport = transport;
+    store->rank = world().rank;
+    store->ranks = world().size;
+    store->written = written;
+    store->broadcast = broadcast;
+    store->spread = spread;
+    store->destroy = destroy;
+    if (purpose != STORE_GRADIENTS || store->ranks == 1) return store;
+    make_pieces(store);
+    store->open_sums = open_sums;
+    store->gradients_complete = gradients_complete;
+    store->poll = poll;
+    store->close_sums = close_sums;
+    return store;
+}

@@ -1,0 +1,13 @@
+/* A copy of all parameters and of the optimizer's state on every rank; gradients are summed over all ranks of the world: ranks of
+   a sequence hold shares of its tokens, data ranks other sequences. */
+#ifndef POLYSKETCH_MPI_PARAM_STORE_REPLICATED_H
+#define POLYSKETCH_MPI_PARAM_STORE_REPLICATED_H
+
+#include "src/core/param_store.h"
+
+/* As param_store_create(), collective. Every rank gets the same bits; the two ways of summing may round differently where three
+   or more ranks add. */
+ParamStore *param_store_replicated(const ParamTable *params, const ParamTable *states, StorePurpose purpose,
+                                   GradientSums sums);
+
+#endif

@@ -1,0 +1,74 @@
+/* Sketched polynomial attention: weights <u(q), u(k)>^2 with a random or a learned sketch u, exact polynomial within a block or
+   sketched there too. linear.c computes it; here are its options and its tensors. */
+#include <stdio.h>
+#include <string.h>
+
+#include "src/attention/kinds.h"
+#include "src/attention/linear.h"
+#include "src/attention/power_scale.h"
+#include "src/attention/qk_norm.h"
+
+static const FeatureMap *const sketches[] = {&feature_map_sketch_random, &feature_map_sketch_learned};
+enum { SKETCHES = sizeof sketches / sizeof *sketches };
+
+static const FeatureMap *sketch_of(const AttentionSpec *spec) { return sketches[spec->sketch]; }
+
+#define AT(field) offsetof(AttentionSpec, field)
+
+static const OptionRow *polysketch_options(int *count)
+{
+    static OptionRow rows[] = {
+        {"attention", "sketch", OPTION_CHOICE, AT(sketch), "learned", 0, 0, NULL, true,
+         "polysketch: fixed Gaussian or learned sketch"},
+        {"attention", "sketch_size", OPTION_INTEGER, AT(sketch_size), "32", 1, 65536, "", true,
+         "polysketch: r; the prefix state has r(r+1)/2 rows (random, degree 2: always the head width)"},
+        {"attention", "local", OPTION_CHOICE, AT(local), "exact", 0, 0, "exact|sketch", true,
+         "polysketch: exact polynomial inside a block, or the sketch everywhere"},
+    };
+    static char choices[128];
+    size_t length = 0;
+    for (int i = 0; i < SKETCHES; i++)
+        length += (size_t)snprintf(choices + length, sizeof choices - length, "%s%s", i ? "|" : "", sketches[i]->name);
+    rows[0].choices = choices;
+    *count = sizeof rows / sizeof *rows;
+    return rows;
+}
+
+static bool polysketch_set_variant(AttentionSpec *spec, const char *word)
+{
+    for (spec->sketch = 0; spec->sketch < SKETCHES; spec->sketch++)
+        if (strcmp(word, sketch_of(spec)->name) == 0) return true;
+    return false;
+}
+
+static void polysketch_resolve(AttentionSpec *spec, size_t head_width)
+{
+    if (sketch_of(spec)->resolve) sketch_of(spec)->resolve(spec, head_width);
+}
+
+static bool polysketch_check(const AttentionSpec *spec, Message *problem)
+{
+    return power_degree_check(spec, problem) && (!sketch_of(spec)->check || sketch_of(spec)->check(spec, problem));
+}
+
+static bool polysketch_blocks_matter(const AttentionSpec *spec) { return spec->local == LOCAL_EXACT; }
+
+static void polysketch_declare(AttentionLayer *layer, ParamTable *table, const char *prefix)
+{
+    layer->map = sketch_of(&layer->spec);
+    if (linear_uses_qk_norm(layer)) qk_norm_declare(layer, table, prefix);
+    layer->map->declare(layer, table, prefix);
+}
+
+const AttentionKind attention_polysketch = {
+    .name = "polysketch",
+    .summary =
+        "<u(q),u(k)>^2 by random or learned sketches, exact polynomial within a block; time linear in the context",
+    .options = polysketch_options,
+    .set_variant = polysketch_set_variant,
+    .resolve = polysketch_resolve,
+    .check = polysketch_check,
+    .blocks_matter = polysketch_blocks_matter,
+    .declare = polysketch_declare,
+    LINEAR_FUNCTIONS,
+};

@@ -1,0 +1,179 @@
+#include "src/core/param_store.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "src/base/error.h"
+#include "src/base/memory.h"
+#include "src/core/phase.h"
+
+/* Everything in this process, in the plain layout of the tables. */
+typedef struct Memory {
+    real *values, *gradients, *states;
+    bool own;  /* the memory is freed with the store */
+    int *held; /* per group: how often it is acquired */
+} Memory;
+
+static Memory *memory_of(const ParamStore *store) { return store->memory; }
+
+static void acquire(ParamStore *store, int group) { memory_of(store)->held[group]++; }
+
+static void release(ParamStore *store, int group)
+{
+    ASSERT(memory_of(store)->held[group] > 0);
+    memory_of(store)->held[group]--;
+}
+
+static const real *values(ParamStore *store, int param)
+{
+    const Param *row = &store->params->params[param];
+    ASSERT(memory_of(store)->held[row->group] > 0);
+    return memory_of(store)->values + row->offset;
+}
+
+static real *gradient(ParamStore *store, int param)
+{
+    return memory_of(store)->gradients + store->params->params[param].offset;
+}
+
+static void clear_gradients(ParamStore *store)
+{
+    memset(memory_of(store)->gradients, 0, store->params->trained_count * sizeof(real));
+}
+
+/* One process has nothing to sum. */
+static void nothing(ParamStore *store) { (void)store; }
+static void nothing_with_group(ParamStore *store, int group) { (void)store, (void)group; }
+
+/* Pieces of fixed size are summed in a fixed order, whoever computes them. */
+static double gradient_norm(ParamStore *store)
+{
+    enum { PIECE = 1 << 16 };
+    const real *grads = memory_of(store)->gradients;
+    size_t count = store->params->trained_count, pieces = (count + PIECE - 1) / PIECE;
+    double *sums = checked_calloc(pieces, sizeof *sums), total = 0;
+    phase_begin(PHASE_OPTIMIZER);
+#pragma omp parallel for schedule(static)
+    for (size_t p = 0; p < pieces; p++) {
+        size_t first = p * PIECE, end = first + PIECE < count ? first + PIECE : count;
+        double sum = 0;
+#pragma omp simd reduction(+ : sum)
+        for (size_t i = first; i < end; i++) sum += (double)grads[i] * (double)grads[i];
+        sums[p] = sum;
+    }
+    for (size_t p = 0; p < pieces; p++) total += sums[p];
+    free(sums);
+    return sqrt(total);
+}
+
+static RowRange all_rows(const ParamStore *store, const Param *param)
+{
+    (void)store;
+    return (RowRange){0, param_extent(param)};
+}
+
+static real *kept_values(ParamStore *store, int param)
+{
+    return memory_of(store)->values + store->params->params[param].offset;
+}
+
+static const real *kept_gradient(ParamStore *store, int param) { return gradient(store, param); }
+
+static real *kept_state(ParamStore *store, int state)
+{
+    return memory_of(store)->states + store->states->params[state].offset;
+}
+
+static void broadcast(ParamStore *store, real *numbers, size_t count, int root)
+{
+    (void)store, (void)numbers, (void)count, (void)root;
+}
+
+static void destroy(ParamStore *store)
+{
+    Memory *memory = memory_of(store);
+    if (memory->own) free(memory->values), free(memory->gradients), free(memory->states);
+    free(memory->held);
+    free(memory);
+    free(store);
+}
+
+static ParamStore *create(const ParamTable *params, const ParamTable *states, Memory contents)
+{
+    ParamStore *store = checked_calloc(1, sizeof *store);
+    Memory *memory = checked_calloc(1, sizeof *memory);
+    *memory = contents;
+    memory->held = checked_calloc((size_t)params->groups, sizeof *memory->held);
+    *store = (ParamStore){
+        .params = params,
+        .states = states,
+        .ranks = 1,
+        .memory = memory,
+        .acquire = acquire,
+        .release = release,
+        .values = values,
+        .gradient = gradient,
+        .clear_gradients = clear_gradients,
+        .open_sums = nothing,
+        .gradients_complete = nothing_with_group,
+        .poll = nothing,
+        .close_sums = nothing,
+        .gradient_norm = gradient_norm,
+        .kept = all_rows,
+        .kept_values = kept_values,
+        .kept_gradient = kept_gradient,
+        .kept_state = kept_state,
+        .written = all_rows,
+        .broadcast = broadcast,
+        .spread = nothing,
+        .destroy = destroy,
+    };
+    return store;
+}
+
+ParamStore *param_store_create(const ParamTable *params, const ParamTable *states, StorePurpose purpose)
+{
+    Memory memory = {.own = true, .values = checked_calloc(params->total_count, sizeof(real))};
+    if (purpose == STORE_GRADIENTS) memory.gradients = checked_calloc(params->trained_count, sizeof(real));
+    if (states) memory.states = checked_calloc(states->total_count, sizeof(real));
+    return create(params, states, memory);
+}
+
+ParamStore *param_store_over(const ParamTable *params, real *all_values, real *gradients)
+{
+    return create(params, NULL, (Memory){.values = all_values, .gradients = gradients});
+}
+
+void param_store_destroy(ParamStore *store)
+{
+    if (store) store->destroy(store);
+}
+
+void param_store_initialise(ParamStore *store, uint64_t seed)
+{
+    for (int i = 0; i < store->params->count; i++)
+        param_initialise(&store->params->params[i], seed, store->kept_values(store, i));
+}
+
+static bool all_finite(const real *numbers, size_t count)
+{
+    size_t bad = 0;
+#pragma omp parallel for reduction(+ : bad) schedule(static) if (parallel : count > 65536)
+    for (size_t i = 0; i < count; i++) bad += !isfinite(numbers[i]);
+    return bad == 0;
+}
+
+bool param_store_finite(ParamStore *store, const char **name)
+{
+    for (int kind = 0; kind < 2; kind++) {
+        const ParamTable *table = kind ? store->states : store->params;
+        for (int i = 0; table && i < table->count; i++) {
+            const Param *param = &table->params[i];
+            const real *numbers = kind ? store->kept_state(store, i) : store->kept_values(store, i);
+            *name = param->name;
+            if (!all_finite(numbers, param_store_kept_count(store, param))) return false;
+        }
+    }
+    return true;
+}

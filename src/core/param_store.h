@@ -1,0 +1,114 @@
+/* Where parameters, gradients and optimizer state are, and which process answers for what.
+
+   Models, optimizers and files know a tensor by its row in a ParamTable. Where its numbers lie, how many copies there are and
+   what travels between ranks only the store knows. param_store_create() keeps everything in this process, and so serves one
+   rank; mpi/param_store_replicated.c keeps a copy on every rank and sums the gradients.
+
+   Tensors come in groups (Param.group): the embedding, each layer, the output. A model reads a group's values between acquire
+   and release, which a store that keeps only a share of them uses to fetch and to drop the rest. It adds to a group's
+   gradients until it says that they are complete, which a store uses to begin their sum over the ranks.
+
+   Calls marked collective are made by all processes of a store in the same order. */
+#ifndef POLYSKETCH_CORE_PARAM_STORE_H
+#define POLYSKETCH_CORE_PARAM_STORE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "src/core/param_table.h"
+
+typedef struct ParamStore ParamStore;
+struct ParamStore {
+    const ParamTable *params;
+    const ParamTable *states; /* of the optimizer, or NULL */
+    int rank, ranks;          /* this process, of those that share the work */
+    void *memory;             /* of the implementation */
+    void *transport;          /* of the implementation */
+    double seconds;           /* spent in calls that wait for other ranks */
+
+    /* Values of a group can be read. Collective. */
+    void (*acquire)(ParamStore *, int group);
+    void (*release)(ParamStore *, int group);
+    /* All values of a tensor, while its group is acquired. */
+    const real *(*values)(ParamStore *, int param);
+
+    /* The gradient of a trained tensor, of its whole shape: add here. */
+    real *(*gradient)(ParamStore *, int param);
+    void (*clear_gradients)(ParamStore *);
+    /* Sums over the ranks may begin: what is added from now on is the last of a step. Collective. */
+    void (*open_sums)(ParamStore *);
+    /* Nothing more is added to the gradients of this group in this step. Collective; without open_sums() it means nothing. */
+    void (*gradients_complete)(ParamStore *, int group);
+    /* Lets sums under way move on. Local, from the main thread, as often as one likes. */
+    void (*poll)(ParamStore *);
+    /* Returns when the gradients are summed over all ranks, those too that were never said to be complete. Collective. */
+    void (*close_sums)(ParamStore *);
+    /* Norm of the summed gradient over all tensors; the same bits on every rank and number of threads. Collective. */
+    double (*gradient_norm)(ParamStore *);
+
+    /* What this process keeps up to date itself: rows of each tensor, of its gradient and of its states. Pointers are to the
+       first kept row. */
+    RowRange (*kept)(const ParamStore *, const Param *param);
+    real *(*kept_values)(ParamStore *, int param);
+    const real *(*kept_gradient)(ParamStore *, int param);
+    real *(*kept_state)(ParamStore *, int state);
+    /* Of these, the rows that it writes to files: every row is written by one process. */
+    RowRange (*written)(const ParamStore *, const Param *param);
+    /* `values` (count) of process `root` reach all. Collective. */
+    void (*broadcast)(ParamStore *, real *values, size_t count, int root);
+    /* All values and states of process 0 reach those that keep them. Collective. */
+    void (*spread)(ParamStore *);
+    void (*destroy)(ParamStore *);
+};
+
+/* When stores of several ranks sum gradients: parallel.gradient_sums. */
+typedef enum GradientSums {
+    SUMS_AUTO,       /* overlapped when the ranks are on several nodes */
+    SUMS_OVERLAPPED, /* a group's sum begins when its gradients are complete, and goes on while others are computed */
+    SUMS_LAST,       /* all at the end of a step */
+} GradientSums;
+
+/* What a store holds besides the values. */
+typedef enum StorePurpose { STORE_VALUES, STORE_GRADIENTS } StorePurpose;
+
+/* Everything in this process, values and states zero. `states` NULL: none. The tables must outlive it. Owned by the caller;
+   param_store_destroy(). */
+ParamStore *param_store_create(const ParamTable *params, const ParamTable *states, StorePurpose purpose);
+
+/* The same over memory of the caller in the plain layout of the table: values (total_count), gradients (trained_count) or
+   NULL. */
+ParamStore *param_store_over(const ParamTable *params, real *values, real *gradients);
+
+void param_store_destroy(ParamStore *store); /* NULL allowed */
+
+/* Initial values of `seed`; states are zero. Local: every process draws what it keeps. */
+void param_store_initialise(ParamStore *store, uint64_t seed);
+
+/* False with the name of the first tensor, or state, one of whose kept values is not finite. Local. */
+bool param_store_finite(ParamStore *store, const char **name);
+
+/* ---- for models ---- */
+
+static inline const real *param_values(ParamStore *store, int param) { return store->values(store, param); }
+static inline real *param_gradient(ParamStore *store, int param) { return store->gradient(store, param); }
+
+/* Both collective. */
+
+static inline void param_store_acquire_all(ParamStore *store)
+{
+    for (int group = 0; group < store->params->groups; group++) store->acquire(store, group);
+}
+
+static inline void param_store_release_all(ParamStore *store)
+{
+    for (int group = 0; group < store->params->groups; group++) store->release(store, group);
+}
+
+/* Kept values of a tensor. */
+static inline size_t param_store_kept_count(const ParamStore *store, const Param *param)
+{
+    RowRange rows = store->kept(store, param);
+    return (rows.end - rows.first) * param_row_width(param);
+}
+
+#endif

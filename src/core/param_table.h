@@ -1,0 +1,85 @@
+/* The single description of every tensor of the model.
+
+   Modules declare their tensors once; the table then drives memory, initial values, weight decay, checkpoint names, sums of
+   gradients and gradient tests. No second list of tensors exists anywhere. The states of an optimizer are a table of their
+   own, made from this one.
+
+   The table also has a plain layout, all tensors in one block: trained ones first, in the order of the table, so that each
+   group's are one piece; those that are not trained (random sketches, random features) follow. It is for who keeps tensors
+   whole: param_store.c, and tests. Everybody else asks a ParamStore. */
+#ifndef POLYSKETCH_CORE_PARAM_TABLE_H
+#define POLYSKETCH_CORE_PARAM_TABLE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "src/base/real.h"
+
+typedef enum ParamInit {
+    INIT_CONSTANT,            /* every value is `scale` */
+    INIT_NORMAL,              /* N(0, scale^2) */
+    INIT_ORTHOGONAL_FEATURES, /* rows orthogonal in groups of `columns`, norms those of independent Gaussian rows */
+} ParamInit;
+
+typedef struct Param {
+    char name[112];       /* as in checkpoints: layers.3.attention.qkv.weight */
+    int group;            /* tensors of one group are used together: the embedding, each layer, the output */
+    size_t rows, columns; /* (rows, columns); a vector has rows = 1 and dimensions = 1 */
+    int dimensions;
+    size_t count;     /* rows * columns */
+    size_t offset;    /* of its first value in the plain layout; valid after param_table_seal() */
+    int hidden_parts; /* of a matrix between hidden values: how many matrices its rows are, one above the other; else 0 */
+    ParamInit init;
+    double scale;
+    bool trained;
+    bool decay; /* weight decay applies: matrices, but not norms, biases and the embedding */
+} Param;
+
+typedef struct ParamTable {
+    Param *params;
+    int count, capacity;
+    int groups;           /* begun so far */
+    size_t trained_count; /* values to the end of the trained ones, padding included */
+    size_t total_count;   /* values in all, padding included */
+} ParamTable;
+
+/* Tensors added from now on belong to the next group, whose number is returned: 0, 1, ... */
+int param_table_begin_group(ParamTable *table);
+
+/* Each returns the index of the new row. `name` is copied. Before param_table_seal() only. */
+int param_table_add_matrix(ParamTable *table, const char *name, size_t rows, size_t columns, ParamInit init,
+                           double scale);
+int param_table_add_vector(ParamTable *table, const char *name, size_t count, double value);
+
+/* Changes to the row added last: the embedding does not decay, random sketches are not trained. */
+void param_table_no_decay(ParamTable *table, int index);
+void param_table_not_trained(ParamTable *table, int index);
+
+/* Row `index` takes hidden values to hidden values, as `parts` matrices of equal size one above the other: optimizers that
+   work on whole matrices take each by itself. */
+void param_table_hidden(ParamTable *table, int index, int parts);
+
+/* Computes the offsets (each a multiple of 64 bytes). */
+void param_table_seal(ParamTable *table);
+void param_table_destroy(ParamTable *table);
+
+/* Fills `values` (count) of one tensor with its initial values. */
+void param_initialise(const Param *param, uint64_t seed, real *values);
+
+/* The same for all tensors in the plain layout; padding is zero. */
+void param_table_initialise(const ParamTable *table, uint64_t seed, real *values);
+
+/* Along which a tensor is divided among ranks: rows of a matrix, elements of a vector; and how many values each has. */
+static inline size_t param_extent(const Param *param) { return param->dimensions == 2 ? param->rows : param->columns; }
+static inline size_t param_row_width(const Param *param) { return param->dimensions == 2 ? param->columns : 1; }
+
+/* Rows [first, end) of a tensor, or elements of a vector. */
+typedef struct RowRange {
+    size_t first, end;
+} RowRange;
+
+/* Parameters in the user's sense: values of trained tensors without padding. */
+size_t param_table_trained_values(const ParamTable *table);
+
+#endif

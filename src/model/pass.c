@@ -1,0 +1,372 @@
+#include "src/model/pass.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "src/base/memory.h"
+#include "src/core/carried_link.h"
+#include "src/core/phase.h"
+#include "src/model/layer.h"
+#include "src/model/output_layer.h"
+#include "src/tensor/embedding.h"
+#include "src/tensor/rotary.h"
+
+/* ---- shapes --------------------------------------------------------------------------------------------------------- */
+
+AttentionShape pass_shape(const PassSpec *spec, int position, int segments)
+{
+    TokenRange range = segment_range(spec->context_length, spec->block_length, position, segments);
+    return (AttentionShape){
+        .sequences = spec->sequences,
+        .tokens = range.count,
+        .first_token = range.first,
+        .context_length = spec->context_length,
+        .block_length = spec->block_length,
+        .position = position,
+        .segments = segments,
+    };
+}
+
+static TokenRange range_of(const PassSpec *spec, size_t stretch, int position, int segments)
+{
+    return stretch_range(spec->context_length, spec->block_length, stretch, spec->stretches, position, segments);
+}
+
+size_t pass_longest_range(const PassSpec *spec, int position, int segments)
+{
+    size_t longest = 0;
+    for (size_t k = 0; k < spec->stretches; k++) {
+        size_t count = range_of(spec, k, position, segments).count;
+        if (count > longest) longest = count;
+    }
+    return longest;
+}
+
+/* ---- the memory of a pass ------------------------------------------------------------------------------------------- */
+
+struct ModelPass {
+    const Model *model;
+    PassSpec spec;
+    AttentionShape shape; /* of the stretch under way; N below is that of the longest stretch */
+    SequenceLink *link;
+    PassPurpose purpose;
+    size_t tokens;             /* of a sequence, of all stretches */
+    CarriedLink carried;       /* in place of `link` where a sequence has several stretches ... */
+    int32_t *inputs, *targets; /* (B, N) ... with the tokens of the present one */
+    real *losses;              /* (B, N) */
+    Arena activations, scratch;
+    real *rotary;      /* (N, 2, h/2) */
+    real **x;          /* (layers + 1) residual streams (B, N, C); evaluation alternates between two */
+    LayerSaved *saved; /* one per layer, or one for all */
+    int64_t clamped;   /* rows, since somebody last asked */
+};
+
+static size_t token_count(const ModelPass *pass) { return pass->shape.sequences * pass->shape.tokens; }
+
+static bool recomputes(const ModelPass *pass, RecomputeKind kind) { return pass->spec.recompute == kind; }
+
+static bool keeps_layers(const ModelPass *pass)
+{
+    return pass->purpose == PASS_TRAIN && !recomputes(pass, RECOMPUTE_LAYER);
+}
+
+static bool keeps_attention(const ModelPass *pass)
+{
+    return keeps_layers(pass) && !recomputes(pass, RECOMPUTE_ATTENTION);
+}
+
+/* What only sequences of several stretches need. */
+static void take_stretch_buffers(ModelPass *pass, Arena *arena)
+{
+    const Model *model = pass->model;
+    size_t *counts = checked_calloc(model->layer_count, sizeof *counts);
+    for (size_t i = 0; i < model->layer_count; i++) {
+        const AttentionLayer *attention = &model->layers[i].attention;
+        counts[i] = attention->kind->state_count(attention, &pass->shape);
+    }
+    carried_link_take(&pass->carried, pass->link, pass->spec.stretches, model->layer_count, counts,
+                      pass->purpose == PASS_TRAIN, arena);
+    free(counts);
+    pass->inputs = arena_take_bytes(arena, token_count(pass) * sizeof *pass->inputs);
+    pass->targets = arena_take_bytes(arena, token_count(pass) * sizeof *pass->targets);
+    pass->losses = arena_take(arena, token_count(pass));
+}
+
+/* Numbers that attention may leave where layers take turns with one memory: the most that any of them leaves. */
+static size_t shared_attention_count(const ModelPass *pass)
+{
+    size_t most = 0;
+    for (size_t i = 0; i < pass->model->layer_count; i++) {
+        size_t count = layer_attention_count(&pass->model->layers[i], &pass->shape);
+        if (count > most) most = count;
+    }
+    return most;
+}
+
+static void take_activations(ModelPass *pass, Arena *arena)
+{
+    const Model *model = pass->model;
+    if (pass->spec.stretches > 1) take_stretch_buffers(pass, arena);
+    size_t residual = token_count(pass) * model->width;
+    pass->rotary = arena_take(arena, pass->shape.tokens * model->head_width);
+    for (size_t i = 0; i <= model->layer_count; i++)
+        pass->x[i] = pass->purpose == PASS_TRAIN || i < 2 ? arena_take(arena, residual) : pass->x[i - 2];
+    bool sharing = !keeps_attention(pass);
+    real *attention = sharing ? arena_take(arena, shared_attention_count(pass)) : NULL;
+    for (size_t i = 0; i < model->layer_count; i++)
+        pass->saved[i] = i == 0 || keeps_layers(pass)
+                             ? layer_take_saved(model, &model->layers[i], &pass->shape, attention, sharing, arena)
+                             : pass->saved[0];
+}
+
+/* ---- scratch: taken here by plan_scratch() as by the passes themselves ---- */
+
+/* d_x (B, N, C) */
+static real *take_residual(const ModelPass *pass, Arena *scratch)
+{
+    return arena_take(scratch, token_count(pass) * pass->model->width);
+}
+
+static void plan_scratch(const ModelPass *pass, Arena *scratch)
+{
+    const Model *model = pass->model;
+    if (pass->purpose == PASS_TRAIN) take_residual(pass, scratch);
+    output_layer_plan(model, token_count(pass), scratch);
+    for (size_t i = 0; i < model->layer_count; i++)
+        layer_plan(model, &model->layers[i], &pass->shape, pass->purpose, scratch);
+}
+
+/* Without memory yet; `bytes` is what it needs. */
+static ModelPass *plan_pass(const Model *model, const PassSpec *spec, int position, int segments, PassPurpose purpose,
+                            PassBytes *bytes)
+{
+    ModelPass *pass = checked_calloc(1, sizeof *pass);
+    *pass = (ModelPass){.model = model, .spec = *spec, .purpose = purpose};
+    pass->shape = pass_shape(spec, position, segments);
+    for (size_t k = 0; k < spec->stretches; k++) pass->tokens += model_pass_range(pass, k).count;
+    pass->shape.tokens = pass_longest_range(spec, position, segments);
+    pass->x = checked_calloc(model->layer_count + 1, sizeof *pass->x);
+    pass->saved = checked_calloc(model->layer_count, sizeof *pass->saved);
+    Arena activations = arena_measure(), scratch = arena_measure();
+    take_activations(pass, &activations);
+    plan_scratch(pass, &scratch);
+    *bytes = (PassBytes){activations.peak, scratch.peak};
+    return pass;
+}
+
+ModelPass *model_pass_create(const Model *model, const PassSpec *spec, SequenceLink *link, PassPurpose purpose)
+{
+    PassBytes bytes;
+    ModelPass *pass = plan_pass(model, spec, link->position, link->segments, purpose, &bytes);
+    pass->link = link;
+    pass->activations = arena_create(bytes.activations, "activations");
+    pass->scratch = arena_create(bytes.scratch, "scratch memory");
+    take_activations(pass, &pass->activations);
+    if (spec->stretches == 1)
+        rotary_fill_table(pass->rotary, pass->shape.first_token, pass->shape.tokens, model->head_width);
+    return pass;
+}
+
+void model_pass_destroy(ModelPass *pass)
+{
+    if (!pass) return;
+    arena_destroy(&pass->activations);
+    arena_destroy(&pass->scratch);
+    free(pass->x);
+    free(pass->saved);
+    free(pass);
+}
+
+const Model *model_pass_model(const ModelPass *pass) { return pass->model; }
+
+const PassSpec *model_pass_spec(const ModelPass *pass) { return &pass->spec; }
+
+size_t model_pass_tokens(const ModelPass *pass) { return pass->tokens; }
+
+TokenRange model_pass_range(const ModelPass *pass, size_t stretch)
+{
+    return range_of(&pass->spec, stretch, pass->shape.position, pass->shape.segments);
+}
+
+int64_t model_pass_take_clamped(ModelPass *pass)
+{
+    int64_t clamped = pass->clamped;
+    pass->clamped = 0;
+    return clamped;
+}
+
+PassBytes model_pass_bytes(const Model *model, const PassSpec *spec, int position, int segments, PassPurpose purpose)
+{
+    PassBytes bytes;
+    model_pass_destroy(plan_pass(model, spec, position, segments, purpose, &bytes));
+    return bytes;
+}
+
+/* ---- forward and backward ------------------------------------------------------------------------------------------- */
+
+static LayerRun layer_run(ModelPass *pass, ParamStore *params)
+{
+    return (LayerRun){
+        .model = pass->model,
+        .shape = pass->shape,
+        .link = pass->spec.stretches > 1 ? &pass->carried.link : pass->link,
+        .rotary = pass->rotary,
+        .params = params,
+        .scratch = &pass->scratch,
+        .clamped = &pass->clamped,
+    };
+}
+
+static void layers_forward(ModelPass *pass, const LayerRun *run, const int32_t *inputs)
+{
+    const Model *model = pass->model;
+    phase_begin(PHASE_EMBEDDING);
+    run->params->acquire(run->params, model->embedding_group);
+    embedding_forward(pass->x[0], param_values(run->params, model->embedding), inputs, token_count(pass), model->width);
+    run->params->release(run->params, model->embedding_group);
+    for (size_t i = 0; i < model->layer_count; i++) {
+        pass->carried.layer = i;
+        layer_forward(run, i, &pass->saved[i], pass->x[i + 1], pass->x[i]);
+    }
+}
+
+/* ---- one stretch ----------------------------------------------------------------------------------------------------- */
+
+/* The tokens of a stretch, or a number for each of them, between (B, all tokens) and (B, N). */
+static size_t in_sequence(const ModelPass *pass, size_t sequence, size_t stretch)
+{
+    size_t before = 0;
+    for (size_t k = 0; k < stretch; k++) before += model_pass_range(pass, k).count;
+    return sequence * pass->tokens + before;
+}
+
+static const int32_t *stretch_tokens(const ModelPass *pass, int32_t *part, const int32_t *tokens, size_t stretch)
+{
+    size_t N = pass->shape.tokens;
+    if (pass->spec.stretches == 1) return tokens;
+    for (size_t s = 0; s < pass->shape.sequences; s++)
+        memcpy(part + s * N, tokens + in_sequence(pass, s, stretch), N * sizeof *part);
+    return part;
+}
+
+/* Turns the pass to a stretch. */
+static void select_stretch(ModelPass *pass, size_t stretch, bool recording)
+{
+    if (pass->spec.stretches == 1) return;
+    TokenRange range = model_pass_range(pass, stretch);
+    pass->shape.first_token = range.first;
+    pass->shape.tokens = range.count;
+    pass->carried.stretch = stretch;
+    pass->carried.recording = recording;
+    rotary_fill_table(pass->rotary, range.first, range.count, pass->model->head_width);
+}
+
+static OutputRun output_run(ModelPass *pass, ParamStore *params, const int32_t *targets)
+{
+    return (OutputRun){
+        .model = pass->model,
+        .params = params,
+        .scratch = &pass->scratch,
+        .x = pass->x[pass->model->layer_count],
+        .targets = targets,
+        .tokens = token_count(pass),
+    };
+}
+
+static double evaluate_stretch(ModelPass *pass, ParamStore *params, const int32_t *inputs, const int32_t *targets,
+                               real *losses)
+{
+    LayerRun run = layer_run(pass, params);
+    layers_forward(pass, &run, inputs);
+    OutputRun output = output_run(pass, params, targets);
+    return output_layer_loss(&output, losses);
+}
+
+static LayerRun train_run(ModelPass *pass, ParamStore *params, DropoutKey dropout)
+{
+    LayerRun run = layer_run(pass, params);
+    run.dropout_rate = pass->spec.dropout;
+    run.dropout = dropout;
+    return run;
+}
+
+/* What recomputation did not keep of a layer; the last one's is still there. */
+static void compute_again(ModelPass *pass, const LayerRun *run, size_t layer)
+{
+    const Model *model = pass->model;
+    if (layer + 1 == model->layer_count) return;
+    if (recomputes(pass, RECOMPUTE_LAYER)) /* the last residual stream is free by now: room for the repeated output */
+        layer_forward(run, layer, &pass->saved[layer], pass->x[model->layer_count], pass->x[layer]);
+    else if (recomputes(pass, RECOMPUTE_ATTENTION))
+        layer_attention_again(run, layer, &pass->saved[layer]);
+}
+
+/* `last`: no other stretch of these sequences adds to the gradients. */
+static double train_stretch(ModelPass *pass, const LayerRun *run, const int32_t *inputs, const int32_t *targets,
+                            real loss_scale, bool last)
+{
+    const Model *model = pass->model;
+    ParamStore *params = run->params;
+    layers_forward(pass, run, inputs);
+    size_t mark = arena_mark(&pass->scratch);
+    real *d_x = take_residual(pass, &pass->scratch);
+    OutputRun output = output_run(pass, params, targets);
+    double sum = output_layer_backward(&output, d_x, loss_scale);
+    if (last) params->gradients_complete(params, model->output_group);
+    for (size_t i = model->layer_count; i-- > 0;) {
+        pass->carried.layer = i;
+        compute_again(pass, run, i);
+        layer_backward(run, i, &pass->saved[i], d_x, pass->x[i]);
+        if (last) params->gradients_complete(params, model->layers[i].group);
+    }
+    phase_begin(PHASE_EMBEDDING);
+    embedding_backward(param_gradient(params, model->embedding), d_x, inputs, token_count(pass), model->width);
+    if (last) params->gradients_complete(params, model->embedding_group);
+    arena_release(&pass->scratch, mark);
+    return sum;
+}
+
+/* ---- whole sequences ------------------------------------------------------------------------------------------------- */
+
+double model_evaluate(ModelPass *pass, ParamStore *params, const int32_t *inputs, const int32_t *targets, real *losses)
+{
+    double sum = 0;
+    if (pass->spec.stretches > 1) carried_link_start(&pass->carried, SCAN_FORWARD);
+    for (size_t k = 0; k < pass->spec.stretches; k++) {
+        select_stretch(pass, k, true);
+        size_t N = pass->shape.tokens;
+        real *part = losses && pass->spec.stretches > 1 ? pass->losses : losses;
+        sum += evaluate_stretch(pass, params, stretch_tokens(pass, pass->inputs, inputs, k),
+                                stretch_tokens(pass, pass->targets, targets, k), part);
+        for (size_t s = 0; part != losses && s < pass->shape.sequences; s++)
+            memcpy(losses + in_sequence(pass, s, k), part + s * N, N * sizeof *part);
+    }
+    return sum;
+}
+
+/* The first time through, forward only, finds the sums with which each stretch begins; the last stretch needs no first
+   time. */
+static void record_stretches(ModelPass *pass, ParamStore *params, const int32_t *inputs, DropoutKey dropout)
+{
+    carried_link_start(&pass->carried, SCAN_FORWARD);
+    for (size_t k = 0; k + 1 < pass->spec.stretches; k++) {
+        select_stretch(pass, k, true);
+        LayerRun run = train_run(pass, params, dropout);
+        layers_forward(pass, &run, stretch_tokens(pass, pass->inputs, inputs, k));
+    }
+    carried_link_start(&pass->carried, SCAN_BACKWARD);
+}
+
+double model_train(ModelPass *pass, ParamStore *params, const int32_t *inputs, const int32_t *targets, real loss_scale,
+                   DropoutKey dropout)
+{
+    double sum = 0;
+    if (pass->spec.stretches > 1) record_stretches(pass, params, inputs, dropout);
+    for (size_t k = pass->spec.stretches; k-- > 0;) {
+        select_stretch(pass, k, false);
+        LayerRun run = train_run(pass, params, dropout);
+        sum += train_stretch(pass, &run, stretch_tokens(pass, pass->inputs, inputs, k),
+                             stretch_tokens(pass, pass->targets, targets, k), loss_scale, k == 0);
+    }
+    return sum;
+}

@@ -1,0 +1,110 @@
+#include "src/programs/bench_report.h"
+
+#include <omp.h>
+#include <string.h>
+
+#include "mpi/world.h"
+#include "src/base/error.h"
+#include "src/base/log.h"
+#include "src/base/version.h"
+#include "src/tensor/blas.h"
+
+static FILE *open_csv(const char *path, const char *option, const char *header, Message *problem)
+{
+    FILE *file = fopen(path, "a");
+    if (!file) {
+        fail(problem, "cannot write '%s'. Choose a writable --%s", path, option);
+        return NULL;
+    }
+    if (fseek(file, 0, SEEK_END) == 0 && ftell(file) == 0) fprintf(file, "%s\n", header);
+    return file;
+}
+
+static const char rows_header[] =
+    "kind,sketch,local,sketch_size,block_length,context,layers,ranks,threads,microseconds_per_token,useful_gflops,"
+    "sgemm_gflops,fraction_of_peak,communication_fraction,peak_rss_bytes,source_version,what,width,heads,vocab_size,"
+    "batch_sequences,recompute,stretch_length,scan,planned_bytes,waiting_fraction,repeats,kernel";
+static const char profile_header[] =
+    "kind,sketch,local,sketch_size,block_length,context,layers,ranks,threads,what,vocab_size,"
+    "phase,microseconds_per_token,share,source_version";
+
+static void option_word(const Config *config, const char *name, char word[OPTION_TEXT_SIZE])
+{
+    OptionTable table = config_options((Config *)config);
+    char candidate[128];
+    for (int i = 0; i < table.count; i++) {
+        option_name(&table.rows[i], candidate);
+        if (strcmp(candidate, name) == 0) option_format(&table.rows[i], config, word);
+    }
+}
+
+/* The values of options, each followed by a comma. */
+static void write_options(FILE *file, const Config *config, const char *const *names, size_t count)
+{
+    char word[OPTION_TEXT_SIZE];
+    for (size_t i = 0; i < count; i++) {
+        option_word(config, names[i], word);
+        fprintf(file, "%s,", word);
+    }
+}
+
+static const char *const leading_options[] = {"attention.kind",        "attention.sketch",       "attention.local",
+                                              "attention.sketch_size", "attention.block_length", "model.context_length",
+                                              "model.layers"};
+static const char *const trailing_options[] = {"model.width",           "model.heads",     "model.vocab_size",
+                                               "train.batch_sequences", "train.recompute", "train.stretch_length",
+                                               "parallel.scan"};
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+
+void bench_report_row(const BenchFiles *files, const Config *config, const char *what, const BenchRow *row,
+                      int64_t repeats)
+{
+    FILE *file = files->rows;
+    if (!file) return;
+    write_options(file, config, leading_options, COUNT(leading_options));
+    fprintf(file, "%d,%d,%.6g,%.6g,%.6g,%.4f,%.4f,%.0f,%s,%s,", world().size, omp_get_max_threads(),
+            row->microseconds_per_token, row->times.useful_gflops, row->times.sgemm_gflops, row->times.fraction_of_peak,
+            row->communication_fraction, row->peak_rss_bytes, source_version(), what);
+    write_options(file, config, trailing_options, COUNT(trailing_options));
+    fprintf(file, "%.0f,%.4f,%lld,%s\n", row->planned_bytes, row->waiting_fraction, (long long)repeats,
+            blas_kernel_name());
+    fflush(file);
+}
+
+/* Phases that took no time are left out. */
+void bench_report_profile(const BenchFiles *files, const Config *config, const char *what, const BenchRow *row)
+{
+    FILE *file = files->profile;
+    for (int p = 0; p < PHASE_COUNT; p++) {
+        double share = row->phases[p] / row->times.seconds;
+        if (share < 5e-5) continue;
+        log_line("    %-28s %10.3f us/token %6.1f %%", phase_name((Phase)p), share * row->microseconds_per_token,
+                 100 * share);
+        if (!file) continue;
+        write_options(file, config, leading_options, COUNT(leading_options));
+        fprintf(file, "%d,%d,%s,%lld,\"%s\",%.6g,%.4f,%s\n", world().size, omp_get_max_threads(), what,
+                (long long)config->model.vocab_size, phase_name((Phase)p), share * row->microseconds_per_token, share,
+                source_version());
+        fflush(file);
+    }
+}
+
+BenchFiles bench_files_open(const char *rows_path, const char *profile_path)
+{
+    Message problem;
+    BenchFiles files = {0};
+    bool ok = true;
+    if (world().rank == 0) {
+        if (rows_path[0]) ok = (files.rows = open_csv(rows_path, "csv", rows_header, &problem)) != NULL;
+        if (ok && profile_path[0])
+            ok = (files.profile = open_csv(profile_path, "profile", profile_header, &problem)) != NULL;
+    }
+    require_all(ok, &problem);
+    return files;
+}
+
+void bench_files_close(BenchFiles *files)
+{
+    if (files->rows) fclose(files->rows);
+    if (files->profile) fclose(files->profile);
+}

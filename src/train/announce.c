@@ -1,0 +1,51 @@
+#include "src/train/announce.h"
+
+#include <omp.h>
+
+#include "mpi/world.h"
+#include "src/base/log.h"
+#include "src/base/version.h"
+#include "src/tensor/blas.h"
+#include "src/train/memory_report.h"
+
+void announce_machine(const Config *config)
+{
+    char library[128];
+    world_library(library, sizeof library);
+    log_line("polysketch %s | %d ranks = %lld data x %d sequence, %d threads each | %s | OpenBLAS %s", source_version(),
+             world().size, (long long)config->parallel.data_ranks, config_sequence_ranks(config, world().size),
+             omp_get_max_threads(), library, blas_kernel_name());
+}
+
+/* A line for each run of equal layers. */
+static void say_attention(const Model *model)
+{
+    for (size_t i = 0, end; i < model->layer_count; i = end) {
+        const AttentionLayer *layer = &model->layers[i].attention;
+        for (end = i + 1; end < model->layer_count; end++)
+            if (!attention_same(&model->layers[end].attention.spec, &layer->spec)) break;
+        if (end - i == model->layer_count)
+            log_line("attention: %s", layer->kind->summary);
+        else
+            log_line("attention of layers %zu to %zu: %s", i, end - 1, layer->kind->summary);
+    }
+}
+
+void announce_run(const Config *config, const Model *model, const TokenFile *train, int sequence_ranks)
+{
+    log_line("model: %lld layers, width %lld, %lld heads, vocabulary %lld, context %lld, %.2f million parameters",
+             (long long)config->model.layers, (long long)config->model.width, (long long)config->model.heads,
+             (long long)config->model.vocab_size, (long long)config->model.context_length,
+             (double)param_table_trained_values(&model->table) / 1e6);
+    say_attention(model);
+    log_line("optimizer: %s", optimizer_name(config->train.optimizer.kind));
+    log_line("batch: %lld sequences = %lld tokens per step; %lld sequences per micro-batch; %lld training tokens",
+             (long long)config->train.batch_sequences,
+             (long long)(config->train.batch_sequences * config->model.context_length),
+             (long long)config->train.micro_batch_sequences, (long long)train->count);
+    PassSpec pass = config_pass_spec(config);
+    Optimizer *optimizer = optimizer_plan(&config->train.optimizer, &model->table);
+    MemoryReport report = memory_report(model, &pass, optimizer, sequence_ranks);
+    optimizer_destroy(optimizer);
+    memory_report_print(&report);
+}

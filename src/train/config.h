@@ -1,0 +1,97 @@
+/* Every option of a model and of its training: one table for the help, the files, the checkpoints and the checks. */
+#ifndef POLYSKETCH_TRAIN_CONFIG_H
+#define POLYSKETCH_TRAIN_CONFIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "src/attention/attention.h"
+#include "src/base/error.h"
+#include "src/base/options.h"
+#include "src/core/sequence_link.h"
+#include "src/model/pass.h"
+#include "src/train/optimizer.h"
+
+typedef enum ScheduleKind { SCHEDULE_COSINE, SCHEDULE_LINEAR, SCHEDULE_CONSTANT } ScheduleKind;
+
+typedef struct ModelConfig {
+    int64_t layers, width, heads, context_length;
+    int feedforward; /* FeedForwardKind */
+    int64_t feedforward_width;
+    double dropout;
+    int64_t vocab_size;
+} ModelConfig;
+
+typedef struct TrainConfig {
+    int64_t steps, batch_sequences, micro_batch_sequences;
+    OptimizerSpec optimizer;
+    double min_learning_rate;
+    int64_t warmup_steps;
+    int schedule; /* ScheduleKind */
+    double clip_norm;
+    int64_t max_skipped_steps;
+    double skip_above_norm;
+    int64_t seed;
+    int recompute; /* RecomputeKind */
+    int64_t stretch_length;
+} TrainConfig;
+
+typedef struct DataConfig {
+    char train[OPTION_TEXT_SIZE], validation[OPTION_TEXT_SIZE];
+} DataConfig;
+
+typedef struct EvaluateConfig {
+    int64_t every, sequences, stride;
+} EvaluateConfig;
+
+typedef struct ParallelConfig {
+    int64_t data_ranks;
+    int scan;          /* ScanKind */
+    int gradient_sums; /* GradientSums */
+} ParallelConfig;
+
+typedef struct OutputConfig {
+    char folder[OPTION_TEXT_SIZE];
+    int64_t checkpoint_every;
+    double checkpoint_minutes;
+    bool checkpoint_at_start;
+    int64_t keep, keep_every;
+    double stop_after_minutes;
+    int64_t log_every;
+} OutputConfig;
+
+typedef struct Config {
+    ModelConfig model;
+    AttentionSpec attention; /* of all layers that attention.pattern does not say otherwise of */
+    char pattern[OPTION_TEXT_SIZE];
+    int64_t block_length; /* attention.block_length: of passes, since most kinds may be computed with any */
+    TrainConfig train;
+    DataConfig data;
+    EvaluateConfig evaluate;
+    ParallelConfig parallel;
+    OutputConfig output;
+} Config;
+
+/* All rows, with their values in `config`: those of this module, of the attention kinds and of the optimizers. */
+OptionTable config_options(Config *config);
+
+/* Replaces every "0 = by rule" and "auto" by its number, and checks the rules that join several options, for a job of `ranks`
+   ranks; ranks = 0: those of the model alone. model.vocab_size must be set before (from the data). False with a message that
+   says the numbers and the remedy. */
+bool config_finish(Config *config, int ranks, Message *problem);
+
+/* Of a finished configuration. The specs of the layers stay in memory that the next call overwrites. */
+ModelSpec config_model_spec(const Config *config);
+PassSpec config_pass_spec(const Config *config);
+
+/* False with a message when `config` describes another model than `saved` does. The block length is compared only where it
+   is part of the model (attention_blocks_matter()). */
+bool config_same_model(const Config *config, const Config *saved, Message *problem);
+
+/* The same for equal values of all options. */
+uint64_t config_hash(const Config *config);
+
+/* Ranks that share one sequence. */
+int config_sequence_ranks(const Config *config, int ranks);
+
+#endif
