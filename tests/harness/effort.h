@@ -3,11 +3,12 @@
 #ifndef POLYSKETCH_TESTS_HARNESS_EFFORT_H
 #define POLYSKETCH_TESTS_HARNESS_EFFORT_H
 
-/* Divides counts of repetitions: 1 in usual builds. */
+/* Divides counts of repetitions, and is the step through the variants where they are computed at real sizes: 1 in usual
+   builds. */
 #ifdef UNDER_CHECKER
-enum { FEWER_REPETITIONS = 16 };
+enum { FEWER_REPETITIONS = 16, VARIANT_STEP = 3 };
 #else
-enum { FEWER_REPETITIONS = 1 };
+enum { FEWER_REPETITIONS = 1, VARIANT_STEP = 1 };
 #endif
 
 #endif

@@ -90,12 +90,12 @@ static void write_foreign(const char *name, int silent_seconds)
 static pid_t start_heart(const char *file)
 {
     pid_t child = fork();
-    for (int i = 0; child == 0; i++) {
-        if (i == 20) _exit(0);
+    if (child != 0) return child;
+    for (int i = 0; i < 20; i++) {
         sleep(1);
         utimensat(AT_FDCWD, file, NULL, 0);
     }
-    return child;
+    _exit(0);
 }
 
 static void test_another_machine(void)
