@@ -128,11 +128,11 @@ uint64_t h5_layout_offset(const H5Layout *layout, int dataset) { return layout->
 
 static bool copy_range(const H5Layout *layout, int descriptor, uint64_t first, uint64_t end)
 {
-    char piece[1 << 14];
+    char chunk[1 << 14];
     while (first < end) {
-        size_t wanted = end - first < sizeof piece ? (size_t)(end - first) : sizeof piece;
-        ssize_t read = pread(layout->memory, piece, wanted, (off_t)first);
-        if (read <= 0 || !disk_write_at(descriptor, piece, (size_t)read, first)) return false;
+        size_t wanted = end - first < sizeof chunk ? (size_t)(end - first) : sizeof chunk;
+        ssize_t read = pread(layout->memory, chunk, wanted, (off_t)first);
+        if (read <= 0 || !disk_write_at(descriptor, chunk, (size_t)read, first)) return false;
         first += (uint64_t)read;
     }
     return true;

@@ -265,13 +265,13 @@ static void narrow(int32_t *tokens, size_t count, int bytes)
 
 bool token_file_check(TokenFile *file, Message *problem)
 {
-    const size_t piece = 1 << 20;
+    const size_t chunk = 1 << 20;
     XXH3_state_t *state = XXH3_createState();
     CHECK(state && XXH3_64bits_reset(state) == XXH_OK, "cannot start a digest: no memory is left");
-    int32_t *tokens = checked_calloc(piece, sizeof *tokens);
+    int32_t *tokens = checked_calloc(chunk, sizeof *tokens);
     bool good = true;
-    for (size_t first = 0; first < file->count && good; first += piece) {
-        size_t count = file->count - first < piece ? file->count - first : piece;
+    for (size_t first = 0; first < file->count && good; first += chunk) {
+        size_t count = file->count - first < chunk ? file->count - first : chunk;
         good = token_file_read(file, first, count, tokens, problem);
         if (good) narrow(tokens, count, file->token_bytes);
         if (good) XXH3_64bits_update(state, tokens, count * (size_t)file->token_bytes);

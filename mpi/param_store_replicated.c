@@ -9,22 +9,22 @@
 #include "src/base/memory.h"
 #include "src/core/phase.h"
 
-/* Pieces bound the temporary memory of the library's algorithms, which take buffers as long as the message. */
-enum { PIECE = 4 << 20 };
+/* Chunks bound the temporary memory of the library's algorithms, which take buffers as long as the message. */
+enum { CHUNK = 4 << 20 };
 
 /* The trained tensors of a group, which lie one after the other. */
-typedef struct Piece {
+typedef struct GroupSum {
     int group;
     real *numbers;
     int count;
     MPI_Request request;
     bool begun;
-} Piece;
+} GroupSum;
 
 typedef struct Transport {
     MPI_Comm comm;
-    Piece *pieces; /* of all gradients, in the order of their groups */
-    int piece_count;
+    GroupSum *sums; /* of all gradients, in the order of their groups */
+    int sum_count;
     bool overlapped, open;
     void (*destroy_memory)(ParamStore *);
 } Transport;
@@ -33,20 +33,20 @@ static Transport *transport_of(const ParamStore *store) { return store->transpor
 
 /* ---- sums of gradients ---- */
 
-static void add_pieces(Transport *transport, int group, real *numbers, size_t count)
+static void add_sums(Transport *transport, int group, real *numbers, size_t count)
 {
-    for (size_t first = 0; first < count; first += PIECE) {
-        size_t length = count - first < PIECE ? count - first : PIECE;
-        size_t pieces = (size_t)transport->piece_count + 1;
-        transport->pieces = realloc(transport->pieces, pieces * sizeof *transport->pieces);
-        CHECK(transport->pieces, "cannot allocate a table of %zu messages", pieces);
-        transport->pieces[transport->piece_count++] =
-            (Piece){group, numbers + first, (int)length, MPI_REQUEST_NULL, false};
+    for (size_t first = 0; first < count; first += CHUNK) {
+        size_t length = count - first < CHUNK ? count - first : CHUNK;
+        size_t sums = (size_t)transport->sum_count + 1;
+        transport->sums = realloc(transport->sums, sums * sizeof *transport->sums);
+        CHECK(transport->sums, "cannot allocate a table of %zu messages", sums);
+        transport->sums[transport->sum_count++] =
+            (GroupSum){group, numbers + first, (int)length, MPI_REQUEST_NULL, false};
     }
 }
 
 /* Of each group by itself, or of all together when nothing is to begin before the end. */
-static void make_pieces(ParamStore *store)
+static void make_sums(ParamStore *store)
 {
     const ParamTable *table = store->params;
     bool together = !transport_of(store)->overlapped;
@@ -58,7 +58,7 @@ static void make_pieces(ParamStore *store)
             if (!numbers) numbers = store->gradient(store, i);
             end = store->gradient(store, i) + table->params[i].count;
         }
-        if (numbers) add_pieces(transport_of(store), group, numbers, (size_t)(end - numbers));
+        if (numbers) add_sums(transport_of(store), group, numbers, (size_t)(end - numbers));
     }
 }
 
@@ -70,12 +70,12 @@ static void gradients_complete(ParamStore *store, int group)
     if (!transport->open || !transport->overlapped) return;
     Phase interrupted = phase_begin(PHASE_COMMUNICATION);
     double start = MPI_Wtime();
-    for (int i = 0; i < transport->piece_count; i++) {
-        Piece *piece = &transport->pieces[i];
-        if (piece->group != group || piece->begun) continue;
-        CHECK_MPI(MPI_Iallreduce(MPI_IN_PLACE, piece->numbers, piece->count, MPI_REAL_TYPE, MPI_SUM, transport->comm,
-                                 &piece->request));
-        piece->begun = true;
+    for (int i = 0; i < transport->sum_count; i++) {
+        GroupSum *sum = &transport->sums[i];
+        if (sum->group != group || sum->begun) continue;
+        CHECK_MPI(MPI_Iallreduce(MPI_IN_PLACE, sum->numbers, sum->count, MPI_REAL_TYPE, MPI_SUM, transport->comm,
+                                 &sum->request));
+        sum->begun = true;
     }
     store->seconds += MPI_Wtime() - start;
     phase_begin(interrupted);
@@ -87,9 +87,9 @@ static void poll(ParamStore *store)
     int arrived;
     if (!transport->open || !transport->overlapped) return;
     double start = MPI_Wtime();
-    for (int i = 0; i < transport->piece_count; i++)
-        if (transport->pieces[i].request != MPI_REQUEST_NULL)
-            CHECK_MPI(MPI_Test(&transport->pieces[i].request, &arrived, MPI_STATUS_IGNORE));
+    for (int i = 0; i < transport->sum_count; i++)
+        if (transport->sums[i].request != MPI_REQUEST_NULL)
+            CHECK_MPI(MPI_Test(&transport->sums[i].request, &arrived, MPI_STATUS_IGNORE));
     store->seconds += MPI_Wtime() - start;
 }
 
@@ -98,14 +98,13 @@ static void close_sums(ParamStore *store)
     Transport *transport = transport_of(store);
     phase_begin(PHASE_COMMUNICATION);
     double start = MPI_Wtime();
-    for (int i = 0; i < transport->piece_count; i++) {
-        Piece *piece = &transport->pieces[i];
-        if (piece->begun)
-            CHECK_MPI(MPI_Wait(&piece->request, MPI_STATUS_IGNORE));
+    for (int i = 0; i < transport->sum_count; i++) {
+        GroupSum *sum = &transport->sums[i];
+        if (sum->begun)
+            CHECK_MPI(MPI_Wait(&sum->request, MPI_STATUS_IGNORE));
         else
-            CHECK_MPI(
-                MPI_Allreduce(MPI_IN_PLACE, piece->numbers, piece->count, MPI_REAL_TYPE, MPI_SUM, transport->comm));
-        piece->begun = false;
+            CHECK_MPI(MPI_Allreduce(MPI_IN_PLACE, sum->numbers, sum->count, MPI_REAL_TYPE, MPI_SUM, transport->comm));
+        sum->begun = false;
     }
     transport->open = false;
     store->seconds += MPI_Wtime() - start;
@@ -123,8 +122,8 @@ static void broadcast(ParamStore *store, real *numbers, size_t count, int root)
 {
     Phase interrupted = phase_begin(PHASE_COMMUNICATION);
     double start = MPI_Wtime();
-    for (size_t first = 0; first < count; first += PIECE) {
-        size_t length = count - first < PIECE ? count - first : PIECE;
+    for (size_t first = 0; first < count; first += CHUNK) {
+        size_t length = count - first < CHUNK ? count - first : CHUNK;
         CHECK_MPI(MPI_Bcast(numbers + first, (int)length, MPI_REAL_TYPE, root, transport_of(store)->comm));
     }
     store->seconds += MPI_Wtime() - start;
@@ -144,7 +143,7 @@ static void destroy(ParamStore *store)
     Transport *transport = transport_of(store);
     void (*destroy_memory)(ParamStore *) = transport->destroy_memory;
     CHECK_MPI(MPI_Comm_free(&transport->comm));
-    free(transport->pieces);
+    free(transport->sums);
     free(transport);
     destroy_memory(store);
 }
@@ -178,7 +177,7 @@ ParamStore *param_store_replicated(const ParamTable *params, const ParamTable *s
     store->spread = spread;
     store->destroy = destroy;
     if (purpose != STORE_GRADIENTS || store->ranks == 1) return store;
-    make_pieces(store);
+    make_sums(store);
     store->open_sums = open_sums;
     store->gradients_complete = gradients_complete;
     store->poll = poll;

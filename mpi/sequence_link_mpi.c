@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "mpi/real_type.h"
-#include "mpi/segmented_chain.h"
+#include "mpi/pipelined_chain.h"
 #include "mpi/world.h"
 #include "src/base/error.h"
 #include "src/base/memory.h"
@@ -22,7 +22,7 @@ typedef struct Transport {
         real *incoming;
         size_t count;
     } sum; /* under way */
-    SegmentedChain chain;
+    PipelinedChain chain;
     MPI_Request ring_requests[2];
     double seconds;
 } Transport;
@@ -55,7 +55,7 @@ static void sum_begin(SequenceLink *link, ScanDirection direction, const real *l
     transport->sum.incoming = incoming;
     transport->sum.count = count;
     switch (transport->scan) {
-    case SCAN_CHAIN: segmented_chain_begin(&transport->chain, comm, local, incoming, count); break;
+    case SCAN_CHAIN: pipelined_chain_begin(&transport->chain, comm, local, incoming, count); break;
     case SCAN_IEXSCAN:
         CHECK_MPI(
             MPI_Iexscan(local, incoming, checked_count(count), MPI_REAL_TYPE, MPI_SUM, comm, &transport->sum_request));
@@ -72,7 +72,7 @@ static void sum_finish(SequenceLink *link)
     Phase interrupted = phase_begin(PHASE_COMMUNICATION);
     double start = MPI_Wtime();
     if (transport->scan == SCAN_CHAIN)
-        segmented_chain_finish(&transport->chain);
+        pipelined_chain_finish(&transport->chain);
     else {
         CHECK_MPI(MPI_Wait(&transport->sum_request, MPI_STATUS_IGNORE)); /* returns at once for a null request */
         clear_on_first(transport);
@@ -87,7 +87,7 @@ static void sum_poll(SequenceLink *link)
     int arrived;
     double start = MPI_Wtime();
     if (transport->scan == SCAN_CHAIN)
-        segmented_chain_poll(&transport->chain);
+        pipelined_chain_poll(&transport->chain);
     else
         CHECK_MPI(MPI_Test(&transport->sum_request, &arrived, MPI_STATUS_IGNORE));
     transport->seconds += MPI_Wtime() - start;
@@ -154,7 +154,7 @@ SequenceLink *sequence_link_mpi_create(MPI_Comm sequence, ScanKind scan)
 void sequence_link_mpi_destroy(SequenceLink *link)
 {
     Transport *transport = transport_of(link);
-    segmented_chain_destroy(&transport->chain);
+    pipelined_chain_destroy(&transport->chain);
     CHECK_MPI(MPI_Comm_free(&transport->ordered[SCAN_FORWARD]));
     CHECK_MPI(MPI_Comm_free(&transport->ordered[SCAN_BACKWARD]));
     free(transport);

@@ -79,9 +79,9 @@ bool world_agree(bool ok, Message *problem)
 
 void world_broadcast(void *data, size_t bytes)
 {
-    const size_t piece = 1 << 30; /* counts of MPI 3 are int */
-    for (size_t start = 0; start < bytes; start += piece) {
-        size_t count = bytes - start < piece ? bytes - start : piece;
+    const size_t chunk = 1 << 30; /* counts of MPI 3 are int */
+    for (size_t start = 0; start < bytes; start += chunk) {
+        size_t count = bytes - start < chunk ? bytes - start : chunk;
         CHECK_MPI(MPI_Bcast((char *)data + start, (int)count, MPI_BYTE, 0, MPI_COMM_WORLD));
     }
 }

@@ -88,8 +88,8 @@ static bool set_kind(AttentionSpec *spec, char *entry, Message *problem)
         return fail(problem, "attention.pattern: there is no kind '%.60s'. Kinds are %s", entry, kind_choices());
     const AttentionKind *kind = kinds[spec->kind];
     if (!word || (kind->set_variant && kind->set_variant(spec, word))) return true;
-    return fail(problem, "attention.pattern: kind '%s' has no variant '%.60s'. Write KIND or polysketch:SKETCH", entry,
-                word);
+    return fail(problem, "attention.pattern: kind '%s' has no variant '%.60s'. Write '%s' alone%s", entry, word, entry,
+                kind->variants ? kind->variants : "");
 }
 
 /* KIND*N without its *N, which is returned; 0 when it is no number. */

@@ -98,6 +98,7 @@ struct AttentionKind {
     const char *summary; /* one line for logs */
     /* Rows of the options that only this kind reads, with offsets in AttentionSpec; may be NULL. */
     const OptionRow *(*options)(int *count);
+    const char *variants; /* for messages: what else may stand in attention.pattern; or NULL */
     /* NULL where there is nothing to do: takes the WORD of `kind:WORD` in attention.pattern; replaces values "by rule";
        checks what rows cannot; whether the block length is part of the model. */
     bool (*set_variant)(AttentionSpec *, const char *word);

@@ -65,6 +65,7 @@ const AttentionKind attention_polysketch = {
     .summary =
         "<u(q),u(k)>^2 by random or learned sketches, exact polynomial within a block; time linear in the context",
     .options = polysketch_options,
+    .variants = ", or with a sketch: polysketch:random, polysketch:learned",
     .set_variant = polysketch_set_variant,
     .resolve = polysketch_resolve,
     .check = polysketch_check,

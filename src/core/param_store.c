@@ -46,17 +46,17 @@ static void clear_gradients(ParamStore *store)
 static void nothing(ParamStore *store) { (void)store; }
 static void nothing_with_group(ParamStore *store, int group) { (void)store, (void)group; }
 
-/* Pieces of fixed size are summed in a fixed order, whoever computes them. */
+/* Chunks of fixed size are summed in a fixed order, whoever computes them. */
 static double gradient_norm(ParamStore *store)
 {
-    enum { PIECE = 1 << 16 };
+    enum { CHUNK = 1 << 16 };
     const real *grads = memory_of(store)->gradients;
-    size_t count = store->params->trained_count, pieces = (count + PIECE - 1) / PIECE;
+    size_t count = store->params->trained_count, pieces = (count + CHUNK - 1) / CHUNK;
     double *sums = checked_calloc(pieces, sizeof *sums), total = 0;
     phase_begin(PHASE_OPTIMIZER);
 #pragma omp parallel for schedule(static)
     for (size_t p = 0; p < pieces; p++) {
-        size_t first = p * PIECE, end = first + PIECE < count ? first + PIECE : count;
+        size_t first = p * CHUNK, end = first + CHUNK < count ? first + CHUNK : count;
         double sum = 0;
 #pragma omp simd reduction(+ : sum)
         for (size_t i = first; i < end; i++) sum += (double)grads[i] * (double)grads[i];

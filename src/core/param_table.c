@@ -86,13 +86,13 @@ void param_table_destroy(ParamTable *table)
 
 static void fill_normal(const Param *param, RngStream stream, real *values)
 {
-    enum { PIECE = 1024 };
+    enum { CHUNK = 1024 };
 #pragma omp parallel for schedule(static)
-    for (size_t start = 0; start < param->count; start += PIECE) {
-        double piece[PIECE];
-        size_t count = param->count - start < PIECE ? param->count - start : PIECE;
-        rng_normal(stream, start, count, piece);
-        for (size_t i = 0; i < count; i++) values[start + i] = (real)(param->scale * piece[i]);
+    for (size_t start = 0; start < param->count; start += CHUNK) {
+        double chunk[CHUNK];
+        size_t count = param->count - start < CHUNK ? param->count - start : CHUNK;
+        rng_normal(stream, start, count, chunk);
+        for (size_t i = 0; i < count; i++) values[start + i] = (real)(param->scale * chunk[i]);
     }
 }
 

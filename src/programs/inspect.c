@@ -182,10 +182,10 @@ static void print_most_frequent(const Tokenizer *tokenizer, size_t *counts, size
     }
 }
 
-static bool print_contents(TokenFile *file, int32_t *tokens, size_t piece, size_t *counts, Message *problem)
+static bool print_contents(TokenFile *file, int32_t *tokens, size_t chunk, size_t *counts, Message *problem)
 {
-    for (size_t first = 0; first < file->count; first += piece) {
-        size_t count = file->count - first < piece ? file->count - first : piece;
+    for (size_t first = 0; first < file->count; first += chunk) {
+        size_t count = file->count - first < chunk ? file->count - first : chunk;
         if (!token_file_read(file, first, count, tokens, problem)) return false; /* also checks every token */
         if (first == 0) print_first_tokens(&file->tokenizer, tokens, count);
         for (size_t i = 0; i < count; i++) counts[tokens[i]]++;
@@ -199,15 +199,15 @@ static bool print_contents(TokenFile *file, int32_t *tokens, size_t piece, size_
 
 static bool inspect_tokens(const char *path, Message *problem)
 {
-    enum { PIECE = 1 << 20 };
+    enum { CHUNK = 1 << 20 };
     TokenFile *file = token_file_open(path, problem);
     if (!file) return false;
     printf("tokens          %zu, stored as uint%d\nvocabulary      %lld\ntokenizer       %s%s\n", file->count,
            8 * file->token_bytes, (long long)file->vocab_size, file->tokenizer.name,
            tokenizer_has_pieces(&file->tokenizer) ? "" : " (no pieces)");
-    int32_t *tokens = checked_calloc(PIECE, sizeof *tokens);
+    int32_t *tokens = checked_calloc(CHUNK, sizeof *tokens);
     size_t *counts = checked_calloc((size_t)file->vocab_size, sizeof *counts);
-    bool good = print_contents(file, tokens, PIECE, counts, problem) && token_file_check(file, problem);
+    bool good = print_contents(file, tokens, CHUNK, counts, problem) && token_file_check(file, problem);
     free(counts);
     free(tokens);
     token_file_close(file);

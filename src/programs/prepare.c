@@ -119,11 +119,11 @@ typedef struct Tally {
 static bool write_document(TokenWriter *writer, const Corpus *corpus, const Document *document,
                            const Tokenizer *tokenizer, Tally *tally, Message *problem)
 {
-    enum { PIECE = 1 << 18 };
-    int32_t *tokens = checked_calloc(PIECE, sizeof *tokens);
+    enum { CHUNK = 1 << 18 };
+    int32_t *tokens = checked_calloc(CHUNK, sizeof *tokens);
     bool good = true;
-    for (size_t first = 0; first < document->length && good; first += PIECE) {
-        size_t count = document->length - first < PIECE ? document->length - first : PIECE, length;
+    for (size_t first = 0; first < document->length && good; first += CHUNK) {
+        size_t count = document->length - first < CHUNK ? document->length - first : CHUNK, length;
         good = corpus_tokens(corpus, document, first, count, tokens, problem) &&
                token_file_append(writer, tokens, count, problem);
         for (size_t i = 0; i < count && good; i++, tally->bytes += length)

@@ -63,6 +63,9 @@ static const OptionRow train_rows[] = {
      "tokens of a sequence computed at a time, about; 0 = all. Linear kinds: memory for activations then does not grow "
      "with T"},
 
+};
+
+static const OptionRow run_rows[] = {
     {"data", "train", OPTION_TEXT, AT(data.train), "", 0, 0, "", FREE, "token file to train on"},
     {"data", "validation", OPTION_TEXT, AT(data.validation), "", 0, 0, "", FREE, "token file to evaluate on"},
 
@@ -76,7 +79,7 @@ static const OptionRow train_rows[] = {
     {"parallel", "data_ranks", OPTION_INTEGER, AT(parallel.data_ranks), "1", 1, 1 << 20, "", FREE,
      "groups of ranks that hold different sequences; ranks / data_ranks ranks share a sequence"},
     {"parallel", "scan", OPTION_CHOICE, AT(parallel.scan), "iexscan", 0, 0, "exscan|iexscan|chain", FREE,
-     "prefix states by MPI_Exscan; by MPI_Iexscan, or a segmented chain, under way during the local part"},
+     "prefix states by MPI_Exscan; by MPI_Iexscan, or a pipelined chain, under way during the local part"},
     {"parallel", "gradient_sums", OPTION_CHOICE, AT(parallel.gradient_sums), "auto", 0, 0, "auto|overlapped|last", FREE,
      "sum the gradients of a layer over the ranks while other layers are computed, or all at the end of a step; auto = "
      "overlapped when the ranks are on several nodes"},
@@ -120,9 +123,10 @@ static void make_rows(void)
     const OptionRow *more = attention_options(&attention);
     append(more, attention, AT(attention));
     append(attention_rows, sizeof attention_rows / sizeof *attention_rows, 0);
+    append(train_rows, sizeof train_rows / sizeof *train_rows, 0);
     more = optimizer_options(&optimizer);
     append(more, optimizer, AT(train.optimizer));
-    append(train_rows, sizeof train_rows / sizeof *train_rows, 0);
+    append(run_rows, sizeof run_rows / sizeof *run_rows, 0);
 }
 
 OptionTable config_options(Config *config)

@@ -7,6 +7,7 @@
 #include "src/base/error.h"
 #include "src/base/memory.h"
 #include "src/base/usage.h"
+#include "src/train/pass_loader.h"
 
 struct Evaluator {
     const Topology *topology;
@@ -19,33 +20,12 @@ struct Evaluator {
     real *losses;              /* (B, N) */
 };
 
-/* The ranges of a pass, one for each stretch; the caller frees them. */
-static TokenRange *pass_ranges(const ModelPass *pass)
-{
-    size_t count = model_pass_spec(pass)->stretches;
-    TokenRange *ranges = checked_calloc(count, sizeof *ranges);
-    for (size_t k = 0; k < count; k++) ranges[k] = model_pass_range(pass, k);
-    return ranges;
-}
-
-BatchLoader *pass_loader(const ModelPass *pass, TokenFile *file, uint64_t seed, Message *problem)
-{
-    TokenRange *ranges = pass_ranges(pass);
-    BatchLoader *loader = batch_loader_create(file, model_pass_spec(pass)->context_length, ranges,
-                                              model_pass_spec(pass)->stretches, seed, problem);
-    free(ranges);
-    return loader;
-}
-
 Evaluator *evaluator_create(const Topology *topology, TokenFile *file, ModelPass *pass, const EvaluateConfig *config,
                             Message *problem)
 {
     const PassSpec *spec = model_pass_spec(pass);
     size_t stride = config->stride > 0 ? (size_t)config->stride : spec->context_length;
-    TokenRange *ranges = pass_ranges(pass);
-    BatchLoader *loader = batch_loader_create_evaluation(file, spec->context_length, stride, ranges,
-                                                         model_pass_spec(pass)->stretches, problem);
-    free(ranges);
+    BatchLoader *loader = pass_loader_evaluation(pass, file, stride, problem);
     if (!loader) return NULL;
     Evaluator *evaluator = checked_calloc(1, sizeof *evaluator);
     *evaluator = (Evaluator){.topology = topology, .file = file, .loader = loader, .pass = pass};

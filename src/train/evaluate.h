@@ -4,7 +4,6 @@
 
 #include <stdint.h>
 
-#include "io/batch_loader.h"
 #include "io/loss_file.h"
 #include "io/token_file.h"
 #include "mpi/topology.h"
@@ -22,9 +21,6 @@ typedef struct Evaluation {
 } Evaluation;
 
 typedef struct Evaluator Evaluator;
-
-/* A loader of the tokens that a pass works on. */
-BatchLoader *pass_loader(const ModelPass *pass, TokenFile *file, uint64_t seed, Message *problem);
 
 /* Data for evaluations over the first `sequences` windows of `file` (0: all), `stride` apart (0: the context length), as
    many at a time per data rank as `pass` holds sequences. The pass may be that of a training run: evaluation then takes no

@@ -17,6 +17,7 @@
 #include "src/model/model.h"
 #include "src/train/announce.h"
 #include "src/train/evaluate.h"
+#include "src/train/pass_loader.h"
 #include "src/train/resume.h"
 #include "src/train/run_folder.h"
 #include "src/train/schedule.h"
@@ -106,7 +107,7 @@ Trainer *trainer_create(const Config *config, bool overwrite, TokenFile *train, 
     announce_run(config, t->model, train, t->topology.sequence_ranks);
     t->step = train_step_create(config, t->model, &t->topology);
     ModelPass *pass = t->step->pass;
-    t->loader = pass_loader(pass, train, (uint64_t)config->train.seed, &problem);
+    t->loader = pass_loader_training(pass, train, (uint64_t)config->train.seed, &problem);
     require_all(t->loader != NULL, &problem);
     if (validation) t->evaluator = evaluator_create(&t->topology, validation, pass, &config->evaluate, &problem);
     require_all(!validation || t->evaluator, &problem);

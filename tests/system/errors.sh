@@ -106,6 +106,11 @@ refuse_train "attention.kind = 'linear'|softmax|performer" --attention.kind=line
 refuse_train "model.width = 33|model.heads = 2|Try model.width = 34" --model.width=33
 refuse_train "attention.degree = 3|odd|Try attention.degree = 4" --attention.degree=3
 refuse_train "attention.degree = 6|2, 4 and 8" --attention.degree=6 --attention.sketch=random
+refuse_train "attention.pattern = 'polysketch*3,softmax'|4 layers|model.layers = 2" --attention.pattern='polysketch*3,softmax'
+refuse_train "attention.pattern|no kind 'linear'|softmax" --attention.pattern=linear,softmax
+refuse_train "attention.pattern|'polysketch' has no variant 'wild'" --attention.pattern=polysketch:wild,softmax
+refuse_train "train.stretch_length = 32|softmax|Set it to 0" --attention.pattern=polysketch,softmax --train.stretch_length=32
+refuse_train "train.optimizer = 'sgd'|adamw|muon" --train.optimizer=sgd
 refuse_train "not divisible by parallel.data_ranks = 2|divisor" --parallel.data_ranks=2 --train.batch_sequences=3
 refuse_train "train.micro_batch_sequences = 3|Try 0" --train.micro_batch_sequences=3
 start refuse_on 3 "$TEST_FOLDER/blocks" "3 ranks|2 blocks|Use fewer ranks" train tests/data/tiny.ini \
