@@ -324,6 +324,18 @@ Metrics *metrics_open(const char *folder, const char *hdf5_group, const char *cs
     return NULL;
 }
 
+bool metrics_exist(const char *folder, const char *csv_name)
+{
+    char path[DISK_PATH_SIZE];
+    snprintf(path, sizeof path, "%s/%s", folder, csv_name);
+    FILE *file = fopen(path, "r");
+    int lines = 0, character;
+    while (file && lines < 2 && (character = getc(file)) != EOF)
+        lines += character == '\n'; /* the first is the header */
+    if (file) fclose(file);
+    return lines >= 2;
+}
+
 int64_t metrics_last_step(const Metrics *metrics)
 {
     return metrics->row_count ? (int64_t)metrics->rows[(metrics->row_count - 1) * (size_t)metrics->count] : -1;

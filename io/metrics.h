@@ -21,6 +21,9 @@ typedef struct Metrics Metrics;
 Metrics *metrics_open(const char *folder, const char *hdf5_group, const char *csv_name, const char *const *columns,
                       int count, int64_t last_step, Message *problem);
 
+/* Whether a table of this folder has rows: an earlier run was here. */
+bool metrics_exist(const char *folder, const char *csv_name);
+
 /* The step of the last row; -1 without rows. */
 int64_t metrics_last_step(const Metrics *metrics);
 

@@ -72,6 +72,17 @@ newest() {
     echo $((10#${path%.h5}))
 }
 
+# whole_checkpoints FOLDER: inspects all checkpoints of a run folder and prints how many there are; ends the row when one is not whole.
+whole_checkpoints() {
+    local path count=0
+    for path in "$1"/checkpoints/step-*.h5; do
+        [ -e "$path" ] || continue
+        quiet "$program" inspect "$path" >&2
+        count=$((count + 1))
+    done
+    echo "$count"
+}
+
 # shows FOLDER: the end of its output, for the log of a row that fails.
 shows() { tail -n 5 "$TEST_FOLDER/$1.log" >&2; }
 

@@ -21,13 +21,11 @@ run_failing() {
 # try NUMBER: the run ends in order, every checkpoint under its final name is whole, and the run continues as if nothing had
 # happened.
 try() {
-    local folder=fails-$1 checkpoint code
+    local folder=fails-$1 code
     run_failing "$folder" "$1" "${errors[$1 % 2]}"
     [ "$code" -le 1 ] || give_up "call $1: exit code $code: $(cat "$TEST_FOLDER/$folder.err")"
     [ "$code" -eq 0 ] || [ "$(grep -c '^polysketch: ' "$TEST_FOLDER/$folder.err")" -ge 1 ] || give_up "call $1: no word"
-    for checkpoint in "$TEST_FOLDER/$folder"/checkpoints/step-*.h5; do
-        [ ! -e "$checkpoint" ] || quiet "$program" inspect "$checkpoint"
-    done
+    whole_checkpoints "$TEST_FOLDER/$folder" >/dev/null
     train 1 "$folder" "${options[@]}"
     same_as reference "$folder" 6
     echo "$code" >"$TEST_FOLDER/$folder.code"

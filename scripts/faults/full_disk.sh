@@ -26,11 +26,7 @@ for ((i = 0; i < sizes; i++)); do
     code=0
     OMP_NUM_THREADS=1 "$program" "${arguments[@]}" >"$TEST_FOLDER/out" 2>"$TEST_FOLDER/err" || code=$?
     [ "$code" -le 1 ] || give_up "size $i: exit code $code: $(<"$TEST_FOLDER/err")"
-    whole=0
-    for path in "$disk"/run/checkpoints/step-*.h5; do
-        [ ! -e "$path" ] || quiet "$program" inspect "$path"
-        [ ! -e "$path" ] || whole=$((whole + 1))
-    done
+    whole=$(whole_checkpoints "$disk/run")
     if [ "$code" -eq 0 ]; then
         went_on=$((went_on + 1))
     elif [ "$whole" -eq 0 ]; then

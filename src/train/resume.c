@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "io/metrics.h"
 #include "mpi/world.h"
 #include "src/base/log.h"
 
@@ -57,19 +58,6 @@ static void set_aside(const Resume *resume, const Message *damage)
     log_line("warning: %s%s", moved ? "it is kept as " : "it stays where it is: ", moved ? place : problem.text);
 }
 
-/* Rows of steps in the CSV file: an earlier run was here. */
-static bool has_metrics(const Config *config)
-{
-    char path[OPTION_TEXT_SIZE + 32], line[64];
-    snprintf(path, sizeof path, "%s/metrics.csv", config->output.folder);
-    FILE *file = fopen(path, "r");
-    int lines = 0;
-    while (file && lines < 2 && fgets(line, sizeof line, file))
-        if (strchr(line, '\n')) lines++;
-    if (file) fclose(file);
-    return lines >= 2;
-}
-
 static bool may_start_anew(const Config *config, int damaged, bool overwrite, Message *problem)
 {
     if (world().rank > 0 || overwrite) return true;
@@ -78,7 +66,7 @@ static bool may_start_anew(const Config *config, int damaged, bool overwrite, Me
                     "no usable checkpoint is left in '%s': %d damaged. Put a good copy there, choose another "
                     "output.folder, or give --overwrite to start anew in this one",
                     config->output.folder, damaged);
-    return !has_metrics(config) ||
+    return !metrics_exist(config->output.folder, "metrics.csv") ||
            fail(problem,
                 "'%s' has the metrics of an earlier run, but no checkpoint to continue from. Choose another "
                 "output.folder, or give --overwrite to start anew in this one",
