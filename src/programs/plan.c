@@ -76,7 +76,14 @@ static void print_operations(const Config *config, const Model *model, int64_t r
     log_line("  %-28s %14.4g", "flops per step and rank", flops * batch / (double)ranks);
 }
 
-static void print_messages(const Config *config, const Model *model, int sequence_ranks, int64_t ranks)
+static void print_bytes(const char *what, double numbers)
+{
+    char text[32];
+    log_line("  %-28s %14s", what, log_bytes(numbers * sizeof(real), text));
+}
+
+static void print_messages(const Config *config, const Model *model, const Optimizer *optimizer, int sequence_ranks,
+                           int64_t ranks)
 {
     PassSpec spec = config_pass_spec(config);
     double micro_batches =
@@ -98,12 +105,12 @@ static void print_messages(const Config *config, const Model *model, int sequenc
     }
     messages *= micro_batches;
     numbers *= micro_batches;
-    char text[32];
     log_line("messages per step and rank");
     log_line("  %-28s %14.0f", "of attention", messages);
-    log_line("  %-28s %14s", "their bytes", log_bytes(numbers * sizeof(real), text));
-    log_line("  %-28s %14s", "gradients, all-reduced",
-             log_bytes(ranks > 1 ? (double)model->table.trained_count * sizeof(real) : 0, text));
+    print_bytes("their bytes", numbers);
+    print_bytes("gradients, all-reduced", ranks > 1 ? (double)model->table.trained_count : 0);
+    if (optimizer->kind->exchanged_count && ranks > 1)
+        print_bytes("steps of matrices, sent round", (double)optimizer->kind->exchanged_count(optimizer));
 }
 
 int plan_main(int argc, char **argv)
@@ -134,7 +141,7 @@ int plan_main(int argc, char **argv)
     MemoryReport report = memory_report(model, &pass, optimizer, sequence_ranks);
     memory_report_print(&report);
     print_operations(&config, model, options.ranks);
-    print_messages(&config, model, sequence_ranks, options.ranks);
+    print_messages(&config, model, optimizer, sequence_ranks, options.ranks);
     optimizer_destroy(optimizer);
     model_destroy(model);
     return EXIT_SUCCESS;

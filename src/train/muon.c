@@ -160,6 +160,15 @@ static size_t muon_scratch_count(const Optimizer *optimizer)
     return 2 * step + scratch;
 }
 
+/* The steps of all matrices. */
+static size_t muon_exchanged_count(const Optimizer *optimizer)
+{
+    size_t numbers = 0;
+    for (int i = 0; i < optimizer->params->count; i++)
+        if (optimizer->params->params[i].hidden_parts > 0) numbers += optimizer->params->params[i].count;
+    return numbers;
+}
+
 /* momentum = mu momentum + g, of all that this rank keeps */
 static void update_momentum(const Optimizer *optimizer, ParamStore *store, const OptimizerStep *step, int param)
 {
@@ -237,5 +246,6 @@ const OptimizerKind optimizer_muon = {
     .state_names = state_names,
     .states = muon_states,
     .scratch_count = muon_scratch_count,
+    .exchanged_count = muon_exchanged_count,
     .update = muon_update,
 };

@@ -53,6 +53,8 @@ struct OptimizerKind {
     int (*states)(const Param *, const char *names[OPTIMIZER_STATES]);
     /* Numbers that an update works with; NULL: none. */
     size_t (*scratch_count)(const Optimizer *);
+    /* Numbers that go from one rank to all in an update, where there are several; NULL: none. */
+    size_t (*exchanged_count)(const Optimizer *);
     /* Brings all kept values and states up to date from the summed gradients. Collective over the ranks of the store; every
        rank gets the same bits. Pads stay zero. */
     void (*update)(const Optimizer *, ParamStore *, const OptimizerStep *);
