@@ -23,7 +23,8 @@ static FILE *open_csv(const char *path, const char *option, const char *header, 
 static const char rows_header[] =
     "kind,sketch,local,sketch_size,block_length,context,layers,ranks,threads,microseconds_per_token,useful_gflops,"
     "sgemm_gflops,fraction_of_peak,communication_fraction,peak_rss_bytes,source_version,what,width,heads,vocab_size,"
-    "batch_sequences,recompute,stretch_length,scan,planned_bytes,waiting_fraction,repeats,kernel";
+    "batch_sequences,recompute,stretch_length,scan,planned_bytes,waiting_fraction,repeats,kernel,pattern,optimizer,"
+    "gradient_sums";
 static const char profile_header[] =
     "kind,sketch,local,sketch_size,block_length,context,layers,ranks,threads,what,vocab_size,"
     "phase,microseconds_per_token,share,source_version";
@@ -66,8 +67,12 @@ void bench_report_row(const BenchFiles *files, const Config *config, const char 
             row->microseconds_per_token, row->times.useful_gflops, row->times.sgemm_gflops, row->times.fraction_of_peak,
             row->communication_fraction, row->peak_rss_bytes, source_version(), what);
     write_options(file, config, trailing_options, COUNT(trailing_options));
-    fprintf(file, "%.0f,%.4f,%lld,%s\n", row->planned_bytes, row->waiting_fraction, (long long)repeats,
-            blas_kernel_name());
+    char pattern[OPTION_TEXT_SIZE], optimizer[OPTION_TEXT_SIZE], sums[OPTION_TEXT_SIZE];
+    option_word(config, "attention.pattern", pattern);
+    option_word(config, "train.optimizer", optimizer);
+    option_word(config, "parallel.gradient_sums", sums);
+    fprintf(file, "%.0f,%.4f,%lld,%s,\"%s\",%s,%s\n", row->planned_bytes, row->waiting_fraction, (long long)repeats,
+            blas_kernel_name(), pattern, optimizer, sums);
     fflush(file);
 }
 
