@@ -34,32 +34,31 @@ static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 static int tile_at(const ExactHead *head, size_t first_row, size_t most_rows, size_t first_column, Tile *tile)
 {
     tile->first_row = first_row;
-    tile->rows = smaller(head->queries - first_row, most_rows);
+    tile->rows = smaller(head->q.rows - first_row, most_rows);
     tile->first_column = first_column;
     tile->offset = (ptrdiff_t)first_row + head->offset - (ptrdiff_t)first_column;
     tile->columns =
-        visible_columns(tile->rows - 1, smaller(head->keys - first_column, EXACT_TILE_COLUMNS), tile->offset);
+        visible_columns(tile->rows - 1, smaller(head->k.rows - first_column, EXACT_TILE_COLUMNS), tile->offset);
     return tile->columns > 0;
 }
 
-static const real *row_of(HeadRows x, size_t row) { return x.rows + row * x.stride; }
-static real *row_of_gradient(HeadGradient x, size_t row) { return x.rows + row * x.stride; }
-
-/* rows (count, width) = factor x */
-static void gather(real *rows, HeadRows x, size_t first, size_t count, size_t width, real factor)
+/* rows (count, width) = factor times the rows of x from `first` on */
+static void gather(real *rows, ConstMatrix x, size_t first, size_t count, real factor)
 {
+    size_t width = x.columns;
     for (size_t i = 0; i < count; i++) {
-        const real *from = row_of(x, first + i);
+        const real *from = const_matrix_row(x, first + i);
 #pragma omp simd
         for (size_t c = 0; c < width; c++) rows[i * width + c] = factor * from[c];
     }
 }
 
-/* x += factor rows (count, width) */
-static void scatter_add(HeadGradient x, size_t first, const real *rows, size_t count, size_t width, real factor)
+/* The rows of x from `first` on += factor rows (count, width) */
+static void scatter_add(Matrix x, size_t first, const real *rows, size_t count, real factor)
 {
+    size_t width = x.columns;
     for (size_t i = 0; i < count; i++) {
-        real *to = row_of_gradient(x, first + i);
+        real *to = matrix_row(x, first + i);
 #pragma omp simd
         for (size_t c = 0; c < width; c++) to[c] += factor * rows[i * width + c];
     }
@@ -94,36 +93,35 @@ static ForwardBuffers forward_buffers(real *scratch, size_t width, size_t h)
 static void tile_forward(const PairWeight *weight, const ExactHead *head, const Tile *tile, size_t strip,
                          const ForwardBuffers *b, real *sums, real *maxima)
 {
-    size_t h = head->value_width, rows = tile->rows, columns = tile->columns, row = tile->first_row;
+    size_t h = head->v.columns, width = head->q.columns, rows = tile->rows, columns = tile->columns;
+    size_t row = tile->first_row;
     real *result = b->result + (row - strip) * h;
-    small_gemm_nn(b->scores, columns, b->q + (row - strip) * head->width, head->width, b->k_columns, TRANSPOSED, rows,
-                  columns, head->width, OVERWRITE);
+    small_gemm_nn(b->scores, columns, b->q + (row - strip) * width, width, b->k_columns, TRANSPOSED, rows, columns,
+                  width, OVERWRITE);
     weight->forward(weight, b->scores, rows, columns, tile->offset, sums + row, maxima ? maxima + row : NULL,
                     b->factors);
     if (maxima) rescale(result, b->factors, rows, h);
     small_gemm_nn(result, h, b->scores, columns, b->v, h, rows, h, columns, ADD);
 }
 
-void exact_forward(const PairWeight *weight, const ExactHead *head, HeadGradient out, real *sums, real *maxima,
-                   real *scratch)
+void exact_forward(const PairWeight *weight, const ExactHead *head, Matrix out, real *sums, real *maxima, real *scratch)
 {
-    size_t h = head->value_width, width = head->width;
+    size_t h = head->v.columns, width = head->q.columns;
     ForwardBuffers b = forward_buffers(scratch, width, h);
-    for (size_t strip = 0; strip < head->queries; strip += STRIP_ROWS) {
-        size_t rows = smaller(head->queries - strip, STRIP_ROWS);
+    for (size_t strip = 0; strip < head->q.rows; strip += STRIP_ROWS) {
+        size_t rows = smaller(head->q.rows - strip, STRIP_ROWS);
         Tile whole, tile;
-        gather(b.q, head->q, strip, rows, width, weight->scale);
-        gather(b.result, (HeadRows){out.rows, out.stride}, strip, rows, h, 1);
-        for (size_t column = 0; column < head->keys && tile_at(head, strip, rows, column, &whole);
+        gather(b.q, head->q, strip, rows, weight->scale);
+        gather(b.result, matrix_const(out), strip, rows, 1);
+        for (size_t column = 0; column < head->k.rows && tile_at(head, strip, rows, column, &whole);
              column += EXACT_TILE_COLUMNS) {
-            transpose(b.k_columns, TRANSPOSED, row_of(head->k, column), head->k.stride, whole.columns, width);
-            gather(b.v, head->v, column, whole.columns, h, 1);
+            transpose(b.k_columns, TRANSPOSED, const_matrix_row(head->k, column), head->k.stride, whole.columns, width);
+            gather(b.v, head->v, column, whole.columns, 1);
             for (size_t row = strip; row < strip + rows; row += EXACT_TILE_ROWS)
                 if (tile_at(head, row, EXACT_TILE_ROWS, column, &tile))
                     tile_forward(weight, head, &tile, strip, &b, sums, maxima);
         }
-        for (size_t i = 0; i < rows; i++)
-            memcpy(row_of_gradient(out, strip + i), b.result + i * h, h * sizeof *b.result);
+        for (size_t i = 0; i < rows; i++) memcpy(matrix_row(out, strip + i), b.result + i * h, h * sizeof *b.result);
     }
 }
 
@@ -153,7 +151,7 @@ static BackwardBuffers backward_buffers(real *scratch, size_t width, size_t h)
 static void tile_backward(const PairWeight *weight, const ExactHead *head, const Tile *tile, size_t strip,
                           const BackwardBuffers *b, const real *normaliser, const real *delta)
 {
-    size_t h = head->value_width, width = head->width, rows = tile->rows, columns = tile->columns;
+    size_t h = head->v.columns, width = head->q.columns, rows = tile->rows, columns = tile->columns;
     size_t row = tile->first_row, in_strip = row - strip;
     const real *q = b->q + in_strip * width, *d_out = b->d_out + in_strip * h;
     small_gemm_nn(b->scores, columns, q, width, b->k_columns, TRANSPOSED, rows, columns, width, OVERWRITE);
@@ -166,41 +164,42 @@ static void tile_backward(const PairWeight *weight, const ExactHead *head, const
     small_gemm_tn(b->d_k, width, b->d_scores, columns, q, width, columns, width, rows, ADD);
 }
 
-void exact_backward(const PairWeight *weight, const ExactHead *head, HeadRows d_out, const real *normaliser,
-                    const real *delta, HeadGradient d_q, HeadGradient d_k, HeadGradient d_v, real *scratch)
+void exact_backward(const PairWeight *weight, const ExactHead *head, const real *normaliser,
+                    const ExactGradients *gradients, real *scratch)
 {
-    size_t h = head->value_width, width = head->width;
+    size_t h = head->v.columns, width = head->q.columns;
     BackwardBuffers b = backward_buffers(scratch, width, h);
-    for (size_t strip = 0; strip < head->queries; strip += STRIP_ROWS) {
-        size_t rows = smaller(head->queries - strip, STRIP_ROWS);
+    for (size_t strip = 0; strip < head->q.rows; strip += STRIP_ROWS) {
+        size_t rows = smaller(head->q.rows - strip, STRIP_ROWS);
         Tile whole, tile;
-        gather(b.q, head->q, strip, rows, width, weight->scale);
-        gather(b.d_out, d_out, strip, rows, h, 1);
+        gather(b.q, head->q, strip, rows, weight->scale);
+        gather(b.d_out, gradients->d_out, strip, rows, 1);
         memset(b.d_q, 0, rows * width * sizeof *b.d_q);
-        for (size_t column = 0; column < head->keys && tile_at(head, strip, rows, column, &whole);
+        for (size_t column = 0; column < head->k.rows && tile_at(head, strip, rows, column, &whole);
              column += EXACT_TILE_COLUMNS) {
-            gather(b.k, head->k, column, whole.columns, width, 1);
+            gather(b.k, head->k, column, whole.columns, 1);
             transpose(b.k_columns, TRANSPOSED, b.k, width, whole.columns, width);
-            transpose(b.v_columns, TRANSPOSED, row_of(head->v, column), head->v.stride, whole.columns, h);
+            transpose(b.v_columns, TRANSPOSED, const_matrix_row(head->v, column), head->v.stride, whole.columns, h);
             memset(b.d_k, 0, whole.columns * width * sizeof *b.d_k);
             memset(b.d_v, 0, whole.columns * h * sizeof *b.d_v);
             for (size_t row = strip; row < strip + rows; row += EXACT_TILE_ROWS)
                 if (tile_at(head, row, EXACT_TILE_ROWS, column, &tile))
-                    tile_backward(weight, head, &tile, strip, &b, normaliser, delta);
-            scatter_add(d_k, column, b.d_k, whole.columns, width, 1);
-            scatter_add(d_v, column, b.d_v, whole.columns, h, 1);
+                    tile_backward(weight, head, &tile, strip, &b, normaliser, gradients->delta);
+            scatter_add(gradients->d_k, column, b.d_k, whole.columns, 1);
+            scatter_add(gradients->d_v, column, b.d_v, whole.columns, 1);
         }
-        scatter_add(d_q, strip, b.d_q, rows, width, weight->scale);
+        scatter_add(gradients->d_q, strip, b.d_q, rows, weight->scale);
     }
 }
 
-void exact_delta(real *delta, HeadRows d_out, HeadRows out, size_t queries, size_t value_width)
+void exact_delta(real *delta, ConstMatrix d_out, ConstMatrix out)
 {
-    for (size_t i = 0; i < queries; i++) {
-        const real *d = row_of(d_out, i), *o = row_of(out, i);
+    size_t h = out.columns;
+    for (size_t i = 0; i < out.rows; i++) {
+        const real *d = const_matrix_row(d_out, i), *o = const_matrix_row(out, i);
         real sum = 0;
 #pragma omp simd reduction(+ : sum)
-        for (size_t c = 0; c < value_width; c++) sum += d[c] * o[c];
+        for (size_t c = 0; c < h; c++) sum += d[c] * o[c];
         delta[i] = sum;
     }
 }

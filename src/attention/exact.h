@@ -8,6 +8,7 @@
 #include <stddef.h>
 
 #include "src/base/real.h"
+#include "src/tensor/matrix.h"
 
 /* Tiles of queries x keys: 64 KB of scores. A strip of four tiles, 256 queries, shares each tile of keys: those are gathered
    and transposed once for the strip. Rows are gathered because heads lie far apart in memory, each row on a page of its
@@ -29,40 +30,44 @@ struct PairWeight {
                      const real *normaliser, const real *delta);
 };
 
-/* Rows of one head: row i starts at `rows + i * stride`. */
-typedef struct HeadRows {
-    const real *rows;
-    size_t stride;
-} HeadRows;
+/* Head j of sequence s in x (B N, H w), which has N rows of each sequence: (N, w). */
+static inline Matrix head_of(Matrix x, size_t N, size_t H, size_t s, size_t j)
+{
+    return matrix_part(x, s * N, N, j * (x.columns / H), x.columns / H);
+}
 
-typedef struct HeadGradient {
-    real *rows;
-    size_t stride;
-} HeadGradient;
+static inline ConstMatrix const_head_of(ConstMatrix x, size_t N, size_t H, size_t s, size_t j)
+{
+    return const_matrix_part(x, s * N, N, j * (x.columns / H), x.columns / H);
+}
 
-/* One head of one sequence: `queries` rows against `keys` rows; query i sees key j when j <= i + offset. */
+/* One head of one sequence: query i sees key j when j <= i + offset. */
 typedef struct ExactHead {
-    HeadRows q, k, v;
-    size_t width;       /* of q and k */
-    size_t value_width; /* of v and out */
-    size_t queries, keys;
+    ConstMatrix q;    /* (queries, width) */
+    ConstMatrix k, v; /* (keys, width), (keys, value_width) */
     ptrdiff_t offset;
 } ExactHead;
 
-/* out += weights v, sums (queries) += row sums; not yet divided. `maxima` NULL where the kind keeps none. `scratch` holds
-   exact_forward_scratch() numbers of this thread. */
-void exact_forward(const PairWeight *weight, const ExactHead *head, HeadGradient out, real *sums, real *maxima,
+/* out (queries, value_width) += weights v, sums (queries) += row sums; not yet divided. `maxima` (queries), NULL where the
+   kind keeps none. `scratch` holds exact_forward_scratch() numbers of this thread. */
+void exact_forward(const PairWeight *weight, const ExactHead *head, Matrix out, real *sums, real *maxima,
                    real *scratch);
 
-/* With d_out the gradient of the divided output and delta_i = <d_out_i, out_i>: d_q, d_k, d_v += ... */
-void exact_backward(const PairWeight *weight, const ExactHead *head, HeadRows d_out, const real *normaliser,
-                    const real *delta, HeadGradient d_q, HeadGradient d_k, HeadGradient d_v, real *scratch);
+typedef struct ExactGradients {
+    ConstMatrix d_out;    /* (queries, value_width): of the divided output */
+    const real *delta;    /* (queries): exact_delta() of it */
+    Matrix d_q, d_k, d_v; /* shaped as q, k, v */
+} ExactGradients;
+
+/* From d_out and delta: d_q, d_k, d_v += ... normaliser (queries); `scratch` holds exact_backward_scratch() numbers. */
+void exact_backward(const PairWeight *weight, const ExactHead *head, const real *normaliser,
+                    const ExactGradients *gradients, real *scratch);
 
 size_t exact_forward_scratch(size_t width, size_t value_width);
 size_t exact_backward_scratch(size_t width, size_t value_width);
 
-/* delta (queries) = <d_out_i, out_i> */
-void exact_delta(real *delta, HeadRows d_out, HeadRows out, size_t queries, size_t value_width);
+/* delta (queries) = <d_out_i, out_i>, both (queries, value_width) */
+void exact_delta(real *delta, ConstMatrix d_out, ConstMatrix out);
 
 /* weight = (scale <q,k>)^degree, normaliser = `one` + sum; degree 1 serves features that are used as they are. */
 PairWeight pair_weight_power(real scale, int degree);

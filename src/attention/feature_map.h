@@ -9,6 +9,7 @@
 #include <stddef.h>
 
 #include "src/attention/attention.h"
+#include "src/tensor/matrix.h"
 
 /* Tokens [first, end) of each of `sequences` sequences, of which this rank has N tokens each: (B, N). */
 typedef struct TokenSpan {
@@ -49,6 +50,15 @@ static inline TokenChunk chunk_at(const TokenSpan *span, size_t longest, size_t 
     return (TokenChunk){index / of_sequence * span->tokens + first, rest < longest ? rest : longest};
 }
 
+/* One call of a map: of queries or of keys. */
+typedef struct MapRun {
+    const AttentionLayer *layer;
+    ParamStore *params;
+    TokenSpan span;
+    ConstMatrix x; /* (B N, H h); q' and k' without gaps between rows, and so their gradients */
+    Arena *scratch;
+} MapRun;
+
 struct FeatureMap {
     const char *name;                                       /* of a sketch: attention.sketch */
     bool (*check)(const AttentionSpec *, Message *problem); /* what option rows cannot; or NULL */
@@ -60,13 +70,11 @@ struct FeatureMap {
     void (*declare)(AttentionLayer *, ParamTable *, const char *prefix);
     /* Takes and releases the scratch of both passes. */
     void (*plan)(const AttentionLayer *, size_t tokens, Arena *scratch);
-    /* u (B, N, H, r) of x (B, N, H, h), whose tokens are x_stride apart, where the span says; elsewhere u stays as it was.
-       `factors` (B, N, H): of queries when the map scales them, what each one's features were multiplied by; else NULL. */
-    void (*forward)(const AttentionLayer *, ParamStore *params, real *u, real *factors, const real *x, size_t x_stride,
-                    const TokenSpan *span, Arena *scratch);
-    /* d_x (B, N, H, h) += ..., tokens d_x_stride apart; adds to the gradients of the map's trained tensors. */
-    void (*backward)(const AttentionLayer *, ParamStore *params, real *d_x, size_t d_x_stride, const real *d_u,
-                     const real *u, const real *x, size_t x_stride, const TokenSpan *span, Arena *scratch);
+    /* u (B, N, H, r) of x where the span says; elsewhere u stays as it was. `factors` (B, N, H): of queries when the map
+       scales them, what each one's features were multiplied by; else NULL. */
+    void (*forward)(const MapRun *, real *u, real *factors);
+    /* d_x (B N, H h) += ... from d_u and u (B, N, H, r); adds to the gradients of the map's trained tensors. */
+    void (*backward)(const MapRun *, Matrix d_x, const real *d_u, const real *u);
     /* Multiply-adds count 2; of one token and head, forward, one of q and k. */
     double (*flops)(const AttentionLayer *);
 };

@@ -152,24 +152,36 @@ static TokenSpan mapped_tokens(const AttentionLayer *layer, const Sizes *z, bool
 /* u of queries and keys, which are q' and k' or lie among the columns of qkv; or the gradients that come from d_u. */
 static void map_pass(const AttentionRun *run, const Sizes *z, const Buffers *buffers, Direction pass)
 {
-    const AttentionLayer *layer = run->layer;
-    const FeatureMap *map = layer->map;
+    const FeatureMap *map = run->layer->map;
     Saved saved = linear_saved_parts(z, run->saved);
+    size_t tokens = z->B * z->N;
     for (int keys = 0; keys < 2; keys++) {
-        TokenSpan span = mapped_tokens(layer, z, keys);
+        size_t column = keys ? z->C : 0;
         real *u = keys ? saved.u_key : saved.u_query;
-        const real *x = run->qkv + (keys ? z->C : 0);
-        size_t stride = 3 * z->C;
-        if (map->normalised_input) x = keys ? buffers->key : buffers->query, stride = z->C;
+        MapRun one = {
+            .layer = run->layer,
+            .params = run->params,
+            .span = mapped_tokens(run->layer, z, keys),
+            .x = const_matrix_columns(const_matrix_dense(run->qkv, tokens, 3 * z->C), column, z->C),
+            .scratch = run->scratch,
+        };
+        if (map->normalised_input) one.x = const_matrix_dense(keys ? buffers->key : buffers->query, tokens, z->C);
         if (pass == FORWARD) {
-            map->forward(layer, run->params, u, keys ? NULL : buffers->query_factors, x, stride, &span, run->scratch);
+            map->forward(&one, u, keys ? NULL : buffers->query_factors);
             continue;
         }
-        const real *d_u = keys ? buffers->d_u_key : buffers->d_u_query;
-        real *d_x = run->d_qkv + (keys ? z->C : 0);
-        if (map->normalised_input) d_x = keys ? buffers->d_key : buffers->d_query;
-        map->backward(layer, run->params, d_x, stride, d_u, u, x, stride, &span, run->scratch);
+        Matrix d_x = matrix_columns(matrix_dense(run->d_qkv, tokens, 3 * z->C), column, z->C);
+        if (map->normalised_input) d_x = matrix_dense(keys ? buffers->d_key : buffers->d_query, tokens, z->C);
+        map->backward(&one, d_x, keys ? buffers->d_u_key : buffers->d_u_query, u);
     }
+}
+
+/* q' and k' of the pass. */
+static void norm_queries_and_keys(const AttentionRun *run, const Sizes *z, const Buffers *buffers)
+{
+    size_t tokens = z->B * z->N;
+    qk_norm_forward(run->layer, run->params, matrix_dense(buffers->query, tokens, z->C),
+                    matrix_dense(buffers->key, tokens, z->C), run->qkv);
 }
 
 /* A sum moves on during the local part only when somebody looks after it. */
@@ -187,8 +199,7 @@ void linear_forward(const AttentionRun *run)
     Buffers buffers = take_buffers(run->layer, &z, FORWARD, run->scratch);
     buffers.powers = linear_powers(run->layer, run->params);
     phase_begin(PHASE_FEATURES);
-    if (linear_uses_qk_norm(run->layer))
-        qk_norm_forward(run->layer, run->params, buffers.query, z.C, buffers.key, z.C, run->qkv, z.B * z.N);
+    if (linear_uses_qk_norm(run->layer)) norm_queries_and_keys(run, &z, &buffers);
     map_pass(run, &z, &buffers, FORWARD);
     phase_begin(PHASE_KEYS);
 #pragma omp parallel for collapse(2) schedule(dynamic)
@@ -231,7 +242,7 @@ void linear_backward(const AttentionRun *run)
     memset(buffers.d_u_query, 0, tokens * z.H * z.r * sizeof(real));
     memset(buffers.d_u_key, 0, tokens * z.H * z.r * sizeof(real));
     if (linear_uses_qk_norm(layer)) {
-        qk_norm_forward(layer, run->params, buffers.query, z.C, buffers.key, z.C, run->qkv, tokens);
+        norm_queries_and_keys(run, &z, &buffers);
         memset(buffers.d_query, 0, tokens * z.C * sizeof(real));
         memset(buffers.d_key, 0, tokens * z.C * sizeof(real));
     }
@@ -265,8 +276,8 @@ void linear_backward(const AttentionRun *run)
     phase_begin(PHASE_FEATURES);
     map_pass(run, &z, &buffers, BACKWARD);
     if (linear_uses_qk_norm(layer))
-        qk_norm_backward(layer, run->params, run->d_qkv, buffers.d_query, z.C, buffers.d_key, z.C, run->qkv, tokens,
-                         run->scratch);
+        qk_norm_backward(layer, run->params, run->d_qkv, const_matrix_dense(buffers.d_query, tokens, z.C),
+                         const_matrix_dense(buffers.d_key, tokens, z.C), run->qkv, run->scratch);
     arena_release(run->scratch, mark);
 }
 

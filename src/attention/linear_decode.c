@@ -97,8 +97,8 @@ static void fold_block(const AttentionLayer *layer, const Sizes *z, const Decode
     memset(sum, 0, z->state * sizeof *sum);
     for (size_t i = 0; i < z->b; i += z->panel_rows) {
         size_t count = panel_rows_from(z, i, z->b);
-        panel_expand(layer->map, z, &panel, state->u + i * z->r, z->r, count);
-        gather_rows(panel.values, state->values + i * z->h, z->h, count, z->h);
+        panel_expand(layer->map, &panel, const_matrix_dense(state->u + i * z->r, count, z->r));
+        gather_rows(panel.values, const_matrix_dense(state->values + i * z->h, count, z->h));
         panel_add_to_state(z, sum, &panel, count, ADD);
         panel_add_rows(&panel, sum + z->m * z->h, NULL, count, z->m);
     }
@@ -126,7 +126,7 @@ static real decode_prefix(const AttentionLayer *layer, const Sizes *z, const Dec
                           const DecodeBuffers *buffers, size_t j, real *out)
 {
     real *features = buffers->panel.features, factor = buffers->powers.factor;
-    panel_expand(layer->map, z, &buffers->panel, buffers->u_query + j * z->r, z->r, 1);
+    panel_expand(layer->map, &buffers->panel, const_matrix_dense(buffers->u_query + j * z->r, 1, z->r));
     small_gemm_nn(out, z->h, features, z->m, state->state, z->h, 1, z->h, z->m, OVERWRITE);
     real sum = linear_sketched_sum(layer->map, z, features, normaliser_of(z, state->state), &factor);
     for (size_t c = 0; c < z->h; c++) out[c] *= factor;
@@ -152,20 +152,33 @@ static void decode_head(const AttentionLayer *layer, const Sizes *z, const Decod
     for (size_t c = 0; c < z->h; c++) out[c] /= sum;
 }
 
+/* q', k', where they are used, and u of the token. */
+static void decode_features(const AttentionLayer *layer, const Sizes *z, ParamStore *params,
+                            const DecodeBuffers *buffers, const real *qkv, Arena *scratch)
+{
+    const FeatureMap *map = layer->map;
+    Matrix query = matrix_dense(buffers->query, 1, z->C), key = matrix_dense(buffers->key, 1, z->C);
+    if (linear_uses_qk_norm(layer)) qk_norm_forward(layer, params, query, key, qkv);
+    MapRun one = {
+        .layer = layer,
+        .params = params,
+        .span = {.sequences = 1, .tokens = 1, .first = 0, .end = 1},
+        .scratch = scratch,
+    };
+    one.x = map->normalised_input ? matrix_const(query) : const_matrix_dense(qkv, 1, z->C);
+    map->forward(&one, buffers->u_query, map->scales_queries ? buffers->query_factors : NULL);
+    one.x = map->normalised_input ? matrix_const(key) : const_matrix_dense(qkv + z->C, 1, z->C);
+    map->forward(&one, buffers->u_key, NULL);
+}
+
 void linear_decode(const AttentionLayer *layer, const DecodeShape *shape, ParamStore *params, real *state,
                    size_t position, const real *qkv, real *out, Arena *scratch)
 {
     Sizes z = decode_sizes(layer, shape);
     size_t mark = arena_mark(scratch);
-    bool normalised = layer->map->normalised_input;
     DecodeBuffers buffers = take_decode_buffers(&z, scratch);
     buffers.powers = linear_powers(layer, params);
-    if (linear_uses_qk_norm(layer)) qk_norm_forward(layer, params, buffers.query, z.C, buffers.key, z.C, qkv, 1);
-    TokenSpan one = {.sequences = 1, .tokens = 1, .first = 0, .end = 1};
-    layer->map->forward(layer, params, buffers.u_query, layer->map->scales_queries ? buffers.query_factors : NULL,
-                        normalised ? buffers.query : qkv, 3 * z.C, &one, scratch);
-    layer->map->forward(layer, params, buffers.u_key, NULL, normalised ? buffers.key : qkv + z.C, 3 * z.C, &one,
-                        scratch);
+    decode_features(layer, &z, params, &buffers, qkv, scratch);
     for (size_t j = 0; j < z.H; j++) {
         DecodeState head = decode_state_at(layer, &z, shape, state, j);
         decode_head(layer, &z, &head, &buffers, j, position, qkv + 2 * z.C + j * z.h, out + j * z.h);

@@ -5,20 +5,19 @@
 
 HeadGradients linear_gradients_at(const AttentionRun *run, const Sizes *z, const Buffers *buffers, size_t s, size_t j)
 {
-    size_t token = s * z->N, u = (token * z->H + j) * z->r, row = token * z->C + j * z->h;
-    bool exact = linear_exact_local(run->layer);
+    size_t tokens = z->B * z->N;
+    Matrix d_values = matrix_columns(matrix_dense(run->d_qkv, tokens, 3 * z->C), 2 * z->C, z->C);
     HeadGradients gradients = {
-        .d_out = run->d_out + row,
+        .d_out = const_head_of(const_matrix_dense(run->d_out, tokens, z->C), z->N, z->H, s, j),
         .delta = buffers->delta + (s * z->H + j) * z->N,
         .adjoint = buffers->adjoint + (s * z->H + j) * z->blocks * z->state,
-        .d_u_query = buffers->d_u_query + u,
-        .d_u_key = buffers->d_u_key + u,
-        .d_values = {run->d_qkv + token * 3 * z->C + 2 * z->C + j * z->h, 3 * z->C},
+        .d_u_query = linear_head_of(z, buffers->d_u_query, z->r, s, j),
+        .d_u_key = linear_head_of(z, buffers->d_u_key, z->r, s, j),
+        .d_values = head_of(d_values, z->N, z->H, s, j),
     };
-    gradients.d_query =
-        exact ? (HeadGradient){buffers->d_query + row, z->C} : (HeadGradient){gradients.d_u_query, z->H * z->r};
-    gradients.d_key =
-        exact ? (HeadGradient){buffers->d_key + row, z->C} : (HeadGradient){gradients.d_u_key, z->H * z->r};
+    bool exact = linear_exact_local(run->layer);
+    gradients.d_query = exact ? linear_head_of(z, buffers->d_query, z->h, s, j) : gradients.d_u_query;
+    gradients.d_key = exact ? linear_head_of(z, buffers->d_key, z->h, s, j) : gradients.d_u_key;
     return gradients;
 }
 
@@ -27,7 +26,7 @@ static void output_gradient_panel(const Panel *panel, const Sizes *z, const Head
                                   size_t first, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        const real *g = gradients->d_out + (first + i) * z->C;
+        const real *g = const_matrix_row(gradients->d_out, first + i);
         real inverse = head->prefix_factor[first + i] / head->normaliser[first + i], *out = panel->values + i * z->h;
 #pragma omp simd
         for (size_t c = 0; c < z->h; c++) out[c] = g[c] * inverse;
@@ -35,14 +34,14 @@ static void output_gradient_panel(const Panel *panel, const Sizes *z, const Head
     }
 }
 
-/* d_u += by way of d_phi (count, m) = (values, factors) state^T, of which panel->transposed holds the values' part. NULL
-   factors are 1. */
+/* d_u (count, r) += by way of d_phi (count, m) = (values, factors) state^T, of which panel->transposed holds the values'
+   part. NULL factors are 1. */
 static void features_backward(const AttentionRun *run, const Sizes *z, const Panel *panel, const real *state,
-                              const real *factors, real *d_u, const real *u, size_t stride, size_t count)
+                              const real *factors, Matrix d_u, ConstMatrix u)
 {
-    panel_fill_rows(panel, normaliser_of(z, state), factors, count, z->m);
-    small_gemm_nn(panel->features, z->m, panel->values, z->h, panel->transposed, z->m, count, z->m, z->h, ADD);
-    panel_contract(run->layer->map, z, panel, d_u, u, stride, count);
+    panel_fill_rows(panel, normaliser_of(z, state), factors, u.rows, z->m);
+    small_gemm_nn(panel->features, z->m, panel->values, z->h, panel->transposed, z->m, u.rows, z->m, z->h, ADD);
+    panel_contract(run->layer->map, panel, d_u, u);
 }
 
 /* d_u(q) of a panel, and its share of the adjoint block sum. */
@@ -50,22 +49,22 @@ static void query_panel_backward(const AttentionRun *run, const Sizes *z, const 
                                  const HeadGradients *gradients, const Panel *panel, size_t block, size_t row,
                                  size_t count)
 {
-    size_t first = block * z->b + row, u_stride = z->H * z->r;
-    const real *u = head->u_query + first * u_stride;
+    size_t first = block * z->b + row;
+    ConstMatrix u = const_matrix_rows(head->u_query, first, count);
     real *adjoint = gradients->adjoint + block * z->state;
     output_gradient_panel(panel, z, head, gradients, first, count);
     features_backward(run, z, panel, head->states + block * z->state, panel->normaliser,
-                      gradients->d_u_query + first * u_stride, u, u_stride, count);
-    panel_expand(run->layer->map, z, panel, u, u_stride, count);
+                      matrix_rows(gradients->d_u_query, first, count), u);
+    panel_expand(run->layer->map, panel, u);
     panel_add_to_state(z, adjoint, panel, count, row ? ADD : OVERWRITE);
     panel_add_rows(panel, adjoint + z->m * z->h, panel->normaliser, count, z->m);
 }
 
 /* <g_i, o_i> of all rows. Rows that were clamped are counted here: the backward pass is the one that happens once. */
-static void fill_delta(const AttentionRun *run, const Sizes *z, const Head *head, real *delta, const real *d_out)
+static void fill_delta(const AttentionRun *run, const Sizes *z, const Head *head, real *delta, ConstMatrix d_out)
 {
     int64_t clamped = 0;
-    exact_delta(delta, (HeadRows){d_out, z->C}, (HeadRows){head->out, z->C}, z->N, z->h);
+    exact_delta(delta, d_out, matrix_const(head->out));
     attention_hold_clamped(delta, head->normaliser, z->N);
     for (size_t i = 0; i < z->N; i++) clamped += head->prefix_factor[i] == 0;
     attention_count_clamped(run, clamped);
@@ -98,15 +97,13 @@ static void key_panel_backward(const AttentionRun *run, const Sizes *z, const He
                                const HeadGradients *gradients, const Panel *panel, const real *adjoint, size_t first,
                                size_t count)
 {
-    size_t u_stride = z->H * z->r;
-    const real *u = head->u_key + first * u_stride;
-    HeadGradient d_values = gradients->d_values;
-    gather_rows(panel->values, head->values + first * 3 * z->C, 3 * z->C, count, z->h);
-    features_backward(run, z, panel, adjoint, NULL, gradients->d_u_key + first * u_stride, u, u_stride, count);
-    panel_expand(run->layer->map, z, panel, u, u_stride, count);
+    ConstMatrix u = const_matrix_rows(head->u_key, first, count);
+    gather_rows(panel->values, const_matrix_rows(head->values, first, count));
+    features_backward(run, z, panel, adjoint, NULL, matrix_rows(gradients->d_u_key, first, count), u);
+    panel_expand(run->layer->map, panel, u);
     small_gemm_nn(panel->values, z->h, panel->features, z->m, adjoint, z->h, count, z->h, z->m, OVERWRITE);
     for (size_t i = 0; i < count; i++)
-        add_to(d_values.rows + (first + i) * d_values.stride, panel->values + i * z->h, z->h);
+        add_to(matrix_row(gradients->d_values, first + i), panel->values + i * z->h, z->h);
 }
 
 void linear_head_keys_backward(const AttentionRun *run, const Sizes *z, const Head *head,
@@ -124,19 +121,18 @@ void linear_head_keys_backward(const AttentionRun *run, const Sizes *z, const He
     }
 }
 
-static HeadGradient gradient_from(HeadGradient x, size_t row)
-{
-    return (HeadGradient){x.rows + row * x.stride, x.stride};
-}
-
 void linear_head_local_backward(const Sizes *z, const Head *head, const HeadGradients *gradients)
 {
     for (size_t l = 0; l < z->blocks; l++) {
         ExactHead part = linear_local_block(head, z, l);
-        size_t first = l * z->b;
-        exact_backward(&head->weight, &part, (HeadRows){gradients->d_out + first * z->C, z->C},
-                       head->normaliser + first, gradients->delta + first, gradient_from(gradients->d_query, first),
-                       gradient_from(gradients->d_key, first), gradient_from(gradients->d_values, first),
-                       head->scratch);
+        size_t first = l * z->b, rows = part.q.rows;
+        ExactGradients d_part = {
+            .d_out = const_matrix_rows(gradients->d_out, first, rows),
+            .delta = gradients->delta + first,
+            .d_q = matrix_rows(gradients->d_query, first, rows),
+            .d_k = matrix_rows(gradients->d_key, first, rows),
+            .d_v = matrix_rows(gradients->d_values, first, rows),
+        };
+        exact_backward(&head->weight, &part, head->normaliser + first, &d_part, head->scratch);
     }
 }

@@ -4,21 +4,21 @@
    equal keys it is some 3 units; from 4 units on, what is kept no longer gives outputs larger than values. */
 static const real NOISE = 8 * (sizeof(real) == 4 ? (real)0x1p-23 : (real)0x1p-52);
 
-void panel_expand(const FeatureMap *map, const Sizes *z, const Panel *panel, const real *u, size_t stride, size_t count)
+void panel_expand(const FeatureMap *map, const Panel *panel, ConstMatrix u)
 {
     if (map->self_tensored)
-        packed_features_expand(panel->features, u, stride, count, z->r, panel->packing);
+        packed_features_expand(panel->features, u, panel->packing);
     else
-        gather_rows(panel->features, u, stride, count, z->r);
+        gather_rows(panel->features, u);
 }
 
-void panel_contract(const FeatureMap *map, const Sizes *z, const Panel *panel, real *d_u, const real *u, size_t stride,
-                    size_t count)
+void panel_contract(const FeatureMap *map, const Panel *panel, Matrix d_u, ConstMatrix u)
 {
+    size_t r = u.columns;
     if (map->self_tensored)
-        packed_features_contract(d_u, stride, panel->features, u, stride, count, z->r, panel->packing);
+        packed_features_contract(d_u, panel->features, u, panel->packing);
     else
-        for (size_t i = 0; i < count; i++) add_to(d_u + i * stride, panel->features + i * z->r, z->r);
+        for (size_t i = 0; i < u.rows; i++) add_to(matrix_row(d_u, i), panel->features + i * r, r);
 }
 
 void panel_add_rows(const Panel *panel, real *sums, const real *factors, size_t rows, size_t m)

@@ -124,13 +124,11 @@ static inline size_t panel_rows_from(const Sizes *z, size_t row, size_t rows)
 /* The normaliser's part of a state. */
 static inline const real *normaliser_of(const Sizes *z, const real *state) { return state + z->m * z->h; }
 
-/* panel->features = phi (count, m) of u, rows `stride` apart. */
-void panel_expand(const FeatureMap *map, const Sizes *z, const Panel *panel, const real *u, size_t stride,
-                  size_t count);
+/* panel->features = phi (count, m) of u (count, r). */
+void panel_expand(const FeatureMap *map, const Panel *panel, ConstMatrix u);
 
-/* d_u += gradient through panel_expand() of panel->features. */
-void panel_contract(const FeatureMap *map, const Sizes *z, const Panel *panel, real *d_u, const real *u, size_t stride,
-                    size_t count);
+/* d_u (count, r) += gradient through panel_expand() of panel->features. */
+void panel_contract(const FeatureMap *map, const Panel *panel, Matrix d_u, ConstMatrix u);
 
 /* sums (m) += the rows of the features, each times its factor; NULL factors are 1. */
 void panel_add_rows(const Panel *panel, real *sums, const real *factors, size_t rows, size_t m);
@@ -164,21 +162,27 @@ typedef struct Buffers {
 
 /* ---- one head of one sequence (linear_head.c, linear_head_backward.c) ------------------------------------------------------ */
 
-/* Everything a head needs, addressed from its first token. Strides are from token to token. */
+/* Everything a head needs; rows are this rank's tokens of the sequence. */
 typedef struct Head {
-    size_t index;                /* s * H + j */
-    const real *u_query, *u_key; /* stride H r */
-    const real *values;          /* stride 3C */
-    real *out;                   /* stride C */
-    real *normaliser, *states;   /* (N), (blocks, state) */
-    real *prefix_factor;         /* (N) */
-    const real *query_factors;   /* stride H, or NULL */
-    ExactHead local;             /* of a whole segment; a block is cut from it */
+    size_t index;               /* s * H + j */
+    ConstMatrix u_query, u_key; /* (N, r) */
+    ConstMatrix values;         /* (N, h) */
+    Matrix out;                 /* (N, h) */
+    real *normaliser, *states;  /* (N), (blocks, state) */
+    real *prefix_factor;        /* (N) */
+    const real *query_factors;  /* (N), H numbers apart, or NULL */
+    ExactHead local;            /* of a whole segment; a block is cut from it */
     PairWeight weight;
     PowerScale powers;
     real *scratch;   /* of this thread */
     double *running; /* (state), of this thread */
 } Head;
+
+/* Head j of sequence s in x (B, N, H, width): (N, width). */
+static inline Matrix linear_head_of(const Sizes *z, real *x, size_t width, size_t s, size_t j)
+{
+    return head_of(matrix_dense(x, z->B * z->N, z->H * width), z->N, z->H, s, j);
+}
 
 Head linear_head_at(const AttentionRun *run, const Sizes *z, const Buffers *buffers, size_t s, size_t j);
 
@@ -193,14 +197,14 @@ void linear_head_keys(const AttentionRun *run, const Sizes *z, const Head *head,
 void linear_head_local(const Sizes *z, const Head *head);
 void linear_head_queries(const AttentionRun *run, const Sizes *z, const Head *head, const real *incoming);
 
-/* The gradients of one head, addressed like the head itself. */
+/* The gradients of one head. */
 typedef struct HeadGradients {
-    const real *d_out;           /* stride C */
-    real *delta;                 /* (N) */
-    real *adjoint;               /* (blocks, state) */
-    real *d_u_query, *d_u_key;   /* stride H r */
-    HeadGradient d_query, d_key; /* of what the local part multiplies */
-    HeadGradient d_values;       /* stride 3C */
+    ConstMatrix d_out;         /* (N, h) */
+    real *delta;               /* (N) */
+    real *adjoint;             /* (blocks, state) */
+    Matrix d_u_query, d_u_key; /* (N, r) */
+    Matrix d_query, d_key;     /* of what the local part multiplies: shaped as it */
+    Matrix d_values;           /* (N, h) */
 } HeadGradients;
 
 HeadGradients linear_gradients_at(const AttentionRun *run, const Sizes *z, const Buffers *buffers, size_t s, size_t j);

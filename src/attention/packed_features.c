@@ -19,11 +19,12 @@ static size_t whole_diagonals(size_t r) { return (r - 1) / 2; }
 /* Doubled rows of a batch, and doubled diagonals of one row. */
 size_t packed_features_scratch(size_t r) { return 2 * r * (BATCH + 1 + r / 2); }
 
-static void double_rows(real *doubled, const real *u, size_t stride, size_t rows, size_t r)
+static void double_rows(real *doubled, ConstMatrix u)
 {
-    for (size_t i = 0; i < rows; i++) {
-        memcpy(doubled + i * 2 * r, u + i * stride, r * sizeof *u);
-        memcpy(doubled + i * 2 * r + r, u + i * stride, r * sizeof *u);
+    size_t r = u.columns;
+    for (size_t i = 0; i < u.rows; i++) {
+        memcpy(doubled + i * 2 * r, const_matrix_row(u, i), r * sizeof *doubled);
+        memcpy(doubled + i * 2 * r + r, const_matrix_row(u, i), r * sizeof *doubled);
     }
 }
 
@@ -77,33 +78,31 @@ static inline __attribute__((always_inline)) void expand_batch(real *phi, const 
     for (size_t i = 0; i < rows; i++) expand_vector(phi + i * packed_feature_count(r), doubled + i * 2 * r, r);
 }
 
-static inline __attribute__((always_inline)) void
-contract_batch(real *d_u, size_t d_stride, const real *d_phi, const real *doubled, size_t rows, size_t r, real *shifted)
+static inline __attribute__((always_inline)) void contract_batch(Matrix d_u, const real *d_phi, const real *doubled,
+                                                                 size_t r, real *shifted)
 {
-    for (size_t i = 0; i < rows; i++)
-        contract_vector(d_u + i * d_stride, d_phi + i * packed_feature_count(r), doubled + i * 2 * r, shifted, r);
+    for (size_t i = 0; i < d_u.rows; i++)
+        contract_vector(matrix_row(d_u, i), d_phi + i * packed_feature_count(r), doubled + i * 2 * r, shifted, r);
 }
 
-void packed_features_expand(real *phi, const real *u, size_t stride, size_t rows, size_t r, real *scratch)
+void packed_features_expand(real *phi, ConstMatrix u, real *scratch)
 {
-    for (size_t first = 0; first < rows; first += BATCH) {
-        size_t count = rows - first < BATCH ? rows - first : BATCH;
-        double_rows(scratch, u + first * stride, stride, count, r);
+    for (size_t first = 0; first < u.rows; first += BATCH) {
+        size_t count = u.rows - first < BATCH ? u.rows - first : BATCH;
+        double_rows(scratch, const_matrix_rows(u, first, count));
 #define EXPAND(width) expand_batch(phi + first * packed_feature_count(width), scratch, count, width)
-        WITH_CONSTANT_WIDTH(r, EXPAND)
+        WITH_CONSTANT_WIDTH(u.columns, EXPAND)
     }
 }
 
-void packed_features_contract(real *d_u, size_t d_stride, const real *d_phi, const real *u, size_t stride, size_t rows,
-                              size_t r, real *scratch)
+void packed_features_contract(Matrix d_u, const real *d_phi, ConstMatrix u, real *scratch)
 {
-    real *shifted = scratch + BATCH * 2 * r;
-    for (size_t first = 0; first < rows; first += BATCH) {
-        size_t count = rows - first < BATCH ? rows - first : BATCH;
-        double_rows(scratch, u + first * stride, stride, count, r);
-#define CONTRACT(width)                                                                                                \
-    contract_batch(d_u + first * d_stride, d_stride, d_phi + first * packed_feature_count(width), scratch, count,      \
-                   width, shifted)
-        WITH_CONSTANT_WIDTH(r, CONTRACT)
+    real *shifted = scratch + BATCH * 2 * u.columns;
+    for (size_t first = 0; first < u.rows; first += BATCH) {
+        size_t count = u.rows - first < BATCH ? u.rows - first : BATCH;
+        Matrix d_batch = matrix_rows(d_u, first, count);
+        double_rows(scratch, const_matrix_rows(u, first, count));
+#define CONTRACT(width) contract_batch(d_batch, d_phi + first * packed_feature_count(width), scratch, width, shifted)
+        WITH_CONSTANT_WIDTH(u.columns, CONTRACT)
     }
 }

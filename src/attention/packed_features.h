@@ -6,16 +6,16 @@
 #include <stddef.h>
 
 #include "src/base/real.h"
+#include "src/tensor/matrix.h"
 
 static inline size_t packed_feature_count(size_t r) { return r * (r + 1) / 2; }
 
 /* Numbers of scratch that both functions need. */
 size_t packed_features_scratch(size_t r);
 
-/* phi (rows, r(r+1)/2) of u (rows, r), whose rows are `stride` apart. */
-void packed_features_expand(real *phi, const real *u, size_t stride, size_t rows, size_t r, real *scratch);
-/* d_u += gradient through packed_features_expand(). */
-void packed_features_contract(real *d_u, size_t d_stride, const real *d_phi, const real *u, size_t stride, size_t rows,
-                              size_t r, real *scratch);
+/* phi (rows, r(r+1)/2) of u (rows, r) */
+void packed_features_expand(real *phi, ConstMatrix u, real *scratch);
+/* d_u (rows, r) += gradient through packed_features_expand(). */
+void packed_features_contract(Matrix d_u, const real *d_phi, ConstMatrix u, real *scratch);
 
 #endif

@@ -48,22 +48,25 @@ static void performer_plan(const AttentionLayer *layer, size_t tokens, Arena *sc
     arena_release(scratch, mark);
 }
 
-/* Row i of some tokens' (token, head) rows starts here. */
-static size_t row_start(const AttentionLayer *layer, size_t row, size_t stride)
-{
-    return row / layer->heads * stride + row % layer->heads * layer->head_width;
-}
-
 static real input_scale(const AttentionLayer *layer) { return (real)pow((double)layer->head_width, -0.25); }
 
-/* z (rows, h) */
-static void gather(const AttentionLayer *layer, real *z, const real *x, size_t stride, size_t rows)
+/* z of x (tokens, H h), without gaps */
+static void gather(const AttentionLayer *layer, real *z, ConstMatrix x)
 {
-    size_t h = layer->head_width;
     real scale = input_scale(layer);
-    for (size_t i = 0; i < rows; i++) {
-        const real *from = x + row_start(layer, i, stride);
-        for (size_t c = 0; c < h; c++) z[i * h + c] = scale * from[c];
+    for (size_t t = 0; t < x.rows; t++) {
+        const real *from = const_matrix_row(x, t);
+        for (size_t c = 0; c < x.columns; c++) z[t * x.columns + c] = scale * from[c];
+    }
+}
+
+/* d_x (tokens, H h) += gradient through gather() */
+static void scatter_add(const AttentionLayer *layer, Matrix d_x, const real *d_z)
+{
+    real scale = input_scale(layer);
+    for (size_t t = 0; t < d_x.rows; t++) {
+        real *to = matrix_row(d_x, t);
+        for (size_t c = 0; c < d_x.columns; c++) to[c] += scale * d_z[t * d_x.columns + c];
     }
 }
 
@@ -100,22 +103,22 @@ static void chunk_forward(const AttentionLayer *layer, const real *projection, r
     }
 }
 
-static void performer_forward(const AttentionLayer *layer, ParamStore *params, real *u, real *factors, const real *x,
-                              size_t x_stride, const TokenSpan *span, Arena *scratch)
+static void performer_forward(const MapRun *run, real *u, real *factors)
 {
-    size_t mark = arena_mark(scratch), H = layer->heads, m = performer_width(layer);
+    const AttentionLayer *layer = run->layer;
+    size_t mark = arena_mark(run->scratch), H = layer->heads, m = performer_width(layer);
     size_t longest = chunk_tokens(layer, TARGET_ROWS);
-    const real *projection = param_values(params, layer->map_tensors[0]);
-    real *threads = arena_take(scratch, (size_t)omp_get_max_threads() * thread_count(layer));
+    const real *projection = param_values(run->params, layer->map_tensors[0]);
+    real *threads = arena_take(run->scratch, (size_t)omp_get_max_threads() * thread_count(layer));
 #pragma omp parallel for schedule(static)
-    for (size_t i = 0; i < chunk_count(span, longest); i++) {
-        TokenChunk chunk = chunk_at(span, longest, i);
+    for (size_t i = 0; i < chunk_count(&run->span, longest); i++) {
+        TokenChunk chunk = chunk_at(&run->span, longest, i);
         real *z = threads + (size_t)omp_get_thread_num() * thread_count(layer);
-        gather(layer, z, x + chunk.first * x_stride, x_stride, chunk.count * H);
+        gather(layer, z, const_matrix_rows(run->x, chunk.first, chunk.count));
         chunk_forward(layer, projection, u + chunk.first * H * m, factors ? factors + chunk.first * H : NULL, z,
                       chunk.count * H);
     }
-    arena_release(scratch, mark);
+    arena_release(run->scratch, mark);
 }
 
 /* With e = d_u * u entrywise: d_z = e W - z sum(e). A feature that saturates is constant. The factor of a query's features
@@ -134,29 +137,24 @@ static void chunk_backward(const AttentionLayer *layer, const real *projection, 
     }
 }
 
-static void performer_backward(const AttentionLayer *layer, ParamStore *params, real *d_x, size_t d_x_stride,
-                               const real *d_u, const real *u, const real *x, size_t x_stride, const TokenSpan *span,
-                               Arena *scratch)
+static void performer_backward(const MapRun *run, Matrix d_x, const real *d_u, const real *u)
 {
-    size_t mark = arena_mark(scratch), H = layer->heads, h = layer->head_width, m = performer_width(layer);
+    const AttentionLayer *layer = run->layer;
+    size_t mark = arena_mark(run->scratch), H = layer->heads, h = layer->head_width, m = performer_width(layer);
     size_t longest = chunk_tokens(layer, TARGET_ROWS);
-    const real *projection = param_values(params, layer->map_tensors[0]);
-    real *threads = arena_take(scratch, (size_t)omp_get_max_threads() * thread_count(layer));
-    real scale = input_scale(layer);
+    const real *projection = param_values(run->params, layer->map_tensors[0]);
+    real *threads = arena_take(run->scratch, (size_t)omp_get_max_threads() * thread_count(layer));
 #pragma omp parallel for schedule(static)
-    for (size_t i = 0; i < chunk_count(span, longest); i++) {
-        TokenChunk chunk = chunk_at(span, longest, i);
+    for (size_t i = 0; i < chunk_count(&run->span, longest); i++) {
+        TokenChunk chunk = chunk_at(&run->span, longest, i);
         size_t rows = chunk.count * H, first_u = chunk.first * H * m;
         real *z = threads + (size_t)omp_get_thread_num() * thread_count(layer);
         real *d_z = z + rows * h, *e = d_z + rows * h;
-        gather(layer, z, x + chunk.first * x_stride, x_stride, rows);
+        gather(layer, z, const_matrix_rows(run->x, chunk.first, chunk.count));
         chunk_backward(layer, projection, d_z, e, d_u + first_u, u + first_u, z, rows);
-        for (size_t row = 0; row < rows; row++) {
-            real *to = d_x + chunk.first * d_x_stride + row_start(layer, row, d_x_stride);
-            for (size_t c = 0; c < h; c++) to[c] += scale * d_z[row * h + c];
-        }
+        scatter_add(layer, matrix_rows(d_x, chunk.first, chunk.count), d_z);
     }
-    arena_release(scratch, mark);
+    arena_release(run->scratch, mark);
 }
 
 static double performer_flops(const AttentionLayer *layer)

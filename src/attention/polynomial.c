@@ -19,20 +19,27 @@ static void polynomial_plan(const AttentionLayer *layer, const AttentionShape *s
     arena_release(scratch, mark);
 }
 
+/* (B N, C): q', k' or a gradient of theirs */
+static Matrix take_rows(const AttentionRun *run)
+{
+    size_t C = run->layer->heads * run->layer->head_width, tokens = run->shape.sequences * run->shape.tokens;
+    return matrix_dense(arena_take(run->scratch, tokens * C), tokens, C);
+}
+
 static void polynomial_forward(const AttentionRun *run)
 {
     size_t C = run->layer->heads * run->layer->head_width, tokens = run->shape.sequences * run->shape.tokens;
     size_t rows = ring_row_count(run->layer, &run->shape), mark = arena_mark(run->scratch);
     RingBuffers buffers = ring_take_buffers(run->layer, &run->shape, RING_FORWARD, run->scratch);
-    real *queries = arena_take(run->scratch, tokens * C), *keys = arena_take(run->scratch, tokens * C); /* (B, N, C) */
-    real *sums = run->saved;                                                                            /* (B, H, N) */
+    Matrix queries = take_rows(run), keys = take_rows(run);
+    real *sums = run->saved; /* (B, H, N) */
     PowerScale powers = power_scale(run->layer, run->params);
     PairWeight weight = pair_weight_power(powers.scale, (int)run->layer->spec.degree);
     for (size_t i = 0; i < rows; i++) sums[i] = powers.one;
     memset(run->out, 0, tokens * C * sizeof *run->out);
-    qk_norm_forward(run->layer, run->params, queries, C, keys, C, run->qkv, tokens);
-    ring_pack(run, &buffers, keys, C);
-    ring_forward(run, &buffers, &weight, queries, C, sums, NULL);
+    qk_norm_forward(run->layer, run->params, queries, keys, run->qkv);
+    ring_pack(run, &buffers, matrix_const(keys));
+    ring_forward(run, &buffers, &weight, matrix_const(queries), sums, NULL);
     attention_divide(run, sums);
     arena_release(run->scratch, mark);
 }
@@ -42,16 +49,17 @@ static void polynomial_backward(const AttentionRun *run)
     size_t C = run->layer->heads * run->layer->head_width, tokens = run->shape.sequences * run->shape.tokens;
     size_t mark = arena_mark(run->scratch);
     RingBuffers buffers = ring_take_buffers(run->layer, &run->shape, RING_BACKWARD, run->scratch);
-    real *queries = arena_take(run->scratch, tokens * C), *d_queries = arena_take(run->scratch, tokens * C);
-    real *keys = arena_take(run->scratch, tokens * C), *d_keys = keys; /* the keys are in the packet by then */
+    Matrix queries = take_rows(run), d_queries = take_rows(run);
+    Matrix keys = take_rows(run), d_keys = keys; /* the keys are in the packet by then */
     PairWeight weight = pair_weight_power(power_scale(run->layer, run->params).scale, (int)run->layer->spec.degree);
-    memset(d_queries, 0, tokens * C * sizeof *d_queries);
+    memset(d_queries.at, 0, tokens * C * sizeof *d_queries.at);
     memset(run->d_qkv, 0, tokens * 3 * C * sizeof *run->d_qkv);
-    qk_norm_forward(run->layer, run->params, queries, C, keys, C, run->qkv, tokens);
-    ring_pack(run, &buffers, keys, C);
-    ring_backward(run, &buffers, &weight, queries, C, run->saved, d_queries, C, run->scratch);
-    ring_unpack(run, &buffers, d_keys, C);
-    qk_norm_backward(run->layer, run->params, run->d_qkv, d_queries, C, d_keys, C, run->qkv, tokens, run->scratch);
+    qk_norm_forward(run->layer, run->params, queries, keys, run->qkv);
+    ring_pack(run, &buffers, matrix_const(keys));
+    ring_backward(run, &buffers, &weight, matrix_const(queries), run->saved, d_queries, run->scratch);
+    ring_unpack(run, &buffers, d_keys);
+    qk_norm_backward(run->layer, run->params, run->d_qkv, matrix_const(d_queries), matrix_const(d_keys), run->qkv,
+                     run->scratch);
     arena_release(run->scratch, mark);
 }
 
@@ -68,7 +76,7 @@ static void polynomial_decode(const AttentionLayer *layer, const DecodeShape *sh
     size_t h = layer->head_width, C = layer->heads * h, mark = arena_mark(scratch);
     real *query = arena_take(scratch, C), *row = state + position * 2 * C;
     PowerScale powers = power_scale(layer, params);
-    qk_norm_forward(layer, params, query, C, row, 2 * C, qkv, 1);
+    qk_norm_forward(layer, params, matrix_dense(query, 1, C), matrix_dense(row, 1, C), qkv);
     memcpy(row + C, qkv + 2 * C, C * sizeof *row);
     for (size_t j = 0; j < layer->heads; j++) {
         real sum = powers.one, *o = out + j * h;

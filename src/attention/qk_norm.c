@@ -19,14 +19,18 @@ void qk_norm_declare(AttentionLayer *layer, ParamTable *table, const char *prefi
     declare_one(layer->key_norm, layer, table, prefix, "key_norm");
 }
 
-void qk_norm_forward(const AttentionLayer *layer, ParamStore *params, real *query, size_t query_stride, real *key,
-                     size_t key_stride, const real *qkv, size_t tokens)
+static void forward_one(const AttentionLayer *layer, ParamStore *params, const int index[2], Matrix y, ConstMatrix x)
 {
-    size_t width = layer->heads * layer->head_width;
-    layernorm_forward(query, query_stride, qkv, 3 * width, param_values(params, layer->query_norm[0]),
-                      param_values(params, layer->query_norm[1]), tokens, layer->heads, layer->head_width);
-    layernorm_forward(key, key_stride, qkv + width, 3 * width, param_values(params, layer->key_norm[0]),
-                      param_values(params, layer->key_norm[1]), tokens, layer->heads, layer->head_width);
+    NormWeights weights = {param_values(params, index[0]), param_values(params, index[1])};
+    layernorm_forward(y, x, weights, layer->heads);
+}
+
+void qk_norm_forward(const AttentionLayer *layer, ParamStore *params, Matrix query, Matrix key, const real *qkv)
+{
+    size_t C = layer->heads * layer->head_width;
+    ConstMatrix x = const_matrix_dense(qkv, query.rows, 3 * C);
+    forward_one(layer, params, layer->query_norm, query, const_matrix_columns(x, 0, C));
+    forward_one(layer, params, layer->key_norm, key, const_matrix_columns(x, C, C));
 }
 
 void qk_norm_plan(const AttentionLayer *layer, Arena *scratch)
@@ -36,21 +40,23 @@ void qk_norm_plan(const AttentionLayer *layer, Arena *scratch)
     arena_release(scratch, mark);
 }
 
-static void backward_one(const AttentionLayer *layer, ParamStore *params, const int index[2], real *d_x,
-                         const real *d_y, size_t d_y_stride, const real *x, size_t tokens, real *scratch)
+static void backward_one(const AttentionLayer *layer, ParamStore *params, const int index[2], Matrix d_x,
+                         ConstMatrix d_y, ConstMatrix x, real *scratch)
 {
-    size_t stride = 3 * layer->heads * layer->head_width;
-    layernorm_backward(d_x, stride, param_gradient(params, index[0]), param_gradient(params, index[1]), d_y, d_y_stride,
-                       x, stride, param_values(params, index[0]), tokens, layer->heads, layer->head_width, scratch);
+    NormGradients gradients = {param_gradient(params, index[0]), param_gradient(params, index[1])};
+    layernorm_backward(d_x, gradients, d_y, x, param_values(params, index[0]), layer->heads, scratch);
 }
 
-void qk_norm_backward(const AttentionLayer *layer, ParamStore *params, real *d_qkv, const real *d_query,
-                      size_t d_query_stride, const real *d_key, size_t d_key_stride, const real *qkv, size_t tokens,
-                      Arena *scratch)
+void qk_norm_backward(const AttentionLayer *layer, ParamStore *params, real *d_qkv, ConstMatrix d_query,
+                      ConstMatrix d_key, const real *qkv, Arena *scratch)
 {
-    size_t mark = arena_mark(scratch), width = layer->heads * layer->head_width;
+    size_t mark = arena_mark(scratch), C = layer->heads * layer->head_width;
     real *partial = arena_take(scratch, layernorm_scratch(layer->head_width));
-    backward_one(layer, params, layer->query_norm, d_qkv, d_query, d_query_stride, qkv, tokens, partial);
-    backward_one(layer, params, layer->key_norm, d_qkv + width, d_key, d_key_stride, qkv + width, tokens, partial);
+    Matrix d_x = matrix_dense(d_qkv, d_query.rows, 3 * C);
+    ConstMatrix x = const_matrix_dense(qkv, d_query.rows, 3 * C);
+    backward_one(layer, params, layer->query_norm, matrix_columns(d_x, 0, C), d_query, const_matrix_columns(x, 0, C),
+                 partial);
+    backward_one(layer, params, layer->key_norm, matrix_columns(d_x, C, C), d_key, const_matrix_columns(x, C, C),
+                 partial);
     arena_release(scratch, mark);
 }

@@ -3,19 +3,18 @@
 #define POLYSKETCH_ATTENTION_QK_NORM_H
 
 #include "src/attention/attention.h"
+#include "src/tensor/matrix.h"
 
 void qk_norm_declare(AttentionLayer *layer, ParamTable *table, const char *prefix);
 
 /* Takes and releases the scratch of the backward pass. */
 void qk_norm_plan(const AttentionLayer *layer, Arena *scratch);
 
-/* query (tokens, C) and key (tokens, C), rows `stride` apart, from qkv (tokens, 3C). */
-void qk_norm_forward(const AttentionLayer *layer, ParamStore *params, real *query, size_t query_stride, real *key,
-                     size_t key_stride, const real *qkv, size_t tokens);
+/* query (tokens, C) and key (tokens, C) from qkv (tokens, 3C). */
+void qk_norm_forward(const AttentionLayer *layer, ParamStore *params, Matrix query, Matrix key, const real *qkv);
 
-/* The columns of q and k in d_qkv += ...; gradients of the norms += ... */
-void qk_norm_backward(const AttentionLayer *layer, ParamStore *params, real *d_qkv, const real *d_query,
-                      size_t d_query_stride, const real *d_key, size_t d_key_stride, const real *qkv, size_t tokens,
-                      Arena *scratch);
+/* The columns of q and k in d_qkv (tokens, 3C) += ...; gradients of the norms += ... d_query and d_key (tokens, C). */
+void qk_norm_backward(const AttentionLayer *layer, ParamStore *params, real *d_qkv, ConstMatrix d_query,
+                      ConstMatrix d_key, const real *qkv, Arena *scratch);
 
 #endif

@@ -44,13 +44,14 @@ void ring_plan(const AttentionLayer *layer, const AttentionShape *shape, Arena *
     arena_take(scratch, ring_row_count(layer, shape));
 }
 
-/* Row t of head j of sequence s in a packet: the key, then the value. */
-static real *packet_row(const AttentionRun *run, real *packet, size_t rows, size_t s, size_t j, size_t t)
+/* Head j of sequence s in a packet, (rows, 2h), of which rows are the longest segment's: the key, then the value. */
+static Matrix packet_head(const AttentionRun *run, real *packet, size_t rows, size_t s, size_t j)
 {
-    return packet + ((s * run->layer->heads + j) * rows + t) * 2 * run->layer->head_width;
+    size_t width = 2 * run->layer->head_width;
+    return matrix_dense(packet + (s * run->layer->heads + j) * rows * width, rows, width);
 }
 
-void ring_pack(const AttentionRun *run, RingBuffers *buffers, const real *keys, size_t key_stride)
+void ring_pack(const AttentionRun *run, RingBuffers *buffers, ConstMatrix keys)
 {
     size_t C = model_width(run->layer), h = run->layer->head_width, N = run->shape.tokens;
     size_t rows = longest(&run->shape);
@@ -61,13 +62,13 @@ void ring_pack(const AttentionRun *run, RingBuffers *buffers, const real *keys, 
     for (size_t s = 0; s < run->shape.sequences; s++)
         for (size_t t = 0; t < N; t++)
             for (size_t j = 0; j < run->layer->heads; j++) {
-                real *row = packet_row(run, buffers->packet, rows, s, j, t);
-                memcpy(row, keys + (s * N + t) * key_stride + j * h, h * sizeof *row);
+                real *row = matrix_row(packet_head(run, buffers->packet, rows, s, j), t);
+                memcpy(row, const_matrix_row(keys, s * N + t) + j * h, h * sizeof *row);
                 memcpy(row + h, run->qkv + (s * N + t) * 3 * C + 2 * C + j * h, h * sizeof *row);
             }
 }
 
-void ring_unpack(const AttentionRun *run, const RingBuffers *buffers, real *d_keys, size_t d_key_stride)
+void ring_unpack(const AttentionRun *run, const RingBuffers *buffers, Matrix d_keys)
 {
     size_t C = model_width(run->layer), h = run->layer->head_width, N = run->shape.tokens;
     size_t rows = longest(&run->shape);
@@ -75,43 +76,39 @@ void ring_unpack(const AttentionRun *run, const RingBuffers *buffers, real *d_ke
     for (size_t s = 0; s < run->shape.sequences; s++)
         for (size_t t = 0; t < N; t++)
             for (size_t j = 0; j < run->layer->heads; j++) {
-                const real *row = packet_row(run, buffers->d_packet, rows, s, j, t);
-                memcpy(d_keys + (s * N + t) * d_key_stride + j * h, row, h * sizeof *row);
+                const real *row = matrix_row(packet_head(run, buffers->d_packet, rows, s, j), t);
+                memcpy(matrix_row(d_keys, s * N + t) + j * h, row, h * sizeof *row);
                 memcpy(run->d_qkv + (s * N + t) * 3 * C + 2 * C + j * h, row + h, h * sizeof *row);
             }
 }
 
 /* The head's rows of this rank's queries against the packet of segment `source`. */
-static ExactHead head_against(const AttentionRun *run, real *packet, int source, const real *queries,
-                              size_t query_stride, size_t s, size_t j)
+static ExactHead head_against(const AttentionRun *run, real *packet, int source, ConstMatrix queries, size_t s,
+                              size_t j)
 {
     const AttentionShape *shape = &run->shape;
     size_t h = run->layer->head_width;
     TokenRange keys = segment_range(shape->context_length, shape->block_length, source, shape->segments);
-    const real *first_key = packet_row(run, packet, longest(shape), s, j, 0);
+    Matrix pairs = matrix_rows(packet_head(run, packet, longest(shape), s, j), 0, keys.count); /* of key and value */
     return (ExactHead){
-        .q = {queries + s * shape->tokens * query_stride + j * h, query_stride},
-        .k = {first_key, 2 * h},
-        .v = {first_key + h, 2 * h},
-        .width = h,
-        .value_width = h,
-        .queries = shape->tokens,
-        .keys = keys.count,
+        .q = const_head_of(queries, shape->tokens, run->layer->heads, s, j),
+        .k = matrix_const(matrix_columns(pairs, 0, h)),
+        .v = matrix_const(matrix_columns(pairs, h, h)),
         .offset = (ptrdiff_t)shape->first_token - (ptrdiff_t)keys.first,
     };
 }
 
 static void forward_against(const AttentionRun *run, RingBuffers *buffers, int source, const PairWeight *weight,
-                            const real *queries, size_t query_stride, real *sums, real *maxima)
+                            ConstMatrix queries, real *sums, real *maxima)
 {
-    size_t C = model_width(run->layer), h = run->layer->head_width, N = run->shape.tokens, H = run->layer->heads;
+    size_t N = run->shape.tokens, H = run->layer->heads;
+    Matrix out = matrix_dense(run->out, run->shape.sequences * N, model_width(run->layer));
 #pragma omp parallel for collapse(2) schedule(dynamic)
     for (size_t s = 0; s < run->shape.sequences; s++)
         for (size_t j = 0; j < H; j++) {
-            ExactHead head = head_against(run, buffers->packet, source, queries, query_stride, s, j);
+            ExactHead head = head_against(run, buffers->packet, source, queries, s, j);
             size_t row = (s * H + j) * N;
-            exact_forward(weight, &head, (HeadGradient){run->out + s * N * C + j * h, C}, sums + row,
-                          maxima ? maxima + row : NULL,
+            exact_forward(weight, &head, head_of(out, N, H, s, j), sums + row, maxima ? maxima + row : NULL,
                           buffers->threads + (size_t)omp_get_thread_num() * buffers->per_thread);
         }
 }
@@ -123,15 +120,15 @@ static void swap(real **a, real **b)
     *b = c;
 }
 
-void ring_forward(const AttentionRun *run, RingBuffers *buffers, const PairWeight *weight, const real *queries,
-                  size_t query_stride, real *sums, real *maxima)
+void ring_forward(const AttentionRun *run, RingBuffers *buffers, const PairWeight *weight, ConstMatrix queries,
+                  real *sums, real *maxima)
 {
     SequenceLink *link = run->link;
     size_t count = packet_count(run->layer, &run->shape);
     for (int step = 0; step < link->segments; step++) {
         int source = link->position - step, last = step == link->segments - 1;
         if (!last) link->ring_shift_begin(link, buffers->packet, buffers->next_packet, count);
-        if (source >= 0) forward_against(run, buffers, source, weight, queries, query_stride, sums, maxima);
+        if (source >= 0) forward_against(run, buffers, source, weight, queries, sums, maxima);
         if (last) break;
         link->ring_shift_finish(link);
         swap(&buffers->packet, &buffers->next_packet);
@@ -139,20 +136,25 @@ void ring_forward(const AttentionRun *run, RingBuffers *buffers, const PairWeigh
 }
 
 static void backward_against(const AttentionRun *run, RingBuffers *buffers, int source, const PairWeight *weight,
-                             const real *queries, size_t query_stride, const real *normaliser, const real *delta,
-                             real *d_queries, size_t d_query_stride)
+                             ConstMatrix queries, const real *normaliser, const real *delta, Matrix d_queries)
 {
-    size_t C = model_width(run->layer), h = run->layer->head_width, N = run->shape.tokens, H = run->layer->heads;
+    size_t h = run->layer->head_width, N = run->shape.tokens, H = run->layer->heads;
     size_t rows = longest(&run->shape);
+    ConstMatrix d_out = const_matrix_dense(run->d_out, run->shape.sequences * N, model_width(run->layer));
 #pragma omp parallel for collapse(2) schedule(dynamic)
     for (size_t s = 0; s < run->shape.sequences; s++)
         for (size_t j = 0; j < H; j++) {
-            ExactHead head = head_against(run, buffers->packet, source, queries, query_stride, s, j);
+            ExactHead head = head_against(run, buffers->packet, source, queries, s, j);
             size_t row = (s * H + j) * N;
-            real *d_first_key = packet_row(run, buffers->d_packet, rows, s, j, 0);
-            exact_backward(weight, &head, (HeadRows){run->d_out + s * N * C + j * h, C}, normaliser + row, delta + row,
-                           (HeadGradient){d_queries + s * N * d_query_stride + j * h, d_query_stride},
-                           (HeadGradient){d_first_key, 2 * h}, (HeadGradient){d_first_key + h, 2 * h},
+            Matrix d_pairs = matrix_rows(packet_head(run, buffers->d_packet, rows, s, j), 0, head.k.rows);
+            ExactGradients gradients = {
+                .d_out = const_head_of(d_out, N, H, s, j),
+                .delta = delta + row,
+                .d_q = head_of(d_queries, N, H, s, j),
+                .d_k = matrix_columns(d_pairs, 0, h),
+                .d_v = matrix_columns(d_pairs, h, h),
+            };
+            exact_backward(weight, &head, normaliser + row, &gradients,
                            buffers->threads + (size_t)omp_get_thread_num() * buffers->per_thread);
         }
 }
@@ -160,18 +162,20 @@ static void backward_against(const AttentionRun *run, RingBuffers *buffers, int 
 /* `normaliser` NULL where none is ever clamped. */
 static void fill_delta(const AttentionRun *run, real *delta, const real *normaliser)
 {
-    size_t C = model_width(run->layer), h = run->layer->head_width, N = run->shape.tokens, H = run->layer->heads;
+    size_t tokens = run->shape.sequences * run->shape.tokens, N = run->shape.tokens, H = run->layer->heads;
+    ConstMatrix d_out = const_matrix_dense(run->d_out, tokens, model_width(run->layer));
+    ConstMatrix out = const_matrix_dense(run->out, tokens, model_width(run->layer));
 #pragma omp parallel for collapse(2) schedule(static)
     for (size_t s = 0; s < run->shape.sequences; s++)
         for (size_t j = 0; j < H; j++) {
-            size_t first = s * N * C + j * h, row = (s * H + j) * N;
-            exact_delta(delta + row, (HeadRows){run->d_out + first, C}, (HeadRows){run->out + first, C}, N, h);
+            size_t row = (s * H + j) * N;
+            exact_delta(delta + row, const_head_of(d_out, N, H, s, j), const_head_of(out, N, H, s, j));
             if (normaliser) attention_count_clamped(run, attention_hold_clamped(delta + row, normaliser + row, N));
         }
 }
 
-void ring_backward(const AttentionRun *run, RingBuffers *buffers, const PairWeight *weight, const real *queries,
-                   size_t query_stride, const real *normaliser, real *d_queries, size_t d_query_stride, Arena *scratch)
+void ring_backward(const AttentionRun *run, RingBuffers *buffers, const PairWeight *weight, ConstMatrix queries,
+                   const real *normaliser, Matrix d_queries, Arena *scratch)
 {
     SequenceLink *link = run->link;
     size_t count = packet_count(run->layer, &run->shape), mark = arena_mark(scratch);
@@ -181,9 +185,7 @@ void ring_backward(const AttentionRun *run, RingBuffers *buffers, const PairWeig
     for (int step = 0; step < link->segments; step++) {
         int source = link->position - step, last = step == link->segments - 1;
         if (!last) link->ring_shift_begin(link, buffers->packet, buffers->next_packet, count);
-        if (source >= 0)
-            backward_against(run, buffers, source, weight, queries, query_stride, normaliser, delta, d_queries,
-                             d_query_stride);
+        if (source >= 0) backward_against(run, buffers, source, weight, queries, normaliser, delta, d_queries);
         if (!last) {
             link->ring_shift_finish(link);
             swap(&buffers->packet, &buffers->next_packet);

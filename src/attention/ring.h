@@ -24,20 +24,20 @@ size_t ring_row_count(const AttentionLayer *layer, const AttentionShape *shape);
 /* Takes the buffers of one pass. */
 RingBuffers ring_take_buffers(const AttentionLayer *layer, const AttentionShape *shape, RingPass pass, Arena *scratch);
 
-/* Keys (B, N, C), rows `key_stride` apart, and the values of qkv into the packet. */
-void ring_pack(const AttentionRun *run, RingBuffers *buffers, const real *keys, size_t key_stride);
+/* Keys (B N, C) and the values of qkv into the packet. */
+void ring_pack(const AttentionRun *run, RingBuffers *buffers, ConstMatrix keys);
 
-/* out (B, N, C) and sums (B, H, N) += over all visible keys; queries (B, N, C) have rows `query_stride` apart. `maxima`
-   (B, H, N) or NULL. Collective over the sequence. */
-void ring_forward(const AttentionRun *run, RingBuffers *buffers, const PairWeight *weight, const real *queries,
-                  size_t query_stride, real *sums, real *maxima);
+/* out (B, N, C) and sums (B, H, N) += over all visible keys; queries (B N, C). `maxima` (B, H, N) or NULL. Collective over
+   the sequence. */
+void ring_forward(const AttentionRun *run, RingBuffers *buffers, const PairWeight *weight, ConstMatrix queries,
+                  real *sums, real *maxima);
 
-/* d_queries += ..., and buffers->d_packet = gradients of this rank's own keys and values. */
-void ring_backward(const AttentionRun *run, RingBuffers *buffers, const PairWeight *weight, const real *queries,
-                   size_t query_stride, const real *normaliser, real *d_queries, size_t d_query_stride, Arena *scratch);
+/* d_queries (B N, C) += ..., and buffers->d_packet = gradients of this rank's own keys and values. normaliser (B, H, N). */
+void ring_backward(const AttentionRun *run, RingBuffers *buffers, const PairWeight *weight, ConstMatrix queries,
+                   const real *normaliser, Matrix d_queries, Arena *scratch);
 
-/* Gradients of keys into d_keys (B, N, C), rows `d_key_stride` apart, and those of values into d_qkv. */
-void ring_unpack(const AttentionRun *run, const RingBuffers *buffers, real *d_keys, size_t d_key_stride);
+/* Gradients of keys into d_keys (B N, C), and those of values into d_qkv. */
+void ring_unpack(const AttentionRun *run, const RingBuffers *buffers, Matrix d_keys);
 
 /* out /= normaliser, row by row, after clamping it to LEAST_NORMALISER. normaliser (B, H, N). */
 void attention_divide(const AttentionRun *run, real *normaliser);

@@ -172,13 +172,18 @@ static Transposed transpose_matrices(const AttentionLayer *layer, ParamStore *pa
     return t;
 }
 
-static void level_forward(const AttentionLayer *layer, ParamStore *params, const Transposed *matrices, int branch,
-                          int level, LevelBuffers *b, const real *z, size_t rows)
+/* b->out of z (rows, inputs) */
+static void level_forward(const MapRun *run, const Transposed *matrices, int branch, int level, LevelBuffers *b,
+                          const real *z, size_t rows)
 {
+    const AttentionLayer *layer = run->layer;
     size_t r = sketch_width(layer), inputs = level_inputs(layer, level);
     size_t wide = hidden_width(layer), stride = hidden_stride(layer);
-    layernorm_forward(b->normed, inputs, z, inputs, param_values(params, tensor_of(layer, branch, level, NORM_WEIGHT)),
-                      param_values(params, tensor_of(layer, branch, level, NORM_BIAS)), rows, 1, inputs);
+    NormWeights norm = {
+        .weight = param_values(run->params, tensor_of(layer, branch, level, NORM_WEIGHT)),
+        .bias = param_values(run->params, tensor_of(layer, branch, level, NORM_BIAS)),
+    };
+    layernorm_forward(matrix_dense(b->normed, rows, inputs), const_matrix_dense(z, rows, inputs), norm, 1);
     small_gemm_nn(b->hidden, stride, b->normed, inputs, matrices->in[branch][level], stride, rows, wide, inputs,
                   OVERWRITE);
     for (size_t i = 0; i < rows; i++)
@@ -189,13 +194,12 @@ static void level_forward(const AttentionLayer *layer, ParamStore *params, const
     small_gemm_nn(b->out, r, b->active, stride, matrices->out[branch][level], r, rows, r, wide, OVERWRITE);
 }
 
-static void chunk_forward(const AttentionLayer *layer, ParamStore *params, const Transposed *matrices,
-                          ChunkBuffers *buffers, size_t rows)
+static void chunk_forward(const MapRun *run, const Transposed *matrices, ChunkBuffers *buffers, size_t rows)
 {
     for (int branch = 0; branch < BRANCHES; branch++) {
         const real *z = buffers->x;
         for (int level = 0; level < LEVELS; level++) {
-            level_forward(layer, params, matrices, branch, level, &buffers->levels[branch][level], z, rows);
+            level_forward(run, matrices, branch, level, &buffers->levels[branch][level], z, rows);
             z = buffers->levels[branch][level].out;
         }
     }
@@ -208,35 +212,36 @@ static void output_features(real *u, const real *y1, const real *y2, size_t coun
     for (size_t i = 0; i < count; i++) u[i] = root * real_tanh(y1[i] * y2[i] * inverse);
 }
 
-static void sketch_forward(const AttentionLayer *layer, ParamStore *params, real *u, real *factors, const real *x,
-                           size_t x_stride, const TokenSpan *span, Arena *scratch)
+static void sketch_forward(const MapRun *run, real *u, real *factors)
 {
     (void)factors;
-    size_t mark = arena_mark(scratch), H = layer->heads, C = H * layer->head_width, r = sketch_width(layer);
+    const AttentionLayer *layer = run->layer;
+    size_t mark = arena_mark(run->scratch), H = layer->heads, r = sketch_width(layer);
     size_t longest = chunk_tokens(layer, TARGET_ROWS), bytes = thread_bytes(layer, false);
-    Transposed matrices = transpose_matrices(layer, params, scratch);
-    void *threads = arena_take_bytes(scratch, (size_t)omp_get_max_threads() * bytes);
+    Transposed matrices = transpose_matrices(layer, run->params, run->scratch);
+    void *threads = arena_take_bytes(run->scratch, (size_t)omp_get_max_threads() * bytes);
 #pragma omp parallel
     {
         Arena mine = arena_piece(threads, (size_t)omp_get_thread_num(), bytes);
         ChunkBuffers buffers = take_chunk_buffers(layer, false, &mine);
 #pragma omp for schedule(static)
-        for (size_t i = 0; i < chunk_count(span, longest); i++) {
-            TokenChunk chunk = chunk_at(span, longest, i);
-            gather_rows(buffers.x, x + chunk.first * x_stride, x_stride, chunk.count, C);
-            chunk_forward(layer, params, &matrices, &buffers, chunk.count * H);
+        for (size_t i = 0; i < chunk_count(&run->span, longest); i++) {
+            TokenChunk chunk = chunk_at(&run->span, longest, i);
+            gather_rows(buffers.x, const_matrix_rows(run->x, chunk.first, chunk.count));
+            chunk_forward(run, &matrices, &buffers, chunk.count * H);
             output_features(u + chunk.first * H * r, buffers.levels[0][1].out, buffers.levels[1][1].out,
                             chunk.count * H * r, r);
         }
     }
-    arena_release(scratch, mark);
+    arena_release(run->scratch, mark);
 }
 
 /* ---- backward ------------------------------------------------------------------------------------------------------- */
 
 /* This thread's gradients of one level, in the order of its tensors. */
 typedef struct LevelGradients {
-    real *norm_weight, *norm_bias, *in_weight, *out_weight;
+    NormGradients norm;
+    real *in_weight, *out_weight;
 } LevelGradients;
 
 static LevelGradients level_gradients(const AttentionLayer *layer, real *gradients, int branch, int level)
@@ -245,21 +250,25 @@ static LevelGradients level_gradients(const AttentionLayer *layer, real *gradien
     size_t first = 2 * h + EXPANSION * r * (h + r), second = 2 * r + 2 * EXPANSION * r * r; /* of the two levels */
     size_t inputs = level_inputs(layer, level);
     real *start = gradients + (size_t)branch * (first + second) + (level ? first : 0);
-    return (LevelGradients){start, start + inputs, start + 2 * inputs, start + 2 * inputs + EXPANSION * r * inputs};
+    return (LevelGradients){
+        .norm = {start, start + inputs},
+        .in_weight = start + 2 * inputs,
+        .out_weight = start + 2 * inputs + EXPANSION * r * inputs,
+    };
 }
 
-/* d_z (tokens, heads, inputs) += gradient through the level; d_out (rows, r), z the level's input. */
-static void level_backward(const AttentionLayer *layer, ParamStore *params, ChunkBuffers *buffers, int branch,
-                           int level, real *d_z, size_t d_z_stride, const real *d_out, const real *z, size_t tokens,
-                           size_t heads)
+/* d_z (tokens, H inputs) += gradient through the level; d_out (tokens, H, r), z (tokens, H, inputs) the level's input. */
+static void level_backward(const MapRun *run, ChunkBuffers *buffers, int branch, int level, Matrix d_z,
+                           const real *d_out, const real *z)
 {
-    size_t r = sketch_width(layer), inputs = level_inputs(layer, level), rows = tokens * heads;
+    const AttentionLayer *layer = run->layer;
+    size_t r = sketch_width(layer), inputs = level_inputs(layer, level), rows = d_z.rows * layer->heads;
     size_t wide = hidden_width(layer), stride = hidden_stride(layer);
     LevelBuffers *b = &buffers->levels[branch][level];
     LevelGradients d = level_gradients(layer, buffers->gradients, branch, level);
-    const real *in_weight = param_values(params, tensor_of(layer, branch, level, IN_WEIGHT));
-    const real *out_weight = param_values(params, tensor_of(layer, branch, level, OUT_WEIGHT));
-    const real *norm_weight = param_values(params, tensor_of(layer, branch, level, NORM_WEIGHT));
+    const real *in_weight = param_values(run->params, tensor_of(layer, branch, level, IN_WEIGHT));
+    const real *out_weight = param_values(run->params, tensor_of(layer, branch, level, OUT_WEIGHT));
+    const real *norm_weight = param_values(run->params, tensor_of(layer, branch, level, NORM_WEIGHT));
     /* out = active W_out^T */
     small_gemm_nn(buffers->d_hidden, stride, d_out, r, out_weight, wide, rows, wide, r, OVERWRITE);
     small_gemm_tn(d.out_weight, wide, d_out, r, b->active, stride, r, wide, rows, ADD);
@@ -273,15 +282,14 @@ static void level_backward(const AttentionLayer *layer, ParamStore *params, Chun
     small_gemm_nn(buffers->d_normed, inputs, buffers->d_hidden, stride, in_weight, inputs, rows, inputs, wide,
                   OVERWRITE);
     small_gemm_tn(d.in_weight, inputs, buffers->d_hidden, stride, b->normed, inputs, wide, inputs, rows, ADD);
-    layernorm_backward_rows(d_z, d_z_stride, d.norm_weight, d.norm_bias, buffers->d_normed, heads * inputs, z,
-                            heads * inputs, norm_weight, tokens, heads, inputs);
+    layernorm_backward_rows(d_z, d.norm, const_matrix_dense(buffers->d_normed, d_z.rows, d_z.columns),
+                            const_matrix_dense(z, d_z.rows, d_z.columns), norm_weight, layer->heads);
 }
 
-/* d_x += for the tokens of one chunk, whose forward pass has just been repeated. */
-static void chunk_backward(const AttentionLayer *layer, ParamStore *params, ChunkBuffers *buffers, real *d_x,
-                           size_t d_x_stride, const real *d_u, const real *u, size_t tokens)
+/* d_x (tokens, H h) += for the tokens of one chunk, whose forward pass has just been repeated; d_u and u (tokens, H, r). */
+static void chunk_backward(const MapRun *run, ChunkBuffers *buffers, Matrix d_x, const real *d_u, const real *u)
 {
-    size_t r = sketch_width(layer), H = layer->heads, count = tokens * H * r;
+    size_t r = sketch_width(run->layer), H = run->layer->heads, count = d_x.rows * H * r;
     real inverse_r = 1 / (real)r;
     for (int branch = 0; branch < BRANCHES; branch++) {
         LevelBuffers *levels = buffers->levels[branch];
@@ -290,9 +298,9 @@ static void chunk_backward(const AttentionLayer *layer, ParamStore *params, Chun
 #pragma omp simd
         for (size_t i = 0; i < count; i++) buffers->d_y[i] = d_u[i] * (1 - u[i] * u[i] * inverse_r) * other[i];
         memset(buffers->d_level, 0, count * sizeof(real));
-        level_backward(layer, params, buffers, branch, 1, buffers->d_level, H * r, buffers->d_y, levels[0].out, tokens,
-                       H);
-        level_backward(layer, params, buffers, branch, 0, d_x, d_x_stride, buffers->d_level, buffers->x, tokens, H);
+        Matrix d_level = matrix_dense(buffers->d_level, d_x.rows, H * r);
+        level_backward(run, buffers, branch, 1, d_level, buffers->d_y, levels[0].out);
+        level_backward(run, buffers, branch, 0, d_x, d_level.at, buffers->x);
     }
 }
 
@@ -311,14 +319,13 @@ static void add_gradients(const AttentionLayer *layer, ParamStore *params, const
             }
 }
 
-static void sketch_backward(const AttentionLayer *layer, ParamStore *params, real *d_x, size_t d_x_stride,
-                            const real *d_u, const real *u, const real *x, size_t x_stride, const TokenSpan *span,
-                            Arena *scratch)
+static void sketch_backward(const MapRun *run, Matrix d_x, const real *d_u, const real *u)
 {
-    size_t mark = arena_mark(scratch), H = layer->heads, C = H * layer->head_width, r = sketch_width(layer);
+    const AttentionLayer *layer = run->layer;
+    size_t mark = arena_mark(run->scratch), H = layer->heads, r = sketch_width(layer);
     size_t longest = chunk_tokens(layer, TARGET_ROWS), bytes = thread_bytes(layer, true);
-    Transposed matrices = transpose_matrices(layer, params, scratch);
-    void *threads = arena_take_bytes(scratch, (size_t)omp_get_max_threads() * bytes);
+    Transposed matrices = transpose_matrices(layer, run->params, run->scratch);
+    void *threads = arena_take_bytes(run->scratch, (size_t)omp_get_max_threads() * bytes);
     int team = 1;
 #pragma omp parallel
     {
@@ -328,20 +335,19 @@ static void sketch_backward(const AttentionLayer *layer, ParamStore *params, rea
 #pragma omp single
         team = omp_get_num_threads();
 #pragma omp for schedule(static)
-        for (size_t i = 0; i < chunk_count(span, longest); i++) {
-            TokenChunk chunk = chunk_at(span, longest, i);
+        for (size_t i = 0; i < chunk_count(&run->span, longest); i++) {
+            TokenChunk chunk = chunk_at(&run->span, longest, i);
             size_t first_u = chunk.first * H * r;
-            gather_rows(buffers.x, x + chunk.first * x_stride, x_stride, chunk.count, C);
-            chunk_forward(layer, params, &matrices, &buffers, chunk.count * H);
-            chunk_backward(layer, params, &buffers, d_x + chunk.first * d_x_stride, d_x_stride, d_u + first_u,
-                           u + first_u, chunk.count);
+            gather_rows(buffers.x, const_matrix_rows(run->x, chunk.first, chunk.count));
+            chunk_forward(run, &matrices, &buffers, chunk.count * H);
+            chunk_backward(run, &buffers, matrix_rows(d_x, chunk.first, chunk.count), d_u + first_u, u + first_u);
         }
     }
     for (int thread = 0; thread < team; thread++) { /* always in this order: the sum is reproducible */
         Arena piece = arena_piece(threads, (size_t)thread, bytes);
-        add_gradients(layer, params, take_chunk_buffers(layer, true, &piece).gradients);
+        add_gradients(layer, run->params, take_chunk_buffers(layer, true, &piece).gradients);
     }
-    arena_release(scratch, mark);
+    arena_release(run->scratch, mark);
 }
 
 static double sketch_flops(const AttentionLayer *layer)

@@ -182,40 +182,40 @@ static void chunk_backward(const AttentionLayer *layer, ParamStore *params, real
     node_backward(&right_node, d_x, d_x, d_right, p2, q2, rows, transposed);
 }
 
-/* x (B, N, H, h) is q' or k', contiguous: a chunk's rows are those of one matrix. */
-static void sketch_forward(const AttentionLayer *layer, ParamStore *params, real *u, real *factors, const real *x,
-                           size_t x_stride, const TokenSpan *span, Arena *scratch)
+/* x is q' or k', without gaps: a chunk's (token, head) rows are those of one matrix. */
+static void sketch_forward(const MapRun *run, real *u, real *factors)
 {
-    (void)factors, (void)x_stride;
-    size_t mark = arena_mark(scratch), H = layer->heads, r = sketch_width(layer), h = layer->head_width;
+    (void)factors;
+    const AttentionLayer *layer = run->layer;
+    size_t mark = arena_mark(run->scratch), H = layer->heads, r = sketch_width(layer);
     size_t longest = chunk_tokens(layer, TARGET_ROWS);
-    real *threads = arena_take(scratch, (size_t)omp_get_max_threads() * thread_count(layer));
+    real *threads = arena_take(run->scratch, (size_t)omp_get_max_threads() * thread_count(layer));
+    ASSERT(run->x.stride == run->x.columns);
 #pragma omp parallel for schedule(static)
-    for (size_t i = 0; i < chunk_count(span, longest); i++) {
-        TokenChunk chunk = chunk_at(span, longest, i);
-        size_t row = chunk.first * H;
-        chunk_forward(layer, params, u + row * r, x + row * h, chunk.count * H,
-                      threads + (size_t)omp_get_thread_num() * thread_count(layer));
+    for (size_t i = 0; i < chunk_count(&run->span, longest); i++) {
+        TokenChunk chunk = chunk_at(&run->span, longest, i);
+        chunk_forward(layer, run->params, u + chunk.first * H * r, const_matrix_row(run->x, chunk.first),
+                      chunk.count * H, threads + (size_t)omp_get_thread_num() * thread_count(layer));
     }
-    arena_release(scratch, mark);
+    arena_release(run->scratch, mark);
 }
 
-static void sketch_backward(const AttentionLayer *layer, ParamStore *params, real *d_x, size_t d_x_stride,
-                            const real *d_u, const real *u, const real *x, size_t x_stride, const TokenSpan *span,
-                            Arena *scratch)
+static void sketch_backward(const MapRun *run, Matrix d_x, const real *d_u, const real *u)
 {
-    (void)d_x_stride, (void)u, (void)x_stride;
-    size_t mark = arena_mark(scratch), H = layer->heads, r = sketch_width(layer), h = layer->head_width;
+    (void)u;
+    const AttentionLayer *layer = run->layer;
+    size_t mark = arena_mark(run->scratch), H = layer->heads, r = sketch_width(layer);
     size_t longest = chunk_tokens(layer, TARGET_ROWS);
-    real *threads = arena_take(scratch, (size_t)omp_get_max_threads() * thread_count(layer));
+    real *threads = arena_take(run->scratch, (size_t)omp_get_max_threads() * thread_count(layer));
+    ASSERT(run->x.stride == run->x.columns && d_x.stride == d_x.columns);
 #pragma omp parallel for schedule(static)
-    for (size_t i = 0; i < chunk_count(span, longest); i++) {
-        TokenChunk chunk = chunk_at(span, longest, i);
-        size_t row = chunk.first * H;
-        chunk_backward(layer, params, d_x + row * h, d_u + row * r, x + row * h, chunk.count * H,
+    for (size_t i = 0; i < chunk_count(&run->span, longest); i++) {
+        TokenChunk chunk = chunk_at(&run->span, longest, i);
+        chunk_backward(layer, run->params, matrix_row(d_x, chunk.first), d_u + chunk.first * H * r,
+                       const_matrix_row(run->x, chunk.first), chunk.count * H,
                        threads + (size_t)omp_get_thread_num() * thread_count(layer));
     }
-    arena_release(scratch, mark);
+    arena_release(run->scratch, mark);
 }
 
 static double sketch_flops(const AttentionLayer *layer)

@@ -73,16 +73,18 @@ static void softmax_plan(const AttentionLayer *layer, const AttentionShape *shap
 
 static void softmax_forward(const AttentionRun *run)
 {
-    size_t C = run->layer->heads * run->layer->head_width, rows = ring_row_count(run->layer, &run->shape);
+    size_t C = run->layer->heads * run->layer->head_width, tokens = run->shape.sequences * run->shape.tokens;
+    size_t rows = ring_row_count(run->layer, &run->shape);
     size_t mark = arena_mark(run->scratch);
     RingBuffers buffers = ring_take_buffers(run->layer, &run->shape, RING_FORWARD, run->scratch);
     real *maxima = arena_take(run->scratch, rows), *sums = run->saved; /* (B, H, N) */
+    ConstMatrix qkv = const_matrix_dense(run->qkv, tokens, 3 * C);
     for (size_t i = 0; i < rows; i++) maxima[i] = -INFINITY;
     memset(sums, 0, rows * sizeof *sums);
-    memset(run->out, 0, run->shape.sequences * run->shape.tokens * C * sizeof *run->out);
+    memset(run->out, 0, tokens * C * sizeof *run->out);
     PairWeight weight = pair_weight_softmax(softmax_scale(run->layer));
-    ring_pack(run, &buffers, run->qkv + C, 3 * C);
-    ring_forward(run, &buffers, &weight, run->qkv, 3 * C, sums, maxima);
+    ring_pack(run, &buffers, const_matrix_columns(qkv, C, C));
+    ring_forward(run, &buffers, &weight, const_matrix_columns(qkv, 0, C), sums, maxima);
     attention_divide(run, sums);
     for (size_t i = 0; i < rows; i++) sums[i] = maxima[i] + real_log(sums[i]);
     arena_release(run->scratch, mark);
@@ -94,10 +96,13 @@ static void softmax_backward(const AttentionRun *run)
     size_t mark = arena_mark(run->scratch);
     RingBuffers buffers = ring_take_buffers(run->layer, &run->shape, RING_BACKWARD, run->scratch);
     PairWeight weight = pair_weight_softmax(softmax_scale(run->layer));
+    ConstMatrix qkv = const_matrix_dense(run->qkv, tokens, 3 * C);
+    Matrix d_qkv = matrix_dense(run->d_qkv, tokens, 3 * C);
     memset(run->d_qkv, 0, tokens * 3 * C * sizeof *run->d_qkv);
-    ring_pack(run, &buffers, run->qkv + C, 3 * C);
-    ring_backward(run, &buffers, &weight, run->qkv, 3 * C, run->saved, run->d_qkv, 3 * C, run->scratch);
-    ring_unpack(run, &buffers, run->d_qkv + C, 3 * C);
+    ring_pack(run, &buffers, const_matrix_columns(qkv, C, C));
+    ring_backward(run, &buffers, &weight, const_matrix_columns(qkv, 0, C), run->saved, matrix_columns(d_qkv, 0, C),
+                  run->scratch);
+    ring_unpack(run, &buffers, matrix_columns(d_qkv, C, C));
     arena_release(run->scratch, mark);
 }
 

@@ -78,8 +78,9 @@ size_t decoder_state_bytes(const Decoder *decoder) { return decoder->state_bytes
 
 static void norm(const Decoder *decoder, real *y, const real *x, const int index[2])
 {
-    layernorm_forward(y, 0, x, 0, param_values(decoder->params, index[0]), param_values(decoder->params, index[1]), 1,
-                      1, decoder->model->width);
+    size_t C = decoder->model->width;
+    NormWeights weights = {param_values(decoder->params, index[0]), param_values(decoder->params, index[1])};
+    layernorm_forward(matrix_dense(y, 1, C), const_matrix_dense(x, 1, C), weights, 1);
 }
 
 static void add_branch(Decoder *decoder)

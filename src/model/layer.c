@@ -116,18 +116,20 @@ static void add_residual(real *x, const real *residual, size_t count)
 
 static void norm_forward(const LayerRun *run, real *y, const real *x, const int norm[2])
 {
+    size_t tokens = token_count(&run->shape), C = run->model->width;
+    NormWeights weights = {param_values(run->params, norm[0]), param_values(run->params, norm[1])};
     phase_begin(PHASE_NORM);
-    layernorm_forward(y, run->model->width, x, run->model->width, param_values(run->params, norm[0]),
-                      param_values(run->params, norm[1]), token_count(&run->shape), 1, run->model->width);
+    layernorm_forward(matrix_dense(y, tokens, C), const_matrix_dense(x, tokens, C), weights, 1);
 }
 
 /* d_x += gradient through the norm; `sums`: layernorm_scratch() numbers */
 static void norm_backward(const LayerRun *run, real *d_x, const real *d_y, const real *x, const int norm[2], real *sums)
 {
-    size_t C = run->model->width;
+    size_t tokens = token_count(&run->shape), C = run->model->width;
+    NormGradients gradients = {param_gradient(run->params, norm[0]), param_gradient(run->params, norm[1])};
     phase_begin(PHASE_NORM);
-    layernorm_backward(d_x, C, param_gradient(run->params, norm[0]), param_gradient(run->params, norm[1]), d_y, C, x, C,
-                       param_values(run->params, norm[0]), token_count(&run->shape), 1, C, sums);
+    layernorm_backward(matrix_dense(d_x, tokens, C), gradients, const_matrix_dense(d_y, tokens, C),
+                       const_matrix_dense(x, tokens, C), param_values(run->params, norm[0]), 1, sums);
 }
 
 /* Products are where a step spends its time: between them sums of gradients under way are looked after. */

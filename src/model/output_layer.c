@@ -44,10 +44,11 @@ void output_layer_plan(const Model *model, size_t tokens, Arena *scratch)
 
 static void final_norm(const OutputRun *run, real *normed)
 {
-    const Model *model = run->model;
+    size_t C = run->model->width;
+    const int *norm = run->model->final_norm;
+    NormWeights weights = {param_values(run->params, norm[0]), param_values(run->params, norm[1])};
     phase_begin(PHASE_NORM);
-    layernorm_forward(normed, model->width, run->x, model->width, param_values(run->params, model->final_norm[0]),
-                      param_values(run->params, model->final_norm[1]), run->tokens, 1, model->width);
+    layernorm_forward(matrix_dense(normed, run->tokens, C), const_matrix_dense(run->x, run->tokens, C), weights, 1);
 }
 
 /* Returns the sum of the losses. In `training`, normed becomes its own gradient, and those of embedding and bias are added. */
@@ -101,19 +102,26 @@ double output_layer_loss(const OutputRun *run, real *losses)
     return sum;
 }
 
+/* d_x = gradient through the norm */
+static void final_norm_backward(const OutputRun *run, real *d_x, const real *d_normed, real *sums)
+{
+    size_t tokens = run->tokens, C = run->model->width;
+    const int *norm = run->model->final_norm;
+    NormGradients gradients = {param_gradient(run->params, norm[0]), param_gradient(run->params, norm[1])};
+    phase_begin(PHASE_NORM);
+    memset(d_x, 0, tokens * C * sizeof *d_x);
+    layernorm_backward(matrix_dense(d_x, tokens, C), gradients, const_matrix_dense(d_normed, tokens, C),
+                       const_matrix_dense(run->x, tokens, C), param_values(run->params, norm[0]), 1, sums);
+}
+
 double output_layer_backward(const OutputRun *run, real *d_x, real loss_scale)
 {
-    const Model *model = run->model;
-    size_t C = model->width, mark = arena_mark(run->scratch);
-    Buffers buffers = take_buffers(model, run->tokens, run->scratch);
+    size_t mark = arena_mark(run->scratch);
+    Buffers buffers = take_buffers(run->model, run->tokens, run->scratch);
     acquire(run);
     final_norm(run, buffers.normed);
     double sum = logits_and_loss(run, &buffers, buffers.losses, true, loss_scale);
-    phase_begin(PHASE_NORM);
-    memset(d_x, 0, run->tokens * C * sizeof *d_x);
-    layernorm_backward(d_x, C, param_gradient(run->params, model->final_norm[0]),
-                       param_gradient(run->params, model->final_norm[1]), buffers.normed, C, run->x, C,
-                       param_values(run->params, model->final_norm[0]), run->tokens, 1, C, buffers.norm_sums);
+    final_norm_backward(run, d_x, buffers.normed, buffers.norm_sums);
     release(run);
     arena_release(run->scratch, mark);
     return sum;

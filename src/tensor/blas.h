@@ -1,7 +1,8 @@
 /* Row-major matrix products by name. The only door to BLAS.
 
    c, a and b have leading dimensions (numbers from one row to the next), so a head's columns of a (N, 3C) matrix are
-   multiplied where they lie. Inside an OpenMP parallel region a product runs on the calling thread alone; outside it
+   multiplied where they lie. The arguments of products stand in the order everybody knows from BLAS, rather than in a
+   Matrix (matrix.h). Inside an OpenMP parallel region a product runs on the calling thread alone; outside it
    uses all threads of the process. */
 #ifndef POLYSKETCH_TENSOR_BLAS_H
 #define POLYSKETCH_TENSOR_BLAS_H

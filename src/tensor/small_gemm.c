@@ -143,9 +143,9 @@ void small_gemm_tn(real *c, size_t ldc, const real *a, size_t lda, const real *b
     multiply(c, ldc, a, 1, lda, b, ldb, m, n, k, store);
 }
 
-void gather_rows(real *rows, const real *x, size_t stride, size_t count, size_t width)
+void gather_rows(real *rows, ConstMatrix x)
 {
-    for (size_t i = 0; i < count; i++) memcpy(rows + i * width, x + i * stride, width * sizeof *rows);
+    for (size_t i = 0; i < x.rows; i++) memcpy(rows + i * x.columns, const_matrix_row(x, i), x.columns * sizeof *rows);
 }
 
 /* ---- transposing ---------------------------------------------------------------------------------------------------- */

@@ -3,13 +3,14 @@
    A library brings its operands into a form of its own before it multiplies, which for such sizes takes a fifth of the
    time or more. Here nothing is copied: rows of b are read as vectors, numbers of a one by one, so b must not be
    transposed; transpose() it once where it serves many products. Rows need not be aligned; c must not overlap a or b;
-   m, n, k >= 1. */
+   m, n, k >= 1. The arguments are those of BLAS, in the order everybody knows, rather than Matrix. */
 #ifndef POLYSKETCH_TENSOR_SMALL_GEMM_H
 #define POLYSKETCH_TENSOR_SMALL_GEMM_H
 
 #include <stddef.h>
 
 #include "src/base/real.h"
+#include "src/tensor/matrix.h"
 
 typedef enum Store { OVERWRITE, ADD } Store;
 
@@ -20,8 +21,8 @@ void small_gemm_nn(real *c, size_t ldc, const real *a, size_t lda, const real *b
 void small_gemm_tn(real *c, size_t ldc, const real *a, size_t lda, const real *b, size_t ldb, size_t m, size_t n,
                    size_t k, Store store);
 
-/* rows (count, width) of x, whose rows are `stride` apart, one behind the other. */
-void gather_rows(real *rows, const real *x, size_t stride, size_t count, size_t width);
+/* The rows of x, one behind the other. */
+void gather_rows(real *rows, ConstMatrix x);
 /* t (columns, rows) = x (rows, columns)^T */
 void transpose(real *t, size_t ldt, const real *x, size_t ldx, size_t rows, size_t columns);
 

@@ -72,10 +72,16 @@ static void map_disturb(Map *map, uint64_t seed)
 /* u of x (tokens, H, h), whose tokens are `stride` apart. */
 static void map_run(Map *map, const real *x, size_t stride)
 {
-    TokenSpan all = {.sequences = 1, .tokens = map->tokens, .first = 0, .end = map->tokens};
     ParamStore *store = param_store_over(&map->table, map->params, NULL);
     param_store_acquire_all(store);
-    map->layer.map->forward(&map->layer, store, map->u, NULL, x, stride, &all, &map->scratch);
+    MapRun run = {
+        .layer = &map->layer,
+        .params = store,
+        .span = {.sequences = 1, .tokens = map->tokens, .first = 0, .end = map->tokens},
+        .x = {x, map->tokens, map->layer.heads * map->layer.head_width, stride},
+        .scratch = &map->scratch,
+    };
+    map->layer.map->forward(&run, map->u, NULL);
     param_store_release_all(store);
     param_store_destroy(store);
 }
@@ -287,7 +293,7 @@ static double sketch_error(int degree, int r, bool self_tensored)
     double sum = 0;
     for (uint64_t draw = 0; draw < SKETCHES; draw++) {
         map_draw(map, draw);
-        map_run(map, x, PAIR);
+        map_run(map, x, WIDE);
         sum += relative_square_error(map, x, self_tensored);
     }
     free(x);

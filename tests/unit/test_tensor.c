@@ -102,7 +102,9 @@ static void check_norm_forward(const Rows *rows, double shift, int threads)
         naive_norm(out, wide, w);
         for (size_t c = 0; c < w; c++) out[c] = out[c] * (double)weight[c] + (double)bias[c];
     }
-    layernorm_forward(y, rows->y_stride, x, rows->x_stride, weight, bias, rows->tokens, rows->heads, w);
+    layernorm_forward((Matrix){y, rows->tokens, rows->heads * w, rows->y_stride},
+                      (ConstMatrix){x, rows->tokens, rows->heads * w, rows->x_stride}, (NormWeights){weight, bias},
+                      rows->heads);
     char what[64];
     snprintf(what, sizeof what, "layer norm of %zu tokens + %g, %d threads", rows->tokens, shift, threads);
     /* The mean of numbers near `shift` is rounded to that many more digits. */
@@ -161,8 +163,9 @@ static void check_norm_backward(const Rows *rows, int threads)
         naive_norm_backward(expected_x + at, expected_weight, expected_bias, d_y + t * rows->y_stride + j * w, x + at,
                             weight, w);
     }
-    layernorm_backward(d_x, rows->x_stride, d_weight, d_bias, d_y, rows->y_stride, x, rows->x_stride, weight,
-                       rows->tokens, rows->heads, w, scratch);
+    layernorm_backward((Matrix){d_x, rows->tokens, rows->heads * w, rows->x_stride}, (NormGradients){d_weight, d_bias},
+                       (ConstMatrix){d_y, rows->tokens, rows->heads * w, rows->y_stride},
+                       (ConstMatrix){x, rows->tokens, rows->heads * w, rows->x_stride}, weight, rows->heads, scratch);
     char what[64];
     snprintf(what, sizeof what, "layer norm of %zu tokens, %d threads", rows->tokens, threads);
     double sums = roundings(rows->tokens * rows->heads + 4 * w);
@@ -187,9 +190,10 @@ static void test_norm_of_equal_numbers(void)
     real x[WIDTH] = {3, 3, 3, 3}, y[WIDTH], weight[WIDTH] = {1, 1, 2, 1}, bias[WIDTH] = {1, 2, 3, 4},
          d_y[WIDTH] = {1, 0, 0, 0};
     real d_x[WIDTH] = {0}, d_weight[WIDTH] = {0}, d_bias[WIDTH] = {0};
-    layernorm_forward(y, WIDTH, x, WIDTH, weight, bias, 1, 1, WIDTH);
+    layernorm_forward(matrix_dense(y, 1, WIDTH), const_matrix_dense(x, 1, WIDTH), (NormWeights){weight, bias}, 1);
     check_close_real("y is the bias", y, bias, WIDTH, 0);
-    layernorm_backward_rows(d_x, WIDTH, d_weight, d_bias, d_y, WIDTH, x, WIDTH, weight, 1, 1, WIDTH);
+    layernorm_backward_rows(matrix_dense(d_x, 1, WIDTH), (NormGradients){d_weight, d_bias},
+                            const_matrix_dense(d_y, 1, WIDTH), const_matrix_dense(x, 1, WIDTH), weight, 1);
     double slope = 1 / sqrt(1e-5), expected[WIDTH] = {0.75 * slope, -0.25 * slope, -0.25 * slope, -0.25 * slope};
     check_close_double("d_x", d_x, expected, WIDTH, roundings(8 * WIDTH));
 }
