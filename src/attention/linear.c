@@ -192,6 +192,20 @@ static void poll_link(const AttentionRun *run)
 
 /* ---- forward -------------------------------------------------------------------------------------------------------- */
 
+/* Heads of all sequences are shared out among the threads; `sums` (B, H, state) or NULL. */
+static void for_each_head(const AttentionRun *run, const Sizes *z, const Buffers *buffers, HeadWork *work, real *sums)
+{
+#pragma omp parallel for collapse(2) schedule(dynamic)
+    for (size_t s = 0; s < z->B; s++)
+        for (size_t j = 0; j < z->H; j++) {
+            Head head = linear_head_at(run, z, buffers, s, j);
+            HeadGradients gradients = {0};
+            if (buffers->delta) gradients = linear_gradients_at(run, z, buffers, s, j);
+            work(run, z, &head, &gradients, sums ? sums + head.index * z->state : NULL);
+            poll_link(run);
+        }
+}
+
 void linear_forward(const AttentionRun *run)
 {
     Sizes z = linear_sizes(run->layer, &run->shape);
@@ -202,29 +216,13 @@ void linear_forward(const AttentionRun *run)
     if (linear_uses_qk_norm(run->layer)) norm_queries_and_keys(run, &z, &buffers);
     map_pass(run, &z, &buffers, FORWARD);
     phase_begin(PHASE_KEYS);
-#pragma omp parallel for collapse(2) schedule(dynamic)
-    for (size_t s = 0; s < z.B; s++)
-        for (size_t j = 0; j < z.H; j++) {
-            Head head = linear_head_at(run, &z, &buffers, s, j);
-            linear_head_keys(run, &z, &head, buffers.total + head.index * z.state);
-        }
+    for_each_head(run, &z, &buffers, linear_head_keys, buffers.total);
     run->link->exclusive_sum_begin(run->link, SCAN_FORWARD, buffers.total, buffers.incoming, z.B * z.H * z.state);
     phase_begin(PHASE_PAIRS);
-#pragma omp parallel for collapse(2) schedule(dynamic)
-    for (size_t s = 0; s < z.B; s++)
-        for (size_t j = 0; j < z.H; j++) {
-            Head head = linear_head_at(run, &z, &buffers, s, j);
-            linear_head_local(&z, &head);
-            poll_link(run);
-        }
+    for_each_head(run, &z, &buffers, linear_head_local, NULL);
     run->link->exclusive_sum_finish(run->link);
     phase_begin(PHASE_QUERIES);
-#pragma omp parallel for collapse(2) schedule(dynamic)
-    for (size_t s = 0; s < z.B; s++)
-        for (size_t j = 0; j < z.H; j++) {
-            Head head = linear_head_at(run, &z, &buffers, s, j);
-            linear_head_queries(run, &z, &head, buffers.incoming + head.index * z.state);
-        }
+    for_each_head(run, &z, &buffers, linear_head_queries, buffers.incoming);
     arena_release(run->scratch, mark);
 }
 
@@ -247,32 +245,13 @@ void linear_backward(const AttentionRun *run)
         memset(buffers.d_key, 0, tokens * z.C * sizeof(real));
     }
     phase_begin(PHASE_QUERIES);
-#pragma omp parallel for collapse(2) schedule(dynamic)
-    for (size_t s = 0; s < z.B; s++)
-        for (size_t j = 0; j < z.H; j++) {
-            Head head = linear_head_at(run, &z, &buffers, s, j);
-            HeadGradients gradients = linear_gradients_at(run, &z, &buffers, s, j);
-            linear_head_queries_backward(run, &z, &head, &gradients, buffers.total + head.index * z.state);
-        }
+    for_each_head(run, &z, &buffers, linear_head_queries_backward, buffers.total);
     run->link->exclusive_sum_begin(run->link, SCAN_BACKWARD, buffers.total, buffers.incoming, z.B * z.H * z.state);
     phase_begin(PHASE_PAIRS);
-#pragma omp parallel for collapse(2) schedule(dynamic)
-    for (size_t s = 0; s < z.B; s++)
-        for (size_t j = 0; j < z.H; j++) {
-            Head head = linear_head_at(run, &z, &buffers, s, j);
-            HeadGradients gradients = linear_gradients_at(run, &z, &buffers, s, j);
-            linear_head_local_backward(&z, &head, &gradients);
-            poll_link(run);
-        }
+    for_each_head(run, &z, &buffers, linear_head_local_backward, NULL);
     run->link->exclusive_sum_finish(run->link);
     phase_begin(PHASE_KEYS);
-#pragma omp parallel for collapse(2) schedule(dynamic)
-    for (size_t s = 0; s < z.B; s++)
-        for (size_t j = 0; j < z.H; j++) {
-            Head head = linear_head_at(run, &z, &buffers, s, j);
-            HeadGradients gradients = linear_gradients_at(run, &z, &buffers, s, j);
-            linear_head_keys_backward(run, &z, &head, &gradients, buffers.incoming + head.index * z.state);
-        }
+    for_each_head(run, &z, &buffers, linear_head_keys_backward, buffers.incoming);
     phase_begin(PHASE_FEATURES);
     map_pass(run, &z, &buffers, BACKWARD);
     if (linear_uses_qk_norm(layer))

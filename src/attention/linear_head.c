@@ -72,8 +72,10 @@ static void block_sum(const AttentionRun *run, const Sizes *z, real *state, Cons
     }
 }
 
-void linear_head_keys(const AttentionRun *run, const Sizes *z, const Head *head, real *total)
+void linear_head_keys(const AttentionRun *run, const Sizes *z, const Head *head, const HeadGradients *gradients,
+                      real *total)
 {
+    (void)gradients;
     Panel panel = panel_in(z, head->scratch);
     memset(head->running, 0, z->state * sizeof *head->running);
     for (size_t l = 0; l < z->blocks; l++) {
@@ -92,8 +94,10 @@ void linear_head_keys(const AttentionRun *run, const Sizes *z, const Head *head,
 
 /* ---- pairs inside blocks ---- */
 
-void linear_head_local(const Sizes *z, const Head *head)
+void linear_head_local(const AttentionRun *run, const Sizes *z, const Head *head, const HeadGradients *gradients,
+                       real *sums)
 {
+    (void)run, (void)gradients, (void)sums;
     for (size_t i = 0; i < z->N; i++) {
         head->normaliser[i] = head->powers.one * (head->query_factors ? head->query_factors[i * z->H] : 1);
         head->prefix_factor[i] = head->powers.factor;
@@ -124,8 +128,10 @@ static void query_panel(const AttentionRun *run, const Sizes *z, const Head *hea
     }
 }
 
-void linear_head_queries(const AttentionRun *run, const Sizes *z, const Head *head, const real *incoming)
+void linear_head_queries(const AttentionRun *run, const Sizes *z, const Head *head, const HeadGradients *gradients,
+                         real *incoming)
 {
+    (void)gradients;
     Panel panel = panel_in(z, head->scratch);
     linear_sums_to_prefixes(head->states, incoming, z, false, head->running);
     for (size_t l = 0; l < z->blocks; l++) {

@@ -107,7 +107,7 @@ static void key_panel_backward(const AttentionRun *run, const Sizes *z, const He
 }
 
 void linear_head_keys_backward(const AttentionRun *run, const Sizes *z, const Head *head,
-                               const HeadGradients *gradients, const real *incoming)
+                               const HeadGradients *gradients, real *incoming)
 {
     Panel panel = panel_in(z, head->scratch);
     linear_sums_to_prefixes(gradients->adjoint, incoming, z, true, head->running);
@@ -121,8 +121,10 @@ void linear_head_keys_backward(const AttentionRun *run, const Sizes *z, const He
     }
 }
 
-void linear_head_local_backward(const Sizes *z, const Head *head, const HeadGradients *gradients)
+void linear_head_local_backward(const AttentionRun *run, const Sizes *z, const Head *head,
+                                const HeadGradients *gradients, real *sums)
 {
+    (void)run, (void)sums;
     for (size_t l = 0; l < z->blocks; l++) {
         ExactHead part = linear_local_block(head, z, l);
         size_t first = l * z->b, rows = part.q.rows;

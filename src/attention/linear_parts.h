@@ -192,11 +192,6 @@ ExactHead linear_local_block(const Head *head, const Sizes *z, size_t block);
 /* Block sums become what came before (or, backwards, after) each block; `incoming` is what other ranks had. */
 void linear_sums_to_prefixes(real *states, const real *incoming, const Sizes *z, bool backwards, double *running);
 
-/* The three sides of a forward pass. `total`, `incoming` (state): the sum of this rank's blocks, and what came before them. */
-void linear_head_keys(const AttentionRun *run, const Sizes *z, const Head *head, real *total);
-void linear_head_local(const Sizes *z, const Head *head);
-void linear_head_queries(const AttentionRun *run, const Sizes *z, const Head *head, const real *incoming);
-
 /* The gradients of one head. */
 typedef struct HeadGradients {
     ConstMatrix d_out;         /* (N, h) */
@@ -209,11 +204,13 @@ typedef struct HeadGradients {
 
 HeadGradients linear_gradients_at(const AttentionRun *run, const Sizes *z, const Buffers *buffers, size_t s, size_t j);
 
-/* And those of a backward pass, in their order. */
-void linear_head_queries_backward(const AttentionRun *run, const Sizes *z, const Head *head,
-                                  const HeadGradients *gradients, real *total);
-void linear_head_local_backward(const Sizes *z, const Head *head, const HeadGradients *gradients);
-void linear_head_keys_backward(const AttentionRun *run, const Sizes *z, const Head *head,
-                               const HeadGradients *gradients, const real *incoming);
+/* One side of one head: of a forward pass, whose gradients are empty, or of a backward pass. `sums` (state): the sum of this
+   rank's blocks, which goes into the scan, or what came out of it. */
+typedef void HeadWork(const AttentionRun *run, const Sizes *z, const Head *head, const HeadGradients *gradients,
+                      real *sums);
+
+/* In the order of the passes; the scan is begun after the first and finished before the third. */
+HeadWork linear_head_keys, linear_head_local, linear_head_queries;
+HeadWork linear_head_queries_backward, linear_head_local_backward, linear_head_keys_backward;
 
 #endif
