@@ -70,7 +70,7 @@ FAULT_MAINS := tests/faults/make_seeds.c tests/faults/mutate_files.c tests/fault
 SHIMS := $(sort $(wildcard tests/faults/shims/*.c))
 FAULTS := $(filter-out $(FAULT_MAINS),$(sort $(wildcard tests/faults/*.c)))
 FUZZERS := $(filter-out tests/fuzz/fuzz_file.c,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
-# What fuzzers call; the mathematics is not compiled for them.
+# What fuzzers are linked with: options are those of all modules.
 FUZZED := tests/fuzz/fuzz_file.c $(FAULTS) $(filter-out $(MAIN),$(SOURCES))
 
 objects = $(patsubst %.c,$(BUILD)/%.o,$(1))

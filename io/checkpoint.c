@@ -84,16 +84,14 @@ static void visit_tensors(const Checkpoint *checkpoint, TensorVisitor visit, voi
         visit(context, params + i, &store->states->params[i], store->kept_state(store, i));
 }
 
-static void digest_tensor(void *context, int number, const Param *param, const real *values)
-{
-    ((uint64_t *)context)[number] = digest_reals(values, param->count);
-}
-
 /* Of every tensor, in the order of the file; the caller frees. */
 static uint64_t *tensor_digests(const Checkpoint *checkpoint)
 {
+    ParamStore *store = checkpoint->store;
+    int params = store->params->count;
     uint64_t *digests = checked_calloc((size_t)tensor_count(checkpoint), sizeof *digests);
-    visit_tensors(checkpoint, digest_tensor, digests);
+    for (int i = 0; i < params; i++) digests[i] = store->digest(store, i);
+    for (int i = 0; i < state_count(store); i++) digests[params + i] = store->digest_state(store, i);
     return digests;
 }
 

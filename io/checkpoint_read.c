@@ -111,8 +111,10 @@ static bool read_parameters(hid_t file, const char *path, ParamStore *store, Mes
     hid_t group = -1;
     if (!open_group(file, path, "parameters", &group, problem)) return false;
     bool good = true;
-    for (int i = 0; i < store->params->count && good; i++)
+    for (int i = 0; i < store->params->count && good; i++) {
+        param_store_require_whole(store, &store->params->params[i]);
         good = read_tensor(group, &store->params->params[i], path, store->kept_values(store, i), problem);
+    }
     CHECK_H5(H5Gclose(group));
     return good;
 }

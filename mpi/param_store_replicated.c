@@ -154,12 +154,13 @@ static bool is_overlapped(GradientSums sums)
 {
     MPI_Comm node;
     int size;
+    if (sums != SUMS_AUTO) return sums == SUMS_OVERLAPPED;
     CHECK_MPI(MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node));
     CHECK_MPI(MPI_Comm_size(node, &size));
     CHECK_MPI(MPI_Comm_free(&node));
     double several = size < world().size;
     world_max_doubles(&several, 1);
-    return sums == SUMS_OVERLAPPED || (sums == SUMS_AUTO && several > 0);
+    return several > 0;
 }
 
 ParamStore *param_store_replicated(const ParamTable *params, const ParamTable *states, StorePurpose purpose,
@@ -167,7 +168,8 @@ ParamStore *param_store_replicated(const ParamTable *params, const ParamTable *s
 {
     ParamStore *store = param_store_create(params, states, purpose);
     Transport *transport = checked_calloc(1, sizeof *transport);
-    *transport = (Transport){.overlapped = is_overlapped(sums), .destroy_memory = store->destroy};
+    bool overlapped = purpose == STORE_GRADIENTS && is_overlapped(sums);
+    *transport = (Transport){.overlapped = overlapped, .destroy_memory = store->destroy};
     CHECK_MPI(MPI_Comm_dup(MPI_COMM_WORLD, &transport->comm));
     store->transport = transport;
     store->rank = world().rank;

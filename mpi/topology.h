@@ -11,7 +11,7 @@ typedef struct Topology {
     SequenceLink *link; /* to the other ranks of the same sequences; link->position is this rank's segment */
 } Topology;
 
-/* All ranks of the world, whose number is data_ranks times something (config_check_ranks). Collective. */
+/* All ranks of the world, whose number is data_ranks times something (config_finish). Collective. */
 Topology topology_create(int data_ranks, ScanKind scan);
 void topology_destroy(Topology *topology);
 

@@ -32,9 +32,7 @@ enum { COMMON = sizeof common_rows / sizeof *common_rows, MAX_ROWS = 64 };
 static const char *kind_choices(void)
 {
     static char text[256];
-    size_t length = 0;
-    for (int i = 0; i < KINDS && length == strlen(text); i++)
-        length += (size_t)snprintf(text + length, sizeof text - length, "%s%s", i ? "|" : "", kinds[i]->name);
+    for (int i = 0; i < KINDS && (i || !*text); i++) option_add_choice(text, sizeof text, kinds[i]->name);
     return text;
 }
 

@@ -1,8 +1,7 @@
 /* One attention mechanism: the interface, and the table of all of them.
 
-   To add one: write src/attention/<name>.c whose functions are static except its AttentionKind, and add that to the
-   table in attention.c. A kind has its option rows, its checks and its summary in its own file. One whose weights are inner
-   products of features needs only a FeatureMap (feature_map.h): linear.c turns any feature map into causal attention.
+   A kind has its option rows, its checks and its summary in its own file; CONTRIBUTING.md says how to add one. One whose weights
+   are inner products of features needs only a FeatureMap (feature_map.h): linear.c turns any feature map into causal attention.
 
    Letters: B sequences of a micro-batch, N tokens of each on this rank, H heads, h = C/H numbers per head, T context
    length, b block length. Queries, keys and values are columns of one (B, N, 3C) matrix: [all heads of q; of k; of v]. */

@@ -26,9 +26,8 @@ static const OptionRow *polysketch_options(int *count)
          "polysketch: exact polynomial inside a block, or the sketch everywhere"},
     };
     static char choices[128];
-    size_t length = 0;
-    for (int i = 0; i < SKETCHES; i++)
-        length += (size_t)snprintf(choices + length, sizeof choices - length, "%s%s", i ? "|" : "", sketches[i]->name);
+    for (int i = 0; i < SKETCHES && (i || !*choices); i++)
+        option_add_choice(choices, sizeof choices, sketches[i]->name);
     rows[0].choices = choices;
     *count = sizeof rows / sizeof *rows;
     return rows;

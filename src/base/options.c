@@ -17,6 +17,12 @@ void option_name(const OptionRow *row, char name[128])
     snprintf(name, 128, "%s%s%s", row->section, row->section[0] ? "." : "", row->key);
 }
 
+void option_add_choice(char *choices, size_t size, const char *word)
+{
+    size_t length = strlen(choices);
+    snprintf(choices + length, size - length, "%s%s", length ? "|" : "", word);
+}
+
 void option_choice_word(const OptionRow *row, int choice, char word[64])
 {
     const char *start = row->choices;

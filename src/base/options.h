@@ -62,6 +62,9 @@ bool option_read_ini(const OptionTable *table, const char *text, const char *fil
 /* The value as text: numbers so that reading them back gives the same bits. */
 void option_format(const OptionRow *row, const void *values, char text[OPTION_TEXT_SIZE]);
 
+/* Adds a word to a list of choices, "word|word|..."; for tables that others fill. */
+void option_add_choice(char *choices, size_t size, const char *word);
+
 /* The word of a choice. */
 void option_choice_word(const OptionRow *row, int choice, char word[64]);
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "src/base/digest.h"
 #include "src/base/error.h"
 #include "src/base/memory.h"
 #include "src/core/phase.h"
@@ -51,18 +52,18 @@ static double gradient_norm(ParamStore *store)
 {
     enum { CHUNK = 1 << 16 };
     const real *grads = memory_of(store)->gradients;
-    size_t count = store->params->trained_count, pieces = (count + CHUNK - 1) / CHUNK;
-    double *sums = checked_calloc(pieces, sizeof *sums), total = 0;
+    size_t count = store->params->trained_count, chunks = (count + CHUNK - 1) / CHUNK;
+    double *sums = checked_calloc(chunks, sizeof *sums), total = 0;
     phase_begin(PHASE_OPTIMIZER);
 #pragma omp parallel for schedule(static)
-    for (size_t p = 0; p < pieces; p++) {
+    for (size_t p = 0; p < chunks; p++) {
         size_t first = p * CHUNK, end = first + CHUNK < count ? first + CHUNK : count;
         double sum = 0;
 #pragma omp simd reduction(+ : sum)
         for (size_t i = first; i < end; i++) sum += (double)grads[i] * (double)grads[i];
         sums[p] = sum;
     }
-    for (size_t p = 0; p < pieces; p++) total += sums[p];
+    for (size_t p = 0; p < chunks; p++) total += sums[p];
     free(sums);
     return sqrt(total);
 }
@@ -83,6 +84,16 @@ static const real *kept_gradient(ParamStore *store, int param) { return gradient
 static real *kept_state(ParamStore *store, int state)
 {
     return memory_of(store)->states + store->states->params[state].offset;
+}
+
+static uint64_t digest(ParamStore *store, int param)
+{
+    return digest_reals(kept_values(store, param), store->params->params[param].count);
+}
+
+static uint64_t digest_state(ParamStore *store, int state)
+{
+    return digest_reals(kept_state(store, state), store->states->params[state].count);
 }
 
 static void broadcast(ParamStore *store, real *numbers, size_t count, int root)
@@ -124,6 +135,8 @@ static ParamStore *create(const ParamTable *params, const ParamTable *states, Me
         .kept_values = kept_values,
         .kept_gradient = kept_gradient,
         .kept_state = kept_state,
+        .digest = digest,
+        .digest_state = digest_state,
         .written = all_rows,
         .broadcast = broadcast,
         .spread = nothing,
@@ -150,10 +163,18 @@ void param_store_destroy(ParamStore *store)
     if (store) store->destroy(store);
 }
 
+void param_store_require_whole(const ParamStore *store, const Param *param)
+{
+    CHECK(param_store_kept_count(store, param) == param->count, "internal error: %s is not kept whole here",
+          param->name);
+}
+
 void param_store_initialise(ParamStore *store, uint64_t seed)
 {
-    for (int i = 0; i < store->params->count; i++)
+    for (int i = 0; i < store->params->count; i++) {
+        param_store_require_whole(store, &store->params->params[i]);
         param_initialise(&store->params->params[i], seed, store->kept_values(store, i));
+    }
 }
 
 static bool all_finite(const real *numbers, size_t count)

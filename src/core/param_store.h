@@ -52,13 +52,16 @@ struct ParamStore {
     real *(*kept_values)(ParamStore *, int param);
     const real *(*kept_gradient)(ParamStore *, int param);
     real *(*kept_state)(ParamStore *, int state);
+    /* XXH3 of all values of a tensor, or of a state, as files have it; on every rank that keeps it. Collective. */
+    uint64_t (*digest)(ParamStore *, int param);
+    uint64_t (*digest_state)(ParamStore *, int state);
     /* Of these, the rows that it writes to files: every row is written by one process. */
     RowRange (*written)(const ParamStore *, const Param *param);
     /* `values` (count) of process `root` reach all. Collective. */
     void (*broadcast)(ParamStore *, real *values, size_t count, int root);
     /* All values and states of process 0 reach those that keep them. Collective. */
     void (*spread)(ParamStore *);
-    void (*destroy)(ParamStore *);
+    void (*destroy)(ParamStore *); /* collective */
 };
 
 /* When stores of several ranks sum gradients: parallel.gradient_sums. */
@@ -75,11 +78,11 @@ typedef enum StorePurpose { STORE_VALUES, STORE_GRADIENTS } StorePurpose;
    param_store_destroy(). */
 ParamStore *param_store_create(const ParamTable *params, const ParamTable *states, StorePurpose purpose);
 
-/* The same over memory of the caller in the plain layout of the table: values (total_count), gradients (trained_count) or
+/* For tests: over memory of the caller in the plain layout of the table: values (total_count), gradients (trained_count) or
    NULL. */
 ParamStore *param_store_over(const ParamTable *params, real *values, real *gradients);
 
-void param_store_destroy(ParamStore *store); /* NULL allowed */
+void param_store_destroy(ParamStore *store); /* collective; NULL allowed */
 
 /* Initial values of `seed`; states are zero. Local: every process draws what it keeps. */
 void param_store_initialise(ParamStore *store, uint64_t seed);
@@ -88,6 +91,9 @@ void param_store_initialise(ParamStore *store, uint64_t seed);
 bool param_store_finite(ParamStore *store, const char **name);
 
 /* ---- for models ---- */
+
+/* Ends the job when this process does not keep all of a tensor: for what is not written for other stores yet. */
+void param_store_require_whole(const ParamStore *store, const Param *param);
 
 static inline const real *param_values(ParamStore *store, int param) { return store->values(store, param); }
 static inline real *param_gradient(ParamStore *store, int param) { return store->gradient(store, param); }

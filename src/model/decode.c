@@ -49,7 +49,6 @@ Decoder *decoder_create(const Model *model, ParamStore *params, DecodeShape shap
     Decoder *decoder = checked_calloc(1, sizeof *decoder);
     *decoder = (Decoder){.model = model, .params = params};
     decoder->shape = shape;
-    param_store_acquire_all(params);
     decoder->states = checked_calloc(model->layer_count, sizeof *decoder->states);
     Arena memory = arena_measure(), scratch = arena_measure();
     take_memory(decoder, &memory);
@@ -65,7 +64,6 @@ Decoder *decoder_create(const Model *model, ParamStore *params, DecodeShape shap
 void decoder_destroy(Decoder *decoder)
 {
     if (!decoder) return;
-    param_store_release_all(decoder->params);
     arena_destroy(&decoder->memory);
     arena_destroy(&decoder->scratch);
     free(decoder->states);

@@ -10,7 +10,7 @@
 
 typedef struct Decoder Decoder;
 
-/* Acquires all groups of `params`, which must outlive it. shape.max_tokens bounds the position for kinds that keep all keys
+/* All groups of `params` are acquired as long as it lives. shape.max_tokens bounds the position for kinds that keep all keys
    (softmax, polynomial). */
 Decoder *decoder_create(const Model *model, ParamStore *params, DecodeShape shape);
 void decoder_destroy(Decoder *decoder);

@@ -135,6 +135,7 @@ static void norm_backward(const LayerRun *run, real *d_x, const real *d_y, const
 /* Products are where a step spends its time: between them sums of gradients under way are looked after. */
 static void product_forward(const LayerRun *run, real *y, const real *x, int weight, size_t out, size_t in)
 {
+    run->params->poll(run->params);
     phase_begin(PHASE_DENSE);
     dense_forward(y, x, param_values(run->params, weight), token_count(&run->shape), out, in);
 }

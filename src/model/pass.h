@@ -56,11 +56,11 @@ typedef struct DropoutKey {
 } DropoutKey;
 
 /* Sum of the losses of this rank's tokens. inputs, targets (B, N). `losses` (B, N) or NULL. No dropout. A pass of either
-   purpose will do. Collective over the ranks of the sequence. */
+   purpose will do. Collective over the ranks of the store. */
 double model_evaluate(ModelPass *pass, ParamStore *params, const int32_t *inputs, const int32_t *targets, real *losses);
 
 /* The same, and adds the gradient of loss_scale * sum of losses to those of `params`: this rank's share, which the store sums
-   over all ranks. A group's gradients are said to be complete as soon as they are. Collective over the ranks of the sequence. */
+   over all ranks. A group's gradients are said to be complete as soon as they are. Collective over the ranks of the store. */
 double model_train(ModelPass *pass, ParamStore *params, const int32_t *inputs, const int32_t *targets, real loss_scale,
                    DropoutKey dropout);
 

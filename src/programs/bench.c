@@ -59,8 +59,9 @@ static void print_help(const OptionTable *table)
     printf(
         "Usage: [mpirun -n RANKS] polysketch bench step|attention|decode [FILE.ini] [options] [--section.key=value "
         "...]\n\n"
-        "step: forward, backward, sum of gradients, AdamW, on random tokens. attention: forward and backward of one "
-        "layer's\n"
+        "step: forward, backward, sum of gradients, optimizer, on random tokens. attention: forward and backward of "
+        "the "
+        "first layer's\n"
         "attention (B, N, 3C) -> (B, N, C). decode: tokens generated one by one from a position on, whose earlier "
         "state "
         "is\n"

@@ -11,13 +11,22 @@
 
 static FILE *open_csv(const char *path, const char *option, const char *header, Message *problem)
 {
-    FILE *file = fopen(path, "a");
+    FILE *file = fopen(path, "a+");
     if (!file) {
         fail(problem, "cannot write '%s'. Choose a writable --%s", path, option);
         return NULL;
     }
-    if (fseek(file, 0, SEEK_END) == 0 && ftell(file) == 0) fprintf(file, "%s\n", header);
-    return file;
+    char line[2048];
+    rewind(file);
+    if (!fgets(line, sizeof line, file)) {
+        fprintf(file, "%s\n", header);
+        return file;
+    }
+    line[strcspn(line, "\n")] = 0;
+    if (strcmp(line, header) == 0) return file;
+    fail(problem, "'%s' has other columns than are written now. Choose another --%s", path, option);
+    fclose(file);
+    return NULL;
 }
 
 static const char rows_header[] =

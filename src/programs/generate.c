@@ -165,7 +165,9 @@ int generate_main(int argc, char **argv)
     LoadedModel loaded = loaded_model_read(options.checkpoint);
     int32_t *prompt = encode_prompt(&options, &loaded, &count, &problem);
     require_all(prompt != NULL, &problem);
+    param_store_acquire_all(loaded.params);
     if (world().rank == 0) generate(&options, &loaded, prompt, count);
+    param_store_release_all(loaded.params);
     free(prompt);
     loaded_model_destroy(&loaded);
     return EXIT_SUCCESS;

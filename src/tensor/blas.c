@@ -36,9 +36,12 @@ void gemm_tn(real *c, size_t ldc, const real *a, size_t lda, const real *b, size
 void gram(real *c, const real *a, size_t m, size_t k)
 {
     SYRK(CblasRowMajor, CblasLower, CblasNoTrans, (int)m, (int)k, 1, a, (int)k, 0, c, (int)m);
-#pragma omp parallel for schedule(dynamic, 16)
-    for (size_t i = 0; i < m; i++)
-        for (size_t j = i + 1; j < m; j++) c[i * m + j] = c[j * m + i];
+    enum { BLOCK = 32 }; /* a column of single numbers would touch a page for each */
+#pragma omp parallel for schedule(dynamic)
+    for (size_t top = 0; top < m; top += BLOCK)
+        for (size_t left = top; left < m; left += BLOCK)
+            for (size_t i = top; i < m && i < top + BLOCK; i++)
+                for (size_t j = left > i ? left : i + 1; j < m && j < left + BLOCK; j++) c[i * m + j] = c[j * m + i];
 }
 
 void matvec(real *y, const real *w, const real *x, size_t rows, size_t columns)

@@ -1,6 +1,7 @@
 #include "src/train/announce.h"
 
 #include <omp.h>
+#include <stdio.h>
 
 #include "mpi/world.h"
 #include "src/base/log.h"
@@ -17,6 +18,20 @@ void announce_machine(const Config *config)
              omp_get_max_threads(), library, blas_kernel_name());
 }
 
+/* The options of its kind alone: " key=value key=value". */
+static void say_options(const AttentionLayer *layer, char *text, size_t size)
+{
+    int count = 0;
+    const OptionRow *rows = layer->kind->options ? layer->kind->options(&count) : NULL;
+    size_t length = 0;
+    text[0] = 0;
+    for (int i = 0; i < count && length < size; i++) {
+        char value[OPTION_TEXT_SIZE];
+        option_format(&rows[i], &layer->spec, value);
+        length += (size_t)snprintf(text + length, size - length, " %s=%s", rows[i].key, value);
+    }
+}
+
 /* A line for each run of equal layers. */
 static void say_attention(const Model *model)
 {
@@ -24,10 +39,13 @@ static void say_attention(const Model *model)
         const AttentionLayer *layer = &model->layers[i].attention;
         for (end = i + 1; end < model->layer_count; end++)
             if (!attention_same(&model->layers[end].attention.spec, &layer->spec)) break;
+        char options[512];
+        say_options(layer, options, sizeof options);
         if (end - i == model->layer_count)
             log_line("attention: %s", layer->kind->summary);
         else
-            log_line("attention of layers %zu to %zu: %s", i, end - 1, layer->kind->summary);
+            log_line("attention of layers %zu to %zu: %s%s; %s", i, end - 1, layer->kind->name, options,
+                     layer->kind->summary);
     }
 }
 

@@ -3,8 +3,8 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <xxhash.h>
 
+#include "src/base/digest.h"
 #include "src/base/memory.h"
 
 #define AT(field) offsetof(Config, field)
@@ -137,14 +137,14 @@ OptionTable config_options(Config *config)
 
 uint64_t config_hash(const Config *config)
 {
-    uint64_t hash = 0;
+    uint64_t digests[MAX_ROWS];
     char text[OPTION_TEXT_SIZE];
     make_rows();
     for (int i = 0; i < row_count; i++) {
         option_format(&rows[i], config, text);
-        hash = XXH64(text, strlen(text), hash);
+        digests[i] = digest_bytes(text, strlen(text));
     }
-    return hash;
+    return digest_bytes(digests, (size_t)row_count * sizeof *digests);
 }
 
 /* ---- what follows from it ------------------------------------------------------------------------------------------- */
@@ -309,15 +309,43 @@ static bool blocks_matter(const Config *config)
     return false;
 }
 
+/* Layer by layer, however the pattern is written. */
+static bool same_layers(const Config *config, const Config *saved, Message *problem)
+{
+    size_t layers = (size_t)saved->model.layers;
+    const AttentionSpec *specs = layer_specs(saved, problem);
+    if (!specs) return false;
+    AttentionSpec *theirs = checked_calloc(layers, sizeof *theirs);
+    memcpy(theirs, specs, layers * sizeof *theirs);
+    size_t other = 0;
+    specs = layer_specs(config, problem);
+    while (specs && other < layers && attention_same(&specs[other], &theirs[other])) other++;
+    bool same = specs && other == layers;
+    if (specs && !same)
+        fail(problem,
+             "the checkpoint has another attention in layer %zu: %s (attention.pattern = '%s'), this configuration %s "
+             "(attention.pattern = '%s'). Use its pattern, or another output.folder",
+             other, attention_kind(&theirs[other])->name, saved->pattern, attention_kind(&specs[other])->name,
+             config->pattern);
+    free(theirs);
+    return same;
+}
+
+/* Where layers may differ, the options of attention are those of some only. */
+static bool of_layers(const OptionRow *row)
+{
+    return strcmp(row->section, "attention") == 0 && row->offset != AT(block_length);
+}
+
 bool config_same_model(const Config *config, const Config *saved, Message *problem)
 {
     Message cause;
     if (!layer_specs(saved, &cause)) return fail(problem, "the checkpoint's options: %.700s", cause.text);
-    bool blocks = blocks_matter(saved);
+    bool blocks = blocks_matter(saved), patterns = config->pattern[0] || saved->pattern[0];
     make_rows();
     for (int i = 0; i < row_count; i++) {
         bool defining = rows[i].model_defining && (rows[i].offset != AT(block_length) || blocks);
-        if (!defining || option_equal(&rows[i], config, saved)) continue;
+        if (!defining || (patterns && of_layers(&rows[i])) || option_equal(&rows[i], config, saved)) continue;
         char name[128], mine[OPTION_TEXT_SIZE], theirs[OPTION_TEXT_SIZE];
         option_name(&rows[i], name);
         option_format(&rows[i], config, mine);
@@ -326,5 +354,5 @@ bool config_same_model(const Config *config, const Config *saved, Message *probl
                     "the checkpoint has %s = %s, this configuration %s. Use that value, or another output.folder", name,
                     theirs, mine);
     }
-    return true;
+    return !patterns || same_layers(config, saved, problem);
 }

@@ -80,7 +80,7 @@ OptionTable config_options(Config *config);
    says the numbers and the remedy. */
 bool config_finish(Config *config, int ranks, Message *problem);
 
-/* Of a finished configuration. The specs of the layers stay in memory that the next call overwrites. */
+/* Of a finished configuration. The specs of the layers stay in memory that the next call of this module overwrites. */
 ModelSpec config_model_spec(const Config *config);
 PassSpec config_pass_spec(const Config *config);
 

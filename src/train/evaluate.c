@@ -131,9 +131,9 @@ Evaluation evaluator_run(Evaluator *evaluator, ParamStore *params, LossFile *los
         int64_t first = round + B * evaluator->topology->data_rank, rest = evaluator->windows - first;
         int64_t count = rest < 0 ? 0 : rest < B ? rest : B;
         Message problem;
-        bool read = count == 0 || read_micro_batch(evaluator, first, count, &problem);
+        bool read = read_micro_batch(evaluator, first, count, &problem);
         if (require_read(read, clock, &problem, losses)) return (Evaluation){.complete = false};
-        if (count > 0) run_micro_batch(evaluator, params, first, count, sums, losses);
+        run_micro_batch(evaluator, params, first, count, sums, losses); /* also without windows: all ranks do */
     }
     world_sum_doubles(sums, 3);
     bool has_bytes = tokenizer_has_pieces(&evaluator->file->tokenizer) && sums[2] > 0;

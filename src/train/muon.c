@@ -79,6 +79,7 @@ void muon_orthogonalise(real *x, size_t rows, size_t columns, real *scratch)
     size_t n = smaller(rows, columns), m = rows + columns - n, count = rows * columns;
     Buffers buffers = buffers_in(scratch, n, m);
     real inverse = (real)(1 / (norm_of(x, rows, columns) + 1e-7));
+#pragma omp parallel for simd schedule(static) if (parallel : count > 16384)
     for (size_t i = 0; i < count; i++) x[i] *= inverse;
     if (tall)
         transpose(buffers.x, m, x, columns, rows, columns);
@@ -138,26 +139,26 @@ static Unit *units_of(const ParamTable *params, size_t *count)
     return units;
 }
 
-/* A step of one matrix, and what making it takes, for the largest of each. */
-static void largest_sizes(const ParamTable *params, size_t *step, size_t *scratch)
+/* Numbers of a direction, and what making it takes, for the largest matrix of each. */
+static void largest_sizes(const ParamTable *params, size_t *direction, size_t *scratch)
 {
     size_t count;
     Unit *units = units_of(params, &count);
-    *step = *scratch = 0;
+    *direction = *scratch = 0;
     for (size_t i = 0; i < count; i++) {
         size_t numbers = units[i].rows * units[i].columns, needed = muon_scratch(units[i].rows, units[i].columns);
-        if (numbers > *step) *step = numbers;
+        if (numbers > *direction) *direction = numbers;
         if (needed > *scratch) *scratch = needed;
     }
     free(units);
 }
 
-/* This rank's step, one that another rank sends, and the scratch of the first. */
+/* The direction that this rank makes, one that another rank sends, and the scratch of the first. */
 static size_t muon_scratch_count(const Optimizer *optimizer)
 {
-    size_t step, scratch;
-    largest_sizes(optimizer->params, &step, &scratch);
-    return 2 * step + scratch;
+    size_t direction, scratch;
+    largest_sizes(optimizer->params, &direction, &scratch);
+    return 2 * direction + scratch;
 }
 
 /* The steps of all matrices. */
@@ -181,8 +182,8 @@ static void update_momentum(const Optimizer *optimizer, ParamStore *store, const
 }
 
 /* x (rows, columns) = orthogonalised g + mu momentum */
-static void make_step(const Optimizer *optimizer, ParamStore *store, const OptimizerStep *step, const Unit *unit,
-                      real *x, real *scratch)
+static void make_direction(const Optimizer *optimizer, ParamStore *store, const OptimizerStep *step, const Unit *unit,
+                           real *x, real *scratch)
 {
     real mu = (real)optimizer->spec.muon_momentum, factor = (real)step->gradient_factor;
     const real *momentum = store->kept_state(store, optimizer->state_of[unit->param][0]) + unit->offset;
@@ -193,8 +194,8 @@ static void make_step(const Optimizer *optimizer, ParamStore *store, const Optim
     muon_orthogonalise(x, unit->rows, unit->columns, scratch);
 }
 
-static void take_step(const Optimizer *optimizer, ParamStore *store, const OptimizerStep *step, const Unit *unit,
-                      const real *direction)
+static void follow_direction(const Optimizer *optimizer, ParamStore *store, const OptimizerStep *step, const Unit *unit,
+                             const real *direction)
 {
     const OptimizerSpec *spec = &optimizer->spec;
     double share = spec->learning_rate > 0 ? step->learning_rate / spec->learning_rate : 0;
@@ -206,7 +207,7 @@ static void take_step(const Optimizer *optimizer, ParamStore *store, const Optim
     for (size_t i = 0; i < count; i++) x[i] -= decay * x[i] + length * direction[i];
 }
 
-/* Round by round every rank makes the step of one matrix, of about the same cost, and all take those of all. */
+/* Round by round every rank makes the direction of one matrix, of about the same cost, and all follow those of all. */
 static void update_matrices(const Optimizer *optimizer, ParamStore *store, const OptimizerStep *step)
 {
     size_t count, largest, scratch, ranks = (size_t)store->ranks, own = (size_t)store->rank;
@@ -214,12 +215,12 @@ static void update_matrices(const Optimizer *optimizer, ParamStore *store, const
     largest_sizes(optimizer->params, &largest, &scratch);
     real *mine = optimizer->scratch, *received = mine + largest, *work = received + largest;
     for (size_t first = 0; first < count; first += ranks) {
-        if (first + own < count) make_step(optimizer, store, step, &units[first + own], mine, work);
+        if (first + own < count) make_direction(optimizer, store, step, &units[first + own], mine, work);
         for (size_t rank = 0; rank < ranks && first + rank < count; rank++) {
             const Unit *unit = &units[first + rank];
             real *direction = rank == own ? mine : received;
             store->broadcast(store, direction, unit->rows * unit->columns, (int)rank);
-            take_step(optimizer, store, step, unit, direction);
+            follow_direction(optimizer, store, step, unit, direction);
         }
     }
     free(units);
@@ -229,7 +230,7 @@ static void muon_update(const Optimizer *optimizer, ParamStore *store, const Opt
 {
     for (int i = 0; i < optimizer->params->count; i++) {
         const Param *param = &optimizer->params->params[i];
-        ASSERT(param_store_kept_count(store, param) == param->count);
+        param_store_require_whole(store, param);
         if (param->hidden_parts > 0)
             update_momentum(optimizer, store, step, i);
         else if (param->trained)

@@ -33,9 +33,8 @@ const OptionRow *optimizer_options(int *count)
         return rows;
     }
     for (; filled < COMMON; filled++) rows[filled] = common_rows[filled];
-    size_t length = 0;
     for (int i = 0; i < KINDS; i++) {
-        length += (size_t)snprintf(choices + length, sizeof choices - length, "%s%s", i ? "|" : "", kinds[i]->name);
+        option_add_choice(choices, sizeof choices, kinds[i]->name);
         int own;
         const OptionRow *more = kinds[i]->options(&own);
         ASSERT(filled + own <= MAX_ROWS);

@@ -4,7 +4,7 @@
    States are tensors of a ParamTable of their own, named STATE/TENSOR; a ParamStore keeps them beside the parameters, and
    checkpoints, reports and comparisons loop over whatever there are.
 
-   To add one: src/train/<name>.c with its OptimizerKind, and a line in the table in optimizer.c. */
+   CONTRIBUTING.md says how to add one. */
 #ifndef POLYSKETCH_TRAIN_OPTIMIZER_H
 #define POLYSKETCH_TRAIN_OPTIMIZER_H
 

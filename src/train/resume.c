@@ -12,8 +12,8 @@
 /* False when the checkpoint cannot be read at all; leaves when it is of another model. */
 static bool load_config(Resume *resume, const Config *config, Message *problem)
 {
-    resume->config = *config;
     OptionTable options = config_options(&resume->config);
+    option_set_defaults(&options); /* what older files do not say was so */
     if (!checkpoint_load_options(resume->path, &options, sizeof resume->config, problem)) return false;
     Message cause;
     bool same = config_same_model(config, &resume->config, &cause);

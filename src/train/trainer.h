@@ -1,7 +1,7 @@
 /* A training run: its state, its steps, what it writes.
 
-   The state is (parameters, moments, Progress): which tokens a step uses, its dropout and its learning rate follow from the
-   configuration and the progress alone. */
+   The state is (parameters, optimizer states, Progress): which tokens a step uses, its dropout and its learning rate follow
+   from the configuration and the progress alone. */
 #ifndef POLYSKETCH_TRAIN_TRAINER_H
 #define POLYSKETCH_TRAIN_TRAINER_H
 
@@ -13,7 +13,7 @@
 
 typedef struct Trainer Trainer;
 
-/* `config` is resolved and checked; the token files are open (validation may be NULL) and stay with the caller, as does
+/* `config` is finished; the token files are open (validation may be NULL) and stay with the caller, as does
    config. Continues from the newest whole checkpoint of config->output.folder where there is one; `overwrite` allows to
    start anew over the metrics of a run that has none. Collective over all ranks; leaves together with one line when
    something is wrong. */

@@ -17,9 +17,12 @@ def fail(words):
 
 
 def compare_checkpoints(one, other, tolerance):
-    for name in ("step", "tokens_seen", "sequences_seen", "skipped_steps"):
-        if one.attrs[name] != other.attrs[name]:
+    for name in ("step", "tokens_seen", "sequences_seen", "skipped_steps", "optimizer_steps"):
+        if name in one.attrs and one.attrs[name] != other.attrs[name]:
             fail(f"{name} is {other.attrs[name]} instead of {one.attrs[name]}")
+    usual = [file.attrs["average_gradient_norm"] for file in (one, other)]
+    if abs(usual[0] - usual[1]) > tolerance * abs(usual[0]):
+        fail(f"average_gradient_norm is {usual[1]} instead of {usual[0]}")
     states = sorted(one["optimizer"])
     if states != sorted(other["optimizer"]) or not states or len(one["parameters"]) < 20:
         fail("other tensors")

@@ -43,7 +43,7 @@ train 2 parts "${model[@]}" --train.optimizer=muon --train.steps=3
 train 2 parts "${model[@]}" --train.optimizer=muon --train.steps=6
 quiet python tests/faults/compare_runs.py "$TEST_FOLDER/muon-2" "$TEST_FOLDER/parts" 6
 
-# Going over: said in a line; states that are not of both begin anew, and a run that goes back finds its own states again.
+# Going over, and back: said in a line; all states begin anew.
 over() {
     launch 2 1 "$program" train tests/data/tiny.ini --data.train="$data/train.h5" --output.folder="$TEST_FOLDER/over" \
         "${model[@]}" "$@"
@@ -52,4 +52,22 @@ quiet over --train.optimizer=adamw --train.steps=2
 said=$(over --train.optimizer=muon --train.steps=4 2>&1)
 [[ $said == *"the optimizer was adamw and is muon: its states begin anew"* ]] || give_up "nothing is said of it: $said"
 check_step over 3
+said=$(over --train.optimizer=adamw --train.steps=6 2>&1)
+[[ $said == *"the optimizer was muon and is adamw: its states begin anew"* ]] || give_up "nothing is said of it: $said"
+check_step over 5
+
+# A checkpoint from before there were patterns and optimizers was all of one kind, and AdamW's.
+train 2 old "--model.layers=3" --train.steps=2 --train.schedule=constant --train.warmup_steps=0
+quiet python -c "import h5py
+with h5py.File('$(checkpoint old 2)', 'r+') as file:
+    for name in ('attention.pattern', 'train.optimizer'): del file['config'].attrs[name]"
+old() {
+    launch 2 1 "$program" train tests/data/tiny.ini --data.train="$data/train.h5" --output.folder="$TEST_FOLDER/old" \
+        --model.layers=3 --train.schedule=constant --train.warmup_steps=0 --output.checkpoint_every=1 --train.steps=4 "$@"
+}
+said=$(old '--attention.pattern=softmax*3' 2>&1) && give_up 'another model continues an old checkpoint'
+[[ $said == *"another attention in layer 0: polysketch"* ]] || give_up "what is wrong is not said: $said"
+said=$(old --train.optimizer=muon '--attention.pattern=polysketch*2,polysketch:learned' 2>&1) # the same model, in other words
+[[ $said == *"the optimizer was adamw and is muon: its states begin anew"* ]] || give_up "nothing is said of it: $said"
+check_step old 3
 quiet python -c "import h5py, sys; sys.exit(int(h5py.File('$(checkpoint over 4)').attrs['optimizer_steps'] != 2))"

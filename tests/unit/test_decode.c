@@ -61,6 +61,7 @@ static void compare_variant(const Variant *variant, const char *layers)
     real *losses = block_losses(model, &spec, params, inputs, targets);
     double *decoded = checked_calloc(T, sizeof *decoded);
     ParamStore *store = param_store_over(&model->table, params, NULL);
+    param_store_acquire_all(store);
     Decoder *decoder = decoder_create(model, store, (DecodeShape){T, spec.block_length});
     for (size_t t = 0; t < T; t++)
         decoded[t] = loss_of_logits(decoder_step(decoder, inputs[t]), model->vocab_size, targets[t]);
@@ -85,6 +86,7 @@ static void test_state_size(void)
         Model *model = variant_model(&config);
         ParamStore *store = param_store_create(&model->table, NULL, STORE_VALUES);
         size_t block = (size_t)config.block_length;
+        param_store_acquire_all(store);
         Decoder *near = decoder_create(model, store, (DecodeShape){100, block});
         Decoder *far = decoder_create(model, store, (DecodeShape){20000, block});
         bool linear = variant_is_linear(&variants[v]);
