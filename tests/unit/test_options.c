@@ -411,7 +411,11 @@ static void test_same_model(void)
     expect_good(&saved, 1, CHANGES("attention.degree=8"), "degree 8");
     expect_failure(config_same_model(&config, &saved, &problem), &problem, "attention.degree = 8");
     expect_good(&saved, 1, CHANGES("attention.pattern=polysketch*3,softmax"), "two kinds");
-    expect_failure(config_same_model(&config, &saved, &problem), &problem, "attention.pattern = polysketch*3,softmax");
+    expect_failure(config_same_model(&config, &saved, &problem), &problem, "another attention in layer 3: softmax");
+    expect_good(&config, 1, CHANGES("attention.pattern=polysketch:learned,polysketch*2,softmax"), "in other words");
+    check_true(config_same_model(&config, &saved, &problem), "the same layers: %s", problem.text);
+    expect_good(&config, 1, CHANGES("attention.pattern=polysketch:random,polysketch*2,softmax"), "another sketch");
+    expect_failure(config_same_model(&config, &saved, &problem), &problem, "another attention in layer 0: polysketch");
 }
 
 int main(int argc, char **argv)
