@@ -110,6 +110,12 @@ typedef void (*CheckpointVisitor)(void *context, const CheckpointTensor *tensor)
 /* Calls `visit` for every tensor of /parameters, in the order of the model. */
 bool checkpoint_visit(const char *path, CheckpointVisitor visit, void *context, Message *problem);
 
+/* The same for the states of the optimizer: `begin` for each state ("momentum"), then `visit` for its tensors. Nothing where
+   there are none. */
+typedef void (*CheckpointStateVisitor)(void *context, const char *state);
+bool checkpoint_visit_states(const char *path, CheckpointStateVisitor begin, CheckpointVisitor visit, void *context,
+                             Message *problem);
+
 /* The tokenizer the model was trained with: the caller destroys it. Without one in the file, a name "unknown" without
    pieces; vocab_size is 0 without pieces. */
 bool checkpoint_read_tokenizer(const char *path, Tokenizer *tokenizer, Message *problem);

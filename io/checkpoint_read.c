@@ -254,19 +254,49 @@ static bool visit_tensor(hid_t file, hid_t group, const char *path, const char *
                 name);
 }
 
+/* All tensors of a group of the file. */
+static bool visit_group(hid_t file, const char *path, const char *name, CheckpointVisitor visit, void *context,
+                        Message *problem)
+{
+    hid_t group = -1;
+    H5Members members;
+    if (!open_group(file, path, name, &group, problem)) return false;
+    bool good =
+        h5_members(group, &members) ||
+        fail(problem, "the checkpoint '%s': the list of its tensors is damaged. Use an earlier checkpoint", path);
+    for (size_t i = 0; i < members.count && good; i++)
+        good = visit_tensor(file, group, path, members.names[i], visit, context, problem);
+    h5_members_free(&members);
+    CHECK_H5(H5Gclose(group));
+    return good;
+}
+
 bool checkpoint_visit(const char *path, CheckpointVisitor visit, void *context, Message *problem)
 {
-    hid_t file, group = -1;
-    H5Members members;
+    hid_t file;
     if (!open_checkpoint(path, &file, problem)) return false;
-    bool good = open_group(file, path, "parameters", &group, problem);
-    if (good) {
-        good =
-            h5_members(group, &members) ||
-            fail(problem, "the checkpoint '%s': the list of its tensors is damaged. Use an earlier checkpoint", path);
-        for (size_t i = 0; i < members.count && good; i++)
-            good = visit_tensor(file, group, path, members.names[i], visit, context, problem);
-        h5_members_free(&members);
+    bool good = visit_group(file, path, "parameters", visit, context, problem);
+    CHECK_H5(H5Fclose(file));
+    return good;
+}
+
+bool checkpoint_visit_states(const char *path, CheckpointStateVisitor begin, CheckpointVisitor visit, void *context,
+                             Message *problem)
+{
+    hid_t file, group = -1;
+    H5Members states = {0};
+    if (!open_checkpoint(path, &file, problem)) return false;
+    bool good = !h5_has(file, "optimizer") || open_group(file, path, "optimizer", &group, problem);
+    if (group >= 0) {
+        good = h5_members(group, &states) ||
+               fail(problem, "the checkpoint '%s': its optimizer states are damaged. Use an earlier checkpoint", path);
+        for (size_t i = 0; i < states.count && good; i++) {
+            char name[160];
+            snprintf(name, sizeof name, "optimizer/%.120s", states.names[i]);
+            begin(context, states.names[i]);
+            good = visit_group(file, path, name, visit, context, problem);
+        }
+        h5_members_free(&states);
         CHECK_H5(H5Gclose(group));
     }
     CHECK_H5(H5Fclose(file));

@@ -222,7 +222,7 @@ static void sketch_forward(const MapRun *run, real *u, real *factors)
     void *threads = arena_take_bytes(run->scratch, (size_t)omp_get_max_threads() * bytes);
 #pragma omp parallel
     {
-        Arena mine = arena_piece(threads, (size_t)omp_get_thread_num(), bytes);
+        Arena mine = arena_share(threads, (size_t)omp_get_thread_num(), bytes);
         ChunkBuffers buffers = take_chunk_buffers(layer, false, &mine);
 #pragma omp for schedule(static)
         for (size_t i = 0; i < chunk_count(&run->span, longest); i++) {
@@ -329,7 +329,7 @@ static void sketch_backward(const MapRun *run, Matrix d_x, const real *d_u, cons
     int team = 1;
 #pragma omp parallel
     {
-        Arena mine = arena_piece(threads, (size_t)omp_get_thread_num(), bytes);
+        Arena mine = arena_share(threads, (size_t)omp_get_thread_num(), bytes);
         ChunkBuffers buffers = take_chunk_buffers(layer, true, &mine);
         memset(buffers.gradients, 0, gradient_count(layer) * sizeof(real));
 #pragma omp single
@@ -344,8 +344,8 @@ static void sketch_backward(const MapRun *run, Matrix d_x, const real *d_u, cons
         }
     }
     for (int thread = 0; thread < team; thread++) { /* always in this order: the sum is reproducible */
-        Arena piece = arena_piece(threads, (size_t)thread, bytes);
-        add_gradients(layer, run->params, take_chunk_buffers(layer, true, &piece).gradients);
+        Arena share = arena_share(threads, (size_t)thread, bytes);
+        add_gradients(layer, run->params, take_chunk_buffers(layer, true, &share).gradients);
     }
     arena_release(run->scratch, mark);
 }

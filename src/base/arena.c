@@ -55,9 +55,9 @@ void *arena_take_bytes(Arena *arena, size_t bytes)
 
 real *arena_take(Arena *arena, size_t count) { return arena_take_bytes(arena, count * sizeof(real)); }
 
-Arena arena_piece(void *block, size_t index, size_t piece_bytes)
+Arena arena_share(void *block, size_t index, size_t share_bytes)
 {
-    return (Arena){.base = (char *)block + index * piece_bytes, .capacity = piece_bytes};
+    return (Arena){.base = (char *)block + index * share_bytes, .capacity = share_bytes};
 }
 
 size_t arena_mark(const Arena *arena) { return arena->used; }

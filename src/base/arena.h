@@ -31,8 +31,8 @@ void arena_destroy(Arena *arena);
 real *arena_take(Arena *arena, size_t count);
 void *arena_take_bytes(Arena *arena, size_t bytes);
 
-/* The piece number `index` of a block of equal pieces taken before, as an arena of its own: one for each thread. */
-Arena arena_piece(void *block, size_t index, size_t piece_bytes);
+/* The share number `index` of a block of equal shares taken before, as an arena of its own: one for each thread. */
+Arena arena_share(void *block, size_t index, size_t share_bytes);
 
 /* Scratch: what is taken after a mark is given back by the release; `peak` remembers the most that was in use. */
 size_t arena_mark(const Arena *arena);

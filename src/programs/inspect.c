@@ -65,6 +65,53 @@ static void print_tensor(void *context, const CheckpointTensor *tensor)
     totals->not_finite += not_finite;
 }
 
+/* The states of the optimizer, a line for each. */
+typedef struct StateTotals {
+    char name[64]; /* of the state under way; "" before the first */
+    size_t tensors, values, not_finite;
+    double squares, greatest;
+} StateTotals;
+
+static void print_state(StateTotals *state)
+{
+    if (state->name[0])
+        printf("%-15s %zu tensors, %zu values, norm %.4g, largest %.4g%s\n", state->name, state->tensors, state->values,
+               sqrt(state->squares), state->greatest, state->not_finite ? "  NOT FINITE" : "");
+}
+
+static void begin_state(void *context, const char *name)
+{
+    StateTotals *state = context;
+    print_state(state);
+    size_t not_finite = state->not_finite;
+    *state = (StateTotals){.not_finite = not_finite};
+    snprintf(state->name, sizeof state->name, "%s", name);
+}
+
+static void add_state_tensor(void *context, const CheckpointTensor *tensor)
+{
+    StateTotals *state = context;
+    size_t count = tensor->rows * tensor->columns;
+    state->tensors++;
+    state->values += count;
+    for (size_t i = 0; i < count; i++) {
+        double value = (double)tensor->values[i];
+        state->not_finite += !isfinite(value);
+        state->squares += value * value;
+        state->greatest = fmax(state->greatest, fabs(value));
+    }
+}
+
+static bool print_states(const char *path, size_t *not_finite, Message *problem)
+{
+    StateTotals state = {0};
+    printf("\noptimizer states\n");
+    if (!checkpoint_visit_states(path, begin_state, add_state_tensor, &state, problem)) return false;
+    print_state(&state);
+    *not_finite += state.not_finite;
+    return true;
+}
+
 /* The losses of a checkpoint's step stand in the metrics of its run folder. */
 typedef struct StepLosses {
     int64_t step;
@@ -119,6 +166,7 @@ static bool inspect_checkpoint(const char *path, Message *problem)
         printf("\n%zu values; without optimizer state it is not said which are trained\n", totals.unknown);
     else
         printf("\n%zu parameters, and %zu values that are not trained\n", totals.trained, totals.constant);
+    if (!totals.unknown && !print_states(path, &totals.not_finite, problem)) return false;
     if (totals.not_finite)
         return fail(problem, "'%s': %zu values are not finite: training had diverged. Use an earlier checkpoint", path,
                     totals.not_finite);

@@ -38,6 +38,9 @@ for optimizer in adamw muon; do
 done
 finish
 
+said=$("$program" inspect "$(checkpoint muon-2 6)")
+[[ $said == *"momentum "*" 12 tensors"* && $said == *"all values are finite"* ]] || give_up "inspect says: $said"
+
 # In two parts, on the same ranks: the same bits.
 train 2 parts "${model[@]}" --train.optimizer=muon --train.steps=3
 train 2 parts "${model[@]}" --train.optimizer=muon --train.steps=6
