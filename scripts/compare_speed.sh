@@ -29,9 +29,10 @@ measure() {
 }
 
 export OMP_NUM_THREADS=${THREADS:-2}
-for ((round = 0; round < rounds; round++)); do
-    measure this "$program"
+for ((round = 0; round < rounds; round++)); do # who comes first changes
+    ((round % 2)) || measure this "$program"
     measure other "$other"
+    ((round % 2 == 0)) || measure this "$program"
 done >/dev/null
 
 mkdir -p "$(dirname "$table")"
