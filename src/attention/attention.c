@@ -42,15 +42,12 @@ const OptionRow *attention_options(int *count)
     static int filled;
     *count = filled;
     if (filled) return rows;
-    for (; filled < COMMON; filled++) rows[filled] = common_rows[filled];
+    option_append_rows(rows, &filled, MAX_ROWS, common_rows, COMMON, 0);
     rows[0].choices = kind_choices();
     for (int i = 0; i < KINDS; i++) {
         int own = 0;
         const OptionRow *more = kinds[i]->options ? kinds[i]->options(&own) : NULL;
-        for (int j = 0; j < own; j++) {
-            ASSERT(filled < MAX_ROWS);
-            rows[filled++] = more[j];
-        }
+        option_append_rows(rows, &filled, MAX_ROWS, more, own, 0);
     }
     *count = filled;
     return rows;

@@ -17,6 +17,15 @@ void option_name(const OptionRow *row, char name[128])
     snprintf(name, 128, "%s%s%s", row->section, row->section[0] ? "." : "", row->key);
 }
 
+void option_append_rows(OptionRow *rows, int *count, int capacity, const OptionRow *more, int more_count, size_t offset)
+{
+    CHECK(*count + more_count <= capacity, "internal error: more than %d options", capacity);
+    for (int i = 0; i < more_count; i++) {
+        rows[*count] = more[i];
+        rows[(*count)++].offset += offset;
+    }
+}
+
 void option_add_choice(char *choices, size_t size, const char *word)
 {
     size_t length = strlen(choices);

@@ -62,6 +62,10 @@ bool option_read_ini(const OptionTable *table, const char *text, const char *fil
 /* The value as text: numbers so that reading them back gives the same bits. */
 void option_format(const OptionRow *row, const void *values, char text[OPTION_TEXT_SIZE]);
 
+/* Appends rows to those of a table that several modules fill; `offset` is added to theirs. Ends the job when there is no room. */
+void option_append_rows(OptionRow *rows, int *count, int capacity, const OptionRow *more, int more_count,
+                        size_t offset);
+
 /* Adds a word to a list of choices, "word|word|..."; for tables that others fill. */
 void option_add_choice(char *choices, size_t size, const char *word);
 

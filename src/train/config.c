@@ -108,11 +108,7 @@ static int row_count;
 
 static void append(const OptionRow *more, int count, size_t offset)
 {
-    CHECK(row_count + count <= MAX_ROWS, "internal error: more than %d options", MAX_ROWS);
-    for (int i = 0; i < count; i++) {
-        rows[row_count] = more[i];
-        rows[row_count++].offset += offset;
-    }
+    option_append_rows(rows, &row_count, MAX_ROWS, more, count, offset);
 }
 
 static void make_rows(void)

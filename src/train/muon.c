@@ -142,15 +142,14 @@ static Unit *units_of(const ParamTable *params, size_t *count)
 /* Numbers of a direction, and what making it takes, for the largest matrix of each. */
 static void largest_sizes(const ParamTable *params, size_t *direction, size_t *scratch)
 {
-    size_t count;
-    Unit *units = units_of(params, &count);
     *direction = *scratch = 0;
-    for (size_t i = 0; i < count; i++) {
-        size_t numbers = units[i].rows * units[i].columns, needed = muon_scratch(units[i].rows, units[i].columns);
-        if (numbers > *direction) *direction = numbers;
+    for (int i = 0; i < params->count; i++) {
+        const Param *param = &params->params[i];
+        if (param->hidden_parts == 0) continue;
+        size_t rows = param->rows / (size_t)param->hidden_parts, needed = muon_scratch(rows, param->columns);
+        if (rows * param->columns > *direction) *direction = rows * param->columns;
         if (needed > *scratch) *scratch = needed;
     }
-    free(units);
 }
 
 /* The direction that this rank makes, one that another rank sends, and the scratch of the first. */

@@ -28,17 +28,14 @@ const OptionRow *optimizer_options(int *count)
     static OptionRow rows[MAX_ROWS];
     static char choices[128];
     static int filled;
-    if (filled) {
-        *count = filled;
-        return rows;
-    }
-    for (; filled < COMMON; filled++) rows[filled] = common_rows[filled];
+    *count = filled;
+    if (filled) return rows;
+    option_append_rows(rows, &filled, MAX_ROWS, common_rows, COMMON, 0);
     for (int i = 0; i < KINDS; i++) {
         option_add_choice(choices, sizeof choices, kinds[i]->name);
         int own;
         const OptionRow *more = kinds[i]->options(&own);
-        ASSERT(filled + own <= MAX_ROWS);
-        for (int j = 0; j < own; j++) rows[filled++] = more[j];
+        option_append_rows(rows, &filled, MAX_ROWS, more, own, 0);
     }
     rows[0].choices = choices;
     *count = filled;
