@@ -194,10 +194,8 @@ static void end_run(void *context)
 
 static double planned_bytes(const BenchCase *c)
 {
-    Optimizer *optimizer = optimizer_plan(&c->config->train.optimizer, &c->model->table);
-    double bytes = memory_report(c->model, &c->pass, optimizer, c->topology->sequence_ranks).total;
-    optimizer_destroy(optimizer);
-    return bytes;
+    const OptimizerSpec *optimizer = &c->config->train.optimizer;
+    return memory_report(c->model, &c->pass, optimizer, c->topology->sequence_ranks).total;
 }
 
 BenchRow bench_measure(const Config *config, const Benchmark *benchmark, const Topology *topology, int64_t warmups,

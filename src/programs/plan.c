@@ -138,7 +138,7 @@ int plan_main(int argc, char **argv)
              (long long)config.parallel.data_ranks, sequence_ranks, (long long)config.train.batch_sequences,
              (long long)config.model.context_length);
     print_parameters(model);
-    MemoryReport report = memory_report(model, &pass, optimizer, sequence_ranks);
+    MemoryReport report = memory_report(model, &pass, &config.train.optimizer, sequence_ranks);
     memory_report_print(&report);
     print_operations(&config, model, options.ranks);
     print_messages(&config, model, optimizer, sequence_ranks, options.ranks);

@@ -62,8 +62,6 @@ void announce_run(const Config *config, const Model *model, const TokenFile *tra
              (long long)(config->train.batch_sequences * config->model.context_length),
              (long long)config->train.micro_batch_sequences, (long long)train->count);
     PassSpec pass = config_pass_spec(config);
-    Optimizer *optimizer = optimizer_plan(&config->train.optimizer, &model->table);
-    MemoryReport report = memory_report(model, &pass, optimizer, sequence_ranks);
-    optimizer_destroy(optimizer);
+    MemoryReport report = memory_report(model, &pass, &config->train.optimizer, sequence_ranks);
     memory_report_print(&report);
 }

@@ -33,25 +33,28 @@ static void add(MemoryReport *report, const char *name, double bytes)
     report->rows[report->count++].bytes = bytes;
 }
 
-/* States of all tensors by their names, STATE/TENSOR. */
-static void add_states(MemoryReport *report, const ParamTable *states)
+/* States of all tensors by their names, STATE/TENSOR, and what an update works with. */
+static void add_optimizer(MemoryReport *report, const OptimizerSpec *spec, const ParamTable *params)
 {
+    Optimizer *optimizer = optimizer_plan(spec, params);
+    const ParamTable *states = &optimizer->states;
     for (int i = 0; i < states->count; i++) {
         char name[32];
         const Param *state = &states->params[i];
         snprintf(name, sizeof name, "optimizer: %.*s", (int)strcspn(state->name, "/"), state->name);
         add(report, name, (double)state->count * sizeof(real));
     }
+    add(report, "optimizer: scratch", (double)optimizer_scratch_bytes(optimizer));
+    optimizer_destroy(optimizer);
 }
 
-MemoryReport memory_report(const Model *model, const PassSpec *pass, const Optimizer *optimizer, int sequence_ranks)
+MemoryReport memory_report(const Model *model, const PassSpec *pass, const OptimizerSpec *optimizer, int sequence_ranks)
 {
     PassBytes bytes = largest_pass(model, pass, sequence_ranks);
     MemoryReport report = {.count = 0};
     add(&report, "parameters", (double)model->table.total_count * sizeof(real));
     add(&report, "gradients", (double)model->table.trained_count * sizeof(real));
-    add_states(&report, &optimizer->states);
-    add(&report, "optimizer: scratch", (double)optimizer_scratch_bytes(optimizer));
+    add_optimizer(&report, optimizer, &model->table);
     add(&report, "activations", (double)bytes.activations);
     add(&report, "scratch", (double)bytes.scratch);
     return report;

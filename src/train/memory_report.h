@@ -18,7 +18,8 @@ typedef struct MemoryReport {
 } MemoryReport;
 
 /* Of a training run, for the rank with the most tokens. */
-MemoryReport memory_report(const Model *model, const PassSpec *pass, const Optimizer *optimizer, int sequence_ranks);
+MemoryReport memory_report(const Model *model, const PassSpec *pass, const OptimizerSpec *optimizer,
+                           int sequence_ranks);
 
 /* A line per kind to the log. */
 void memory_report_print(const MemoryReport *report);
