@@ -27,7 +27,7 @@ static bool is_last(const PipelinedChain *chain)
 
 static int packet_length(const PipelinedChain *chain, size_t packet)
 {
-    size_t rest = chain->count - packet * PACKET;
+    size_t rest = chain->sum.count - packet * PACKET;
     return (int)(rest < PACKET ? rest : PACKET);
 }
 
@@ -54,8 +54,8 @@ static void pass_on(PipelinedChain *chain, size_t packet)
 {
     size_t first = packet * PACKET, length = (size_t)packet_length(chain, packet);
     if (is_last(chain)) return;
-#pragma omp simd
-    for (size_t i = first; i < first + length; i++) chain->outgoing[i] = chain->incoming[i] + chain->local[i];
+    exclusive_sum_join(chain->outgoing, chain->sum.incoming, chain->sum.local, first, first + length, chain->sum.count,
+                       chain->sum.groups);
     send_packet(chain, chain->outgoing, packet);
 }
 
@@ -73,26 +73,24 @@ static void advance(PipelinedChain *chain, bool wait)
     }
 }
 
-void pipelined_chain_begin(PipelinedChain *chain, MPI_Comm comm, const real *local, real *incoming, size_t count)
+void pipelined_chain_begin(PipelinedChain *chain, MPI_Comm comm, const ExclusiveSum *sum)
 {
-    make_room(chain, count);
+    make_room(chain, sum->count);
     chain->comm = comm;
-    chain->local = local;
-    chain->incoming = incoming;
-    chain->count = count;
-    chain->packets = (count + PACKET - 1) / PACKET;
+    chain->sum = *sum;
+    chain->packets = (sum->count + PACKET - 1) / PACKET;
     chain->passed_on = 0;
     int rank = rank_in(chain);
     for (size_t s = 0; s < chain->packets; s++) {
         chain->sends[s] = MPI_REQUEST_NULL;
         if (rank > 0)
-            CHECK_MPI(MPI_Irecv(incoming + s * PACKET, packet_length(chain, s), MPI_REAL_TYPE, rank - 1, CHAIN_TAG,
+            CHECK_MPI(MPI_Irecv(sum->incoming + s * PACKET, packet_length(chain, s), MPI_REAL_TYPE, rank - 1, CHAIN_TAG,
                                 comm, &chain->receives[s]));
         else if (!is_last(chain))
-            send_packet(chain, local, s);
+            send_packet(chain, sum->local, s);
     }
     if (rank > 0) return;
-    memset(incoming, 0, count * sizeof *incoming);
+    memset(sum->incoming, 0, sum->count * sizeof *sum->incoming);
     chain->passed_on = chain->packets;
 }
 

@@ -9,19 +9,19 @@
 #include <mpi.h>
 #include <stddef.h>
 
-#include "src/base/real.h"
+#include "src/core/sequence_link.h"
 
 typedef struct PipelinedChain {
     MPI_Comm comm; /* in the order of the sum */
-    const real *local;
-    real *incoming, *outgoing; /* outgoing: own memory, as long as the longest sum so far */
-    size_t count, capacity;
+    ExclusiveSum sum;
+    real *outgoing; /* own memory, as long as the longest sum so far */
+    size_t capacity;
     size_t packets, passed_on; /* of this sum */
     MPI_Request *receives, *sends;
 } PipelinedChain;
 
-/* incoming = sum of `local` over the ranks before this one; zero on the first. Collective over comm. */
-void pipelined_chain_begin(PipelinedChain *chain, MPI_Comm comm, const real *local, real *incoming, size_t count);
+/* The sum over the ranks of `comm` before this one, zero on the first; their order is that of the sum. Collective. */
+void pipelined_chain_begin(PipelinedChain *chain, MPI_Comm comm, const ExclusiveSum *sum);
 /* Passes on what has come, without waiting. */
 void pipelined_chain_poll(PipelinedChain *chain);
 void pipelined_chain_finish(PipelinedChain *chain);

@@ -17,11 +17,10 @@ typedef struct Transport {
     MPI_Comm ordered[2]; /* by ScanDirection */
     ScanKind scan;
     MPI_Request sum_request;
-    struct {
-        MPI_Comm comm;
-        real *incoming;
-        size_t count;
-    } sum; /* under way */
+    ExclusiveSum sum;        /* under way */
+    MPI_Datatype group_type; /* a group of a decayed sum, of group_size numbers: kept, since layers are alike */
+    size_t group_size;
+    MPI_Op decayed_sum;
     PipelinedChain chain;
     MPI_Request ring_requests[2];
     double seconds;
@@ -41,26 +40,61 @@ static int checked_count(size_t count)
 static void clear_on_first(const Transport *transport)
 {
     int rank;
-    CHECK_MPI(MPI_Comm_rank(transport->sum.comm, &rank));
+    CHECK_MPI(MPI_Comm_rank(transport->ordered[transport->sum.direction], &rank));
     if (rank == 0) memset(transport->sum.incoming, 0, transport->sum.count * sizeof *transport->sum.incoming);
 }
 
-static void sum_begin(SequenceLink *link, ScanDirection direction, const real *local, real *incoming, size_t count)
+/* The operator of decayed sums: `inout` = `in`, of the ranks before, then `inout`. It is not commutative. */
+static void join_groups(void *in, void *inout, int *groups, MPI_Datatype *type)
+{
+    int bytes;
+    CHECK_MPI(MPI_Type_size(*type, &bytes));
+    size_t count = (size_t)*groups * (size_t)bytes / sizeof(real);
+    exclusive_sum_join(inout, in, inout, 0, count, count, (size_t)*groups);
+}
+
+static void free_group_type(Transport *transport)
+{
+    if (transport->group_size) CHECK_MPI(MPI_Type_free(&transport->group_type));
+    transport->group_size = 0;
+}
+
+/* What MPI is told of a sum: numbers, or groups of them. */
+typedef struct Elements {
+    MPI_Datatype type;
+    MPI_Op op;
+    int count;
+} Elements;
+
+static Elements elements_of(Transport *transport, const ExclusiveSum *sum)
+{
+    if (sum->groups == 0) return (Elements){MPI_REAL_TYPE, MPI_SUM, checked_count(sum->count)};
+    size_t size = sum->count / sum->groups;
+    if (size != transport->group_size) {
+        free_group_type(transport);
+        CHECK_MPI(MPI_Type_contiguous(checked_count(size), MPI_REAL_TYPE, &transport->group_type));
+        CHECK_MPI(MPI_Type_commit(&transport->group_type));
+        transport->group_size = size;
+    }
+    return (Elements){transport->group_type, transport->decayed_sum, checked_count(sum->groups)};
+}
+
+static void sum_begin(SequenceLink *link, const ExclusiveSum *sum)
 {
     Transport *transport = transport_of(link);
     Phase interrupted = phase_begin(PHASE_COMMUNICATION);
     double start = MPI_Wtime();
-    MPI_Comm comm = transport->ordered[direction];
-    transport->sum.comm = comm;
-    transport->sum.incoming = incoming;
-    transport->sum.count = count;
+    MPI_Comm comm = transport->ordered[sum->direction];
+    Elements elements = elements_of(transport, sum);
+    transport->sum = *sum;
     switch (transport->scan) {
-    case SCAN_CHAIN: pipelined_chain_begin(&transport->chain, comm, local, incoming, count); break;
+    case SCAN_CHAIN: pipelined_chain_begin(&transport->chain, comm, sum); break;
     case SCAN_IEXSCAN:
-        CHECK_MPI(
-            MPI_Iexscan(local, incoming, checked_count(count), MPI_REAL_TYPE, MPI_SUM, comm, &transport->sum_request));
+        CHECK_MPI(MPI_Iexscan(sum->local, sum->incoming, elements.count, elements.type, elements.op, comm,
+                              &transport->sum_request));
         break;
-    case SCAN_EXSCAN: CHECK_MPI(MPI_Exscan(local, incoming, checked_count(count), MPI_REAL_TYPE, MPI_SUM, comm));
+    case SCAN_EXSCAN:
+        CHECK_MPI(MPI_Exscan(sum->local, sum->incoming, elements.count, elements.type, elements.op, comm));
     }
     transport->seconds += MPI_Wtime() - start;
     phase_begin(interrupted);
@@ -104,12 +138,14 @@ static void sum_all(SequenceLink *link, real *values, size_t count)
     phase_begin(interrupted);
 }
 
-static void shift_begin(SequenceLink *link, const real *send, real *receive, size_t count)
+static void shift_begin(SequenceLink *link, ScanDirection direction, const real *send, real *receive, size_t count)
 {
     Transport *transport = transport_of(link);
     Phase interrupted = phase_begin(PHASE_COMMUNICATION);
     double start = MPI_Wtime();
-    int next = (link->position + 1) % link->segments, previous = (link->position + link->segments - 1) % link->segments;
+    int step = direction == SCAN_FORWARD ? 1 : link->segments - 1;
+    int next = (link->position + step) % link->segments,
+        previous = (link->position + link->segments - step) % link->segments;
     MPI_Comm comm = transport->ordered[SCAN_FORWARD];
     CHECK_MPI(MPI_Irecv(receive, checked_count(count), MPI_REAL_TYPE, previous, RING_TAG, comm,
                         &transport->ring_requests[0]));
@@ -142,6 +178,7 @@ SequenceLink *sequence_link_mpi_create(MPI_Comm sequence, ScanKind scan)
         .ring_shift_finish = shift_finish,
     };
     transport->scan = scan;
+    CHECK_MPI(MPI_Op_create(join_groups, 0, &transport->decayed_sum));
     transport->sum_request = MPI_REQUEST_NULL;
     transport->ring_requests[0] = transport->ring_requests[1] = MPI_REQUEST_NULL;
     CHECK_MPI(MPI_Comm_rank(sequence, &link->position));
@@ -155,6 +192,8 @@ void sequence_link_mpi_destroy(SequenceLink *link)
 {
     Transport *transport = transport_of(link);
     pipelined_chain_destroy(&transport->chain);
+    free_group_type(transport);
+    CHECK_MPI(MPI_Op_free(&transport->decayed_sum));
     CHECK_MPI(MPI_Comm_free(&transport->ordered[SCAN_FORWARD]));
     CHECK_MPI(MPI_Comm_free(&transport->ordered[SCAN_BACKWARD]));
     free(transport);

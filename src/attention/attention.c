@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "src/attention/gate.h"
 #include "src/attention/kinds.h"
 #include "src/base/memory.h"
 
@@ -25,6 +26,8 @@ static const OptionRow common_rows[] = {
      "factor of <q,k> before the power; auto = 1/sqrt(head width)"},
     {"attention", "denominator_one", OPTION_REAL, AT(denominator_one), "1", 0, 1e9, "", true,
      "constant added to the normaliser"},
+    {"attention", "gate", OPTION_CHOICE, AT(gate), "none", 0, 0, "none|constant|data", true,
+     "forgetting of earlier tokens, by head: at a learned rate, or at one that depends on the token"},
 };
 enum { COMMON = sizeof common_rows / sizeof *common_rows, MAX_ROWS = 64 };
 
@@ -147,5 +150,6 @@ AttentionLayer attention_declare(const AttentionSpec *spec, size_t heads, size_t
 {
     AttentionLayer layer = {.spec = *spec, .kind = attention_kind(spec), .heads = heads, .head_width = head_width};
     layer.kind->declare(&layer, table, prefix);
+    if (attention_has_gate(&layer)) gate_declare(&layer, table, prefix);
     return layer;
 }

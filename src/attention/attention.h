@@ -16,13 +16,18 @@
 #include "src/base/options.h"
 #include "src/core/param_store.h"
 #include "src/base/real.h"
+#include "src/core/carried_link.h"
 #include "src/core/sequence_link.h"
 
 typedef struct AttentionKind AttentionKind;
 typedef struct FeatureMap FeatureMap;
 
-/* Pairs inside a block: exact, or sketched like all others. */
-typedef enum LocalKind { LOCAL_EXACT, LOCAL_SKETCH } LocalKind;
+/* Near pairs: exact inside a block; exact also with the blocks just before it; or sketched like all others. */
+typedef enum LocalKind { LOCAL_EXACT, LOCAL_WINDOW, LOCAL_SKETCH } LocalKind;
+/* Their weights: the power that the sketch approximates, or exp(scale <q', k'>). */
+typedef enum LocalWeight { LOCAL_POWER, LOCAL_EXP } LocalWeight;
+/* Forgetting: gate.h. */
+typedef enum GateKind { GATE_NONE, GATE_CONSTANT, GATE_DATA } GateKind;
 
 /* What a layer attends by, learned together with its tensors. As the section [attention] of a configuration it holds for
    all layers; attention.pattern makes others of it for some. */
@@ -30,10 +35,14 @@ typedef struct AttentionSpec {
     int kind; /* row of the table of kinds */
     int64_t degree;
     double scale, denominator_one; /* scale NaN: by rule */
+    int gate;                      /* GateKind */
     int sketch;                    /* polysketch: row of its table of sketches */
     int64_t sketch_size;
-    int local;        /* polysketch: LocalKind */
-    int64_t features; /* performer */
+    int local;             /* polysketch: LocalKind */
+    int64_t window_blocks; /* of LOCAL_WINDOW */
+    int local_weight;      /* LocalWeight, of exact near pairs */
+    double far_scale;      /* initial factor of sketched weights; 0: no such tensor */
+    int64_t features;      /* performer */
 } AttentionSpec;
 
 /* The sizes of one pass. */
@@ -43,6 +52,7 @@ typedef struct AttentionShape {
     size_t first_token;     /* position of this rank's first token in its sequence; a multiple of b */
     size_t context_length;  /* T */
     size_t block_length;    /* b: here alone, since most kinds may be computed with any */
+    size_t least_blocks;    /* whole blocks that any rank but the last holds at least at a time */
     int position, segments; /* this rank, of the ranks that share the sequence */
 } AttentionShape;
 
@@ -61,24 +71,41 @@ typedef struct AttentionLayer {
     const FeatureMap *map;                  /* of the linear kinds, else NULL */
     size_t heads, head_width;               /* H, h */
     int query_norm[2], key_norm[2];         /* weight, bias; where q' and k' are used */
+    int gate_weight, gate_bias;             /* where there is a gate; the weight when it depends on the data */
+    int far_scale;                          /* where spec.far_scale > 0 */
     int map_tensors[ATTENTION_MAX_TENSORS]; /* the feature map's, in its own order */
 } AttentionLayer;
 
 /* The tensors of one pass. The forward pass fills `out` and `saved`; the backward pass adds to the gradients and
-   overwrites d_qkv. */
+   overwrites d_qkv and d_gate. */
 typedef struct AttentionRun {
     const AttentionLayer *layer;
     AttentionShape shape;
     SequenceLink *link;
     ParamStore *params; /* with the layer's group acquired */
     const real *qkv;    /* (B, N, 3C), after the rotary embedding */
+    const real *gate;   /* (B, H, N); NULL: no gate */
     real *out;          /* (B, N, C) */
     real *saved;        /* saved_count() numbers that the forward pass leaves for the backward pass */
     const real *d_out;  /* (B, N, C) */
     real *d_qkv;        /* (B, N, 3C) */
+    real *d_gate;       /* (B, H, N) */
     int64_t *clamped;   /* the backward pass adds the rows of heads whose normaliser had to be clamped; or NULL */
     Arena *scratch;
 } AttentionRun;
+
+/* Decoding one token. */
+typedef struct DecodeRun {
+    const AttentionLayer *layer;
+    DecodeShape shape;
+    ParamStore *params;
+    real *state;      /* decode_state_count() numbers, made for the same shape and zeroed before position 0 */
+    size_t position;  /* they come in order from 0 on */
+    const real *qkv;  /* (3C) */
+    const real *gate; /* (H); NULL: no gate */
+    real *out;        /* (C) */
+    Arena *scratch;
+} DecodeRun;
 
 /* What one rank sends in one pass. */
 typedef struct AttentionMessages {
@@ -114,15 +141,12 @@ struct AttentionKind {
     void (*backward)(const AttentionRun *);
     /* Token by token: the recurrent state of one sequence. */
     size_t (*decode_state_count)(const AttentionLayer *, const DecodeShape *);
-    /* out (C) for the token at `position`, whose qkv is (3C); positions come in order from 0 on a zeroed state, which
-       was made for the same shape. */
-    void (*decode)(const AttentionLayer *, const DecodeShape *, ParamStore *params, real *state, size_t position,
-                   const real *qkv, real *out, Arena *scratch);
+    void (*decode)(const DecodeRun *);
     void (*plan_decode)(const AttentionLayer *, const DecodeShape *, Arena *scratch);
     AttentionCost (*cost)(const AttentionLayer *, const AttentionShape *);
-    /* Numbers of the prefix states of all heads: what one stretch of a sequence hands to the next. NULL for the quadratic
-       kinds, which have none. */
-    size_t (*state_count)(const AttentionLayer *, const AttentionShape *);
+    /* What one stretch of a sequence hands to the next: prefix states, and the window. NULL for the quadratic kinds, which
+       look back at all keys. */
+    CarriedCounts (*carried)(const AttentionLayer *, const AttentionShape *);
 };
 
 /* The rows of section [attention], of all kinds, with offsets in AttentionSpec; valid for ever. */
@@ -142,6 +166,8 @@ bool attention_blocks_matter(const AttentionSpec *spec);
 /* The layer of a resolved spec; adds its tensors, named `prefix`.something, to `table`. */
 AttentionLayer attention_declare(const AttentionSpec *spec, size_t heads, size_t head_width, ParamTable *table,
                                  const char *prefix);
+
+static inline bool attention_has_gate(const AttentionLayer *layer) { return layer->spec.gate != GATE_NONE; }
 
 /* Below this a row's normaliser is replaced by it, so that nothing is divided by zero: where denominator_one = 0 and all
    weights of a row vanish. No other row comes near it. */

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "src/tensor/small_gemm.h"
+#include "src/tensor/vector_math.h"
 
 enum {
     TILE = EXACT_TILE_ROWS * EXACT_TILE_COLUMNS,
@@ -14,13 +15,13 @@ enum {
 size_t exact_forward_scratch(size_t width, size_t value_width)
 {
     return TILE + EXACT_TILE_ROWS + STRIP_ROWS * (width + value_width) + TRANSPOSED * width +
-           EXACT_TILE_COLUMNS * value_width;
+           EXACT_TILE_COLUMNS * (value_width + 1);
 }
 
 size_t exact_backward_scratch(size_t width, size_t value_width)
 {
     return 2 * TILE + STRIP_ROWS * (2 * width + value_width) + TRANSPOSED * (width + value_width) +
-           EXACT_TILE_COLUMNS * (2 * width + value_width);
+           EXACT_TILE_COLUMNS * (2 * width + value_width + 1);
 }
 
 typedef struct Tile {
@@ -40,6 +41,20 @@ static int tile_at(const ExactHead *head, size_t first_row, size_t most_rows, si
     tile->columns =
         visible_columns(tile->rows - 1, smaller(head->k.rows - first_column, EXACT_TILE_COLUMNS), tile->offset);
     return tile->columns > 0;
+}
+
+/* The decays of a tile; `early_part` holds EXACT_TILE_COLUMNS numbers. NULL without gates. */
+static const TileDecay *fill_decay(TileDecay *decay, real *early_part, const PairWeight *weight, const ExactHead *head,
+                                   const Tile *tile)
+{
+    if (!head->q_gates) return NULL;
+    const double *q = head->q_gates + tile->first_row, *k = head->k_gates + tile->first_column;
+    *decay = (TileDecay){q, k, visible_columns(0, tile->columns, tile->offset), early_part};
+    for (size_t j = 0; j < decay->early; j++) early_part[j] = (real)(q[0] - k[j]);
+    if (weight->degree == 0) return decay;
+#pragma omp simd
+    for (size_t j = 0; j < decay->early; j++) early_part[j] = vector_exp(early_part[j]);
+    return decay;
 }
 
 /* rows (count, width) = factor times the rows of x from `first` on */
@@ -77,6 +92,7 @@ typedef struct ForwardBuffers {
     real *q, *result; /* of a strip of rows: scale q (rows, width); (rows, h) */
     real *k_columns;  /* of a tile of columns: (width, columns) */
     real *v;          /* (columns, h) */
+    real *decays;
 } ForwardBuffers;
 
 static ForwardBuffers forward_buffers(real *scratch, size_t width, size_t h)
@@ -86,6 +102,7 @@ static ForwardBuffers forward_buffers(real *scratch, size_t width, size_t h)
     b.k_columns = b.result + STRIP_ROWS * h;
     b.v = b.k_columns + TRANSPOSED * width;
     b.factors = b.v + EXACT_TILE_COLUMNS * h;
+    b.decays = b.factors + EXACT_TILE_ROWS;
     return b;
 }
 
@@ -96,10 +113,11 @@ static void tile_forward(const PairWeight *weight, const ExactHead *head, const 
     size_t h = head->v.columns, width = head->q.columns, rows = tile->rows, columns = tile->columns;
     size_t row = tile->first_row;
     real *result = b->result + (row - strip) * h;
+    TileDecay decay;
+    PairTile pairs = {b->scores, rows, columns, tile->offset, fill_decay(&decay, b->decays, weight, head, tile)};
     small_gemm_nn(b->scores, columns, b->q + (row - strip) * width, width, b->k_columns, TRANSPOSED, rows, columns,
                   width, OVERWRITE);
-    weight->forward(weight, b->scores, rows, columns, tile->offset, sums + row, maxima ? maxima + row : NULL,
-                    b->factors);
+    weight->forward(weight, &pairs, sums + row, maxima ? maxima + row : NULL, b->factors);
     if (maxima) rescale(result, b->factors, rows, h);
     small_gemm_nn(result, h, b->scores, columns, b->v, h, rows, h, columns, ADD);
 }
@@ -132,6 +150,7 @@ typedef struct BackwardBuffers {
     real *q, *d_q, *d_out;       /* of a strip of rows: scale q (rows, width); (rows, width); (rows, h) */
     real *k_columns, *v_columns; /* of a tile of columns: (width, columns); (h, columns) */
     real *k, *d_k, *d_v;         /* (columns, width), (columns, width), (columns, h) */
+    real *decays;
 } BackwardBuffers;
 
 static BackwardBuffers backward_buffers(real *scratch, size_t width, size_t h)
@@ -144,19 +163,23 @@ static BackwardBuffers backward_buffers(real *scratch, size_t width, size_t h)
     b.k = b.v_columns + TRANSPOSED * h;
     b.d_k = b.k + EXACT_TILE_COLUMNS * width;
     b.d_v = b.d_k + EXACT_TILE_COLUMNS * width;
+    b.decays = b.d_v + EXACT_TILE_COLUMNS * h;
     return b;
 }
 
-/* One tile of a strip that starts at `strip`; normaliser and delta are those of the head's first row. */
+/* One tile of a strip that starts at `strip`; normaliser is that of the head's first row. */
 static void tile_backward(const PairWeight *weight, const ExactHead *head, const Tile *tile, size_t strip,
-                          const BackwardBuffers *b, const real *normaliser, const real *delta)
+                          const BackwardBuffers *b, const real *normaliser, const ExactGradients *gradients)
 {
     size_t h = head->v.columns, width = head->q.columns, rows = tile->rows, columns = tile->columns;
     size_t row = tile->first_row, in_strip = row - strip;
+    real *key_sums = gradients->key_sums ? gradients->key_sums + tile->first_column : NULL;
+    TileDecay decay;
+    PairTile pairs = {b->scores, rows, columns, tile->offset, fill_decay(&decay, b->decays, weight, head, tile)};
     const real *q = b->q + in_strip * width, *d_out = b->d_out + in_strip * h;
     small_gemm_nn(b->scores, columns, q, width, b->k_columns, TRANSPOSED, rows, columns, width, OVERWRITE);
     small_gemm_nn(b->d_scores, columns, d_out, h, b->v_columns, TRANSPOSED, rows, columns, h, OVERWRITE);
-    weight->backward(weight, b->scores, b->d_scores, rows, columns, tile->offset, normaliser + row, delta + row);
+    weight->backward(weight, &pairs, b->d_scores, normaliser + row, gradients->delta + row, key_sums);
     /* out = weights v */
     small_gemm_tn(b->d_v, h, b->scores, columns, d_out, h, columns, h, rows, ADD);
     /* scores = (scale q) k^T; d_q is scaled when the strip is complete */
@@ -184,7 +207,7 @@ void exact_backward(const PairWeight *weight, const ExactHead *head, const real 
             memset(b.d_v, 0, whole.columns * h * sizeof *b.d_v);
             for (size_t row = strip; row < strip + rows; row += EXACT_TILE_ROWS)
                 if (tile_at(head, row, EXACT_TILE_ROWS, column, &tile))
-                    tile_backward(weight, head, &tile, strip, &b, normaliser, gradients->delta);
+                    tile_backward(weight, head, &tile, strip, &b, normaliser, gradients);
             scatter_add(gradients->d_k, column, b.d_k, whole.columns, 1);
             scatter_add(gradients->d_v, column, b.d_v, whole.columns, 1);
         }

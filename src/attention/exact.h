@@ -15,19 +15,36 @@
    own. */
 enum { EXACT_TILE_ROWS = 64, EXACT_TILE_COLUMNS = 256 };
 
+/* What the gates between a query and a key (gate.h) leave of their weight: exp(q[i] - k[j]), of sums of gates. For the columns
+   before the first row, `early` of them, the exponent is taken in two parts at the first row, neither of them positive:
+   q[i] - q[0], and early_part[j] = q[0] - k[j], or its exponential where gates are factors of weights. */
+typedef struct TileDecay {
+    const double *q, *k; /* (rows), (columns) */
+    size_t early;
+    const real *early_part; /* (early) */
+} TileDecay;
+
+/* Scores (rows, columns) of a tile; row i sees column j when j <= i + offset. */
+typedef struct PairTile {
+    real *scores;
+    size_t rows, columns;
+    ptrdiff_t offset;
+    const TileDecay *decay; /* NULL: no gates */
+} PairTile;
+
 typedef struct PairWeight PairWeight;
 struct PairWeight {
     real scale; /* scores are scale * <q, k> */
-    int degree; /* of the polynomial; 0 for softmax */
-    /* Scores (rows, columns) become weights in place; keys a query must not see (column > row + offset) get weight 0.
-       Row sums are added to `sums`. Where a kind keeps the running maximum of a row, `maxima` is updated and
-       accumulated[i] must be multiplied by the factor written to factors[i]; otherwise `maxima` is NULL. */
-    void (*forward)(const PairWeight *, real *scores, size_t rows, size_t columns, ptrdiff_t offset, real *sums,
-                    real *maxima, real *factors);
+    int degree; /* of the polynomial; 0 for the exponential */
+    /* Scores become weights in place; keys a query must not see get weight 0. Row sums are added to `sums`. Where a kind keeps
+       the running maximum of a row, `maxima` is updated and accumulated[i] must be multiplied by the factor written to
+       factors[i]; otherwise `maxima` is NULL. */
+    void (*forward)(const PairWeight *, const PairTile *, real *sums, real *maxima, real *factors);
     /* Scores become weights / normaliser; d_weights (rows, columns) = <d_out_i, v_j> become gradients of scores:
-       derivative of the normalised weight * (d_weights_ij - delta_i). */
-    void (*backward)(const PairWeight *, real *scores, real *d_weights, size_t rows, size_t columns, ptrdiff_t offset,
-                     const real *normaliser, const real *delta);
+       derivative of the normalised weight * (d_weights_ij - delta_i). key_sums (columns), unless NULL, += the sums over rows of
+       normalised weight * (d_weights_ij - delta_i). */
+    void (*backward)(const PairWeight *, const PairTile *, real *d_weights, const real *normaliser, const real *delta,
+                     real *key_sums);
 };
 
 /* Head j of sequence s in x (B N, H w), which has N rows of each sequence: (N, w). */
@@ -46,6 +63,9 @@ typedef struct ExactHead {
     ConstMatrix q;    /* (queries, width) */
     ConstMatrix k, v; /* (keys, width), (keys, value_width) */
     ptrdiff_t offset;
+    /* (queries), (keys): sums of gates up to each of them, from one common start; the weight of a pair is multiplied by the
+       exponential of the difference. NULL: no gates. */
+    const double *q_gates, *k_gates;
 } ExactHead;
 
 /* out (queries, value_width) += weights v, sums (queries) += row sums; not yet divided. `maxima` (queries), NULL where the
@@ -57,6 +77,7 @@ typedef struct ExactGradients {
     ConstMatrix d_out;    /* (queries, value_width): of the divided output */
     const real *delta;    /* (queries): exact_delta() of it */
     Matrix d_q, d_k, d_v; /* shaped as q, k, v */
+    real *key_sums;       /* (keys) += sum over queries of weight * its gradient, which gates need; or NULL */
 } ExactGradients;
 
 /* From d_out and delta: d_q, d_k, d_v += ... normaliser (queries); `scratch` holds exact_backward_scratch() numbers. */
@@ -72,7 +93,7 @@ void exact_delta(real *delta, ConstMatrix d_out, ConstMatrix out);
 /* weight = (scale <q,k>)^degree, normaliser = `one` + sum; degree 1 serves features that are used as they are. */
 PairWeight pair_weight_power(real scale, int degree);
 /* weight = exp(scale <q,k>); the normaliser handed to the backward pass is log(sum of weights). */
-PairWeight pair_weight_softmax(real scale);
+PairWeight pair_weight_exponential(real scale);
 
 /* s^degree by repeated multiplication; for one weight at a time (decoding). */
 real power_of(real s, int degree);

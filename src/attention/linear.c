@@ -13,6 +13,11 @@
    The sum of this rank's blocks goes into an exclusive scan over the ranks of the sequence. The scan is begun before the
    local part and finished after it.
 
+   With a window the state of a block holds the keys of blocks before l - W alone, and those of blocks l - W ... l are near: a
+   key block joins the states W blocks later (reads_state()). With a gate G of a head (gate.h), weights carry exp(G_i - G_j):
+   keys join with what the later gates of their block leave of them, states lose what the gates of a block take, queries read with
+   what has gone since; the scan over the ranks is one of states with a log decay.
+
    Self-tensored maps have phi = u (x) u, symmetric, in packed form (packed_features.h): r(r+1)/2 numbers whose inner product is
    <u, u'>^2 (Kacham, Mirrokni, Zhong 2024, section 2.2, use all r^2).
 
@@ -22,6 +27,11 @@
        query side, in any order:  d_phi(q_i) = Z_l dR_i;      adjoint block sums  G_l = sum of phi(q_i) dR_i^T
        adjoint states             Y_l = sum of G_l' over LATER blocks: the reversed scan
        key side:                  d_phi(k_j) = Y_l v~_j;      d_v~_j = Y_l^T phi(k_j), of which the value columns count
+       gates                      dG_t = d_t - e_t,  d_i = sum over j of w_ij dw_ij,  e_j = sum over i of w_ij dw_ij
+
+   Both need no sums of their own: d_i = <g_i, o_i> times the constant's share of the normaliser, since all else of it scales with
+   exp(G_i); and of sketched weights, which are of degree 2 in u(k_j), e_j = <u(k_j), d_u(k_j)> / 2. In the same way the gradient
+   of the log far scale is the sum of <u(q_i), d_u(q_i)> / 2.
 
    Prefix states are kept from the forward to the backward pass. What becomes one is summed in double: a float that grows by
    thousands of blocks would lose their last bits. The sketched sums of a row whose normaliser cannot be told from rounding
@@ -30,6 +40,7 @@
 #include <omp.h>
 #include <string.h>
 
+#include "src/attention/gate.h"
 #include "src/attention/linear_parts.h"
 #include "src/attention/qk_norm.h"
 #include "src/core/phase.h"
@@ -41,7 +52,7 @@ enum { PANEL_NUMBERS = 72 * 1024 };
 
 bool linear_exact_local(const AttentionLayer *layer)
 {
-    return layer->map->self_tensored && layer->spec.local == LOCAL_EXACT;
+    return layer->map->self_tensored && layer->spec.local != LOCAL_SKETCH;
 }
 
 bool linear_uses_qk_norm(const AttentionLayer *layer)
@@ -57,6 +68,10 @@ Sizes linear_sizes(const AttentionLayer *layer, const AttentionShape *shape)
     z.r = layer->map->width(layer);
     z.m = layer->map->self_tensored ? packed_feature_count(z.r) : z.r;
     z.state = z.m * (z.h + 1);
+    z.group = z.state + attention_has_gate(layer);
+    z.window = linear_exact_local(layer) && layer->spec.local == LOCAL_WINDOW ? (size_t)layer->spec.window_blocks : 0;
+    z.before = z.window * z.b;
+    z.row = 2 * z.h + z.r + attention_has_gate(layer);
     z.blocks = (z.N + z.b - 1) / z.b;
     z.first_block = shape->first_token / z.b;
     z.all_blocks = (shape->context_length + z.b - 1) / z.b;
@@ -65,62 +80,113 @@ Sizes linear_sizes(const AttentionLayer *layer, const AttentionShape *shape)
     return z;
 }
 
-Saved linear_saved_parts(const Sizes *z, real *saved)
+static bool is_exponential(const AttentionLayer *layer)
+{
+    return linear_exact_local(layer) && layer->spec.local_weight == LOCAL_EXP;
+}
+
+Saved linear_saved_parts(const AttentionLayer *layer, const Sizes *z, real *saved)
 {
     size_t u = z->B * z->N * z->H * z->r, rows = z->B * z->H * z->N;
-    return (Saved){saved, saved + u, saved + 2 * u, saved + 2 * u + rows, saved + 2 * u + 2 * rows};
+    Saved parts = {.u_query = saved};
+    parts.u_key = parts.u_query + u;
+    parts.normaliser = parts.u_key + u;
+    parts.prefix_factor = parts.normaliser + rows;
+    parts.states = parts.prefix_factor + rows;
+    parts.window = parts.states + z->B * z->H * z->blocks * z->state;
+    real *rest = parts.window + z->B * z->H * z->before * z->row;
+    parts.maxima = is_exponential(layer) ? rest : NULL;
+    parts.constant = attention_has_gate(layer) ? rest + (parts.maxima ? rows : 0) : NULL;
+    return parts;
 }
 
 size_t linear_saved_count(const AttentionLayer *layer, const AttentionShape *shape)
 {
     Sizes z = linear_sizes(layer, shape);
-    return 2 * z.B * z.N * z.H * z.r + 2 * z.B * z.H * z.N + z.B * z.H * z.blocks * z.state;
+    size_t rows = z.B * z.H * z.N, row_arrays = 2 + is_exponential(layer) + attention_has_gate(layer);
+    return 2 * z.B * z.N * z.H * z.r + row_arrays * rows + z.B * z.H * (z.blocks * z.state + z.before * z.row);
 }
+
+/* ---- scales --------------------------------------------------------------------------------------------------------- */
 
 /* Features of q' and k' are on the scale of the powers already (sketch_random.c); those of q and k are brought to it where
-   they stand beside powers. */
-PowerScale linear_powers(const AttentionLayer *layer, ParamStore *params)
+   they stand beside powers. Beside exponentials nothing else is on that scale, and sketched weights are taken off it. */
+Scales linear_scales(const AttentionLayer *layer, ParamStore *params)
 {
-    if (!linear_uses_qk_norm(layer)) return power_scale_free(layer);
+    Scales scales = {.powers = power_scale_free(layer), .exponential = is_exponential(layer)};
+    if (!linear_uses_qk_norm(layer)) return scales;
     PowerScale powers = power_scale(layer, params);
-    if (layer->map->normalised_input) powers.factor = 1;
-    return powers;
+    if (scales.exponential) {
+        scales.log_far = layer->map->normalised_input ? -powers.log_factor : 0;
+        return scales;
+    }
+    scales.powers = powers;
+    if (layer->map->normalised_input) scales.powers.factor = 1;
+    return scales;
 }
 
-/* The pairs of a block: exact polynomial of q', k', or the features' own inner products. */
-PairWeight linear_pair_weight(const AttentionLayer *layer, const PowerScale *powers)
+real linear_log_far_scale(const AttentionLayer *layer, ParamStore *params, size_t j)
 {
-    if (linear_exact_local(layer)) return pair_weight_power(powers->scale, (int)layer->spec.degree);
-    return pair_weight_power(1, layer->map->self_tensored ? 2 : 1);
+    return layer->spec.far_scale > 0 ? param_values(params, layer->far_scale)[j] : 0;
+}
+
+/* Near pairs: power or exponential of q', k', or the features' own inner products. */
+PairWeight linear_pair_weight(const AttentionLayer *layer, const Scales *scales, real log_far_scale)
+{
+    if (scales->exponential) return pair_weight_exponential(scales->powers.scale);
+    if (linear_exact_local(layer)) return pair_weight_power(scales->powers.scale, (int)layer->spec.degree);
+    int degree = layer->map->self_tensored ? 2 : 1;
+    return pair_weight_power(log_far_scale == 0 ? 1 : real_exp(log_far_scale / (real)degree), degree);
+}
+
+/* Within bounds: rows whose near weights vanish beside it still get numbers, and 0 stands for sums that are left out. */
+real linear_far_factor(const Scales *scales, real log_factor)
+{
+    const real least = -80, most = 60;
+    if (log_factor == 0) return scales->powers.factor;
+    log_factor = log_factor < most ? log_factor : most;
+    return scales->powers.factor * real_exp(log_factor > least ? log_factor : least);
+}
+
+static void take_gradients(Buffers *buffers, const AttentionLayer *layer, const Sizes *z, Arena *scratch)
+{
+    size_t tokens = z->B * z->N, heads = z->B * z->H;
+    if (linear_uses_qk_norm(layer)) {
+        buffers->d_query = arena_take(scratch, tokens * z->C);
+        buffers->d_key = arena_take(scratch, tokens * z->C);
+    }
+    buffers->d_u_query = arena_take(scratch, tokens * z->H * z->r);
+    buffers->d_u_key = arena_take(scratch, tokens * z->H * z->r);
+    buffers->delta = arena_take(scratch, tokens * z->H);
+    buffers->adjoint = arena_take(scratch, heads * z->blocks * z->state);
+    buffers->d_window = arena_take(scratch, heads * z->before * z->row);
+    if (attention_has_gate(layer) && linear_exact_local(layer))
+        buffers->key_sums = arena_take(scratch, heads * (z->before + z->N));
+    if (is_exponential(layer)) buffers->log_normaliser = arena_take(scratch, tokens * z->H);
 }
 
 static Buffers take_buffers(const AttentionLayer *layer, const Sizes *z, Direction pass, Arena *scratch)
 {
     Buffers buffers = {0};
-    size_t tokens = z->B * z->N;
+    size_t tokens = z->B * z->N, heads = z->B * z->H, threads = (size_t)omp_get_max_threads();
     size_t width = linear_local_width(layer, z);
     size_t local = pass == FORWARD ? exact_forward_scratch(width, z->h) : exact_backward_scratch(width, z->h);
     if (linear_uses_qk_norm(layer)) {
         buffers.query = arena_take(scratch, tokens * z->C);
         buffers.key = arena_take(scratch, tokens * z->C);
     }
-    buffers.total = arena_take(scratch, z->B * z->H * z->state);
-    buffers.incoming = arena_take(scratch, z->B * z->H * z->state);
+    buffers.total = arena_take(scratch, heads * z->group);
+    buffers.incoming = arena_take(scratch, heads * z->group);
     buffers.per_thread = larger(local, panel_count(z));
-    buffers.threads = arena_take(scratch, (size_t)omp_get_max_threads() * buffers.per_thread);
-    buffers.running = arena_take_bytes(scratch, (size_t)omp_get_max_threads() * z->state * sizeof *buffers.running);
-    if (pass == FORWARD) {
-        if (layer->map->scales_queries) buffers.query_factors = arena_take(scratch, tokens * z->H);
-        return buffers;
-    }
-    if (linear_uses_qk_norm(layer)) {
-        buffers.d_query = arena_take(scratch, tokens * z->C);
-        buffers.d_key = arena_take(scratch, tokens * z->C);
-    }
-    buffers.d_u_query = arena_take(scratch, tokens * z->H * z->r);
-    buffers.d_u_key = arena_take(scratch, tokens * z->H * z->r);
-    buffers.delta = arena_take(scratch, tokens * z->H);
-    buffers.adjoint = arena_take(scratch, z->B * z->H * z->blocks * z->state);
+    buffers.threads = arena_take(scratch, threads * buffers.per_thread);
+    buffers.running = arena_take_bytes(scratch, threads * z->state * sizeof *buffers.running);
+    buffers.tail = arena_take(scratch, heads * z->before * z->row);
+    if (attention_has_gate(layer))
+        buffers.gates = arena_take_bytes(scratch, heads * (z->before + z->N) * sizeof *buffers.gates);
+    if (pass == BACKWARD)
+        take_gradients(&buffers, layer, z, scratch);
+    else if (layer->map->scales_queries)
+        buffers.query_factors = arena_take(scratch, tokens * z->H);
     return buffers;
 }
 
@@ -132,48 +198,55 @@ void linear_plan(const AttentionLayer *layer, const AttentionShape *shape, Arena
         take_buffers(layer, &z, pass, scratch);
         layer->map->plan(layer, z.B * z.N, scratch);
         if (linear_uses_qk_norm(layer)) qk_norm_plan(layer, scratch);
+        if (attention_has_gate(layer)) gate_plan(layer, z.B, z.N, scratch);
         arena_release(scratch, mark);
     }
 }
 
 /* ---- features of all heads ------------------------------------------------------------------------------------------ */
 
-/* The queries, or keys, whose u is read. With exact pairs, queries of the first block have no prefix state, and no later
-   token reads keys of the last one: a sequence of a single block needs no features at all. */
-static TokenSpan mapped_tokens(const AttentionLayer *layer, const Sizes *z, bool keys)
+static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
+
+/* Of `blocks` of this rank, those up to block `end` of the sequence. */
+static size_t blocks_until(const Sizes *z, size_t end)
+{
+    return end > z->first_block ? smaller(end - z->first_block, z->blocks) : 0;
+}
+
+TokenSpan linear_mapped_tokens(const AttentionLayer *layer, const Sizes *z, bool keys)
 {
     TokenSpan span = {.sequences = z->B, .tokens = z->N, .first = 0, .end = z->N};
-    if (!linear_exact_local(layer) || z->blocks == 0) return span;
-    if (keys && is_last_block(z, z->blocks - 1)) span.end = (z->blocks - 1) * z->b;
-    if (!keys && is_first_block(z, 0)) span.first = linear_block_rows(z, 0);
+    if (!linear_exact_local(layer)) return span;
+    size_t near = 1 + z->window;
+    if (keys)
+        span.end = smaller(blocks_until(z, z->all_blocks > near ? z->all_blocks - near : 0) * z->b, z->N);
+    else
+        span.first = smaller(blocks_until(z, near) * z->b, z->N);
     return span;
 }
 
-/* u of queries and keys, which are q' and k' or lie among the columns of qkv; or the gradients that come from d_u. */
-static void map_pass(const AttentionRun *run, const Sizes *z, const Buffers *buffers, Direction pass)
+/* u of queries or of keys, which are q' and k' or lie among the columns of qkv; or the gradients that come from d_u. */
+static void map_pass(const AttentionRun *run, const Sizes *z, const Buffers *buffers, Direction pass, bool keys)
 {
     const FeatureMap *map = run->layer->map;
-    Saved saved = linear_saved_parts(z, run->saved);
-    size_t tokens = z->B * z->N;
-    for (int keys = 0; keys < 2; keys++) {
-        size_t column = keys ? z->C : 0;
-        real *u = keys ? saved.u_key : saved.u_query;
-        MapRun one = {
-            .layer = run->layer,
-            .params = run->params,
-            .span = mapped_tokens(run->layer, z, keys),
-            .x = const_matrix_columns(const_matrix_dense(run->qkv, tokens, 3 * z->C), column, z->C),
-            .scratch = run->scratch,
-        };
-        if (map->normalised_input) one.x = const_matrix_dense(keys ? buffers->key : buffers->query, tokens, z->C);
-        if (pass == FORWARD) {
-            map->forward(&one, u, keys ? NULL : buffers->query_factors);
-            continue;
-        }
-        Matrix d_x = matrix_columns(matrix_dense(run->d_qkv, tokens, 3 * z->C), column, z->C);
-        if (map->normalised_input) d_x = matrix_dense(keys ? buffers->d_key : buffers->d_query, tokens, z->C);
-        map->backward(&one, d_x, keys ? buffers->d_u_key : buffers->d_u_query, u);
+    Saved saved = linear_saved_parts(run->layer, z, run->saved);
+    size_t tokens = z->B * z->N, column = keys ? z->C : 0;
+    real *u = keys ? saved.u_key : saved.u_query;
+    MapRun one = {
+        .layer = run->layer,
+        .params = run->params,
+        .span = linear_mapped_tokens(run->layer, z, keys),
+        .x = const_matrix_columns(const_matrix_dense(run->qkv, tokens, 3 * z->C), column, z->C),
+        .scratch = run->scratch,
+    };
+    if (map->normalised_input) one.x = const_matrix_dense(keys ? buffers->key : buffers->query, tokens, z->C);
+    if (pass == FORWARD) {
+        map->forward(&one, u, keys ? NULL : buffers->query_factors);
+        return;
     }
+    Matrix d_x = matrix_columns(matrix_dense(run->d_qkv, tokens, 3 * z->C), column, z->C);
+    if (map->normalised_input) d_x = matrix_dense(keys ? buffers->d_key : buffers->d_query, tokens, z->C);
+    map->backward(&one, d_x, keys ? buffers->d_u_key : buffers->d_u_query, u);
 }
 
 /* q' and k' of the pass. */
@@ -192,7 +265,7 @@ static void poll_link(const AttentionRun *run)
 
 /* ---- forward -------------------------------------------------------------------------------------------------------- */
 
-/* Heads of all sequences are shared out among the threads; `sums` (B, H, state) or NULL. */
+/* Heads of all sequences are shared out among the threads; `sums` (B, H, group) or NULL. */
 static void for_each_head(const AttentionRun *run, const Sizes *z, const Buffers *buffers, HeadWork *work, real *sums)
 {
 #pragma omp parallel for collapse(2) schedule(dynamic)
@@ -201,9 +274,31 @@ static void for_each_head(const AttentionRun *run, const Sizes *z, const Buffers
             Head head = linear_head_at(run, z, buffers, s, j);
             HeadGradients gradients = {0};
             if (buffers->delta) gradients = linear_gradients_at(run, z, buffers, s, j);
-            work(run, z, &head, &gradients, sums ? sums + head.index * z->state : NULL);
+            work(run, z, &head, &gradients, sums ? sums + head.index * z->group : NULL);
             poll_link(run);
         }
+}
+
+static void begin_scan(const AttentionRun *run, const Sizes *z, const Buffers *buffers, ScanDirection direction)
+{
+    ExclusiveSum sum = {.direction = direction, .local = buffers->total, .incoming = buffers->incoming};
+    sum.count = z->B * z->H * z->group;
+    sum.groups = run->gate ? z->B * z->H : 0;
+    run->link->exclusive_sum_begin(run->link, &sum);
+}
+
+/* The sums of the gates, once those of the window are there. */
+static void sum_gates(const AttentionRun *run, const Sizes *z, const Buffers *buffers)
+{
+    Saved saved = linear_saved_parts(run->layer, z, run->saved);
+    if (!run->gate) return;
+#pragma omp parallel for schedule(static)
+    for (size_t index = 0; index < z->B * z->H; index++) {
+        double *gates = buffers->gates + index * (z->before + z->N), sum = 0;
+        Matrix window = linear_window_of(z, saved.window, index);
+        for (size_t i = 0; i < z->before; i++) gates[i] = sum += (double)matrix_row(window, i)[window_gate_column(z)];
+        gate_sum(gates + z->before, run->gate + index * z->N, z->N, sum);
+    }
 }
 
 void linear_forward(const AttentionRun *run)
@@ -211,13 +306,17 @@ void linear_forward(const AttentionRun *run)
     Sizes z = linear_sizes(run->layer, &run->shape);
     size_t mark = arena_mark(run->scratch);
     Buffers buffers = take_buffers(run->layer, &z, FORWARD, run->scratch);
-    buffers.powers = linear_powers(run->layer, run->params);
+    buffers.scales = linear_scales(run->layer, run->params);
     phase_begin(PHASE_FEATURES);
     if (linear_uses_qk_norm(run->layer)) norm_queries_and_keys(run, &z, &buffers);
-    map_pass(run, &z, &buffers, FORWARD);
+    map_pass(run, &z, &buffers, FORWARD, true);
+    linear_window_begin(run, &z, &buffers);
+    map_pass(run, &z, &buffers, FORWARD, false);
+    linear_window_finish(run, &z, &buffers);
+    sum_gates(run, &z, &buffers);
     phase_begin(PHASE_KEYS);
     for_each_head(run, &z, &buffers, linear_head_keys, buffers.total);
-    run->link->exclusive_sum_begin(run->link, SCAN_FORWARD, buffers.total, buffers.incoming, z.B * z.H * z.state);
+    begin_scan(run, &z, &buffers, SCAN_FORWARD);
     phase_begin(PHASE_PAIRS);
     for_each_head(run, &z, &buffers, linear_head_local, NULL);
     run->link->exclusive_sum_finish(run->link);
@@ -228,62 +327,98 @@ void linear_forward(const AttentionRun *run)
 
 /* ---- backward ------------------------------------------------------------------------------------------------------- */
 
+/* Everything that is added to. */
+static void clear_gradients(const AttentionRun *run, const Sizes *z, const Buffers *buffers)
+{
+    size_t tokens = z->B * z->N, heads = z->B * z->H;
+    memset(run->d_qkv, 0, tokens * 3 * z->C * sizeof(real));
+    memset(buffers->d_u_query, 0, tokens * z->H * z->r * sizeof(real));
+    memset(buffers->d_u_key, 0, tokens * z->H * z->r * sizeof(real));
+    if (linear_uses_qk_norm(run->layer)) {
+        memset(buffers->d_query, 0, tokens * z->C * sizeof(real));
+        memset(buffers->d_key, 0, tokens * z->C * sizeof(real));
+    }
+    if (z->window) memset(buffers->d_window, 0, heads * z->before * z->row * sizeof(real));
+    if (buffers->key_sums) memset(buffers->key_sums, 0, heads * (z->before + z->N) * sizeof(real));
+}
+
+/* Behind the sums of the states among what stretches carry. */
+static size_t gate_offset(const Sizes *z) { return z->B * z->H * z->group; }
+
+static void features_backward(const AttentionRun *run, const Sizes *z, const Buffers *buffers)
+{
+    size_t tokens = z->B * z->N;
+    map_pass(run, z, buffers, BACKWARD, false);
+    map_pass(run, z, buffers, BACKWARD, true);
+    if (linear_uses_qk_norm(run->layer))
+        qk_norm_backward(run->layer, run->params, run->d_qkv, const_matrix_dense(buffers->d_query, tokens, z->C),
+                         const_matrix_dense(buffers->d_key, tokens, z->C), run->qkv, run->scratch);
+}
+
 void linear_backward(const AttentionRun *run)
 {
-    const AttentionLayer *layer = run->layer;
-    Sizes z = linear_sizes(layer, &run->shape);
-    size_t mark = arena_mark(run->scratch), tokens = z.B * z.N;
-    Buffers buffers = take_buffers(layer, &z, BACKWARD, run->scratch);
-    buffers.powers = linear_powers(layer, run->params);
+    Sizes z = linear_sizes(run->layer, &run->shape);
+    size_t mark = arena_mark(run->scratch);
+    Buffers buffers = take_buffers(run->layer, &z, BACKWARD, run->scratch);
+    buffers.scales = linear_scales(run->layer, run->params);
     phase_begin(PHASE_FEATURES);
-    memset(run->d_qkv, 0, tokens * 3 * z.C * sizeof(real));
-    memset(buffers.d_u_query, 0, tokens * z.H * z.r * sizeof(real));
-    memset(buffers.d_u_key, 0, tokens * z.H * z.r * sizeof(real));
-    if (linear_uses_qk_norm(layer)) {
-        norm_queries_and_keys(run, &z, &buffers);
-        memset(buffers.d_query, 0, tokens * z.C * sizeof(real));
-        memset(buffers.d_key, 0, tokens * z.C * sizeof(real));
-    }
+    clear_gradients(run, &z, &buffers);
+    sum_gates(run, &z, &buffers);
+    if (linear_uses_qk_norm(run->layer)) norm_queries_and_keys(run, &z, &buffers);
     phase_begin(PHASE_QUERIES);
     for_each_head(run, &z, &buffers, linear_head_queries_backward, buffers.total);
-    run->link->exclusive_sum_begin(run->link, SCAN_BACKWARD, buffers.total, buffers.incoming, z.B * z.H * z.state);
+    begin_scan(run, &z, &buffers, SCAN_BACKWARD);
     phase_begin(PHASE_PAIRS);
     for_each_head(run, &z, &buffers, linear_head_local_backward, NULL);
     run->link->exclusive_sum_finish(run->link);
     phase_begin(PHASE_KEYS);
     for_each_head(run, &z, &buffers, linear_head_keys_backward, buffers.incoming);
+    linear_window_return(run, &z, &buffers);
     phase_begin(PHASE_FEATURES);
-    map_pass(run, &z, &buffers, BACKWARD);
-    if (linear_uses_qk_norm(layer))
-        qk_norm_backward(layer, run->params, run->d_qkv, const_matrix_dense(buffers.d_query, tokens, z.C),
-                         const_matrix_dense(buffers.d_key, tokens, z.C), run->qkv, run->scratch);
+    if (run->gate) {
+        for_each_head(run, &z, &buffers, linear_head_gates_backward, NULL);
+        gate_sum_backward(run, gate_offset(&z));
+    }
+    if (run->layer->spec.far_scale > 0) linear_far_scale_backward(run, &z, &buffers);
+    features_backward(run, &z, &buffers);
     arena_release(run->scratch, mark);
 }
 
 /* ---- for others ----------------------------------------------------------------------------------------------------- */
 
-size_t linear_state_count(const AttentionLayer *layer, const AttentionShape *shape)
+CarriedCounts linear_carried(const AttentionLayer *layer, const AttentionShape *shape)
 {
     Sizes z = linear_sizes(layer, shape);
-    return z.B * z.H * z.state;
+    size_t heads = z.B * z.H;
+    return (CarriedCounts){.sums = gate_offset(&z) + (attention_has_gate(layer) ? heads : 0),
+                           .shifts = heads * z.before * z.row};
+}
+
+/* Pairs of T queries with the keys of their own block and of W before it, blocks of b. */
+static double near_pairs(double T, double b, double W)
+{
+    double whole = floor(T / b), rest = T - whole * b, pairs = whole * b * (b + 1) / 2 + rest * (rest + 1) / 2;
+    for (double w = 1; w <= W; w++) pairs += fmax(T - w * b, 0) * b;
+    return pairs;
 }
 
 AttentionCost linear_cost(const AttentionLayer *layer, const AttentionShape *shape)
 {
     Sizes z = linear_sizes(layer, shape);
-    double T = (double)shape->context_length, pairs = 0, b = (double)z.b;
-    double whole = floor(T / b), rest = T - whole * b;
-    pairs = whole * b * (b + 1) / 2 + rest * (rest + 1) / 2;
-    double local = pairs * 2 * (double)(linear_local_width(layer, &z) + z.h);
-    double last = rest > 0 ? rest : b;
-    double crossing = T - last + (T > b ? T - b : 0); /* keys and queries that meet a state */
+    double T = (double)shape->context_length, b = (double)z.b, W = (double)z.window;
+    double local = near_pairs(T, b, W) * 2 * (double)(linear_local_width(layer, &z) + z.h);
+    double last = (double)(z.all_blocks - 1) * b - W * b; /* where keys end that meet a query */
+    double crossing = fmax(last, 0) + fmax(T - (1 + W) * b, 0);
     double states = 2 * crossing * (double)z.state;
     double features = (linear_exact_local(layer) ? crossing : 2 * T) * layer->map->flops(layer);
-    AttentionMessages scan = {0};
-    if (shape->segments > 1) scan = (AttentionMessages){1, z.B * z.H * z.state};
+    AttentionMessages forward = {0}, backward = {0};
+    if (shape->segments > 1) {
+        size_t window = z.B * z.H * z.before * z.row, states_sent = z.B * z.H * z.group;
+        size_t hops = linear_window_hops(shape, &z);
+        forward = (AttentionMessages){1 + (int)hops, states_sent + hops * window};
+        backward = forward;
+        if (attention_has_gate(layer)) backward = (AttentionMessages){forward.count + 1, forward.numbers + z.B * z.H};
+    }
     return (AttentionCost){
-        .forward_flops = (double)z.H * (local + states + features),
-        .forward = scan,
-        .backward = scan,
-    };
+        .forward_flops = (double)z.H * (local + states + features), .forward = forward, .backward = backward};
 }

@@ -5,7 +5,7 @@
 
 #include "src/attention/attention.h"
 
-/* Whether a layer computes the pairs inside a block exactly, from q' and k', and whether it needs q' and k' at all. */
+/* Whether a layer computes near pairs exactly, from q' and k', and whether it needs q' and k' at all. */
 bool linear_exact_local(const AttentionLayer *layer);
 bool linear_uses_qk_norm(const AttentionLayer *layer);
 
@@ -15,14 +15,13 @@ void linear_forward(const AttentionRun *run);
 void linear_backward(const AttentionRun *run);
 size_t linear_decode_state_count(const AttentionLayer *layer, const DecodeShape *shape);
 void linear_plan_decode(const AttentionLayer *layer, const DecodeShape *shape, Arena *scratch);
-void linear_decode(const AttentionLayer *layer, const DecodeShape *shape, ParamStore *params, real *state,
-                   size_t position, const real *qkv, real *out, Arena *scratch);
+void linear_decode(const DecodeRun *run);
 AttentionCost linear_cost(const AttentionLayer *layer, const AttentionShape *shape);
-size_t linear_state_count(const AttentionLayer *layer, const AttentionShape *shape);
+CarriedCounts linear_carried(const AttentionLayer *layer, const AttentionShape *shape);
 
 #define LINEAR_FUNCTIONS                                                                                               \
     .saved_count = linear_saved_count, .plan = linear_plan, .forward = linear_forward, .backward = linear_backward,    \
     .decode_state_count = linear_decode_state_count, .decode = linear_decode, .plan_decode = linear_plan_decode,       \
-    .cost = linear_cost, .state_count = linear_state_count
+    .cost = linear_cost, .carried = linear_carried
 
 #endif

@@ -1,27 +1,48 @@
-/* Linear attention token by token: the prefix state of complete blocks, and the rows of the block under way. */
+/* Linear attention token by token: the prefix state of complete blocks behind the window, and the rows of the window and of the
+   block under way. */
+#include <math.h>
 #include <string.h>
 
+#include "src/attention/gate.h"
 #include "src/attention/linear_parts.h"
 #include "src/attention/qk_norm.h"
 
-/* The recurrent state of one head: the prefix state of all complete blocks, and the rows of the block under way. Neither
-   grows with the position. */
+/* The recurrent state of one head. Nothing in it grows with the position. Rows of near tokens lie in a ring of 1 + W blocks. */
 typedef struct DecodeState {
     real *state;  /* (m (h + 1)) */
     real *lost;   /* (m (h + 1)): what rounding has taken from it so far (Kahan) */
-    real *local;  /* (block, w): what the local part multiplies, k' or u(k); block = b, or fewer if tokens are fewer */
-    real *values; /* (block, h) */
-    real *u;      /* (block, r) */
+    real *local;  /* (rows, w): what near pairs multiply, k' or u(k) */
+    real *values; /* (rows, h) */
+    real *u;      /* (rows, r) */
+    real *ages;   /* (rows) sums of the gates behind each row; NULL without a gate */
+    real *age;    /* the same behind the last block of the state */
 } DecodeState;
 
-static size_t decode_block(const Sizes *z, const DecodeShape *shape)
+/* The rows of the ring that are near: from 0 to the token's own, and from the block after it to the end. Those between are of a
+   block that has left the window. */
+typedef struct NearRows {
+    size_t own, resume, end;
+} NearRows;
+
+static NearRows near_rows(const Sizes *z, size_t position)
 {
-    return z->b < shape->max_tokens ? z->b : shape->max_tokens;
+    size_t ring = z->before + z->b, own = position % ring;
+    return (NearRows){own, (own / z->b + 1) * z->b, position < ring ? own + 1 : ring};
+}
+
+static size_t next_row(const NearRows *near, size_t row) { return row == near->own ? near->resume : row + 1; }
+
+/* Rows of the ring: 1 + W blocks, or fewer if tokens are fewer. */
+static size_t ring_rows(const Sizes *z, const DecodeShape *shape)
+{
+    size_t rows = z->before + z->b;
+    return rows < shape->max_tokens ? rows : shape->max_tokens;
 }
 
 static size_t decode_head_count(const AttentionLayer *layer, const Sizes *z, const DecodeShape *shape)
 {
-    return 2 * z->state + decode_block(z, shape) * (linear_local_width(layer, z) + z->h + z->r);
+    size_t rows = ring_rows(z, shape), ages = attention_has_gate(layer) ? rows + 1 : 0;
+    return 2 * z->state + rows * (linear_local_width(layer, z) + z->h + z->r) + ages;
 }
 
 static Sizes decode_sizes(const AttentionLayer *layer, const DecodeShape *shape)
@@ -37,25 +58,31 @@ size_t linear_decode_state_count(const AttentionLayer *layer, const DecodeShape 
     return z.H * decode_head_count(layer, &z, shape);
 }
 
-static DecodeState decode_state_at(const AttentionLayer *layer, const Sizes *z, const DecodeShape *shape, real *state,
-                                   size_t j)
+static DecodeState decode_state_at(const DecodeRun *run, const Sizes *z, size_t j)
 {
-    size_t block = decode_block(z, shape);
-    real *first = state + j * decode_head_count(layer, z, shape);
-    real *local = first + 2 * z->state, *values = local + block * linear_local_width(layer, z);
-    return (DecodeState){first, first + z->state, local, values, values + block * z->h};
+    size_t rows = ring_rows(z, &run->shape);
+    DecodeState head = {.state = run->state + j * decode_head_count(run->layer, z, &run->shape)};
+    head.lost = head.state + z->state;
+    head.local = head.lost + z->state;
+    head.values = head.local + rows * linear_local_width(run->layer, z);
+    head.u = head.values + rows * z->h;
+    if (!run->gate) return head;
+    head.ages = head.u + rows * z->r;
+    head.age = head.ages + rows;
+    return head;
 }
 
 typedef struct DecodeBuffers {
-    PowerScale powers;
+    Scales scales;
     real *query, *key;     /* (C) */
     real *u_query, *u_key; /* (H, r) */
     real *query_factors;   /* (H) */
     real *block_sum;       /* (state) */
+    real *weights;         /* (rows) of near pairs */
     Panel panel;
 } DecodeBuffers;
 
-static DecodeBuffers take_decode_buffers(const Sizes *z, Arena *scratch)
+static DecodeBuffers take_decode_buffers(const Sizes *z, const DecodeShape *shape, Arena *scratch)
 {
     DecodeBuffers buffers = {0};
     buffers.query = arena_take(scratch, z->C);
@@ -64,6 +91,7 @@ static DecodeBuffers take_decode_buffers(const Sizes *z, Arena *scratch)
     buffers.u_key = arena_take(scratch, z->H * z->r);
     buffers.query_factors = arena_take(scratch, z->H);
     buffers.block_sum = arena_take(scratch, z->state);
+    buffers.weights = arena_take(scratch, ring_rows(z, shape));
     buffers.panel = panel_in(z, arena_take(scratch, panel_count(z)));
     return buffers;
 }
@@ -72,60 +100,69 @@ void linear_plan_decode(const AttentionLayer *layer, const DecodeShape *shape, A
 {
     Sizes z = decode_sizes(layer, shape);
     size_t mark = arena_mark(scratch);
-    take_decode_buffers(&z, scratch);
+    take_decode_buffers(&z, shape, scratch);
     layer->map->plan(layer, 1, scratch);
     arena_release(scratch, mark);
 }
 
-/* state += x; what the sum cannot hold is kept for the next time. */
-static void add_compensated(real *state, real *lost, const real *x, size_t count)
+/* state = kept state + x; what the sum cannot hold is kept for the next time. */
+static void add_compensated(real *state, real *lost, real kept, const real *x, size_t count)
 {
 #pragma omp simd
     for (size_t i = 0; i < count; i++) {
-        real term = x[i] - lost[i], sum = state[i] + term;
-        lost[i] = (sum - state[i]) - term;
+        real before = kept * state[i], term = x[i] - kept * lost[i], sum = before + term;
+        lost[i] = (sum - before) - term;
         state[i] = sum;
     }
 }
 
-/* A block is complete: its rows become part of the prefix state. */
+/* The block that has left the window joins the prefix state, which loses what the block's gates take. */
 static void fold_block(const AttentionLayer *layer, const Sizes *z, const DecodeState *state,
-                       const DecodeBuffers *buffers)
+                       const DecodeBuffers *buffers, size_t first_row)
 {
     Panel panel = buffers->panel;
     real *sum = buffers->block_sum;
+    real end = state->age ? state->ages[first_row + z->b - 1] : 0, kept = state->age ? real_exp(*state->age - end) : 1;
     memset(sum, 0, z->state * sizeof *sum);
     for (size_t i = 0; i < z->b; i += z->panel_rows) {
-        size_t count = panel_rows_from(z, i, z->b);
-        panel_expand(layer->map, &panel, const_matrix_dense(state->u + i * z->r, count, z->r));
-        gather_rows(panel.values, const_matrix_dense(state->values + i * z->h, count, z->h));
+        size_t count = panel_rows_from(z, i, z->b), row = first_row + i;
+        for (size_t t = 0; state->age && t < count; t++) panel.normaliser[t] = real_exp(state->ages[row + t] - end);
+        const real *factors = state->age ? panel.normaliser : NULL;
+        panel_expand(layer->map, &panel, const_matrix_dense(state->u + row * z->r, count, z->r));
+        gather_rows(panel.values, const_matrix_dense(state->values + row * z->h, count, z->h));
+        panel_scale_values(z, &panel, factors, count);
         panel_add_to_state(z, sum, &panel, count, ADD);
-        panel_add_rows(&panel, sum + z->m * z->h, NULL, count, z->m);
+        panel_add_rows(&panel, sum + z->m * z->h, factors, count, z->m);
     }
-    add_compensated(state->state, state->lost, sum, z->state);
+    add_compensated(state->state, state->lost, kept, sum, z->state);
+    if (state->age) *state->age = end;
 }
 
-/* (numerator, denominator) of the pairs of the block under way, whose last row is the token itself. */
-static real decode_pairs(const PairWeight *weight, const DecodeState *state, const real *query, size_t rows,
-                         size_t width, size_t h, real *out)
+/* Weights of the near pairs. Exponential ones are on the scale of the largest, whose logarithm, at least `largest`, is returned;
+   it is 0 for the others. */
+static real near_weights(const PairWeight *weight, const DecodeState *state, const real *query, size_t width,
+                         real *weights, const NearRows *near, real largest)
 {
-    real sum = 0;
-    for (size_t t = 0; t < rows; t++) {
-        const real *other = state->local + t * width, *v = state->values + t * h;
-        real score = 0;
-        for (size_t c = 0; c < width; c++) score += query[c] * other[c];
-        real w = power_of(weight->scale * score, weight->degree);
-        sum += w;
-        for (size_t c = 0; c < h; c++) out[c] += w * v[c];
+    for (size_t t = 0; t < near->end; t = next_row(near, t)) {
+        const real *key = state->local + t * width;
+        real score = 0, age = state->ages ? state->ages[t] : 0;
+        for (size_t c = 0; c < width; c++) score += query[c] * key[c];
+        if (weight->degree)
+            weights[t] = power_of(weight->scale * score, weight->degree) * (state->ages ? real_exp(age) : 1);
+        else
+            weights[t] = weight->scale * score + age;
+        if (weights[t] > largest) largest = weights[t];
     }
-    return sum;
+    if (weight->degree) return 0;
+    for (size_t t = 0; t < near->end; t = next_row(near, t)) weights[t] = real_exp(weights[t] - largest);
+    return largest;
 }
 
-/* The same of earlier blocks: phi(q) Z. */
+/* out = numerator of the sketched sums phi(q) Z times `factor`; returns their normaliser. */
 static real decode_prefix(const AttentionLayer *layer, const Sizes *z, const DecodeState *state,
-                          const DecodeBuffers *buffers, size_t j, real *out)
+                          const DecodeBuffers *buffers, size_t j, real factor, real *out)
 {
-    real *features = buffers->panel.features, factor = buffers->powers.factor;
+    real *features = buffers->panel.features;
     panel_expand(layer->map, &buffers->panel, const_matrix_dense(buffers->u_query + j * z->r, 1, z->r));
     small_gemm_nn(out, z->h, features, z->m, state->state, z->h, 1, z->h, z->m, OVERWRITE);
     real sum = linear_sketched_sum(layer->map, z, features, normaliser_of(z, state->state), &factor);
@@ -133,55 +170,74 @@ static real decode_prefix(const AttentionLayer *layer, const Sizes *z, const Dec
     return factor * sum;
 }
 
-static void decode_head(const AttentionLayer *layer, const Sizes *z, const DecodeState *state,
-                        const DecodeBuffers *buffers, size_t j, size_t position, const real *value, real *out)
+/* The token's row goes into the ring; the block in whose place its own begins has left the window and is folded first. */
+static void enter_row(const DecodeRun *run, const Sizes *z, const DecodeState *state, const DecodeBuffers *buffers,
+                      size_t j, const NearRows *near)
 {
-    size_t row = position % z->b, width = linear_local_width(layer, z);
-    bool exact = linear_exact_local(layer);
-    PairWeight weight = linear_pair_weight(layer, &buffers->powers);
-    const real *query = exact ? buffers->query + j * z->h : buffers->u_query + j * z->r;
-    const real *key = exact ? buffers->key + j * z->h : buffers->u_key + j * z->r;
-    if (row == 0 && position > 0) fold_block(layer, z, state, buffers);
+    size_t row = near->own, ring = z->before + z->b, width = linear_local_width(run->layer, z);
+    const real *key = linear_exact_local(run->layer) ? buffers->key + j * z->h : buffers->u_key + j * z->r;
+    if (run->position >= ring && row % z->b == 0) fold_block(run->layer, z, state, buffers, row);
+    if (state->ages) {
+        for (size_t t = 0; t < near->end; t++) state->ages[t] += run->gate[j];
+        state->ages[row] = 0;
+        *state->age += run->gate[j];
+    }
     memcpy(state->local + row * width, key, width * sizeof *key);
-    memcpy(state->values + row * z->h, value, z->h * sizeof *value);
+    memcpy(state->values + row * z->h, run->qkv + 2 * z->C + j * z->h, z->h * sizeof *key);
     memcpy(state->u + row * z->r, buffers->u_key + j * z->r, z->r * sizeof *key);
-    real sum = buffers->powers.one * (layer->map->scales_queries ? buffers->query_factors[j] : 1);
-    sum += decode_prefix(layer, z, state, buffers, j, out);
-    sum += decode_pairs(&weight, state, query, row + 1, width, z->h, out);
+}
+
+static void decode_head(const DecodeRun *run, const Sizes *z, const DecodeBuffers *buffers, size_t j)
+{
+    const AttentionLayer *layer = run->layer;
+    const Scales *scales = &buffers->scales;
+    DecodeState state = decode_state_at(run, z, j);
+    NearRows near = near_rows(z, run->position);
+    bool reads = run->position >= z->before + z->b;
+    real log_far = linear_log_far_scale(layer, run->params, j), one = scales->powers.one, *out = run->out + j * z->h;
+    PairWeight weight = linear_pair_weight(layer, scales, log_far);
+    const real *query = linear_exact_local(layer) ? buffers->query + j * z->h : buffers->u_query + j * z->r;
+    enter_row(run, z, &state, buffers, j, &near);
+    real largest = near_weights(&weight, &state, query, linear_local_width(layer, z), buffers->weights, &near,
+                                one > 0 || reads ? 0 : -INFINITY);
+    real log_factor = scales->log_far + log_far + (state.age && reads ? *state.age : 0) - largest;
+    if (scales->exponential && one > 0) one *= real_exp(-largest);
+    real sum = one * (layer->map->scales_queries ? buffers->query_factors[j] : 1);
+    sum += decode_prefix(layer, z, &state, buffers, j, linear_far_factor(scales, log_factor), out);
+    for (size_t t = 0; t < near.end; t = next_row(&near, t)) {
+        sum += buffers->weights[t];
+        add_times(out, buffers->weights[t], state.values + t * z->h, z->h);
+    }
     if (sum < LEAST_NORMALISER) sum = LEAST_NORMALISER;
     for (size_t c = 0; c < z->h; c++) out[c] /= sum;
 }
 
 /* q', k', where they are used, and u of the token. */
-static void decode_features(const AttentionLayer *layer, const Sizes *z, ParamStore *params,
-                            const DecodeBuffers *buffers, const real *qkv, Arena *scratch)
+static void decode_features(const DecodeRun *run, const Sizes *z, const DecodeBuffers *buffers)
 {
+    const AttentionLayer *layer = run->layer;
     const FeatureMap *map = layer->map;
     Matrix query = matrix_dense(buffers->query, 1, z->C), key = matrix_dense(buffers->key, 1, z->C);
-    if (linear_uses_qk_norm(layer)) qk_norm_forward(layer, params, query, key, qkv);
+    if (linear_uses_qk_norm(layer)) qk_norm_forward(layer, run->params, query, key, run->qkv);
     MapRun one = {
         .layer = layer,
-        .params = params,
+        .params = run->params,
         .span = {.sequences = 1, .tokens = 1, .first = 0, .end = 1},
-        .scratch = scratch,
+        .scratch = run->scratch,
     };
-    one.x = map->normalised_input ? matrix_const(query) : const_matrix_dense(qkv, 1, z->C);
+    one.x = map->normalised_input ? matrix_const(query) : const_matrix_dense(run->qkv, 1, z->C);
     map->forward(&one, buffers->u_query, map->scales_queries ? buffers->query_factors : NULL);
-    one.x = map->normalised_input ? matrix_const(key) : const_matrix_dense(qkv + z->C, 1, z->C);
+    one.x = map->normalised_input ? matrix_const(key) : const_matrix_dense(run->qkv + z->C, 1, z->C);
     map->forward(&one, buffers->u_key, NULL);
 }
 
-void linear_decode(const AttentionLayer *layer, const DecodeShape *shape, ParamStore *params, real *state,
-                   size_t position, const real *qkv, real *out, Arena *scratch)
+void linear_decode(const DecodeRun *run)
 {
-    Sizes z = decode_sizes(layer, shape);
-    size_t mark = arena_mark(scratch);
-    DecodeBuffers buffers = take_decode_buffers(&z, scratch);
-    buffers.powers = linear_powers(layer, params);
-    decode_features(layer, &z, params, &buffers, qkv, scratch);
-    for (size_t j = 0; j < z.H; j++) {
-        DecodeState head = decode_state_at(layer, &z, shape, state, j);
-        decode_head(layer, &z, &head, &buffers, j, position, qkv + 2 * z.C + j * z.h, out + j * z.h);
-    }
-    arena_release(scratch, mark);
+    Sizes z = decode_sizes(run->layer, &run->shape);
+    size_t mark = arena_mark(run->scratch);
+    DecodeBuffers buffers = take_decode_buffers(&z, &run->shape, run->scratch);
+    buffers.scales = linear_scales(run->layer, run->params);
+    decode_features(run, &z, &buffers);
+    for (size_t j = 0; j < z.H; j++) decode_head(run, &z, &buffers, j);
+    arena_release(run->scratch, mark);
 }

@@ -1,28 +1,36 @@
 /* One head of one sequence, forward: the formulae are in linear.c. */
+#include <math.h>
 #include <omp.h>
 #include <string.h>
 
 #include "src/attention/linear_parts.h"
+#include "src/tensor/vector_math.h"
 
 Head linear_head_at(const AttentionRun *run, const Sizes *z, const Buffers *buffers, size_t s, size_t j)
 {
-    Saved saved = linear_saved_parts(z, run->saved);
-    size_t tokens = z->B * z->N;
+    Saved saved = linear_saved_parts(run->layer, z, run->saved);
+    size_t tokens = z->B * z->N, index = s * z->H + j, thread = (size_t)omp_get_thread_num();
     ConstMatrix values = const_matrix_columns(const_matrix_dense(run->qkv, tokens, 3 * z->C), 2 * z->C, z->C);
+    real log_far_scale = linear_log_far_scale(run->layer, run->params, j);
     Head head = {
-        .index = s * z->H + j,
+        .index = index,
         .u_query = matrix_const(linear_head_of(z, saved.u_query, z->r, s, j)),
         .u_key = matrix_const(linear_head_of(z, saved.u_key, z->r, s, j)),
         .values = const_head_of(values, z->N, z->H, s, j),
+        .window = matrix_const(linear_window_of(z, saved.window, index)),
+        .gates = run->gate ? buffers->gates + index * (z->before + z->N) : NULL,
         .out = linear_head_of(z, run->out, z->h, s, j),
-        .normaliser = saved.normaliser + (s * z->H + j) * z->N,
-        .prefix_factor = saved.prefix_factor + (s * z->H + j) * z->N,
+        .normaliser = saved.normaliser + index * z->N,
+        .prefix_factor = saved.prefix_factor + index * z->N,
+        .maxima = saved.maxima ? saved.maxima + index * z->N : NULL,
+        .constant = saved.constant ? saved.constant + index * z->N : NULL,
         .query_factors = buffers->query_factors ? buffers->query_factors + s * z->N * z->H + j : NULL,
-        .states = saved.states + (s * z->H + j) * z->blocks * z->state,
-        .weight = linear_pair_weight(run->layer, &buffers->powers),
-        .powers = buffers->powers,
-        .running = buffers->running + (size_t)omp_get_thread_num() * z->state,
-        .scratch = buffers->threads + (size_t)omp_get_thread_num() * buffers->per_thread,
+        .states = saved.states + index * z->blocks * z->state,
+        .weight = linear_pair_weight(run->layer, &buffers->scales, log_far_scale),
+        .scales = buffers->scales,
+        .log_far = buffers->scales.log_far + log_far_scale,
+        .running = buffers->running + thread * z->state,
+        .scratch = buffers->threads + thread * buffers->per_thread,
     };
     head.local = (ExactHead){.q = head.u_query, .k = head.u_key, .v = head.values};
     if (linear_exact_local(run->layer)) {
@@ -32,43 +40,77 @@ Head linear_head_at(const AttentionRun *run, const Sizes *z, const Buffers *buff
     return head;
 }
 
-ExactHead linear_local_block(const Head *head, const Sizes *z, size_t block)
+/* ---- slots and their gates ---- */
+
+double linear_gates_before(const Head *head, const Sizes *z, size_t slot)
 {
-    ExactHead part = head->local;
-    size_t first = block * z->b, rows = linear_block_rows(z, block);
-    part.q = const_matrix_rows(part.q, first, rows);
-    part.k = const_matrix_rows(part.k, first, rows);
-    part.v = const_matrix_rows(part.v, first, rows);
-    return part;
+    size_t row = slot * z->b, rows = z->before + z->N; /* a short block ends early */
+    return head->gates && row > 0 ? head->gates[(row < rows ? row : rows) - 1] : 0;
 }
 
-void linear_sums_to_prefixes(real *states, const real *incoming, const Sizes *z, bool backwards, double *running)
+double linear_slot_kept(const Head *head, const Sizes *z, size_t slot)
 {
+    if (!head->gates) return 1;
+    return exp(linear_gates_before(head, z, slot + 1) - linear_gates_before(head, z, slot));
+}
+
+/* The keys of a slot are block slot - W: of the window, or of this rank. */
+SlotKeys linear_slot_keys(const Head *head, const Sizes *z, size_t slot)
+{
+    size_t first = slot * z->b;
+    SlotKeys keys = {.gates = head->gates ? head->gates + first : NULL};
+    if (slot < z->window) {
+        ConstMatrix rows = const_matrix_rows(head->window, first, z->b);
+        keys.values = const_matrix_columns(rows, window_value_column(z), z->h);
+        keys.u = const_matrix_columns(rows, window_u_column(z), z->r);
+        return keys;
+    }
+    size_t rows = linear_block_rows(z, slot - z->window);
+    keys.values = const_matrix_rows(head->values, first - z->before, rows);
+    keys.u = const_matrix_rows(head->u_key, first - z->before, rows);
+    return keys;
+}
+
+const real *linear_key_factors(real *factors, const SlotKeys *keys, size_t first, size_t count)
+{
+    if (!keys->gates) return NULL;
+    double end = keys->gates[keys->u.rows - 1];
+#pragma omp simd
+    for (size_t i = 0; i < count; i++) factors[i] = vector_exp((real)(end - keys->gates[first + i]));
+    return factors;
+}
+
+void linear_sums_to_prefixes(const Head *head, const Sizes *z, real *states, const real *incoming, bool backwards)
+{
+    double *running = head->running;
     for (size_t i = 0; i < z->state; i++) running[i] = (double)incoming[i];
     for (size_t step = 0; step < z->blocks; step++) {
-        real *state = states + (backwards ? z->blocks - 1 - step : step) * z->state;
+        size_t slot = backwards ? z->blocks - 1 - step : step;
+        real *state = states + slot * z->state;
+        double kept = linear_slot_kept(head, z, slot);
 #pragma omp simd
         for (size_t i = 0; i < z->state; i++) {
             double sum = (double)state[i];
             state[i] = (real)running[i];
-            running[i] += sum;
+            running[i] = kept * running[i] + sum;
         }
     }
 }
 
 /* ---- keys ---- */
 
-/* state = sum of phi(u_j) v~_j^T over the rows of a block, u (rows, r) and v (rows, h), panel by panel. */
-static void block_sum(const AttentionRun *run, const Sizes *z, real *state, ConstMatrix u, ConstMatrix v,
-                      const Panel *panel)
+/* state = sum of phi(u_j) v~_j^T over the keys of a slot, panel by panel, each times what the gates leave of it. */
+static void slot_sum(const AttentionRun *run, const Sizes *z, real *state, const SlotKeys *keys, const Panel *panel)
 {
     memset(state + z->m * z->h, 0, z->m * sizeof *state);
-    for (size_t i = 0; i < u.rows; i += z->panel_rows) {
-        size_t count = panel_rows_from(z, i, u.rows);
-        panel_expand(run->layer->map, panel, const_matrix_rows(u, i, count));
-        gather_rows(panel->values, const_matrix_rows(v, i, count));
+    for (size_t i = 0; i < keys->u.rows; i += z->panel_rows) {
+        size_t count = panel_rows_from(z, i, keys->u.rows);
+        const real *factors = linear_key_factors(panel->normaliser, keys, i, count);
+        panel_expand(run->layer->map, panel, const_matrix_rows(keys->u, i, count));
+        gather_rows(panel->values, const_matrix_rows(keys->values, i, count));
+        panel_scale_values(z, panel, factors, count);
         panel_add_to_state(z, state, panel, count, i ? ADD : OVERWRITE);
-        panel_add_rows(panel, state + z->m * z->h, NULL, count, z->m);
+        panel_add_rows(panel, state + z->m * z->h, factors, count, z->m);
     }
 }
 
@@ -80,34 +122,104 @@ void linear_head_keys(const AttentionRun *run, const Sizes *z, const Head *head,
     memset(head->running, 0, z->state * sizeof *head->running);
     for (size_t l = 0; l < z->blocks; l++) {
         real *state = head->states + l * z->state;
-        if (is_last_block(z, l)) {
+        if (!adds_to_state(z, l)) {
             memset(state, 0, z->state * sizeof *state);
             continue;
         }
-        size_t first = l * z->b, rows = linear_block_rows(z, l);
-        block_sum(run, z, state, const_matrix_rows(head->u_key, first, rows),
-                  const_matrix_rows(head->values, first, rows), &panel);
-        add_widely(head->running, state, z->state);
+        SlotKeys keys = linear_slot_keys(head, z, l);
+        slot_sum(run, z, state, &keys, &panel);
+        pass_block(head->running, linear_slot_kept(head, z, l), state, z->state);
     }
-    round_to_real(total, head->running, z->state);
+    linear_finish_total(head, z, total);
 }
 
-/* ---- pairs inside blocks ---- */
+/* The last slot of a rank is also where its log decay ends. */
+void linear_finish_total(const Head *head, const Sizes *z, real *total)
+{
+    round_to_real(total, head->running, z->state);
+    if (head->gates) total[z->state] = (real)linear_gates_before(head, z, z->blocks);
+}
+
+/* ---- near pairs ---- */
+
+/* The window's rows before a sequence's first token do not exist. */
+static size_t missing_rows(const AttentionRun *run, const Sizes *z)
+{
+    size_t first = run->shape.first_token;
+    return first < z->before ? z->before - first : 0;
+}
+
+int linear_near_pairs(const AttentionRun *run, const Head *head, const Sizes *z, size_t block, NearPairs parts[2])
+{
+    size_t first = block * z->b, rows = linear_block_rows(z, block), reach = larger(first, missing_rows(run, z));
+    int count = 0;
+    ExactHead queries = head->local;
+    queries.q = const_matrix_rows(queries.q, first, rows);
+    queries.q_gates = head->gates ? head->gates + z->before + first : NULL;
+    if (reach < z->before) { /* all of these are seen */
+        ConstMatrix window = const_matrix_rows(head->window, reach, z->before - reach);
+        NearPairs *part = &parts[count++];
+        *part = (NearPairs){queries, reach};
+        part->pairs.k = const_matrix_columns(window, 0, z->h);
+        part->pairs.v = const_matrix_columns(window, window_value_column(z), z->h);
+        part->pairs.k_gates = head->gates ? head->gates + reach : NULL;
+        part->pairs.offset = (ptrdiff_t)z->before;
+    }
+    size_t start = first > z->before ? first - z->before : 0, keys = first + rows - start;
+    NearPairs *part = &parts[count++];
+    *part = (NearPairs){queries, z->before + start};
+    part->pairs.k = const_matrix_rows(queries.k, start, keys);
+    part->pairs.v = const_matrix_rows(queries.v, start, keys);
+    part->pairs.k_gates = head->gates ? head->gates + z->before + start : NULL;
+    part->pairs.offset = (ptrdiff_t)(first - start);
+    return count;
+}
+
+/* Before the pairs of a block: the constant, and how much of the sketched sums its rows will take. Exponential weights begin with
+   the maximum of a score of 0, the constant's, unless there is nothing but them. */
+static void begin_rows(const Sizes *z, const Head *head, size_t block)
+{
+    double start = linear_gates_before(head, z, block);
+    bool reads = reads_state(z, block);
+    real one = head->scales.powers.one;
+    for (size_t i = block * z->b; i < block * z->b + linear_block_rows(z, block); i++) {
+        real decay = head->gates && reads ? (real)(head->gates[z->before + i] - start) : 0;
+        head->normaliser[i] = one * (head->query_factors ? head->query_factors[i * z->H] : 1);
+        head->prefix_factor[i] = linear_far_factor(&head->scales, head->log_far + decay);
+        if (head->constant) head->constant[i] = head->normaliser[i];
+        memset(matrix_row(head->out, i), 0, z->h * sizeof(real));
+        if (!head->maxima) continue;
+        head->maxima[i] = one > 0 || reads ? 0 : -INFINITY;
+        head->normaliser[i] = 0;
+        head->prefix_factor[i] = head->log_far + decay; /* its logarithm, until the maximum is known */
+    }
+}
+
+/* After the pairs of a block with exponential weights: everything else on the scale of the row's maximum. */
+static void finish_rows(const Sizes *z, const Head *head, size_t block)
+{
+    if (!head->maxima) return;
+    for (size_t i = block * z->b; i < block * z->b + linear_block_rows(z, block); i++) {
+        real one = head->scales.powers.one; /* where it is not 0 the maximum is not below 0 */
+        if (one > 0) one *= real_exp(-head->maxima[i]);
+        head->normaliser[i] += one;
+        if (head->constant) head->constant[i] = one;
+        head->prefix_factor[i] = linear_far_factor(&head->scales, head->prefix_factor[i] - head->maxima[i]);
+    }
+}
 
 void linear_head_local(const AttentionRun *run, const Sizes *z, const Head *head, const HeadGradients *gradients,
                        real *sums)
 {
-    (void)run, (void)gradients, (void)sums;
-    for (size_t i = 0; i < z->N; i++) {
-        head->normaliser[i] = head->powers.one * (head->query_factors ? head->query_factors[i * z->H] : 1);
-        head->prefix_factor[i] = head->powers.factor;
-        memset(matrix_row(head->out, i), 0, z->h * sizeof(real));
-    }
+    (void)gradients, (void)sums;
     for (size_t l = 0; l < z->blocks; l++) {
-        ExactHead part = linear_local_block(head, z, l);
-        size_t first = l * z->b;
-        exact_forward(&head->weight, &part, matrix_rows(head->out, first, part.q.rows), head->normaliser + first, NULL,
-                      head->scratch);
+        NearPairs parts[2];
+        size_t first = l * z->b, rows = linear_block_rows(z, l);
+        begin_rows(z, head, l);
+        for (int part = 0, count = linear_near_pairs(run, head, z, l, parts); part < count; part++)
+            exact_forward(&head->weight, &parts[part].pairs, matrix_rows(head->out, first, rows),
+                          head->normaliser + first, head->maxima ? head->maxima + first : NULL, head->scratch);
+        finish_rows(z, head, l);
     }
 }
 
@@ -133,9 +245,9 @@ void linear_head_queries(const AttentionRun *run, const Sizes *z, const Head *he
 {
     (void)gradients;
     Panel panel = panel_in(z, head->scratch);
-    linear_sums_to_prefixes(head->states, incoming, z, false, head->running);
+    linear_sums_to_prefixes(head, z, head->states, incoming, false);
     for (size_t l = 0; l < z->blocks; l++) {
-        size_t rows = is_first_block(z, l) ? 0 : linear_block_rows(z, l);
+        size_t rows = reads_state(z, l) ? linear_block_rows(z, l) : 0;
         for (size_t i = 0; i < rows; i += z->panel_rows)
             query_panel(run, z, head, &panel, head->states + l * z->state, l * z->b + i, panel_rows_from(z, i, rows));
     }

@@ -1,4 +1,5 @@
 /* One head of one sequence, backward: the formulae are in linear.c. */
+#include <math.h>
 #include <string.h>
 
 #include "src/attention/linear_parts.h"
@@ -14,6 +15,9 @@ HeadGradients linear_gradients_at(const AttentionRun *run, const Sizes *z, const
         .d_u_query = linear_head_of(z, buffers->d_u_query, z->r, s, j),
         .d_u_key = linear_head_of(z, buffers->d_u_key, z->r, s, j),
         .d_values = head_of(d_values, z->N, z->H, s, j),
+        .d_window = linear_window_of(z, buffers->d_window, s * z->H + j),
+        .key_sums = buffers->key_sums ? buffers->key_sums + (s * z->H + j) * (z->before + z->N) : NULL,
+        .log_normaliser = buffers->log_normaliser ? buffers->log_normaliser + (s * z->H + j) * z->N : NULL,
     };
     bool exact = linear_exact_local(run->layer);
     gradients.d_query = exact ? linear_head_of(z, buffers->d_query, z->h, s, j) : gradients.d_u_query;
@@ -79,7 +83,7 @@ void linear_head_queries_backward(const AttentionRun *run, const Sizes *z, const
     for (size_t l = 0; l < z->blocks; l++) {
         size_t rows = linear_block_rows(z, l);
         real *adjoint = gradients->adjoint + l * z->state;
-        if (is_first_block(z, l)) { /* no earlier tokens: nothing flows into them */
+        if (!reads_state(z, l)) { /* no earlier tokens: nothing flows into them */
             memset(adjoint, 0, z->state * sizeof(real));
             continue;
         }
@@ -87,54 +91,137 @@ void linear_head_queries_backward(const AttentionRun *run, const Sizes *z, const
         transpose(panel.transposed, z->m, head->states + l * z->state, z->h, z->m, z->h);
         for (size_t i = 0; i < rows; i += z->panel_rows)
             query_panel_backward(run, z, head, gradients, &panel, l, i, panel_rows_from(z, i, rows));
-        add_widely(head->running, adjoint, z->state);
+        add_block(head->running, exp(linear_gates_before(head, z, l)), adjoint, z->state);
     }
-    round_to_real(total, head->running, z->state);
+    linear_finish_total(head, z, total);
 }
 
-/* d_u(k) and d_v of a panel. */
-static void key_panel_backward(const AttentionRun *run, const Sizes *z, const Head *head,
-                               const HeadGradients *gradients, const Panel *panel, const real *adjoint, size_t first,
-                               size_t count)
+/* The keys of a slot with their gradients, in the window's or in this rank's. */
+typedef struct KeyGradients {
+    SlotKeys keys;
+    Matrix d_u, d_values; /* (rows, r), (rows, h) */
+} KeyGradients;
+
+static KeyGradients slot_gradients(const Head *head, const Sizes *z, const HeadGradients *gradients, size_t slot)
 {
-    ConstMatrix u = const_matrix_rows(head->u_key, first, count);
-    gather_rows(panel->values, const_matrix_rows(head->values, first, count));
-    features_backward(run, z, panel, adjoint, NULL, matrix_rows(gradients->d_u_key, first, count), u);
+    KeyGradients slot_keys = {.keys = linear_slot_keys(head, z, slot)};
+    size_t first = slot * z->b, rows = slot_keys.keys.u.rows;
+    if (slot < z->window) {
+        Matrix d_rows = matrix_rows(gradients->d_window, first, rows);
+        slot_keys.d_values = matrix_columns(d_rows, window_value_column(z), z->h);
+        slot_keys.d_u = matrix_columns(d_rows, window_u_column(z), z->r);
+    } else {
+        slot_keys.d_values = matrix_rows(gradients->d_values, first - z->before, rows);
+        slot_keys.d_u = matrix_rows(gradients->d_u_key, first - z->before, rows);
+    }
+    return slot_keys;
+}
+
+/* d_u(k) and d_v of a panel of a slot's keys. */
+static void key_panel_backward(const AttentionRun *run, const Sizes *z, const KeyGradients *slot, const Panel *panel,
+                               const real *adjoint, size_t first, size_t count)
+{
+    ConstMatrix u = const_matrix_rows(slot->keys.u, first, count);
+    const real *factors = linear_key_factors(panel->normaliser, &slot->keys, first, count);
+    gather_rows(panel->values, const_matrix_rows(slot->keys.values, first, count));
+    panel_scale_values(z, panel, factors, count);
+    features_backward(run, z, panel, adjoint, factors, matrix_rows(slot->d_u, first, count), u);
     panel_expand(run->layer->map, panel, u);
     small_gemm_nn(panel->values, z->h, panel->features, z->m, adjoint, z->h, count, z->h, z->m, OVERWRITE);
-    for (size_t i = 0; i < count; i++)
-        add_to(matrix_row(gradients->d_values, first + i), panel->values + i * z->h, z->h);
+    panel_scale_values(z, panel, factors, count);
+    for (size_t i = 0; i < count; i++) add_to(matrix_row(slot->d_values, first + i), panel->values + i * z->h, z->h);
 }
 
 void linear_head_keys_backward(const AttentionRun *run, const Sizes *z, const Head *head,
                                const HeadGradients *gradients, real *incoming)
 {
     Panel panel = panel_in(z, head->scratch);
-    linear_sums_to_prefixes(gradients->adjoint, incoming, z, true, head->running);
+    linear_sums_to_prefixes(head, z, gradients->adjoint, incoming, true);
     for (size_t l = 0; l < z->blocks; l++) {
-        if (is_last_block(z, l)) continue; /* no tokens come after it */
-        size_t rows = linear_block_rows(z, l);
+        if (!adds_to_state(z, l)) continue; /* nobody reads it */
+        KeyGradients slot = slot_gradients(head, z, gradients, l);
         const real *adjoint = gradients->adjoint + l * z->state;
         transpose(panel.transposed, z->m, adjoint, z->h, z->m, z->h);
-        for (size_t i = 0; i < rows; i += z->panel_rows)
-            key_panel_backward(run, z, head, gradients, &panel, adjoint, l * z->b + i, panel_rows_from(z, i, rows));
+        for (size_t i = 0; i < slot.keys.u.rows; i += z->panel_rows)
+            key_panel_backward(run, z, &slot, &panel, adjoint, i, panel_rows_from(z, i, slot.keys.u.rows));
+    }
+}
+
+/* ---- near pairs ---- */
+
+/* Gradients of the keys and values of a part, which the window has or this rank. */
+static void set_key_gradients(const Sizes *z, const HeadGradients *gradients, const NearPairs *part, ExactGradients *d)
+{
+    size_t rows = part->pairs.k.rows, first = part->first_key;
+    d->key_sums = gradients->key_sums ? gradients->key_sums + first : NULL;
+    if (first < z->before) {
+        Matrix d_rows = matrix_rows(gradients->d_window, first, rows);
+        d->d_k = matrix_columns(d_rows, 0, z->h);
+        d->d_v = matrix_columns(d_rows, window_value_column(z), z->h);
+    } else {
+        d->d_k = matrix_rows(gradients->d_key, first - z->before, rows);
+        d->d_v = matrix_rows(gradients->d_values, first - z->before, rows);
     }
 }
 
 void linear_head_local_backward(const AttentionRun *run, const Sizes *z, const Head *head,
                                 const HeadGradients *gradients, real *sums)
 {
-    (void)run, (void)sums;
+    (void)sums;
+    const real *normaliser = head->normaliser;
+    if (head->maxima) {
+        for (size_t i = 0; i < z->N; i++)
+            gradients->log_normaliser[i] = head->maxima[i] + real_log(head->normaliser[i]);
+        normaliser = gradients->log_normaliser;
+    }
     for (size_t l = 0; l < z->blocks; l++) {
-        ExactHead part = linear_local_block(head, z, l);
-        size_t first = l * z->b, rows = part.q.rows;
-        ExactGradients d_part = {
-            .d_out = const_matrix_rows(gradients->d_out, first, rows),
-            .delta = gradients->delta + first,
-            .d_q = matrix_rows(gradients->d_query, first, rows),
-            .d_k = matrix_rows(gradients->d_key, first, rows),
-            .d_v = matrix_rows(gradients->d_values, first, rows),
-        };
-        exact_backward(&head->weight, &part, head->normaliser + first, &d_part, head->scratch);
+        NearPairs parts[2];
+        size_t first = l * z->b, rows = linear_block_rows(z, l);
+        for (int part = 0, count = linear_near_pairs(run, head, z, l, parts); part < count; part++) {
+            ExactGradients d_part = {
+                .d_out = const_matrix_rows(gradients->d_out, first, rows),
+                .delta = gradients->delta + first,
+                .d_q = matrix_rows(gradients->d_query, first, rows),
+            };
+            set_key_gradients(z, gradients, &parts[part], &d_part);
+            exact_backward(&head->weight, &parts[part].pairs, normaliser + first, &d_part, head->scratch);
+        }
+    }
+}
+
+/* ---- gates and far scales ---- */
+
+/* How sketched weights grow with u: with its square, or features that are not squared with u itself. */
+static real growth(const AttentionRun *run) { return run->layer->map->self_tensored ? 2 : 1; }
+
+void linear_head_gates_backward(const AttentionRun *run, const Sizes *z, const Head *head,
+                                const HeadGradients *gradients, real *sums)
+{
+    (void)sums;
+    real *d_gate = run->d_gate + head->index * z->N;
+    TokenSpan mapped = linear_mapped_tokens(run->layer, z, true);
+    for (size_t i = 0; i < z->N; i++) {
+        d_gate[i] = gradients->delta[i] * head->constant[i] / head->normaliser[i];
+        if (gradients->key_sums) d_gate[i] -= gradients->key_sums[z->before + i];
+    }
+    for (size_t i = mapped.first; i < mapped.end; i++)
+        d_gate[i] -= dot(const_matrix_row(head->u_key, i), matrix_row(gradients->d_u_key, i), z->r) / growth(run);
+}
+
+void linear_far_scale_backward(const AttentionRun *run, const Sizes *z, const Buffers *buffers)
+{
+    Saved saved = linear_saved_parts(run->layer, z, run->saved);
+    real *d_far_scale = param_gradient(run->params, run->layer->far_scale);
+    TokenSpan mapped = linear_mapped_tokens(run->layer, z, false);
+#pragma omp parallel for schedule(static)
+    for (size_t j = 0; j < z->H; j++) {
+        double sum = 0;
+        for (size_t s = 0; s < z->B; s++) {
+            Matrix u = linear_head_of(z, saved.u_query, z->r, s, j);
+            Matrix d_u = linear_head_of(z, buffers->d_u_query, z->r, s, j);
+            for (size_t i = mapped.first; i < mapped.end; i++)
+                sum += (double)dot(matrix_row(u, i), matrix_row(d_u, i), z->r);
+        }
+        d_far_scale[j] += (real)(sum / (double)growth(run));
     }
 }

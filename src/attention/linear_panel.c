@@ -21,6 +21,15 @@ void panel_contract(const FeatureMap *map, const Panel *panel, Matrix d_u, Const
         for (size_t i = 0; i < u.rows; i++) add_to(matrix_row(d_u, i), panel->features + i * r, r);
 }
 
+void panel_scale_values(const Sizes *z, const Panel *panel, const real *factors, size_t count)
+{
+    for (size_t i = 0; factors && i < count; i++) {
+        real *row = panel->values + i * z->h;
+#pragma omp simd
+        for (size_t c = 0; c < z->h; c++) row[c] *= factors[i];
+    }
+}
+
 void panel_add_rows(const Panel *panel, real *sums, const real *factors, size_t rows, size_t m)
 {
     for (size_t i = 0; i < rows; i++) {

@@ -1,5 +1,6 @@
 /* What the files of the linear engine share: linear.c (a pass over all heads), linear_head.c and linear_head_backward.c (one
-   head), linear_panel.c (panels of features), linear_decode.c (token by token). linear.h is what others see. */
+   head), linear_panel.c (panels of features), linear_window.c (the window before this rank's tokens), linear_decode.c (token by
+   token). linear.h is what others see. */
 #ifndef POLYSKETCH_ATTENTION_LINEAR_PARTS_H
 #define POLYSKETCH_ATTENTION_LINEAR_PARTS_H
 
@@ -17,6 +18,10 @@ typedef struct Sizes {
     size_t r;           /* numbers of u */
     size_t m;           /* features */
     size_t state;       /* m (h + 1) */
+    size_t group;       /* state, and with a gate its log decay: what a head gives to the scan */
+    size_t window;      /* W: earlier blocks whose pairs are exact too */
+    size_t before;      /* W b: rows of the window before this rank's first token */
+    size_t row;         /* numbers of such a row: key h, value h, u r, and with a gate 1 */
     size_t blocks;      /* of this rank */
     size_t first_block; /* of this rank, in the sequence */
     size_t all_blocks;  /* of the sequence */
@@ -31,9 +36,15 @@ static inline size_t linear_block_rows(const Sizes *z, size_t block)
     return rest < z->b ? rest : z->b;
 }
 
-/* The last block of a sequence has no later tokens: its sum is never used. The first has no earlier ones. */
-static inline bool is_last_block(const Sizes *z, size_t block) { return z->first_block + block + 1 == z->all_blocks; }
-static inline bool is_first_block(const Sizes *z, size_t block) { return z->first_block + block == 0; }
+/* Slot l of a rank is where its block l of queries meets the scan: they read the state of all slots before it, and behind them
+   the keys of block l - W join the state, those that leave the window. With W = 0 a slot is a block. The queries of the first
+   1 + W blocks of a sequence have no state to read; the first W slots have no keys, and nobody reads what the last one adds. */
+static inline bool reads_state(const Sizes *z, size_t slot) { return z->first_block + slot > z->window; }
+static inline bool adds_to_state(const Sizes *z, size_t slot)
+{
+    size_t block = z->first_block + slot;
+    return block >= z->window && block + 1 < z->all_blocks;
+}
 
 /* Numbers of what the local part multiplies: q' and k', or u. */
 static inline size_t linear_local_width(const AttentionLayer *layer, const Sizes *z)
@@ -41,19 +52,38 @@ static inline size_t linear_local_width(const AttentionLayer *layer, const Sizes
     return linear_exact_local(layer) ? z->h : z->r;
 }
 
-/* What the forward pass leaves for the backward pass. */
+/* What the forward pass leaves for the backward pass. Normalisers and factors of rows with exponential near weights are on the
+   scale of the row's largest one, times exp(-maximum). */
 typedef struct Saved {
-    real *u_query, *u_key; /* (B, N, H, r), where mapped_tokens() says */
+    real *u_query, *u_key; /* (B, N, H, r), where linear_mapped_tokens() says */
     real *normaliser;      /* (B, H, N) */
     real *prefix_factor;   /* (B, H, N): of the sketched sums in a row's output; 0 where they are left out */
     real *states;          /* (B, H, blocks, state): Z */
+    real *window;          /* (B, H, W b, row): the rows before this rank's first token; with W > 0 */
+    real *maxima;          /* (B, H, N): of exponential near weights, else NULL */
+    real *constant;        /* (B, H, N): the constant's part of the normaliser; with a gate, else NULL */
 } Saved;
 
-Saved linear_saved_parts(const Sizes *z, real *saved);
+Saved linear_saved_parts(const AttentionLayer *layer, const Sizes *z, real *saved);
 
-/* The scale of powers, and the pairs inside a block. */
-PowerScale linear_powers(const AttentionLayer *layer, ParamStore *params);
-PairWeight linear_pair_weight(const AttentionLayer *layer, const PowerScale *powers);
+/* How the weights of a layer are scaled. */
+typedef struct Scales {
+    PowerScale powers;
+    bool exponential; /* near weights */
+    real log_far;     /* log of what sketched weights are multiplied by beside powers.factor, of all heads */
+} Scales;
+
+Scales linear_scales(const AttentionLayer *layer, ParamStore *params);
+/* log of the far scale of head j; 0 without one. */
+real linear_log_far_scale(const AttentionLayer *layer, ParamStore *params, size_t j);
+/* The near pairs of a head with that far scale. */
+PairWeight linear_pair_weight(const AttentionLayer *layer, const Scales *scales, real log_far_scale);
+/* The factor of a row's sketched weights, whose logarithm beside powers.factor is `log_factor`. */
+real linear_far_factor(const Scales *scales, real log_factor);
+
+/* The queries, or keys, whose u is read. With exact pairs, queries of the first 1 + W blocks have no prefix state, and keys of
+   the last 1 + W are near for all that see them: a sequence of a single block needs no features at all. */
+TokenSpan linear_mapped_tokens(const AttentionLayer *layer, const Sizes *z, bool keys);
 
 /* ---- sums ----------------------------------------------------------------------------------------------------------- */
 
@@ -69,11 +99,17 @@ static inline void add_times(real *sum, real factor, const real *x, size_t count
     for (size_t i = 0; i < count; i++) sum[i] += factor * x[i];
 }
 
-/* The sum of many blocks, in double, and what is kept of it. */
-static inline void add_widely(double *sum, const real *x, size_t count)
+/* The sum of many blocks, in double, of which the gates of a block leave the part `kept`. */
+static inline void pass_block(double *sum, double kept, const real *x, size_t count)
 {
 #pragma omp simd
-    for (size_t i = 0; i < count; i++) sum[i] += (double)x[i];
+    for (size_t i = 0; i < count; i++) sum[i] = kept * sum[i] + (double)x[i];
+}
+
+static inline void add_block(double *sum, double factor, const real *x, size_t count)
+{
+#pragma omp simd
+    for (size_t i = 0; i < count; i++) sum[i] += factor * (double)x[i];
 }
 
 static inline void round_to_real(real *x, const double *sum, size_t count)
@@ -127,6 +163,9 @@ static inline const real *normaliser_of(const Sizes *z, const real *state) { ret
 /* panel->features = phi (count, m) of u (count, r). */
 void panel_expand(const FeatureMap *map, const Panel *panel, ConstMatrix u);
 
+/* The rows of the values, each times its factor; NULL factors are 1. */
+void panel_scale_values(const Sizes *z, const Panel *panel, const real *factors, size_t count);
+
 /* d_u (count, r) += gradient through panel_expand() of panel->features. */
 void panel_contract(const FeatureMap *map, const Panel *panel, Matrix d_u, ConstMatrix u);
 
@@ -148,9 +187,11 @@ typedef enum Direction { FORWARD, BACKWARD } Direction;
 
 typedef struct Buffers {
     real *query, *key; /* (B, N, C) q', k'; NULL when unused */
-    PowerScale powers;
+    Scales scales;
     real *query_factors;    /* (B, N, H) of maps that scale the features of queries; else NULL */
-    real *total, *incoming; /* (B, H, state) */
+    double *gates;          /* (B, H, W b + N): sums of the gates from the window's first on; NULL without a gate */
+    real *tail;             /* (B, H, W b, row): what the next rank is sent, or what comes back from it */
+    real *total, *incoming; /* (B, H, group) */
     real *threads;          /* per thread: local scratch, or a panel */
     size_t per_thread;
     double *running;           /* per thread (state): a sum of blocks */
@@ -158,6 +199,9 @@ typedef struct Buffers {
     real *d_u_query, *d_u_key; /* (B, N, H, r) */
     real *delta;               /* (B, H, N) */
     real *adjoint;             /* (B, H, blocks, state): G, then Y */
+    real *d_window;            /* (B, H, W b, row): gradients of the window */
+    real *key_sums;            /* (B, H, W b + N): ExactGradients.key_sums, of exact pairs with a gate; else NULL */
+    real *log_normaliser;      /* (B, H, N): what exponential pairs need; else NULL */
 } Buffers;
 
 /* ---- one head of one sequence (linear_head.c, linear_head_backward.c) ------------------------------------------------------ */
@@ -167,16 +211,46 @@ typedef struct Head {
     size_t index;               /* s * H + j */
     ConstMatrix u_query, u_key; /* (N, r) */
     ConstMatrix values;         /* (N, h) */
+    ConstMatrix window;         /* (W b, row): before them */
+    const double *gates;        /* (W b + N), or NULL */
     Matrix out;                 /* (N, h) */
     real *normaliser, *states;  /* (N), (blocks, state) */
     real *prefix_factor;        /* (N) */
+    real *maxima, *constant;    /* (N), or NULL */
     const real *query_factors;  /* (N), H numbers apart, or NULL */
     ExactHead local;            /* of a whole segment; a block is cut from it */
     PairWeight weight;
-    PowerScale powers;
+    Scales scales;
+    real log_far;    /* of this head, far scale included */
     real *scratch;   /* of this thread */
     double *running; /* (state), of this thread */
 } Head;
+
+/* Columns of a row of the window, or of its gradients. */
+static inline size_t window_value_column(const Sizes *z) { return z->h; }
+static inline size_t window_u_column(const Sizes *z) { return 2 * z->h; }
+static inline size_t window_gate_column(const Sizes *z) { return 2 * z->h + z->r; }
+
+/* Head `index` of a window (B, H, W b, row). */
+static inline Matrix linear_window_of(const Sizes *z, real *window, size_t index)
+{
+    return matrix_dense(window ? window + index * z->before * z->row : NULL, z->before, z->row);
+}
+
+/* What the gates of a slot's keys leave of a state, and the sum of gates before them. Without a gate 1 and 0. */
+double linear_slot_kept(const Head *head, const Sizes *z, size_t slot);
+double linear_gates_before(const Head *head, const Sizes *z, size_t slot);
+
+/* The keys that join the state at a slot, and their values. */
+typedef struct SlotKeys {
+    ConstMatrix u, values; /* (rows, r), (rows, h) */
+    const double *gates;   /* (rows); NULL without a gate */
+} SlotKeys;
+
+SlotKeys linear_slot_keys(const Head *head, const Sizes *z, size_t slot);
+/* factors (count) of rows [first, first + count) of a slot's keys: what later gates of their block leave of them. Returns NULL
+   without a gate, when all are 1. */
+const real *linear_key_factors(real *factors, const SlotKeys *keys, size_t first, size_t count);
 
 /* Head j of sequence s in x (B, N, H, width): (N, width). */
 static inline Matrix linear_head_of(const Sizes *z, real *x, size_t width, size_t s, size_t j)
@@ -186,11 +260,19 @@ static inline Matrix linear_head_of(const Sizes *z, real *x, size_t width, size_
 
 Head linear_head_at(const AttentionRun *run, const Sizes *z, const Buffers *buffers, size_t s, size_t j);
 
-/* The pairs within block `block` of a head. */
-ExactHead linear_local_block(const Head *head, const Sizes *z, size_t block);
+/* The near pairs of a block of queries, in one or two parts: with the window before this rank's tokens, and with the rank's
+   own. Keys are rows from first_key on, counted from the window's first row. */
+typedef struct NearPairs {
+    ExactHead pairs;
+    size_t first_key;
+} NearPairs;
 
-/* Block sums become what came before (or, backwards, after) each block; `incoming` is what other ranks had. */
-void linear_sums_to_prefixes(real *states, const real *incoming, const Sizes *z, bool backwards, double *running);
+int linear_near_pairs(const AttentionRun *run, const Head *head, const Sizes *z, size_t block, NearPairs parts[2]);
+
+/* Sums of slots become what came before (or, backwards, after) each slot; `incoming` is what other ranks had. */
+/* total (group) = the running sum of all slots, and with a gate their log decay. */
+void linear_finish_total(const Head *head, const Sizes *z, real *total);
+void linear_sums_to_prefixes(const Head *head, const Sizes *z, real *states, const real *incoming, bool backwards);
 
 /* The gradients of one head. */
 typedef struct HeadGradients {
@@ -200,6 +282,9 @@ typedef struct HeadGradients {
     Matrix d_u_query, d_u_key; /* (N, r) */
     Matrix d_query, d_key;     /* of what the local part multiplies: shaped as it */
     Matrix d_values;           /* (N, h) */
+    Matrix d_window;           /* (W b, row) */
+    real *key_sums;            /* (W b + N), or NULL */
+    real *log_normaliser;      /* (N), or NULL */
 } HeadGradients;
 
 HeadGradients linear_gradients_at(const AttentionRun *run, const Sizes *z, const Buffers *buffers, size_t s, size_t j);
@@ -212,5 +297,24 @@ typedef void HeadWork(const AttentionRun *run, const Sizes *z, const Head *head,
 /* In the order of the passes; the scan is begun after the first and finished before the third. */
 HeadWork linear_head_keys, linear_head_local, linear_head_queries;
 HeadWork linear_head_queries_backward, linear_head_local_backward, linear_head_keys_backward;
+
+/* run->d_gate of a head = gradients of the sums of its gates, once all others are there. */
+HeadWork linear_head_gates_backward;
+/* The gradient of the far scales += */
+void linear_far_scale_backward(const AttentionRun *run, const Sizes *z, const Buffers *buffers);
+
+/* ---- the window before this rank's tokens (linear_window.c) --------------------------------------------------------------- */
+
+/* How often windows move one rank on until all rows have arrived: more than once where ranks hold fewer blocks than a window
+   has. The same on all ranks. */
+size_t linear_window_hops(const AttentionShape *shape, const Sizes *z);
+
+/* The last W b rows before each rank's first token travel to it; zeros stand for rows before the sequence. Between begin and
+   finish, saved->window and buffers->tail belong to the link. Collective. */
+void linear_window_begin(const AttentionRun *run, const Sizes *z, const Buffers *buffers);
+void linear_window_finish(const AttentionRun *run, const Sizes *z, const Buffers *buffers);
+
+/* Gradients of those rows go back to their owners, who add them to their own. Collective. */
+void linear_window_return(const AttentionRun *run, const Sizes *z, const Buffers *buffers);
 
 #endif

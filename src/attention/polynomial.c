@@ -51,47 +51,43 @@ static void polynomial_backward(const AttentionRun *run)
     RingBuffers buffers = ring_take_buffers(run->layer, &run->shape, RING_BACKWARD, run->scratch);
     Matrix queries = take_rows(run), d_queries = take_rows(run);
     Matrix keys = take_rows(run), d_keys = keys; /* the keys are in the packet by then */
-    PairWeight weight = pair_weight_power(power_scale(run->layer, run->params).scale, (int)run->layer->spec.degree);
+    PowerScale powers = power_scale(run->layer, run->params);
+    PairWeight weight = pair_weight_power(powers.scale, (int)run->layer->spec.degree);
     memset(d_queries.at, 0, tokens * C * sizeof *d_queries.at);
     memset(run->d_qkv, 0, tokens * 3 * C * sizeof *run->d_qkv);
     qk_norm_forward(run->layer, run->params, queries, keys, run->qkv);
     ring_pack(run, &buffers, matrix_const(keys));
-    ring_backward(run, &buffers, &weight, matrix_const(queries), run->saved, d_queries, run->scratch);
+    ring_backward(run, &buffers, &weight, matrix_const(queries), run->saved, powers.one, d_queries);
     ring_unpack(run, &buffers, d_keys);
     qk_norm_backward(run->layer, run->params, run->d_qkv, matrix_const(d_queries), matrix_const(d_keys), run->qkv,
                      run->scratch);
     arena_release(run->scratch, mark);
 }
 
-/* State: rows of k', v, one per token. */
-static size_t polynomial_decode_state_count(const AttentionLayer *layer, const DecodeShape *shape)
+static void polynomial_decode(const DecodeRun *run)
 {
-    return 2 * shape->max_tokens * layer->heads * layer->head_width;
-}
-
-static void polynomial_decode(const AttentionLayer *layer, const DecodeShape *shape, ParamStore *params, real *state,
-                              size_t position, const real *qkv, real *out, Arena *scratch)
-{
-    (void)shape;
-    size_t h = layer->head_width, C = layer->heads * h, mark = arena_mark(scratch);
-    real *query = arena_take(scratch, C), *row = state + position * 2 * C;
-    PowerScale powers = power_scale(layer, params);
-    qk_norm_forward(layer, params, matrix_dense(query, 1, C), matrix_dense(row, 1, C), qkv);
-    memcpy(row + C, qkv + 2 * C, C * sizeof *row);
+    const AttentionLayer *layer = run->layer;
+    size_t h = layer->head_width, C = layer->heads * h, mark = arena_mark(run->scratch), position = run->position;
+    real *query = arena_take(run->scratch, C), *row = run->state + position * 2 * C; /* k', v */
+    PowerScale powers = power_scale(layer, run->params);
+    qk_norm_forward(layer, run->params, matrix_dense(query, 1, C), matrix_dense(row, 1, C), run->qkv);
+    memcpy(row + C, run->qkv + 2 * C, C * sizeof *row);
     for (size_t j = 0; j < layer->heads; j++) {
-        real sum = powers.one, *o = out + j * h;
+        real sum = powers.one, *o = run->out + j * h;
+        const real *ages = ring_decode_ages(run, j);
         memset(o, 0, h * sizeof *o);
         for (size_t t = 0; t <= position; t++) {
-            const real *key = state + t * 2 * C + j * h, *value = key + C;
+            const real *key = run->state + t * 2 * C + j * h, *value = key + C;
             real score = 0;
             for (size_t c = 0; c < h; c++) score += query[j * h + c] * key[c];
             real weight = power_of(powers.scale * score, (int)layer->spec.degree);
+            if (ages) weight *= real_exp(ages[t]);
             sum += weight;
             for (size_t c = 0; c < h; c++) o[c] += weight * value[c];
         }
         for (size_t c = 0; c < h; c++) o[c] /= sum < LEAST_NORMALISER ? LEAST_NORMALISER : sum;
     }
-    arena_release(scratch, mark);
+    arena_release(run->scratch, mark);
 }
 
 static void polynomial_plan_decode(const AttentionLayer *layer, const DecodeShape *shape, Arena *scratch)
@@ -111,7 +107,7 @@ const AttentionKind attention_polynomial = {
     .plan = polynomial_plan,
     .forward = polynomial_forward,
     .backward = polynomial_backward,
-    .decode_state_count = polynomial_decode_state_count,
+    .decode_state_count = ring_decode_state_count,
     .decode = polynomial_decode,
     .plan_decode = polynomial_plan_decode,
     .cost = ring_cost,

@@ -1,5 +1,6 @@
 /* Sketched polynomial attention: weights <u(q), u(k)>^2 with a random or a learned sketch u, exact polynomial within a block or
    sketched there too. linear.c computes it; here are its options and its tensors. */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -22,8 +23,15 @@ static const OptionRow *polysketch_options(int *count)
          "polysketch: fixed Gaussian or learned sketch"},
         {"attention", "sketch_size", OPTION_INTEGER, AT(sketch_size), "32", 1, 65536, "", true,
          "polysketch: r; the prefix state has r(r+1)/2 rows (random, degree 2: always the head width)"},
-        {"attention", "local", OPTION_CHOICE, AT(local), "exact", 0, 0, "exact|sketch", true,
-         "polysketch: exact polynomial inside a block, or the sketch everywhere"},
+        {"attention", "local", OPTION_CHOICE, AT(local), "exact", 0, 0, "exact|window|sketch", true,
+         "polysketch: exact weights inside a block; also with the blocks just before it; or the sketch everywhere"},
+        {"attention", "window_blocks", OPTION_INTEGER, AT(window_blocks), "1", 1, 1 << 20, "", true,
+         "polysketch: how many earlier blocks a query sees exactly with local = window"},
+        {"attention", "local_weight", OPTION_CHOICE, AT(local_weight), "power", 0, 0, "power|exp", true,
+         "polysketch: exact weights are the power that the sketch approximates, or exp(scale <q',k'>)"},
+        {"attention", "far_scale", OPTION_REAL, AT(far_scale), "0", 0, 1e6, "", true,
+         "polysketch: sketched weights are multiplied by a learned factor of their head, with this initial value; 0 = "
+         "none"},
     };
     static char choices[128];
     for (int i = 0; i < SKETCHES && (i || !*choices); i++)
@@ -50,13 +58,22 @@ static bool polysketch_check(const AttentionSpec *spec, Message *problem)
     return power_degree_check(spec, problem) && (!sketch_of(spec)->check || sketch_of(spec)->check(spec, problem));
 }
 
-static bool polysketch_blocks_matter(const AttentionSpec *spec) { return spec->local == LOCAL_EXACT; }
+static bool polysketch_blocks_matter(const AttentionSpec *spec) { return spec->local != LOCAL_SKETCH; }
+
+/* Learned as a logarithm. */
+static void declare_far_scale(AttentionLayer *layer, ParamTable *table, const char *prefix)
+{
+    char name[128];
+    snprintf(name, sizeof name, "%s.far_scale", prefix);
+    layer->far_scale = param_table_add_vector(table, name, layer->heads, log(layer->spec.far_scale));
+}
 
 static void polysketch_declare(AttentionLayer *layer, ParamTable *table, const char *prefix)
 {
     layer->map = sketch_of(&layer->spec);
     if (linear_uses_qk_norm(layer)) qk_norm_declare(layer, table, prefix);
     layer->map->declare(layer, table, prefix);
+    if (layer->spec.far_scale > 0) declare_far_scale(layer, table, prefix);
 }
 
 const AttentionKind attention_polysketch = {

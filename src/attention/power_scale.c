@@ -24,6 +24,7 @@ static PowerScale times_power_of_two(const AttentionLayer *layer, int exponent)
         .scale = (real)ldexp(layer->spec.scale, exponent),
         .factor = (real)ldexp(1, exponent * degree),
         .one = (real)ldexp(layer->spec.denominator_one, exponent * degree),
+        .log_factor = (real)(exponent * degree * log(2)),
     };
 }
 

@@ -15,6 +15,7 @@ typedef struct PowerScale {
     real scale;  /* of <q', k'>: c * attention.scale */
     real factor; /* c^p: what weights that are no powers of such scores must be multiplied by */
     real one;    /* c^p * attention.denominator_one */
+    real log_factor;
 } PowerScale;
 
 /* Of a layer that uses q' and k'. */

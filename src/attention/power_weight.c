@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "src/attention/exact.h"
+#include "src/tensor/vector_math.h"
 
 /* With a constant degree the switch disappears and the loops around it vectorise. */
 static inline __attribute__((always_inline)) real power(real s, int degree)
@@ -26,63 +27,108 @@ static inline __attribute__((always_inline)) real power(real s, int degree)
 
 real power_of(real s, int degree) { return power(s, degree); }
 
-static inline __attribute__((always_inline)) void forward_rows(real *scores, size_t rows, size_t columns,
-                                                               ptrdiff_t offset, real *sums, int degree)
+/* factors (visible) = what gates leave of the weights of row i */
+static void fill_factors(real *factors, const TileDecay *decay, size_t i, size_t visible)
 {
-    for (size_t i = 0; i < rows; i++) {
-        real *s = scores + i * columns, sum = 0;
-        size_t visible = visible_columns(i, columns, offset);
+    double q = decay->q[i];
+    real row = vector_exp((real)(q - decay->q[0]));
+    size_t early = decay->early < visible ? decay->early : visible;
+#pragma omp simd
+    for (size_t j = 0; j < early; j++) factors[j] = row * decay->early_part[j];
+#pragma omp simd
+    for (size_t j = early; j < visible; j++) factors[j] = vector_exp((real)(q - decay->k[j]));
+}
+
+static inline __attribute__((always_inline)) void forward_rows(const PairTile *tile, real *sums, int degree)
+{
+    real factors[EXACT_TILE_COLUMNS];
+    for (size_t i = 0; i < tile->rows; i++) {
+        real *s = tile->scores + i * tile->columns, sum = 0;
+        size_t visible = visible_columns(i, tile->columns, tile->offset);
+        if (tile->decay) {
+            fill_factors(factors, tile->decay, i, visible);
 #pragma omp simd reduction(+ : sum)
-        for (size_t j = 0; j < visible; j++) {
-            s[j] = power(s[j], degree);
-            sum += s[j];
+            for (size_t j = 0; j < visible; j++) {
+                s[j] = factors[j] * power(s[j], degree);
+                sum += s[j];
+            }
+        } else {
+#pragma omp simd reduction(+ : sum)
+            for (size_t j = 0; j < visible; j++) {
+                s[j] = power(s[j], degree);
+                sum += s[j];
+            }
         }
-        memset(s + visible, 0, (columns - visible) * sizeof *s);
+        memset(s + visible, 0, (tile->columns - visible) * sizeof *s);
         sums[i] += sum;
     }
 }
 
-static inline __attribute__((always_inline)) void backward_rows(real *scores, real *d, size_t rows, size_t columns,
-                                                                ptrdiff_t offset, const real *normaliser,
-                                                                const real *delta, int degree)
+/* One row without gates: what is done where nothing is forgotten. */
+static inline __attribute__((always_inline)) void backward_row(real *s, real *d, size_t visible, real inverse,
+                                                               real mean, int degree)
 {
-    for (size_t i = 0; i < rows; i++) {
-        real *s = scores + i * columns, *d_row = d + i * columns;
-        size_t visible = visible_columns(i, columns, offset);
-        real inverse = 1 / normaliser[i], mean = delta[i];
 #pragma omp simd
-        for (size_t j = 0; j < visible; j++) {
-            real lower = power(s[j], degree - 1);
-            d_row[j] = (real)degree * lower * (d_row[j] - mean) * inverse;
-            s[j] = lower * s[j] * inverse;
-        }
-        memset(s + visible, 0, (columns - visible) * sizeof *s);
-        memset(d_row + visible, 0, (columns - visible) * sizeof *s);
+    for (size_t j = 0; j < visible; j++) {
+        real lower = power(s[j], degree - 1);
+        d[j] = (real)degree * lower * (d[j] - mean) * inverse;
+        s[j] = lower * s[j] * inverse;
     }
 }
 
-static void power_forward(const PairWeight *weight, real *scores, size_t rows, size_t columns, ptrdiff_t offset,
-                          real *sums, real *maxima, real *factors)
+static inline __attribute__((always_inline)) void backward_decayed_row(real *s, real *d, size_t visible, real inverse,
+                                                                       real mean, int degree, const real *factors,
+                                                                       real *key_sums)
+{
+#pragma omp simd
+    for (size_t j = 0; j < visible; j++) {
+        real lower = factors[j] * inverse * power(s[j], degree - 1), change = d[j] - mean;
+        d[j] = (real)degree * lower * change;
+        s[j] = lower * s[j];
+        key_sums[j] += s[j] * change;
+    }
+}
+
+static inline __attribute__((always_inline)) void backward_rows(const PairTile *tile, real *d, const real *normaliser,
+                                                                const real *delta, real *key_sums, int degree)
+{
+    real factors[EXACT_TILE_COLUMNS], unused[EXACT_TILE_COLUMNS] = {0};
+    for (size_t i = 0; i < tile->rows; i++) {
+        real *s = tile->scores + i * tile->columns, *d_row = d + i * tile->columns;
+        size_t visible = visible_columns(i, tile->columns, tile->offset);
+        if (tile->decay) {
+            fill_factors(factors, tile->decay, i, visible);
+            backward_decayed_row(s, d_row, visible, 1 / normaliser[i], delta[i], degree, factors,
+                                 key_sums ? key_sums : unused);
+        } else {
+            backward_row(s, d_row, visible, 1 / normaliser[i], delta[i], degree);
+        }
+        memset(s + visible, 0, (tile->columns - visible) * sizeof *s);
+        memset(d_row + visible, 0, (tile->columns - visible) * sizeof *s);
+    }
+}
+
+static void power_forward(const PairWeight *weight, const PairTile *tile, real *sums, real *maxima, real *factors)
 {
     (void)maxima, (void)factors;
     switch (weight->degree) {
-    case 1: forward_rows(scores, rows, columns, offset, sums, 1); break;
-    case 2: forward_rows(scores, rows, columns, offset, sums, 2); break;
-    case 4: forward_rows(scores, rows, columns, offset, sums, 4); break;
-    case 8: forward_rows(scores, rows, columns, offset, sums, 8); break;
-    default: forward_rows(scores, rows, columns, offset, sums, weight->degree);
+    case 1: forward_rows(tile, sums, 1); break;
+    case 2: forward_rows(tile, sums, 2); break;
+    case 4: forward_rows(tile, sums, 4); break;
+    case 8: forward_rows(tile, sums, 8); break;
+    default: forward_rows(tile, sums, weight->degree);
     }
 }
 
-static void power_backward(const PairWeight *weight, real *scores, real *d, size_t rows, size_t columns,
-                           ptrdiff_t offset, const real *normaliser, const real *delta)
+static void power_backward(const PairWeight *weight, const PairTile *tile, real *d, const real *normaliser,
+                           const real *delta, real *key_sums)
 {
     switch (weight->degree) {
-    case 1: backward_rows(scores, d, rows, columns, offset, normaliser, delta, 1); break;
-    case 2: backward_rows(scores, d, rows, columns, offset, normaliser, delta, 2); break;
-    case 4: backward_rows(scores, d, rows, columns, offset, normaliser, delta, 4); break;
-    case 8: backward_rows(scores, d, rows, columns, offset, normaliser, delta, 8); break;
-    default: backward_rows(scores, d, rows, columns, offset, normaliser, delta, weight->degree);
+    case 1: backward_rows(tile, d, normaliser, delta, key_sums, 1); break;
+    case 2: backward_rows(tile, d, normaliser, delta, key_sums, 2); break;
+    case 4: backward_rows(tile, d, normaliser, delta, key_sums, 4); break;
+    case 8: backward_rows(tile, d, normaliser, delta, key_sums, 8); break;
+    default: backward_rows(tile, d, normaliser, delta, key_sums, weight->degree);
     }
 }
 

@@ -3,6 +3,7 @@
 #include <omp.h>
 #include <string.h>
 
+#include "src/attention/gate.h"
 #include "src/core/phase.h"
 
 static size_t model_width(const AttentionLayer *layer) { return layer->heads * layer->head_width; }
@@ -12,9 +13,32 @@ static size_t longest(const AttentionShape *shape)
     return segment_longest(shape->context_length, shape->block_length, shape->segments);
 }
 
-static size_t packet_count(const AttentionLayer *layer, const AttentionShape *shape)
+/* Keys and values of a packet. */
+static size_t pair_count(const AttentionLayer *layer, const AttentionShape *shape)
 {
     return shape->sequences * longest(shape) * 2 * model_width(layer);
+}
+
+static size_t head_count(const AttentionLayer *layer, const AttentionShape *shape)
+{
+    return shape->sequences * layer->heads;
+}
+
+static size_t packet_count(const AttentionLayer *layer, const AttentionShape *shape)
+{
+    size_t gates = attention_has_gate(layer) ? head_count(layer, shape) * (longest(shape) + 1) : 0;
+    return pair_count(layer, shape) + gates;
+}
+
+/* The gates behind each key of head `index`, in a packet or in its gradients; and the sum of all gates of a segment. */
+static real *packet_gates(const AttentionRun *run, real *packet, size_t index)
+{
+    return packet + pair_count(run->layer, &run->shape) + index * longest(&run->shape);
+}
+
+static real *packet_total(const AttentionRun *run, real *packet, size_t index)
+{
+    return packet_gates(run, packet, head_count(run->layer, &run->shape)) + index;
 }
 
 size_t ring_row_count(const AttentionLayer *layer, const AttentionShape *shape)
@@ -36,12 +60,18 @@ RingBuffers ring_take_buffers(const AttentionLayer *layer, const AttentionShape 
     size_t h = layer->head_width;
     buffers.per_thread = pass == RING_FORWARD ? exact_forward_scratch(h, h) : exact_backward_scratch(h, h);
     buffers.threads = arena_take(scratch, threads * buffers.per_thread);
+    if (attention_has_gate(layer)) {
+        buffers.gates = arena_take_bytes(scratch, ring_row_count(layer, shape) * sizeof *buffers.gates);
+        buffers.key_gates = arena_take_bytes(scratch, threads * longest(shape) * sizeof *buffers.key_gates);
+        buffers.between = arena_take_bytes(scratch, head_count(layer, shape) * sizeof *buffers.between);
+    }
     return buffers;
 }
 
 void ring_plan(const AttentionLayer *layer, const AttentionShape *shape, Arena *scratch)
 {
     arena_take(scratch, ring_row_count(layer, shape));
+    if (attention_has_gate(layer)) gate_plan(layer, shape->sequences, shape->tokens, scratch);
 }
 
 /* Head j of sequence s in a packet, (rows, 2h), of which rows are the longest segment's: the key, then the value. */
@@ -49,6 +79,19 @@ static Matrix packet_head(const AttentionRun *run, real *packet, size_t rows, si
 {
     size_t width = 2 * run->layer->head_width;
     return matrix_dense(packet + (s * run->layer->heads + j) * rows * width, rows, width);
+}
+
+/* The sums of this rank's gates, and what its packet says of them. */
+static void pack_gates(const AttentionRun *run, RingBuffers *buffers)
+{
+    size_t N = run->shape.tokens;
+    for (size_t index = 0; index < head_count(run->layer, &run->shape); index++) {
+        double *sums = buffers->gates + index * N;
+        gate_sum(sums, run->gate + index * N, N, 0);
+        buffers->between[index] = 0;
+        for (size_t t = 0; t < N; t++) packet_gates(run, buffers->packet, index)[t] = (real)(sums[N - 1] - sums[t]);
+        *packet_total(run, buffers->packet, index) = (real)sums[N - 1];
+    }
 }
 
 void ring_pack(const AttentionRun *run, RingBuffers *buffers, ConstMatrix keys)
@@ -66,6 +109,7 @@ void ring_pack(const AttentionRun *run, RingBuffers *buffers, ConstMatrix keys)
                 memcpy(row, const_matrix_row(keys, s * N + t) + j * h, h * sizeof *row);
                 memcpy(row + h, run->qkv + (s * N + t) * 3 * C + 2 * C + j * h, h * sizeof *row);
             }
+    if (run->gate) pack_gates(run, buffers);
 }
 
 void ring_unpack(const AttentionRun *run, const RingBuffers *buffers, Matrix d_keys)
@@ -82,11 +126,32 @@ void ring_unpack(const AttentionRun *run, const RingBuffers *buffers, Matrix d_k
             }
 }
 
+/* The gates up to each of `count` keys of a packet, on the scale of this rank's own: negative sums of all that follow them. */
+static const double *gates_of_keys(const AttentionRun *run, const RingBuffers *buffers, int source, size_t index,
+                                   size_t count)
+{
+    if (source == run->link->position) return buffers->gates + index * run->shape.tokens;
+    double *gates = buffers->key_gates + (size_t)omp_get_thread_num() * longest(&run->shape);
+    const real *behind = packet_gates(run, buffers->packet, index);
+    for (size_t t = 0; t < count; t++) gates[t] = -(buffers->between[index] + (double)behind[t]);
+    return gates;
+}
+
+/* A packet moves on: the gates of its segment lie between this rank and the next packet's. */
+static void pass_gates(const AttentionRun *run, const RingBuffers *buffers, int source)
+{
+    if (!run->gate || source == run->link->position) return;
+    for (size_t index = 0; index < head_count(run->layer, &run->shape); index++)
+        buffers->between[index] += (double)*packet_total(run, buffers->packet, index);
+}
+
 /* The head's rows of this rank's queries against the packet of segment `source`. */
-static ExactHead head_against(const AttentionRun *run, real *packet, int source, ConstMatrix queries, size_t s,
-                              size_t j)
+static ExactHead head_against(const AttentionRun *run, const RingBuffers *buffers, int source, ConstMatrix queries,
+                              size_t s, size_t j)
 {
     const AttentionShape *shape = &run->shape;
+    real *packet = buffers->packet;
+    size_t index = s * run->layer->heads + j;
     size_t h = run->layer->head_width;
     TokenRange keys = segment_range(shape->context_length, shape->block_length, source, shape->segments);
     Matrix pairs = matrix_rows(packet_head(run, packet, longest(shape), s, j), 0, keys.count); /* of key and value */
@@ -95,6 +160,8 @@ static ExactHead head_against(const AttentionRun *run, real *packet, int source,
         .k = matrix_const(matrix_columns(pairs, 0, h)),
         .v = matrix_const(matrix_columns(pairs, h, h)),
         .offset = (ptrdiff_t)shape->first_token - (ptrdiff_t)keys.first,
+        .q_gates = run->gate ? buffers->gates + index * shape->tokens : NULL,
+        .k_gates = run->gate ? gates_of_keys(run, buffers, source, index, keys.count) : NULL,
     };
 }
 
@@ -106,7 +173,7 @@ static void forward_against(const AttentionRun *run, RingBuffers *buffers, int s
 #pragma omp parallel for collapse(2) schedule(dynamic)
     for (size_t s = 0; s < run->shape.sequences; s++)
         for (size_t j = 0; j < H; j++) {
-            ExactHead head = head_against(run, buffers->packet, source, queries, s, j);
+            ExactHead head = head_against(run, buffers, source, queries, s, j);
             size_t row = (s * H + j) * N;
             exact_forward(weight, &head, head_of(out, N, H, s, j), sums + row, maxima ? maxima + row : NULL,
                           buffers->threads + (size_t)omp_get_thread_num() * buffers->per_thread);
@@ -127,8 +194,9 @@ void ring_forward(const AttentionRun *run, RingBuffers *buffers, const PairWeigh
     size_t count = packet_count(run->layer, &run->shape);
     for (int step = 0; step < link->segments; step++) {
         int source = link->position - step, last = step == link->segments - 1;
-        if (!last) link->ring_shift_begin(link, buffers->packet, buffers->next_packet, count);
+        if (!last) link->ring_shift_begin(link, SCAN_FORWARD, buffers->packet, buffers->next_packet, count);
         if (source >= 0) forward_against(run, buffers, source, weight, queries, sums, maxima);
+        pass_gates(run, buffers, source);
         if (last) break;
         link->ring_shift_finish(link);
         swap(&buffers->packet, &buffers->next_packet);
@@ -144,7 +212,7 @@ static void backward_against(const AttentionRun *run, RingBuffers *buffers, int 
 #pragma omp parallel for collapse(2) schedule(dynamic)
     for (size_t s = 0; s < run->shape.sequences; s++)
         for (size_t j = 0; j < H; j++) {
-            ExactHead head = head_against(run, buffers->packet, source, queries, s, j);
+            ExactHead head = head_against(run, buffers, source, queries, s, j);
             size_t row = (s * H + j) * N;
             Matrix d_pairs = matrix_rows(packet_head(run, buffers->d_packet, rows, s, j), 0, head.k.rows);
             ExactGradients gradients = {
@@ -153,6 +221,7 @@ static void backward_against(const AttentionRun *run, RingBuffers *buffers, int 
                 .d_q = head_of(d_queries, N, H, s, j),
                 .d_k = matrix_columns(d_pairs, 0, h),
                 .d_v = matrix_columns(d_pairs, h, h),
+                .key_sums = run->gate ? packet_gates(run, buffers->d_packet, s * H + j) : NULL,
             };
             exact_backward(weight, &head, normaliser + row, &gradients,
                            buffers->threads + (size_t)omp_get_thread_num() * buffers->per_thread);
@@ -174,29 +243,47 @@ static void fill_delta(const AttentionRun *run, real *delta, const real *normali
         }
 }
 
+/* Gradients of the sums of gates: of each row as a query, which all but the constant of its normaliser scales with, less that
+   as a key. */
+static void gates_backward(const AttentionRun *run, const RingBuffers *buffers, const real *normaliser, real one,
+                           const real *delta)
+{
+    size_t N = run->shape.tokens;
+    for (size_t index = 0; index < head_count(run->layer, &run->shape); index++) {
+        const real *key_sums = packet_gates(run, buffers->d_packet, index);
+        for (size_t t = 0; t < N; t++) {
+            size_t row = index * N + t;
+            run->d_gate[row] = (one > 0 ? delta[row] * one / normaliser[row] : 0) - key_sums[t];
+        }
+    }
+    gate_sum_backward(run, 0);
+}
+
 void ring_backward(const AttentionRun *run, RingBuffers *buffers, const PairWeight *weight, ConstMatrix queries,
-                   const real *normaliser, Matrix d_queries, Arena *scratch)
+                   const real *normaliser, real one, Matrix d_queries)
 {
     SequenceLink *link = run->link;
-    size_t count = packet_count(run->layer, &run->shape), mark = arena_mark(scratch);
-    real *delta = arena_take(scratch, ring_row_count(run->layer, &run->shape)); /* (B, H, N) */
-    fill_delta(run, delta, weight->degree ? normaliser : NULL);                 /* that of softmax is a logarithm */
+    size_t count = packet_count(run->layer, &run->shape), mark = arena_mark(run->scratch);
+    real *delta = arena_take(run->scratch, ring_row_count(run->layer, &run->shape)); /* (B, H, N) */
+    fill_delta(run, delta, weight->degree ? normaliser : NULL); /* that of softmax is a logarithm */
     memset(buffers->d_packet, 0, count * sizeof(real));
     for (int step = 0; step < link->segments; step++) {
         int source = link->position - step, last = step == link->segments - 1;
-        if (!last) link->ring_shift_begin(link, buffers->packet, buffers->next_packet, count);
+        if (!last) link->ring_shift_begin(link, SCAN_FORWARD, buffers->packet, buffers->next_packet, count);
         if (source >= 0) backward_against(run, buffers, source, weight, queries, normaliser, delta, d_queries);
+        pass_gates(run, buffers, source);
         if (!last) {
             link->ring_shift_finish(link);
             swap(&buffers->packet, &buffers->next_packet);
         }
         if (link->segments > 1) { /* gradients follow when this rank has added its part */
-            link->ring_shift_begin(link, buffers->d_packet, buffers->next_d_packet, count);
+            link->ring_shift_begin(link, SCAN_FORWARD, buffers->d_packet, buffers->next_d_packet, count);
             link->ring_shift_finish(link);
             swap(&buffers->d_packet, &buffers->next_d_packet);
         }
     }
-    arena_release(scratch, mark);
+    if (run->gate) gates_backward(run, buffers, normaliser, one, delta);
+    arena_release(run->scratch, mark);
 }
 
 void attention_divide(const AttentionRun *run, real *normaliser)
@@ -212,6 +299,19 @@ void attention_divide(const AttentionRun *run, real *normaliser)
 #pragma omp simd
                 for (size_t c = 0; c < h; c++) o[c] *= inverse;
             }
+}
+
+size_t ring_decode_state_count(const AttentionLayer *layer, const DecodeShape *shape)
+{
+    return shape->max_tokens * (2 * model_width(layer) + (attention_has_gate(layer) ? layer->heads : 0));
+}
+
+const real *ring_decode_ages(const DecodeRun *run, size_t j)
+{
+    if (!run->gate) return NULL;
+    real *ages = run->state + run->shape.max_tokens * 2 * model_width(run->layer) + j * run->shape.max_tokens;
+    gate_age(ages, run->position, run->gate[j]);
+    return ages;
 }
 
 AttentionCost ring_cost(const AttentionLayer *layer, const AttentionShape *shape)

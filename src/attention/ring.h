@@ -1,8 +1,10 @@
 /* Exact attention over a sequence that is spread over ranks: keys and values travel round the ring of its segments, so
    that no rank ever holds the whole sequence (Liu, Zaharia, Abbeel, "Ring Attention", 2023).
 
-   The packet of a segment is (B, H, longest segment, 2h): rows of a head's key, as the scores use it, and its value. In the
-   backward pass the gradients of a packet travel with it and are at home after a full turn. */
+   The packet of a segment is (B, H, longest segment, 2h): rows of a head's key, as the scores use it, and its value. With a gate
+   (gate.h) two more pieces follow: (B, H, longest), the sum of the gates behind each key to the end of its segment, and (B, H),
+   the sum of all gates of the segment. In the backward pass the gradients of a packet travel with it and are at home after a full
+   turn; in place of the first piece they have the sums of the keys' weights times their gradients. */
 #ifndef POLYSKETCH_ATTENTION_RING_H
 #define POLYSKETCH_ATTENTION_RING_H
 
@@ -10,10 +12,13 @@
 #include "src/attention/exact.h"
 
 typedef struct RingBuffers {
-    real *packet, *next_packet;     /* (B, H, longest, 2h) */
+    real *packet, *next_packet;     /* (B, H, longest, 2h) and what gates need */
     real *d_packet, *next_d_packet; /* the same, backward only */
     real *threads;                  /* tile scratch of every thread */
     size_t per_thread;
+    double *gates;     /* (B, H, N): sums of this rank's gates; NULL without a gate, as are the next two */
+    double *key_gates; /* per thread (longest): of a packet's keys, on the same scale */
+    double *between;   /* (B, H): sums of the gates between the packet's segment and this one */
 } RingBuffers;
 
 typedef enum RingPass { RING_FORWARD, RING_BACKWARD } RingPass;
@@ -32,9 +37,10 @@ void ring_pack(const AttentionRun *run, RingBuffers *buffers, ConstMatrix keys);
 void ring_forward(const AttentionRun *run, RingBuffers *buffers, const PairWeight *weight, ConstMatrix queries,
                   real *sums, real *maxima);
 
-/* d_queries (B N, C) += ..., and buffers->d_packet = gradients of this rank's own keys and values. normaliser (B, H, N). */
+/* d_queries (B N, C) += ..., and buffers->d_packet = gradients of this rank's own keys and values; with a gate run->d_gate.
+   normaliser (B, H, N), of which `one` is constant. */
 void ring_backward(const AttentionRun *run, RingBuffers *buffers, const PairWeight *weight, ConstMatrix queries,
-                   const real *normaliser, Matrix d_queries, Arena *scratch);
+                   const real *normaliser, real one, Matrix d_queries);
 
 /* Gradients of keys into d_keys (B N, C), and those of values into d_qkv. */
 void ring_unpack(const AttentionRun *run, const RingBuffers *buffers, Matrix d_keys);
@@ -44,6 +50,12 @@ void attention_divide(const AttentionRun *run, real *normaliser);
 
 /* Scratch of ring_backward beyond its buffers. */
 void ring_plan(const AttentionLayer *layer, const AttentionShape *shape, Arena *scratch);
+
+/* Decoding with exact pairs: rows of key and value of all tokens, (max_tokens, 2C), and with a gate the ages of each head's keys,
+   (H, max_tokens). */
+size_t ring_decode_state_count(const AttentionLayer *layer, const DecodeShape *shape);
+/* (position + 1) sums of the gates behind each key of head j, the token at hand included; NULL without a gate. */
+const real *ring_decode_ages(const DecodeRun *run, size_t j);
 
 AttentionCost ring_cost(const AttentionLayer *layer, const AttentionShape *shape);
 

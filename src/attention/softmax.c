@@ -8,52 +8,6 @@
 #include "src/attention/exact.h"
 #include "src/attention/kinds.h"
 #include "src/attention/ring.h"
-#include "src/tensor/vector_math.h"
-
-static void softmax_forward_tile(const PairWeight *weight, real *scores, size_t rows, size_t columns, ptrdiff_t offset,
-                                 real *sums, real *maxima, real *factors)
-{
-    (void)weight;
-    for (size_t i = 0; i < rows; i++) {
-        real *s = scores + i * columns, largest = maxima[i], sum = 0;
-        size_t visible = visible_columns(i, columns, offset);
-        factors[i] = 1;
-        memset(s + visible, 0, (columns - visible) * sizeof *s);
-        if (visible == 0) continue;
-#pragma omp simd reduction(max : largest)
-        for (size_t j = 0; j < visible; j++) largest = s[j] > largest ? s[j] : largest;
-#pragma omp simd reduction(+ : sum)
-        for (size_t j = 0; j < visible; j++) {
-            s[j] = vector_exp(s[j] - largest);
-            sum += s[j];
-        }
-        factors[i] = real_exp(maxima[i] - largest); /* 0 for the first tile of a row, whose maximum is -infinity */
-        sums[i] = sums[i] * factors[i] + sum;
-        maxima[i] = largest;
-    }
-}
-
-static void softmax_backward_tile(const PairWeight *weight, real *scores, real *d, size_t rows, size_t columns,
-                                  ptrdiff_t offset, const real *normaliser, const real *delta)
-{
-    (void)weight;
-    for (size_t i = 0; i < rows; i++) {
-        real *s = scores + i * columns, *d_row = d + i * columns, log_sum = normaliser[i], mean = delta[i];
-        size_t visible = visible_columns(i, columns, offset);
-#pragma omp simd
-        for (size_t j = 0; j < visible; j++) {
-            s[j] = vector_exp(s[j] - log_sum);
-            d_row[j] = s[j] * (d_row[j] - mean);
-        }
-        memset(s + visible, 0, (columns - visible) * sizeof *s);
-        memset(d_row + visible, 0, (columns - visible) * sizeof *s);
-    }
-}
-
-PairWeight pair_weight_softmax(real scale)
-{
-    return (PairWeight){.scale = scale, .forward = softmax_forward_tile, .backward = softmax_backward_tile};
-}
 
 static real softmax_scale(const AttentionLayer *layer) { return 1 / real_sqrt((real)layer->head_width); }
 
@@ -82,7 +36,7 @@ static void softmax_forward(const AttentionRun *run)
     for (size_t i = 0; i < rows; i++) maxima[i] = -INFINITY;
     memset(sums, 0, rows * sizeof *sums);
     memset(run->out, 0, tokens * C * sizeof *run->out);
-    PairWeight weight = pair_weight_softmax(softmax_scale(run->layer));
+    PairWeight weight = pair_weight_exponential(softmax_scale(run->layer));
     ring_pack(run, &buffers, const_matrix_columns(qkv, C, C));
     ring_forward(run, &buffers, &weight, const_matrix_columns(qkv, 0, C), sums, maxima);
     attention_divide(run, sums);
@@ -95,38 +49,31 @@ static void softmax_backward(const AttentionRun *run)
     size_t C = run->layer->heads * run->layer->head_width, tokens = run->shape.sequences * run->shape.tokens;
     size_t mark = arena_mark(run->scratch);
     RingBuffers buffers = ring_take_buffers(run->layer, &run->shape, RING_BACKWARD, run->scratch);
-    PairWeight weight = pair_weight_softmax(softmax_scale(run->layer));
+    PairWeight weight = pair_weight_exponential(softmax_scale(run->layer));
     ConstMatrix qkv = const_matrix_dense(run->qkv, tokens, 3 * C);
     Matrix d_qkv = matrix_dense(run->d_qkv, tokens, 3 * C);
     memset(run->d_qkv, 0, tokens * 3 * C * sizeof *run->d_qkv);
     ring_pack(run, &buffers, const_matrix_columns(qkv, C, C));
-    ring_backward(run, &buffers, &weight, const_matrix_columns(qkv, 0, C), run->saved, matrix_columns(d_qkv, 0, C),
-                  run->scratch);
+    ring_backward(run, &buffers, &weight, const_matrix_columns(qkv, 0, C), run->saved, 0, matrix_columns(d_qkv, 0, C));
     ring_unpack(run, &buffers, matrix_columns(d_qkv, C, C));
     arena_release(run->scratch, mark);
 }
 
-/* State: rows of k, v, one per token. */
-static size_t softmax_decode_state_count(const AttentionLayer *layer, const DecodeShape *shape)
+static void softmax_decode(const DecodeRun *run)
 {
-    return 2 * shape->max_tokens * layer->heads * layer->head_width;
-}
-
-static void softmax_decode(const AttentionLayer *layer, const DecodeShape *shape, ParamStore *params, real *state,
-                           size_t position, const real *qkv, real *out, Arena *scratch)
-{
-    (void)shape, (void)params, (void)scratch;
-    size_t h = layer->head_width, C = layer->heads * h;
+    const AttentionLayer *layer = run->layer;
+    size_t h = layer->head_width, C = layer->heads * h, position = run->position;
     real scale = softmax_scale(layer);
-    memcpy(state + position * 2 * C, qkv + C, 2 * C * sizeof *state); /* row: k, v */
+    memcpy(run->state + position * 2 * C, run->qkv + C, 2 * C * sizeof(real)); /* row: k, v */
     for (size_t j = 0; j < layer->heads; j++) {
-        real largest = -INFINITY, sum = 0, *o = out + j * h;
+        real largest = -INFINITY, sum = 0, *o = run->out + j * h;
+        const real *ages = ring_decode_ages(run, j);
         memset(o, 0, h * sizeof *o);
         for (size_t t = 0; t <= position; t++) {
-            const real *key = state + t * 2 * C + j * h, *value = key + C;
+            const real *key = run->state + t * 2 * C + j * h, *value = key + C;
             real score = 0;
-            for (size_t c = 0; c < h; c++) score += qkv[j * h + c] * key[c];
-            score *= scale;
+            for (size_t c = 0; c < h; c++) score += run->qkv[j * h + c] * key[c];
+            score = scale * score + (ages ? ages[t] : 0);
             real new_largest = score > largest ? score : largest;
             real factor = real_exp(largest - new_largest), weight = real_exp(score - new_largest);
             sum = sum * factor + weight;
@@ -150,7 +97,7 @@ const AttentionKind attention_softmax = {
     .plan = softmax_plan,
     .forward = softmax_forward,
     .backward = softmax_backward,
-    .decode_state_count = softmax_decode_state_count,
+    .decode_state_count = ring_decode_state_count,
     .decode = softmax_decode,
     .plan_decode = softmax_plan_decode,
     .cost = ring_cost,

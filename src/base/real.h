@@ -2,6 +2,8 @@
 #ifndef POLYSKETCH_BASE_REAL_H
 #define POLYSKETCH_BASE_REAL_H
 
+#include <math.h>
+
 #ifdef REAL_DOUBLE
 typedef double real;
 #define REAL_NAME "double"

@@ -1,74 +1,117 @@
 #include "src/core/carried_link.h"
 
+#include <math.h>
 #include <string.h>
 
-/* sum += x */
-static void add(real *sum, const real *x, size_t count)
-{
-#pragma omp parallel for simd schedule(static) if (parallel : count > 65536)
-    for (size_t i = 0; i < count; i++) sum[i] += x[i];
-}
-
-static void add_wide(real *sum, const double *x, size_t count)
-{
-#pragma omp parallel for simd schedule(static) if (parallel : count > 65536)
-    for (size_t i = 0; i < count; i++) sum[i] = (real)((double)sum[i] + x[i]);
-}
-
-static void add_to_wide(double *sum, const real *x, size_t count)
-{
-#pragma omp parallel for simd schedule(static) if (parallel : count > 65536)
-    for (size_t i = 0; i < count; i++) sum[i] += (double)x[i];
-}
+/* ---- exclusive sums ------------------------------------------------------------------------------------------------- */
 
 static real *entering_of(const CarriedLink *c, size_t stretch)
 {
-    return c->entering + stretch % c->kept * c->starts[c->layers] + c->starts[c->layer];
+    return c->entering + stretch % c->kept * c->starts[c->layers].sums + c->starts[c->layer].sums + c->sum.offset;
 }
 
-static void sum_begin(SequenceLink *link, ScanDirection direction, const real *local, real *incoming, size_t count)
+static double *running_of(const CarriedLink *c) { return c->running + c->starts[c->layer].sums + c->sum.offset; }
+
+/* One group of a sum, `size` numbers; a plain sum is one group without a log decay. */
+typedef struct Group {
+    size_t first, size;
+    bool decays;
+} Group;
+
+static size_t group_count(const ExclusiveSum *sum) { return sum->groups ? sum->groups : 1; }
+
+static Group group_at(const ExclusiveSum *sum, size_t index)
+{
+    size_t size = sum->count / group_count(sum);
+    return (Group){index * size, size, sum->groups > 0};
+}
+
+/* incoming = earlier, then incoming: what came from other stretches stands before what came from this one's ranks. */
+static void put_before(const ExclusiveSum *sum, const real *earlier)
+{
+    exclusive_sum_join(sum->incoming, earlier, sum->incoming, 0, sum->count, sum->count, sum->groups);
+}
+
+static void put_running_before(const ExclusiveSum *sum, const double *running)
+{
+#pragma omp parallel for schedule(static) if (sum->count > 65536)
+    for (size_t g = 0; g < group_count(sum); g++) {
+        Group group = group_at(sum, g);
+        real *x = sum->incoming + group.first;
+        const double *earlier = running + group.first;
+        double kept = group.decays ? exp((double)x[group.size - 1]) : 1;
+        size_t states = group.size - group.decays;
+#pragma omp simd
+        for (size_t i = 0; i < states; i++) x[i] = (real)((double)x[i] + kept * earlier[i]);
+        if (group.decays) x[states] = (real)((double)x[states] + earlier[states]);
+    }
+}
+
+/* running = running, then `total` */
+static void add_to_running(const ExclusiveSum *sum, double *running, const real *total)
+{
+#pragma omp parallel for schedule(static) if (sum->count > 65536)
+    for (size_t g = 0; g < group_count(sum); g++) {
+        Group group = group_at(sum, g);
+        const real *x = total + group.first;
+        double *to = running + group.first, kept = group.decays ? exp((double)x[group.size - 1]) : 1;
+        size_t states = group.size - group.decays;
+#pragma omp simd
+        for (size_t i = 0; i < states; i++) to[i] = kept * to[i] + (double)x[i];
+        if (group.decays) to[states] += (double)x[states];
+    }
+}
+
+/* total = what all ranks of this stretch have together; called before other stretches join `incoming`. Of decayed sums the last
+   rank in the order of the sum has it; the others add nothing. */
+static void sum_of_stretch(CarriedLink *c)
+{
+    const ExclusiveSum *sum = &c->sum;
+    int last = sum->direction == SCAN_FORWARD ? c->link.segments - 1 : 0;
+    if (sum->groups == 0)
+        memcpy(c->total, sum->local, sum->count * sizeof *c->total);
+    else if (c->link.position == last)
+        exclusive_sum_join(c->total, sum->incoming, sum->local, 0, sum->count, sum->count, sum->groups);
+    else
+        memset(c->total, 0, sum->count * sizeof *c->total);
+    c->inner->sum_all(c->inner, c->total, sum->count);
+}
+
+static void finish_forward(CarriedLink *c)
+{
+    bool goes_on = c->recording && c->stretch + 1 < c->stretches;
+    if (goes_on) sum_of_stretch(c);
+    put_before(&c->sum, entering_of(c, c->stretch));
+    if (!goes_on) return;
+    real *next = entering_of(c, c->stretch + 1);
+    const double *running = running_of(c);
+    add_to_running(&c->sum, running_of(c), c->total);
+#pragma omp parallel for simd schedule(static) if (parallel : c->sum.count > 65536)
+    for (size_t i = 0; i < c->sum.count; i++) next[i] = (real)running[i];
+}
+
+static void finish_backward(CarriedLink *c)
+{
+    if (c->stretch > 0) sum_of_stretch(c);
+    put_running_before(&c->sum, running_of(c));
+    if (c->stretch > 0) add_to_running(&c->sum, running_of(c), c->total);
+}
+
+static void sum_begin(SequenceLink *link, const ExclusiveSum *sum)
 {
     CarriedLink *c = link->transport;
-    c->direction = direction;
-    c->local = local;
-    c->incoming = incoming;
-    c->count = count;
-    c->inner->exclusive_sum_begin(c->inner, direction, local, incoming, count);
-}
-
-/* What all ranks of this stretch have joins the running sum. */
-static void carry_on(CarriedLink *c, double *running)
-{
-    memcpy(c->total, c->local, c->count * sizeof *c->total);
-    c->inner->sum_all(c->inner, c->total, c->count);
-    add_to_wide(running, c->total, c->count);
-}
-
-static void finish_forward(CarriedLink *c, double *running)
-{
-    add(c->incoming, entering_of(c, c->stretch), c->count);
-    if (!c->recording || c->stretch + 1 == c->stretches) return;
-    carry_on(c, running);
-    real *next = entering_of(c, c->stretch + 1);
-    memset(next, 0, c->count * sizeof *next);
-    add_wide(next, running, c->count);
-}
-
-static void finish_backward(CarriedLink *c, double *running)
-{
-    add_wide(c->incoming, running, c->count);
-    if (c->stretch > 0) carry_on(c, running);
+    c->sum = *sum;
+    c->inner->exclusive_sum_begin(c->inner, sum);
 }
 
 static void sum_finish(SequenceLink *link)
 {
     CarriedLink *c = link->transport;
-    double *running = c->running + c->starts[c->layer];
     c->inner->exclusive_sum_finish(c->inner);
-    if (c->direction == SCAN_FORWARD)
-        finish_forward(c, running);
+    if (c->sum.direction == SCAN_FORWARD)
+        finish_forward(c);
     else
-        finish_backward(c, running);
+        finish_backward(c);
 }
 
 static void sum_poll(SequenceLink *link)
@@ -77,40 +120,105 @@ static void sum_poll(SequenceLink *link)
     c->inner->exclusive_sum_poll(c->inner);
 }
 
-void carried_link_take(CarriedLink *carried, SequenceLink *inner, size_t stretches, size_t layers, const size_t *counts,
-                       bool comes_back, Arena *arena)
+/* ---- the ring ------------------------------------------------------------------------------------------------------- */
+
+static void shift_begin(SequenceLink *link, ScanDirection direction, const real *send, real *receive, size_t count)
+{
+    CarriedLink *c = link->transport;
+    c->shift_direction = direction;
+    c->shifted = receive;
+    c->shifted_count = count;
+    c->inner->ring_shift_begin(c->inner, direction, send, receive, count);
+}
+
+/* The first rank of a stretch gets what the last rank of the stretch before sent last. */
+static void arrive_from_earlier_stretch(CarriedLink *c)
+{
+    size_t all = c->starts[c->layers].shifts, first = c->starts[c->layer].shifts;
+    real *here = c->arriving + c->stretch % c->shifts_kept * all + first;
+    bool goes_on = c->recording && c->stretch + 1 < c->stretches;
+    real *next = c->arriving + (c->stretch + 1) % c->shifts_kept * all + first;
+    for (size_t i = 0; i < c->shifted_count; i++) {
+        real received = c->shifted[i];
+        c->shifted[i] = here[i];
+        if (goes_on) next[i] = received;
+    }
+}
+
+/* The last rank of a stretch gets the sum of what the first rank of the stretch behind sent back, once. */
+static void return_from_later_stretch(CarriedLink *c)
+{
+    size_t all = c->starts[c->layers].shifts, first = c->starts[c->layer].shifts;
+    real *here = c->returning + c->stretch % 2 * all + first,
+         *before = c->returning + (c->stretch + 1) % 2 * all + first;
+    for (size_t i = 0; i < c->shifted_count; i++) {
+        before[i] += c->shifted[i];
+        c->shifted[i] = here[i];
+        here[i] = 0;
+    }
+}
+
+static void shift_finish(SequenceLink *link)
+{
+    CarriedLink *c = link->transport;
+    c->inner->ring_shift_finish(c->inner);
+    bool forward = c->shift_direction == SCAN_FORWARD;
+    if (forward && link->position == 0) arrive_from_earlier_stretch(c);
+    if (!forward && link->position == link->segments - 1) return_from_later_stretch(c);
+}
+
+/* ---- memory --------------------------------------------------------------------------------------------------------- */
+
+static SequenceLink link_of(CarriedLink *carried, const SequenceLink *inner)
+{
+    return (SequenceLink){
+        .position = inner ? inner->position : 0,
+        .segments = inner ? inner->segments : 1,
+        .transport = carried,
+        .exclusive_sum_begin = sum_begin,
+        .exclusive_sum_finish = sum_finish,
+        .exclusive_sum_poll = sum_poll,
+        .ring_shift_begin = shift_begin,
+        .ring_shift_finish = shift_finish,
+    };
+}
+
+void carried_link_take(CarriedLink *carried, SequenceLink *inner, size_t stretches, size_t layers,
+                       const CarriedCounts *counts, bool comes_back, Arena *arena)
 {
     *carried = (CarriedLink){
-        .link =
-            {
-                .position = inner ? inner->position : 0,
-                .segments = inner ? inner->segments : 1,
-                .transport = carried,
-                .exclusive_sum_begin = sum_begin,
-                .exclusive_sum_finish = sum_finish,
-                .exclusive_sum_poll = sum_poll,
-            },
+        .link = link_of(carried, inner),
         .inner = inner,
         .stretches = stretches,
         .layers = layers,
         .kept = comes_back ? stretches : 1,
+        .shifts_kept = comes_back ? stretches : 2,
     };
-    size_t all = 0, largest = 0;
+    CarriedCounts all = {0, 0};
+    size_t largest = 0;
     carried->starts = arena_take_bytes(arena, (layers + 1) * sizeof *carried->starts);
     for (size_t i = 0; i < layers; i++) {
         if (carried->starts) carried->starts[i] = all;
-        all += counts[i];
-        if (counts[i] > largest) largest = counts[i];
+        all.sums += counts[i].sums;
+        all.shifts += counts[i].shifts;
+        if (counts[i].sums > largest) largest = counts[i].sums;
     }
     if (carried->starts) carried->starts[layers] = all;
-    carried->entering = arena_take(arena, carried->kept * all);
-    carried->running = arena_take_bytes(arena, all * sizeof *carried->running);
+    carried->entering = arena_take(arena, carried->kept * all.sums);
+    carried->arriving = arena_take(arena, carried->shifts_kept * all.shifts);
+    carried->returning = arena_take(arena, comes_back ? 2 * all.shifts : 0);
+    carried->running = arena_take_bytes(arena, all.sums * sizeof *carried->running);
     carried->total = arena_take(arena, largest);
 }
 
 void carried_link_start(CarriedLink *carried, ScanDirection direction)
 {
-    size_t count = carried->starts[carried->layers];
-    memset(carried->running, 0, count * sizeof *carried->running);
-    if (direction == SCAN_FORWARD) memset(carried->entering, 0, count * sizeof *carried->entering);
+    CarriedCounts all = carried->starts[carried->layers];
+    memset(carried->running, 0, all.sums * sizeof *carried->running);
+    if (direction == SCAN_BACKWARD) {
+        memset(carried->returning, 0, 2 * all.shifts * sizeof *carried->returning);
+        return;
+    }
+    memset(carried->entering, 0, all.sums * sizeof *carried->entering);
+    memset(carried->arriving, 0, all.shifts * sizeof *carried->arriving); /* stretch 0 */
 }

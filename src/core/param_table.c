@@ -54,6 +54,8 @@ void param_table_not_trained(ParamTable *table, int index)
     table->params[index].decay = false;
 }
 
+void param_table_alternate(ParamTable *table, int index) { table->params[index].init = INIT_ALTERNATING; }
+
 void param_table_hidden(ParamTable *table, int index, int parts)
 {
     ASSERT(table->params[index].rows % (size_t)parts == 0);
@@ -137,6 +139,9 @@ void param_initialise(const Param *param, uint64_t seed, real *values)
     switch (param->init) {
     case INIT_CONSTANT:
         for (size_t j = 0; j < param->count; j++) values[j] = (real)param->scale;
+        break;
+    case INIT_ALTERNATING:
+        for (size_t j = 0; j < param->count; j++) values[j] = (real)(param->scale + (double)(j % 2));
         break;
     case INIT_NORMAL: fill_normal(param, stream, values); break;
     case INIT_ORTHOGONAL_FEATURES: fill_orthogonal(param, stream, rng_stream(seed, param->name, 1), values); break;

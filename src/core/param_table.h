@@ -18,6 +18,7 @@
 
 typedef enum ParamInit {
     INIT_CONSTANT,            /* every value is `scale` */
+    INIT_ALTERNATING,         /* `scale`, and 1 more at odd indices */
     INIT_NORMAL,              /* N(0, scale^2) */
     INIT_ORTHOGONAL_FEATURES, /* rows orthogonal in groups of `columns`, norms those of independent Gaussian rows */
 } ParamInit;
@@ -55,6 +56,7 @@ int param_table_add_vector(ParamTable *table, const char *name, size_t count, do
 /* Changes to the row added last: the embedding does not decay, random sketches are not trained. */
 void param_table_no_decay(ParamTable *table, int index);
 void param_table_not_trained(ParamTable *table, int index);
+void param_table_alternate(ParamTable *table, int index); /* INIT_ALTERNATING for a constant */
 
 /* Row `index` takes hidden values to hidden values, as `parts` matrices of equal size one above the other: optimizers that
    work on whole matrices take each by itself. */

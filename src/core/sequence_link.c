@@ -2,16 +2,38 @@
 
 #include <string.h>
 
-static void single_sum_begin(SequenceLink *link, ScanDirection direction, const real *local, real *incoming,
-                             size_t count)
+/* `second_decay` NULL: a plain sum. */
+static void join_range(real *joined, const real *first, const real *second, size_t count, const real *second_decay)
 {
-    (void)link, (void)direction, (void)local;
-    memset(incoming, 0, count * sizeof *incoming);
+    real kept = second_decay ? real_exp(*second_decay) : 1;
+#pragma omp simd
+    for (size_t i = 0; i < count; i++) joined[i] = kept * first[i] + second[i];
 }
 
-static void single_shift_begin(SequenceLink *link, const real *send, real *receive, size_t count)
+void exclusive_sum_join(real *joined, const real *first, const real *second, size_t begin, size_t end, size_t count,
+                        size_t groups)
+{
+    size_t size = groups ? count / groups : count;
+    while (begin < end) {
+        size_t behind = (begin / size + 1) * size,
+               decay = groups ? behind - 1 : behind; /* the place of the log decay */
+        size_t until = end < decay ? end : decay;
+        join_range(joined + begin, first + begin, second + begin, until - begin, groups ? second + decay : NULL);
+        if (groups && end >= behind) joined[decay] = first[decay] + second[decay];
+        begin = end < behind ? end : behind;
+    }
+}
+
+static void single_sum_begin(SequenceLink *link, const ExclusiveSum *sum)
 {
     (void)link;
+    memset(sum->incoming, 0, sum->count * sizeof *sum->incoming);
+}
+
+static void single_shift_begin(SequenceLink *link, ScanDirection direction, const real *send, real *receive,
+                               size_t count)
+{
+    (void)link, (void)direction;
     memcpy(receive, send, count * sizeof *receive);
 }
 

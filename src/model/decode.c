@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "src/attention/gate.h"
 #include "src/base/error.h"
 #include "src/base/memory.h"
 #include "src/tensor/activation.h"
@@ -22,6 +23,7 @@ struct Decoder {
     real *hidden, *active;           /* (2F or F), (F) */
     real *logits;                    /* (V) */
     real *rotary;                    /* (h) */
+    real *gate;                      /* (H) */
     size_t state_bytes;
 };
 
@@ -42,6 +44,7 @@ static void take_memory(Decoder *decoder, Arena *arena)
     decoder->active = arena_take(arena, model->feedforward_width);
     decoder->logits = arena_take(arena, model->vocab_size);
     decoder->rotary = arena_take(arena, model->head_width);
+    decoder->gate = arena_take(arena, model->heads);
 }
 
 Decoder *decoder_create(const Model *model, ParamStore *params, DecodeShape shape)
@@ -52,8 +55,11 @@ Decoder *decoder_create(const Model *model, ParamStore *params, DecodeShape shap
     decoder->states = checked_calloc(model->layer_count, sizeof *decoder->states);
     Arena memory = arena_measure(), scratch = arena_measure();
     take_memory(decoder, &memory);
-    for (size_t i = 0; i < model->layer_count; i++)
-        model->layers[i].attention.kind->plan_decode(&model->layers[i].attention, &decoder->shape, &scratch);
+    for (size_t i = 0; i < model->layer_count; i++) {
+        const AttentionLayer *layer = &model->layers[i].attention;
+        layer->kind->plan_decode(layer, &decoder->shape, &scratch);
+        if (attention_has_gate(layer)) gate_plan(layer, 1, 1, &scratch);
+    }
     decoder->memory = arena_create(memory.peak, "recurrent state");
     decoder->scratch = arena_create(scratch.peak, "scratch memory");
     take_memory(decoder, &decoder->memory);
@@ -86,6 +92,27 @@ static void add_branch(Decoder *decoder)
     for (size_t c = 0; c < decoder->model->width; c++) decoder->x[c] += decoder->branch[c];
 }
 
+static void attend(Decoder *decoder, size_t index)
+{
+    const AttentionLayer *layer = &decoder->model->layers[index].attention;
+    DecodeRun run = {
+        .layer = layer,
+        .shape = decoder->shape,
+        .params = decoder->params,
+        .state = decoder->states[index],
+        .position = decoder->position,
+        .qkv = decoder->qkv,
+        .out = decoder->out,
+        .scratch = &decoder->scratch,
+    };
+    if (attention_has_gate(layer)) {
+        ConstMatrix x = const_matrix_dense(decoder->normed, 1, decoder->model->width);
+        gate_forward(layer, decoder->params, decoder->gate, x, 1, &decoder->scratch);
+        run.gate = decoder->gate;
+    }
+    layer->kind->decode(&run);
+}
+
 static void step_layer(Decoder *decoder, size_t index)
 {
     const Model *model = decoder->model;
@@ -94,8 +121,7 @@ static void step_layer(Decoder *decoder, size_t index)
     norm(decoder, decoder->normed, decoder->x, layer->attention_norm);
     matvec(decoder->qkv, param_values(decoder->params, layer->qkv), decoder->normed, 3 * C, C);
     rotary_apply(decoder->qkv, 3 * C, decoder->rotary, 1, 1, 2 * model->heads, model->head_width, +1);
-    layer->attention.kind->decode(&layer->attention, &decoder->shape, decoder->params, decoder->states[index],
-                                  decoder->position, decoder->qkv, decoder->out, &decoder->scratch);
+    attend(decoder, index);
     matvec(decoder->branch, param_values(decoder->params, layer->out), decoder->out, C, C);
     add_branch(decoder);
     norm(decoder, decoder->normed, decoder->x, layer->feedforward_norm);

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "src/attention/gate.h"
 #include "src/core/phase.h"
 #include "src/tensor/activation.h"
 #include "src/tensor/blas.h"
@@ -22,6 +23,7 @@ LayerSaved layer_take_saved(const Model *model, const Layer *layer, const Attent
     size_t tokens = token_count(shape), C = model->width;
     LayerSaved saved;
     saved.qkv = arena_take(arena, tokens * 3 * C);
+    saved.gate = attention_has_gate(&layer->attention) ? arena_take(arena, tokens * model->heads) : NULL;
     saved.attention = shared ? attention : arena_take(arena, layer_attention_count(layer, shape));
     saved.attention_out = arena_take(arena, tokens * C);
     saved.middle = arena_take(arena, tokens * C);
@@ -64,16 +66,18 @@ static FeedForwardBuffers take_feedforward_backward(const Model *model, size_t t
 typedef struct AttentionBuffers {
     real *normed, *d_out; /* (B, N, C) */
     real *d_qkv;          /* (B, N, 3C) */
+    real *d_gate;         /* (B, H, N); NULL without a gate */
     real *norm_sums;
 } AttentionBuffers;
 
-static AttentionBuffers take_attention_backward(const Model *model, size_t tokens, Arena *scratch)
+static AttentionBuffers take_attention_backward(const Model *model, const Layer *layer, size_t tokens, Arena *scratch)
 {
     size_t C = model->width;
     return (AttentionBuffers){
         .normed = arena_take(scratch, tokens * C),
         .d_out = arena_take(scratch, tokens * C),
         .d_qkv = arena_take(scratch, tokens * 3 * C),
+        .d_gate = attention_has_gate(&layer->attention) ? arena_take(scratch, tokens * model->heads) : NULL,
         .norm_sums = arena_take(scratch, layernorm_scratch(C)),
     };
 }
@@ -83,13 +87,14 @@ void layer_plan(const Model *model, const Layer *layer, const AttentionShape *sh
 {
     size_t tokens = token_count(shape), mark = arena_mark(scratch);
     take_normed(model, tokens, scratch);
+    if (attention_has_gate(&layer->attention)) gate_plan(&layer->attention, shape->sequences, shape->tokens, scratch);
     layer->attention.kind->plan(&layer->attention, shape, scratch);
     take_active(model, tokens, scratch);
     arena_release(scratch, mark);
     if (purpose != PASS_TRAIN) return;
     take_feedforward_backward(model, tokens, scratch);
     arena_release(scratch, mark);
-    take_attention_backward(model, tokens, scratch);
+    take_attention_backward(model, layer, tokens, scratch);
     layer->attention.kind->plan(&layer->attention, shape, scratch);
     arena_release(scratch, mark);
 }
@@ -185,6 +190,7 @@ static AttentionRun attention_run(const LayerRun *run, const Layer *layer, const
         .link = run->link,
         .params = run->params,
         .qkv = saved->qkv,
+        .gate = saved->gate,
         .out = saved->attention_out,
         .saved = saved->attention,
         .clamped = run->clamped,
@@ -213,6 +219,9 @@ void layer_forward(const LayerRun *run, size_t index, const LayerSaved *saved, r
     norm_forward(run, normed, x, layer->attention_norm);
     product_forward(run, saved->qkv, normed, layer->qkv, 3 * C, C);
     rotate(run, saved->qkv, +1);
+    if (saved->gate)
+        gate_forward(&layer->attention, run->params, saved->gate, const_matrix_dense(normed, tokens, C),
+                     run->shape.sequences, run->scratch);
     AttentionRun attention = attention_run(run, layer, saved);
     layer->attention.kind->forward(&attention);
     product_forward(run, saved->middle, saved->attention_out, layer->out, C, C);
@@ -264,20 +273,24 @@ static void attention_backward(const LayerRun *run, size_t index, const LayerSav
 {
     const Model *model = run->model;
     const Layer *layer = &model->layers[index];
-    size_t C = model->width, mark = arena_mark(run->scratch);
-    AttentionBuffers buffers = take_attention_backward(model, token_count(&run->shape), run->scratch);
+    size_t C = model->width, tokens = token_count(&run->shape), mark = arena_mark(run->scratch);
+    AttentionBuffers buffers = take_attention_backward(model, layer, tokens, run->scratch);
     const real *d_branch = branch_gradient(run, buffers.normed, d_x, index, "dropout after attention");
     /* middle = x + dropout(attention_out W_out^T) */
     product_backward(run, buffers.d_out, d_branch, saved->attention_out, layer->out, C, C);
     AttentionRun attention = attention_run(run, layer, saved);
     attention.d_out = buffers.d_out;
     attention.d_qkv = buffers.d_qkv;
+    attention.d_gate = buffers.d_gate;
     layer->attention.kind->backward(&attention);
     rotate(run, buffers.d_qkv, -1);
     /* qkv = normed W_qkv^T */
     norm_forward(run, buffers.normed, x, layer->attention_norm);
     real *d_normed = buffers.d_out;
     product_backward(run, d_normed, buffers.d_qkv, buffers.normed, layer->qkv, 3 * C, C);
+    if (saved->gate)
+        gate_backward(&layer->attention, run->params, matrix_dense(d_normed, tokens, C), buffers.d_gate, saved->gate,
+                      const_matrix_dense(buffers.normed, tokens, C), run->shape.sequences, run->scratch);
     norm_backward(run, d_x, d_normed, x, layer->attention_norm, buffers.norm_sums);
     arena_release(run->scratch, mark);
 }

@@ -16,12 +16,14 @@
 AttentionShape pass_shape(const PassSpec *spec, int position, int segments)
 {
     TokenRange range = segment_range(spec->context_length, spec->block_length, position, segments);
+    size_t blocks = (spec->context_length + spec->block_length - 1) / spec->block_length;
     return (AttentionShape){
         .sequences = spec->sequences,
         .tokens = range.count,
         .first_token = range.first,
         .context_length = spec->context_length,
         .block_length = spec->block_length,
+        .least_blocks = blocks / spec->stretches / (size_t)segments,
         .position = position,
         .segments = segments,
     };
@@ -79,10 +81,10 @@ static bool keeps_attention(const ModelPass *pass)
 static void take_stretch_buffers(ModelPass *pass, Arena *arena)
 {
     const Model *model = pass->model;
-    size_t *counts = checked_calloc(model->layer_count, sizeof *counts);
+    CarriedCounts *counts = checked_calloc(model->layer_count, sizeof *counts);
     for (size_t i = 0; i < model->layer_count; i++) {
         const AttentionLayer *attention = &model->layers[i].attention;
-        counts[i] = attention->kind->state_count(attention, &pass->shape);
+        counts[i] = attention->kind->carried(attention, &pass->shape);
     }
     carried_link_take(&pass->carried, pass->link, pass->spec.stretches, model->layer_count, counts,
                       pass->purpose == PASS_TRAIN, arena);

@@ -101,7 +101,7 @@ static void print_messages(const Config *config, const Model *model, const Optim
         numbers += forward * (double)cost.forward.numbers + stretches * (double)cost.backward.numbers;
         if (stretches == 1 || sequence_ranks == 1) continue;
         messages += 2 * (stretches - 1); /* what stretches add, summed over the ranks */
-        numbers += 2 * (stretches - 1) * (double)layer->kind->state_count(layer, &shape);
+        numbers += 2 * (stretches - 1) * (double)layer->kind->carried(layer, &shape).sums;
     }
     messages *= micro_batches;
     numbers *= micro_batches;

@@ -250,7 +250,7 @@ static const AttentionKind *quadratic_kind(const Config *config)
 {
     ModelSpec spec = config_model_spec(config);
     for (size_t i = 0; i < spec.layers; i++)
-        if (!attention_kind(&spec.attention[i])->state_count) return attention_kind(&spec.attention[i]);
+        if (!attention_kind(&spec.attention[i])->carried) return attention_kind(&spec.attention[i]);
     return NULL;
 }
 

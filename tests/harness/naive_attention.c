@@ -133,14 +133,19 @@ static double dot(const double *a, const double *b, size_t count)
 }
 
 /* One head: everything of every token, then all pairs. */
-static void naive_head(const AttentionLayer *layer, const ParamTable *table, const real *params, const real *qkv,
-                       double *out, size_t T, size_t block, size_t head)
+static void naive_head(const AttentionLayer *layer, const ParamTable *table, const real *params,
+                       const NaiveInput *input, double *out, size_t head)
 {
+    const real *qkv = input->qkv;
+    size_t T = input->tokens, block = input->block;
     size_t h = layer->head_width, C = h * layer->heads, r = layer->map ? layer->map->width(layer) : 1;
     const AttentionSpec *spec = &layer->spec;
     bool softmax = is_kind(layer, "softmax"), polynomial = is_kind(layer, "polynomial");
     bool performer = is_kind(layer, "performer"), polysketch = is_kind(layer, "polysketch");
-    bool exact = polysketch && spec->local == LOCAL_EXACT;
+    bool exact = polysketch && spec->local != LOCAL_SKETCH;
+    size_t window = spec->local == LOCAL_WINDOW ? (size_t)spec->window_blocks : 0;
+    double far_scale =
+        polysketch && spec->far_scale > 0 ? exp((double)params[table->params[layer->far_scale].offset + head]) : 1;
     bool normed = polynomial || exact || (polysketch && strcmp(layer->map->name, "random") == 0);
     double *x[2], *n[2], *u[2];
     for (int side = 0; side < 2; side++) {
@@ -162,17 +167,22 @@ static void naive_head(const AttentionLayer *layer, const ParamTable *table, con
         double sum = softmax ? 0 : spec->denominator_one;
         double *o = out + i * C + head * h;
         for (size_t c = 0; c < h; c++) o[c] = 0;
-        for (size_t j = 0; j <= i; j++) {
+        double decay = 1; /* of all gates behind j */
+        for (size_t j = i + 1; j-- > 0;) {
             double weight, feature_product = layer->map ? dot(u[0] + i * r, u[1] + j * r, r) : 0;
-            bool same_block = i / block == j / block;
+            bool near = i / block - j / block <= window;
             if (softmax)
                 weight = exp(dot(x[0] + i * h, x[1] + j * h, h) / sqrt((double)h));
-            else if (polynomial || (exact && same_block))
+            else if (exact && near && spec->local_weight == LOCAL_EXP)
+                weight = exp(spec->scale * dot(n[0] + i * h, n[1] + j * h, h));
+            else if (polynomial || (exact && near))
                 weight = pow(spec->scale * dot(n[0] + i * h, n[1] + j * h, h), (double)spec->degree);
             else if (performer)
                 weight = feature_product;
             else
-                weight = feature_product * feature_product;
+                weight = far_scale * feature_product * feature_product;
+            weight *= decay;
+            if (input->gate) decay *= exp((double)input->gate[head * T + j]);
             sum += weight;
             for (size_t c = 0; c < h; c++) o[c] += weight * qkv[j * 3 * C + 2 * C + head * h + c];
         }
@@ -181,8 +191,8 @@ static void naive_head(const AttentionLayer *layer, const ParamTable *table, con
     for (int side = 0; side < 2; side++) free(x[side]), free(n[side]), free(u[side]);
 }
 
-void naive_attention(const AttentionLayer *layer, const ParamTable *table, const real *params, const real *qkv,
-                     double *out, size_t tokens, size_t block)
+void naive_attention(const AttentionLayer *layer, const ParamTable *table, const real *params, const NaiveInput *input,
+                     double *out)
 {
-    for (size_t head = 0; head < layer->heads; head++) naive_head(layer, table, params, qkv, out, tokens, block, head);
+    for (size_t head = 0; head < layer->heads; head++) naive_head(layer, table, params, input, out, head);
 }

@@ -4,9 +4,16 @@
 
 #include "src/model/model.h"
 
-/* out (T, C) of one sequence in blocks of `block` tokens; qkv (T, 3C); params in the plain layout of the table. */
-void naive_attention(const AttentionLayer *layer, const ParamTable *table, const real *params, const real *qkv,
-                     double *out, size_t tokens, size_t block);
+/* One sequence in blocks of `block` tokens. */
+typedef struct NaiveInput {
+    const real *qkv;  /* (T, 3C) */
+    const real *gate; /* (H, T), or NULL */
+    size_t tokens, block;
+} NaiveInput;
+
+/* out (T, C); params in the plain layout of the table. */
+void naive_attention(const AttentionLayer *layer, const ParamTable *table, const real *params, const NaiveInput *input,
+                     double *out);
 
 /* u (r numbers) of one vector x (h), q' or q as the map wants it. */
 void naive_features(const AttentionLayer *layer, const ParamTable *table, const real *params, const double *x,

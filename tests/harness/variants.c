@@ -22,6 +22,16 @@ const Variant variants[] = {
     {"learned-exact", "kind=polysketch sketch=learned degree=4 local=exact"},
     {"learned-sketch", "kind=polysketch sketch=learned degree=4 local=sketch"},
     {"performer", "kind=performer features=12"},
+    {"softmax-gated", "kind=softmax gate=data"},
+    {"polynomial-gated", "kind=polynomial degree=4 gate=constant"},
+    {"performer-gated", "kind=performer features=12 gate=data"},
+    {"random-gated", "kind=polysketch sketch=random degree=4 local=sketch far_scale=0.3 gate=data"},
+    {"learned-gated", "kind=polysketch sketch=learned degree=4 local=exact far_scale=0.5 gate=constant"},
+    {"window", "kind=polysketch sketch=random degree=4 local=window"},
+    {"window-2-gated", "kind=polysketch sketch=learned degree=4 local=window window_blocks=2 gate=data"},
+    {"exponential", "kind=polysketch sketch=random degree=4 local=exact local_weight=exp"},
+    {"window-exponential",
+     "kind=polysketch sketch=learned degree=4 local=window local_weight=exp gate=data far_scale=0.4"},
 };
 const int variant_count = sizeof variants / sizeof *variants;
 
@@ -30,6 +40,8 @@ const Variant hybrids[] = {
     {"hybrid-linear", "pattern=performer,polysketch:random,polysketch:learned features=12 local=sketch"},
     {"hybrid-exact", "pattern=polysketch*2,softmax"},
     {"hybrid-all", "pattern=polynomial,performer,polysketch:random features=12 degree=2"},
+    {"hybrid-gated", "pattern=polysketch:random,polysketch:learned,performer features=12 local=window gate=data"},
+    {"hybrid-softmax-gated", "pattern=polysketch:learned*2,softmax local=window local_weight=exp gate=data"},
 };
 const int hybrid_count = sizeof hybrids / sizeof *hybrids;
 
@@ -37,6 +49,12 @@ bool variant_is_linear(const Variant *variant)
 {
     const char *settings = variant->settings;
     return !strstr(settings, "softmax") && !strstr(settings, "polynomial");
+}
+
+bool variant_blocks_matter(const Variant *variant)
+{
+    Config config = variant_config(variant, NULL);
+    return attention_blocks_matter(&config.attention);
 }
 
 static void set_all(Config *config, const char *section, const char *settings)

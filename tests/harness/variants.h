@@ -24,6 +24,9 @@ extern const int hybrid_count;
 /* Kinds whose sequences can be computed in stretches: linear ones, in all layers. */
 bool variant_is_linear(const Variant *variant);
 
+/* Whether the block length is part of what such a model learns. */
+bool variant_blocks_matter(const Variant *variant);
+
 /* A finished configuration of 2 layers, width 16, 2 heads, vocabulary 11, b = 4, r = 3, T = 22 (so the last block is
    short), and then the variant's settings and `more` ("section.key=value ..." or NULL). */
 Config variant_config(const Variant *variant, const char *more);

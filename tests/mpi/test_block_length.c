@@ -18,11 +18,6 @@ enum { SEQUENCES = 3 };
 /* Sums over blocks of other lengths round differently, nothing else. */
 static const double TOLERANCE = sizeof(real) == 4 ? 1e-5 : 1e-12;
 
-static bool blocks_are_free(const Variant *variant)
-{
-    return !strstr(variant->settings, "polysketch") || strstr(variant->settings, "local=sketch");
-}
-
 /* This rank's ranges of tokens (sequences, T). */
 static int32_t *own_part(const int32_t *tokens, const ModelPass *pass)
 {
@@ -83,7 +78,7 @@ static void test_other_block_lengths(void)
     for (int v = 0; v < variant_count; v++) {
         Config config = variant_config(&variants[v], NULL);
         int64_t T = config.model.context_length;
-        if (!blocks_are_free(&variants[v])) continue;
+        if (variant_blocks_matter(&variants[v])) continue;
         for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++)
             for (size_t j = 0; j < (variant_is_linear(&variants[v]) ? sizeof cuts / sizeof *cuts : 1); j++) {
                 int64_t blocks = (T + lengths[i] - 1) / lengths[i];

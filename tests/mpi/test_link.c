@@ -1,5 +1,6 @@
 /* What ranks exchange: exclusive sums, the ring, the sum of the gradients, agreement and broadcast; and how a sequence is
    cut. Numbers are small integers, so that every sum is exact in any order. */
+#include <math.h>
 #include <omp.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -69,7 +70,8 @@ static void check_sum(const Topology *topology, ScanDirection direction, size_t 
     char what[96];
     snprintf(what, sizeof what, "%s sum of %zu on %d x %d ranks", direction == SCAN_FORWARD ? "forward" : "backward",
              count, topology->data_ranks, topology->sequence_ranks);
-    link->exclusive_sum_begin(link, direction, local, incoming, count);
+    link->exclusive_sum_begin(
+        link, &(ExclusiveSum){.direction = direction, .local = local, .incoming = incoming, .count = count});
     link->exclusive_sum_poll(link);
     link->exclusive_sum_finish(link);
     check_equal(what, incoming, expected, count);
@@ -104,6 +106,56 @@ static void sums(const Topology *topology)
 
 static void test_sums(void) { on_every_grid(sums); }
 
+/* Groups of a decayed sum: values, and behind them what the segment leaves of earlier ones: all, some, or nothing. */
+static real *groups_of(const Topology *topology, int position, size_t groups, size_t size)
+{
+    real *values = values_of(topology->data_rank, position, groups * size, 5);
+    const real decays[] = {0, (real)-0.3, -2, -1000};
+    for (size_t g = 0; g < groups; g++) values[(g + 1) * size - 1] = decays[(g + (size_t)position) % 4];
+    return values;
+}
+
+/* The definition: what each segment leaves of the sum so far, then its own. */
+static double *serial_decayed_sum(const Topology *topology, ScanDirection direction, size_t groups, size_t size)
+{
+    int segments = topology->sequence_ranks, mine = topology->link->position;
+    double *sum = checked_calloc(groups * size, sizeof *sum);
+    int first = direction == SCAN_FORWARD ? 0 : segments - 1, step = direction == SCAN_FORWARD ? 1 : -1;
+    for (int position = first; position != mine; position += step) {
+        real *values = groups_of(topology, position, groups, size);
+        for (size_t i = 0; i < groups * size; i++) {
+            bool is_decay = i % size == size - 1;
+            double kept = is_decay ? 1 : exp((double)values[(i / size + 1) * size - 1]);
+            sum[i] = kept * sum[i] + (double)values[i];
+        }
+        free(values);
+    }
+    return sum;
+}
+
+static void decayed_sums(const Topology *topology)
+{
+    const size_t groups[] = {1, 3, 50, 7}, sizes[] = {2, 5, 1001, 40000}; /* packets of a chain cut groups anywhere */
+    SequenceLink *link = topology->link;
+    for (int i = 0; i < 8; i++) {
+        size_t size = sizes[i / 2], count = groups[i / 2] * size;
+        ScanDirection direction = i % 2 ? SCAN_BACKWARD : SCAN_FORWARD;
+        real *local = groups_of(topology, link->position, groups[i / 2], size), *incoming = dirty(count);
+        double *expected = serial_decayed_sum(topology, direction, groups[i / 2], size);
+        link->exclusive_sum_begin(
+            link,
+            &(ExclusiveSum){
+                .direction = direction, .local = local, .incoming = incoming, .count = count, .groups = groups[i / 2]});
+        link->exclusive_sum_poll(link);
+        link->exclusive_sum_finish(link);
+        check_close_double("decayed sum", incoming, expected, count, 1e-5);
+        check_true(incoming[count] == -12345, "nothing is written behind the end");
+        free(local), free(incoming), free(expected);
+    }
+}
+
+static void test_decayed_sums(void) { on_every_grid(decayed_sums); }
+
 /* As attention does it: a team computes, and its main thread lets the sum move on between its own pieces of the work. */
 static void sum_beside_a_team(const Topology *topology)
 {
@@ -112,7 +164,8 @@ static void sum_beside_a_team(const Topology *topology)
     real *local = values_of(topology->data_rank, link->position, COUNT, 0), *incoming = dirty(COUNT);
     real *expected = serial_sum(topology, SCAN_FORWARD, COUNT, 0), *totals = checked_calloc(PIECES, sizeof *totals);
     int polls = 0;
-    link->exclusive_sum_begin(link, SCAN_FORWARD, local, incoming, COUNT);
+    link->exclusive_sum_begin(
+        link, &(ExclusiveSum){.direction = SCAN_FORWARD, .local = local, .incoming = incoming, .count = COUNT});
 #pragma omp parallel for schedule(static) num_threads(TEAM)
     for (size_t piece = 0; piece < PIECES; piece++) {
         for (size_t i = 0; i < COUNT; i++) totals[piece] += (real)((i + piece) % 3) - 1;
@@ -155,7 +208,7 @@ static void ring(const Topology *topology)
     for (int step = 1; step <= segments; step++) {
         int origin = (link->position + segments - step) % segments;
         real *expected = values_of(topology->data_rank, origin, COUNT, 0);
-        link->ring_shift_begin(link, held, received, COUNT);
+        link->ring_shift_begin(link, SCAN_FORWARD, held, received, COUNT);
         link->ring_shift_finish(link);
         char what[64];
         snprintf(what, sizeof what, "step %d of the ring of %d", step, segments);
@@ -171,6 +224,20 @@ static void ring(const Topology *topology)
 
 static void test_ring(void) { on_every_grid(ring); }
 
+static void ring_backward(const Topology *topology)
+{
+    enum { COUNT = 700 };
+    SequenceLink *link = topology->link;
+    real *held = values_of(topology->data_rank, link->position, COUNT, 0), *received = dirty(COUNT);
+    real *expected = values_of(topology->data_rank, (link->position + 1) % link->segments, COUNT, 0);
+    link->ring_shift_begin(link, SCAN_BACKWARD, held, received, COUNT);
+    link->ring_shift_finish(link);
+    check_equal("the ring, backward", received, expected, COUNT);
+    free(held), free(received), free(expected);
+}
+
+static void test_ring_backward(void) { on_every_grid(ring_backward); }
+
 /* A sum may be under way while the ring turns. */
 static void both(const Topology *topology)
 {
@@ -181,8 +248,9 @@ static void both(const Topology *topology)
     real *expected_sum = serial_sum(topology, SCAN_BACKWARD, COUNT, 1),
          *expected = values_of(data_rank, previous, COUNT, 2);
     real *sent = values_of(data_rank, link->position, COUNT, 2);
-    link->exclusive_sum_begin(link, SCAN_BACKWARD, local, incoming, COUNT);
-    link->ring_shift_begin(link, sent, received, COUNT);
+    link->exclusive_sum_begin(
+        link, &(ExclusiveSum){.direction = SCAN_BACKWARD, .local = local, .incoming = incoming, .count = COUNT});
+    link->ring_shift_begin(link, SCAN_FORWARD, sent, received, COUNT);
     link->ring_shift_finish(link);
     link->exclusive_sum_finish(link);
     check_equal("the sum beside the ring", incoming, expected_sum, COUNT);
@@ -200,11 +268,13 @@ static void test_single(void)
     real *local = values_of(0, 0, COUNT, 3), *incoming = dirty(COUNT), *received = dirty(COUNT), zero[COUNT] = {0};
     check_true(link.position == 0 && link.segments == 1, "one segment");
     for (int direction = SCAN_FORWARD; direction <= SCAN_BACKWARD; direction++) {
-        link.exclusive_sum_begin(&link, (ScanDirection)direction, local, incoming, COUNT);
+        link.exclusive_sum_begin(
+            &link, &(ExclusiveSum){
+                       .direction = (ScanDirection)direction, .local = local, .incoming = incoming, .count = COUNT});
         link.exclusive_sum_finish(&link);
         check_equal("nothing comes before or after", incoming, zero, COUNT);
     }
-    link.ring_shift_begin(&link, local, received, COUNT);
+    link.ring_shift_begin(&link, SCAN_FORWARD, local, received, COUNT);
     link.ring_shift_finish(&link);
     check_equal("the ring of one", received, local, COUNT);
     check_true(incoming[COUNT] == -12345 && received[COUNT] == -12345, "nothing is written behind the end");
@@ -405,7 +475,9 @@ static void test_segments(void)
 static const TestCase link_tests[] = {{"places in the grid", test_position},
                                       {"exclusive sums", test_sums},
                                       {"exclusive sum polled from a busy team", test_sum_beside_a_team},
+                                      {"decayed sums", test_decayed_sums},
                                       {"ring", test_ring},
+                                      {"ring, backward", test_ring_backward},
                                       {"a sum beside the ring", test_both},
                                       {"one process", test_single}};
 static const TestCase world_tests[] = {{"sums of gradients", test_gradient_sums},
@@ -415,7 +487,7 @@ static const TestCase world_tests[] = {{"sums of gradients", test_gradient_sums}
                                        {"broadcast", test_broadcast},
                                        {"sums and maxima", test_sums_and_maxima}};
 static const TestCase segment_tests[] = {{"whole blocks, evenly", test_segments}};
-static const Suite suites[] = {{"link", link_tests, 6}, {"world", world_tests, 6}, {"segments", segment_tests, 1}};
+static const Suite suites[] = {{"link", link_tests, 8}, {"world", world_tests, 6}, {"segments", segment_tests, 1}};
 
 int main(int argc, char **argv)
 {

@@ -116,18 +116,17 @@ static void case_destroy(Case *c)
 static bool broken_direction_is_backward;
 
 /* The control: what came from later segments is lost. */
-static void (*true_sum_begin)(SequenceLink *, ScanDirection, const real *, real *, size_t);
+static void (*true_sum_begin)(SequenceLink *, const ExclusiveSum *);
 static void (*true_sum_finish)(SequenceLink *);
 static real *lost_incoming;
 static size_t lost_count;
 
-static void broken_sum_begin(SequenceLink *link, ScanDirection direction, const real *local, real *incoming,
-                             size_t count)
+static void broken_sum_begin(SequenceLink *link, const ExclusiveSum *sum)
 {
-    true_sum_begin(link, direction, local, incoming, count);
-    broken_direction_is_backward = direction == SCAN_BACKWARD;
-    lost_incoming = incoming;
-    lost_count = count;
+    true_sum_begin(link, sum);
+    broken_direction_is_backward = sum->direction == SCAN_BACKWARD;
+    lost_incoming = sum->incoming;
+    lost_count = sum->count;
 }
 
 static void broken_sum_finish(SequenceLink *link)

@@ -40,4 +40,7 @@ start check performer --attention.kind=performer --attention.features=24
 start check random-exact --attention.sketch=random
 start check learned-exact
 start check learned-sketch --attention.local=sketch --train.recompute=layer
+start check window --attention.block_length=4 --attention.local=window --attention.gate=data --attention.far_scale=0.2
+start check window-exp --attention.block_length=4 --attention.local=window --attention.local_weight=exp --attention.gate=data
+start check softmax-gated --attention.kind=softmax --attention.gate=data
 finish

@@ -1,6 +1,7 @@
 #!/bin/bash
 # The loss of every token agrees with the NumPy model of numpy_reference.py, for each kind of attention: trained on two ranks,
 # given parameters large enough to matter, and evaluated on three.
+# time limit: 300 s
 set -euo pipefail
 # shellcheck source=tests/system/common.bash
 . "$(dirname "$0")/common.bash"
@@ -45,6 +46,19 @@ start check whole-blocks --model.context_length=48 --model.heads=1 --model.layer
 start check hybrid --model.layers=4 --attention.pattern=polysketch*2,softmax,polynomial
 start check hybrid-sketches --model.layers=3 --attention.pattern=polysketch:random,performer,polysketch:learned \
     --attention.features=24 --attention.degree=2 --attention.local=sketch
+
+# Windows, exponentials and gates: 88 tokens are five blocks and a half, two of them or more on each of two ranks.
+more=(--model.context_length=88)
+start check window-random "${more[@]}" --attention.sketch=random --attention.local=window --attention.far_scale=0.1
+start check window-gated "${more[@]}" --attention.local=window --attention.window_blocks=2 --attention.gate=data
+start check window-exp "${more[@]}" --attention.local=window --attention.local_weight=exp --attention.gate=data
+start check exact-exp "${more[@]}" --attention.local_weight=exp --attention.far_scale=0.5 --attention.denominator_one=0.1
+for kind in softmax polynomial performer; do
+    start check $kind-gated --attention.kind=$kind --attention.gate=data
+done
+start check sketch-constant --attention.local=sketch --attention.gate=constant
+start check hybrid-gated "${more[@]}" --model.layers=3 --attention.pattern=polysketch:random,softmax,polysketch:learned \
+    --attention.local=window --attention.gate=data
 
 # Ranks with sequences of their own, and micro-batches that do not divide their number.
 finish

@@ -17,7 +17,8 @@ import numpy as np
 ROOT_ATTRIBUTES = "format format_version step tokens_seen created source_version".split()
 NUMBERS = """model.layers model.width model.heads model.context_length model.feedforward_width model.dropout
     model.vocab_size attention.degree attention.scale attention.denominator_one attention.block_length
-    attention.sketch_size attention.features train.steps train.batch_sequences train.micro_batch_sequences
+    attention.sketch_size attention.features attention.window_blocks attention.far_scale
+    train.steps train.batch_sequences train.micro_batch_sequences
     train.learning_rate train.min_learning_rate train.warmup_steps train.weight_decay train.beta1 train.beta2
     train.epsilon train.muon_learning_rate train.muon_momentum train.clip_norm train.seed
     parallel.data_ranks output.checkpoint_every""".split()
@@ -25,10 +26,12 @@ TEXTS = "attention.pattern parallel.scan data.train data.validation output.folde
 KINDS, SKETCHES = ("softmax", "polynomial", "polysketch", "performer"), ("random", "learned")
 CHOICES = {"model.feedforward": ("glu", "gelu"), "train.schedule": ("cosine", "linear", "constant"),
            "train.optimizer": ("adamw", "muon"), "attention.kind": KINDS,
-           "attention.sketch": SKETCHES, "attention.local": ("exact", "sketch"),
+           "attention.sketch": SKETCHES, "attention.local": ("exact", "window", "sketch"),
+           "attention.local_weight": ("power", "exp"), "attention.gate": ("none", "constant", "data"),
            "output.checkpoint_at_start": (0, 1, "true", "false")}
 # What a checkpoint without these options means.
-ABSENT = {"attention.pattern": "", "train.optimizer": "adamw",
+ABSENT = {"attention.pattern": "", "attention.window_blocks": 1, "attention.local_weight": "power",
+          "attention.far_scale": 0.0, "attention.gate": "none", "train.optimizer": "adamw",
           "train.muon_learning_rate": 0.02, "train.muon_momentum": 0.95}
 # What an entry of attention.pattern says about its layers.
 PATTERN_ENTRIES = {kind: {"kind": kind} for kind in KINDS}
@@ -117,12 +120,35 @@ def packed_features(u):
     return u[:, i] * u[:, j] * np.where(i == j, 1, np.sqrt(2))
 
 
-def attention_weights(spec, P, q, k):
-    """(w, one) of one head: T x T weights before the causal mask, and what the normaliser adds to their sum."""
+def gate_sums(spec, P, x):
+    """G (T, H): sums of the gates of all tokens up to each; the normed input x is (T, C)."""
+    z = P["attention.gate.bias"] + np.zeros((len(x), 1))
+    if spec["gate"] == "data":
+        z = z + x @ P["attention.gate.weight"].T
+    return np.cumsum(-np.logaddexp(0, -z), axis=0)
+
+
+def near_and_far(spec, near, far, score, one):
+    """(w, one): where `near`, powers or exponentials of the scores; else the weights `far`.
+
+    Exponentials, and all that stands beside them, are divided by the largest of a row.
+    """
+    if spec["local_weight"] == "power":
+        return np.where(near, score ** int(spec["degree"]), far), one
+    visible = near & np.tri(len(score), dtype=bool)
+    largest = np.maximum(np.where(visible, score, -np.inf).max(axis=1, keepdims=True), 0)
+    return np.where(near, np.exp(np.where(visible, score - largest, 0)), far * np.exp(-largest)), one * np.exp(-largest)
+
+
+def attention_weights(spec, P, q, k, head, decay):
+    """(w, one) of a head: T x T weights before the causal mask, and what the normaliser adds to their sum.
+
+    `decay` (T, T) is added to the logits of softmax; others are multiplied by its exponential afterwards.
+    """
     T, h = q.shape
     kind, p, scale, one = spec["kind"], int(spec["degree"]), spec["scale"], spec["denominator_one"]
     if kind == "softmax":
-        score = np.where(np.tri(T, dtype=bool), q @ k.T / np.sqrt(h), -np.inf)
+        score = np.where(np.tri(T, dtype=bool), q @ k.T / np.sqrt(h) + decay, -np.inf)
         return np.exp(score - score.max(axis=1, keepdims=True)), 0.0
     if kind == "performer":
         W = P["attention.performer.projection"]
@@ -136,21 +162,27 @@ def attention_weights(spec, P, q, k):
     else:
         uq, uk = (random_sketch(np.sqrt(scale) * x, P, p // 2) for x in (qn, kn))
     w = (uq @ uk.T) ** 2
-    if spec["local"] == "exact":
-        block = np.arange(T) // int(spec["block_length"])
-        w = np.where(block[:, None] == block[None, :], (scale * qn @ kn.T) ** p, w)
-    return w, one
+    if spec["far_scale"] > 0:
+        w = w * np.exp(P["attention.far_scale"][head])
+    if spec["local"] == "sketch":
+        return w, one
+    block = np.arange(T) // int(spec["block_length"])
+    window = int(spec["window_blocks"]) if spec["local"] == "window" else 0
+    near = block[:, None] - block[None, :] <= window
+    return near_and_far(spec, near, w, scale * qn @ kn.T, one)
 
 
 def attention(spec, heads, P, x):
     T, C = x.shape
     h = C // heads
     q, k, v = np.split(x @ P["attention.qkv.weight"].T, 3, axis=1)
+    G = np.zeros((T, heads)) if spec["gate"] == "none" else gate_sums(spec, P, x)
     outputs = []
-    for first in range(0, C, h):
-        head = slice(first, first + h)
-        w, one = attention_weights(spec, P, rotary(q[:, head]), rotary(k[:, head]))
-        w = np.where(np.tri(T, dtype=bool), w, 0)
+    for j in range(heads):
+        head = slice(j * h, (j + 1) * h)
+        decay = np.where(np.tri(T, dtype=bool), G[:, j, None] - G[None, :, j], 0)
+        w, one = attention_weights(spec, P, rotary(q[:, head]), rotary(k[:, head]), j, decay)
+        w = np.where(np.tri(T, dtype=bool), w, 0) * (1 if spec["kind"] == "softmax" else np.exp(decay))
         outputs.append(w @ v[:, head] / (one + w.sum(axis=1, keepdims=True)))
     return np.concatenate(outputs, axis=1) @ P["attention.out.weight"].T
 
@@ -178,7 +210,7 @@ def token_losses(config, parameters, inputs, targets):
 
 def uses_query_and_key_norm(spec):
     kind, sketch, local = (spec[key] for key in ("kind", "sketch", "local"))
-    return kind == "polynomial" or kind == "polysketch" and (local == "exact" or sketch == "random")
+    return kind == "polynomial" or kind == "polysketch" and (local != "sketch" or sketch == "random")
 
 
 def random_sketch_shapes(name, degree, h, r):
@@ -203,6 +235,12 @@ def layer_shapes(config, spec):
     norms = {"attention_norm": C, "feedforward_norm": C}
     if uses_query_and_key_norm(spec):
         norms.update({"attention.query_norm": h, "attention.key_norm": h})
+    if spec["gate"] != "none":
+        layer["attention.gate.bias"] = (H,)
+    if spec["gate"] == "data":
+        layer["attention.gate.weight"] = (H, C)
+    if kind == "polysketch" and spec["far_scale"] > 0:
+        layer["attention.far_scale"] = (H,)
     if kind == "performer":
         layer["attention.performer.projection"] = (m, h)
     if kind == "polysketch" and sketch == "random":

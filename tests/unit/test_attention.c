@@ -13,8 +13,25 @@
 #include "tests/harness/suite.h"
 #include "tests/harness/variants.h"
 
+/* What attention is given: (B, T, 3C) and, with a gate, (B, H, T). */
+typedef struct Input {
+    real *qkv, *gate;
+} Input;
+
+static Input random_input(const Model *model, size_t sequences, size_t T, uint64_t seed)
+{
+    size_t rows = sequences * T;
+    Input input = {.qkv = random_reals(rows * 3 * model->width, 1, seed)};
+    if (!attention_has_gate(&model->layers[0].attention)) return input;
+    input.gate = random_reals(rows * model->heads, 0.2, seed + 1);
+    for (size_t i = 0; i < rows * model->heads; i++) input.gate[i] = input.gate[i] > 0 ? -input.gate[i] : input.gate[i];
+    return input;
+}
+
+static void free_input(Input *input) { free(input->qkv), free(input->gate); }
+
 /* Runs layer 0's attention over whole sequences, which this process holds. */
-static void run_attention(const Model *model, const PassSpec *spec, real *params, const real *qkv, real *out)
+static void run_attention(const Model *model, const PassSpec *spec, real *params, const Input *input, real *out)
 {
     const AttentionLayer *layer = &model->layers[0].attention;
     SequenceLink link = sequence_link_single();
@@ -29,7 +46,8 @@ static void run_attention(const Model *model, const PassSpec *spec, real *params
                         .shape = shape,
                         .link = &link,
                         .params = store,
-                        .qkv = qkv,
+                        .qkv = input->qkv,
+                        .gate = input->gate,
                         .out = out,
                         .saved = saved,
                         .scratch = &scratch};
@@ -40,16 +58,19 @@ static void run_attention(const Model *model, const PassSpec *spec, real *params
 }
 
 /* What rounding explains of a difference from `out`, which run_attention() gave. */
-static double tolerance_of(const Model *model, const PassSpec *spec, real *params, const real *qkv, const real *out)
+static double tolerance_of(const Model *model, const PassSpec *spec, real *params, const Input *input, const real *out)
 {
     size_t count = spec->sequences * spec->context_length * model->width;
     real *moved = checked_calloc(count, sizeof *moved);
     double movement = 0;
     for (uint64_t draw = 0; draw < ROUNDING_DRAWS; draw++) {
-        real *moved_params = nudged(params, model->table.total_count, draw), *moved_qkv = nudged(qkv, 3 * count, draw);
-        run_attention(model, spec, moved_params, moved_qkv, moved);
+        real *moved_params = nudged(params, model->table.total_count, draw);
+        Input nearby = {nudged(input->qkv, 3 * count, draw), NULL};
+        if (input->gate) nearby.gate = nudged(input->gate, count / model->head_width, draw);
+        run_attention(model, spec, moved_params, &nearby, moved);
         movement = largest_movement(movement, moved, out, count);
-        free(moved_params), free(moved_qkv);
+        free_input(&nearby);
+        free(moved_params);
     }
     free(moved);
     return rounding_tolerance(movement, out, count);
@@ -62,16 +83,20 @@ static void compare_with_definition(const Variant *variant, const char *more)
     PassSpec spec = variant_pass(&config, 2);
     real *params = variant_parameters(model, 3);
     size_t T = spec.context_length, C = model->width, B = spec.sequences;
-    real *qkv = random_reals(B * T * 3 * C, 1, 5), *out = checked_calloc(B * T * C, sizeof *out);
+    Input input = random_input(model, B, T, 5);
+    real *out = checked_calloc(B * T * C, sizeof *out);
     double *expected = checked_calloc(B * T * C, sizeof *expected);
-    run_attention(model, &spec, params, qkv, out);
-    for (size_t s = 0; s < B; s++)
-        naive_attention(&model->layers[0].attention, &model->table, params, qkv + s * T * 3 * C, expected + s * T * C,
-                        T, (size_t)config.block_length);
+    run_attention(model, &spec, params, &input, out);
+    for (size_t s = 0; s < B; s++) {
+        NaiveInput one = {input.qkv + s * T * 3 * C, input.gate ? input.gate + s * T * model->heads : NULL, T,
+                          (size_t)config.block_length};
+        naive_attention(&model->layers[0].attention, &model->table, params, &one, expected + s * T * C);
+    }
     char what[256];
     snprintf(what, sizeof what, "%s, %s", variant->name, more);
-    check_close_double(what, out, expected, B * T * C, tolerance_of(model, &spec, params, qkv, out));
-    free(params), free(qkv), free(out), free(expected);
+    check_close_double(what, out, expected, B * T * C, tolerance_of(model, &spec, params, &input, out));
+    free_input(&input);
+    free(params), free(out), free(expected);
     model_destroy(model);
 }
 
@@ -95,6 +120,13 @@ static void test_definition_over_tiles(void)
                                               "attention.sketch_size=20 attention.denominator_one=0.5");
 }
 
+static void change_token(const Model *model, Input *input, size_t T, size_t t, real by)
+{
+    size_t C = model->width;
+    for (size_t c = 0; c < 3 * C; c++) input->qkv[t * 3 * C + c] += by;
+    for (size_t j = 0; input->gate && j < model->heads; j++) input->gate[j * T + t] *= by > 0 ? 2 : (real)0.5;
+}
+
 /* A later token must not change an earlier output by a single bit. */
 static void test_causality(void)
 {
@@ -104,20 +136,21 @@ static void test_causality(void)
         PassSpec spec = variant_pass(&config, 1);
         real *params = variant_parameters(model, 3);
         size_t T = 90, C = model->width;
-        real *qkv = random_reals(T * 3 * C, 1, 6), *before = checked_calloc(T * C, sizeof *before);
-        real *after = checked_calloc(T * C, sizeof *after);
-        run_attention(model, &spec, params, qkv, before);
+        Input input = random_input(model, 1, T, 6);
+        real *before = checked_calloc(T * C, sizeof *before), *after = checked_calloc(T * C, sizeof *after);
+        run_attention(model, &spec, params, &input, before);
         for (size_t t = 5; t < T; t += 28) {
-            for (size_t c = 0; c < 3 * C; c++) qkv[t * 3 * C + c] += 3;
-            run_attention(model, &spec, params, qkv, after);
+            change_token(model, &input, T, t, 3);
+            run_attention(model, &spec, params, &input, after);
             check_true(memcmp(before, after, t * C * sizeof *before) == 0,
                        "%s: outputs before token %zu are the same bits when it changes", variants[v].name, t);
             check_true(memcmp(before + t * C, after + t * C, C * sizeof *before) != 0,
                        "%s: the output of token %zu changes", variants[v].name, t);
-            for (size_t c = 0; c < 3 * C; c++) qkv[t * 3 * C + c] -= 3;
-            run_attention(model, &spec, params, qkv, before);
+            change_token(model, &input, T, t, -3);
+            run_attention(model, &spec, params, &input, before);
         }
-        free(params), free(qkv), free(before), free(after);
+        free_input(&input);
+        free(params), free(before), free(after);
         model_destroy(model);
     }
 }
@@ -131,10 +164,12 @@ static real *outputs_of(const char *settings, const char *more, size_t T, double
     PassSpec spec = variant_pass(&config, 1);
     real *params = checked_calloc(model->table.total_count, sizeof *params); /* by name: the same in every variant */
     param_table_initialise(&model->table, 9, params);
-    real *qkv = random_reals(T * 3 * model->width, 1, 8), *out = checked_calloc(T * model->width, sizeof *out);
-    run_attention(model, &spec, params, qkv, out);
-    if (tolerance) *tolerance = tolerance_of(model, &spec, params, qkv, out);
-    free(params), free(qkv);
+    Input input = random_input(model, 1, T, 8);
+    real *out = checked_calloc(T * model->width, sizeof *out);
+    run_attention(model, &spec, params, &input, out);
+    if (tolerance) *tolerance = tolerance_of(model, &spec, params, &input, out);
+    free_input(&input);
+    free(params);
     model_destroy(model);
     return out;
 }
@@ -173,7 +208,7 @@ static void test_special_cases(void)
     const char *other_blocks = "model.context_length=100 attention.block_length=40";
     const char *one_block = "model.context_length=100 attention.block_length=128";
     for (int v = 0; v < variant_count; v++) /* with local = sketch, blocks are only a way to compute */
-        if (strstr(variants[v].settings, "local=sketch") || strstr(variants[v].settings, "performer"))
+        if (variant_is_linear(&variants[v]) && !variant_blocks_matter(&variants[v]))
             compare_settings(variants[v].name, variants[v].settings, short_blocks, variants[v].settings, other_blocks);
     compare_settings("one block is exact polynomial attention", "kind=polysketch sketch=random degree=4 local=exact",
                      one_block, "kind=polynomial degree=4", one_block);

@@ -25,6 +25,7 @@ typedef struct Case {
     const AttentionLayer *layer;
     size_t T, h, C;
     real *params, *grads, *qkv, *out, *d_out, *d_qkv; /* qkv (T, 3C), out (T, C) */
+    real *gate, *d_gate;                              /* (H, T), NULL without a gate */
     int64_t clamped;
 } Case;
 
@@ -44,12 +45,16 @@ static Case case_create(const char *attention, size_t T, size_t h)
     c.d_out = random_reals(T * h, 1, 7);
     c.out = checked_calloc(T * h, sizeof *c.out);
     c.d_qkv = checked_calloc(T * 3 * h, sizeof *c.d_qkv);
+    if (!attention_has_gate(c.layer)) return c;
+    c.gate = checked_calloc(T, sizeof *c.gate);
+    c.d_gate = checked_calloc(T, sizeof *c.d_gate);
     return c;
 }
 
 static void case_destroy(Case *c)
 {
     free(c->params), free(c->grads), free(c->qkv), free(c->out), free(c->d_out), free(c->d_qkv);
+    free(c->gate), free(c->d_gate);
     model_destroy(c->model);
 }
 
@@ -85,6 +90,8 @@ static void run(Case *c)
                          .link = &link,
                          .params = store,
                          .qkv = c->qkv,
+                         .gate = c->gate,
+                         .d_gate = c->d_gate,
                          .out = c->out,
                          .saved = saved,
                          .d_out = c->d_out,
@@ -110,8 +117,17 @@ static void decode(Case *c)
     c->layer->kind->plan_decode(c->layer, &shape, &measure);
     Arena scratch = arena_create(measure.peak, "scratch");
     real *state = checked_calloc(c->layer->kind->decode_state_count(c->layer, &shape), sizeof *state);
-    for (size_t t = 0; t < c->T; t++)
-        c->layer->kind->decode(c->layer, &shape, store, state, t, c->qkv + t * 3 * c->C, c->out + t * c->C, &scratch);
+    real *gate = c->gate ? checked_calloc(c->layer->heads, sizeof *gate) : NULL;
+    DecodeRun one = {
+        .layer = c->layer, .shape = shape, .params = store, .state = state, .gate = gate, .scratch = &scratch};
+    for (size_t t = 0; t < c->T; t++) {
+        one.position = t;
+        one.qkv = c->qkv + t * 3 * c->C;
+        one.out = c->out + t * c->C;
+        for (size_t j = 0; gate && j < c->layer->heads; j++) gate[j] = c->gate[j * c->T + t];
+        c->layer->kind->decode(&one);
+    }
+    free(gate);
     omp_set_num_threads(threads);
     param_store_destroy(store);
     free(state);
@@ -145,7 +161,7 @@ static Case equal_tokens(size_t block, double *weight)
         set(c.d_out + t * c.C, d_out, 4);
     }
     double *out = checked_calloc(4, sizeof *out); /* of one token alone: v w / (1 + w) */
-    naive_attention(c.layer, &c.model->table, c.params, c.qkv, out, 1, block);
+    naive_attention(c.layer, &c.model->table, c.params, &(NaiveInput){c.qkv, c.gate, 1, block}, out);
     double share = out[3] / (double)value_of(&c, 0)[3];
     *weight = share / (1 - share);
     free(out);
@@ -206,7 +222,7 @@ static void test_many_stretches(void)
     enum { STRETCHES = (1 << 16) / FEWER_REPETITIONS, COUNT = 3 };
     const real local[COUNT] = {(real)0.1, (real)-0.7, (real)1.3};
     real incoming[COUNT];
-    const size_t count = COUNT;
+    const CarriedCounts count = {COUNT, 0};
     SequenceLink inner = sequence_link_single();
     CarriedLink carried;
     Arena measure = arena_measure();
@@ -219,7 +235,9 @@ static void test_many_stretches(void)
         double worst = 0;
         for (size_t k = 0; k < STRETCHES; k++) {
             carried.stretch = direction == SCAN_FORWARD ? k : STRETCHES - 1 - k;
-            carried.link.exclusive_sum_begin(&carried.link, (ScanDirection)direction, local, incoming, COUNT);
+            const ExclusiveSum sum = {
+                .direction = (ScanDirection)direction, .local = local, .incoming = incoming, .count = COUNT};
+            carried.link.exclusive_sum_begin(&carried.link, &sum);
             carried.link.exclusive_sum_finish(&carried.link);
             for (size_t i = 0; i < COUNT; i++)
                 worst = fmax(worst, fabs((double)incoming[i] / (double)local[i] - (double)k) / (double)(k + 1));
@@ -313,7 +331,7 @@ static void check_slope(const char *what, const Case *c, size_t block)
             c->qkv[i] = kept[i] + (real)(sign * step * (double)c->d_qkv[i]);
             moved += sign * ((double)c->qkv[i] - (double)kept[i]) * (double)c->d_qkv[i];
         }
-        naive_attention(c->layer, &c->model->table, c->params, c->qkv, out, c->T, block);
+        naive_attention(c->layer, &c->model->table, c->params, &(NaiveInput){c->qkv, c->gate, c->T, block}, out);
         for (size_t i = 0; i < c->T * c->C; i++) change += sign * out[i] * (double)c->d_out[i];
     }
     memcpy(c->qkv, kept, count * sizeof *kept);
@@ -327,7 +345,7 @@ static void compare_with_definition(const char *what, Case *c, int degree)
 {
     size_t block = c->pass.block_length, count = c->T * c->C;
     double *expected = checked_calloc(count, sizeof *expected);
-    naive_attention(c->layer, &c->model->table, c->params, c->qkv, expected, c->T, block);
+    naive_attention(c->layer, &c->model->table, c->params, &(NaiveInput){c->qkv, c->gate, c->T, block}, expected);
     run(c);
     check_close_double(what, c->out, expected, count, degree * (double)c->h * EPSILON);
     check_slope(what, c, block);
@@ -390,6 +408,75 @@ static void test_large_exponentials(void)
     case_destroy(&c);
 }
 
+/* Near weights beyond the largest float, and gains at which only the largest weight of a row is left. */
+static void test_exponential_near_weights(void)
+{
+    const char *kinds[] = {"kind=polysketch sketch=learned local=exact local_weight=exp gate=constant",
+                           "kind=polysketch sketch=random degree=4 local=window local_weight=exp far_scale=0.1",
+                           "kind=polysketch sketch=learned local=window local_weight=exp denominator_one=0"};
+    for (int i = 0; i < 3; i++) {
+        Case c = case_create(kinds[i], 30, 32);
+        set_equal_and_orthogonal(&c);
+        set_gains(&c, 6); /* scores up to 200, which rounding moves by 200 units of their own */
+        compare_with_definition(kinds[i], &c, 200);
+        set_gains(&c, 1e12);
+        run(&c);
+        check_true(all_finite(c.out, c.T * c.C) && all_finite(c.d_qkv, c.T * 3 * c.C), "%s: finite with gains of 1e12",
+                   kinds[i]);
+        decode(&c);
+        check_true(all_finite(c.out, c.T * c.C), "%s: decoded too", kinds[i]);
+        case_destroy(&c);
+    }
+}
+
+/* ---- gates that close ------------------------------------------------------------------------------------------------- */
+
+/* Most gates are nearly open; some leave e^-69 = 1e-30, among them all of two blocks and more, and one leaves nothing. */
+static void set_closing_gates(Case *c)
+{
+    for (size_t t = 0; t < c->T; t++) c->gate[t] = t % 7 == 3 || (t >= 30 && t < 42) ? -69 : (real)-0.02;
+    c->gate[50] = -500;
+}
+
+/* The gradient of one gate by differences, in double. */
+static void check_gate_slope(const char *what, Case *c, size_t t)
+{
+    const double step = 1e-3;
+    double change = 0, *out = checked_calloc(c->T * c->C, sizeof *out), scale = 1e-6;
+    real kept = c->gate[t];
+    for (int sign = -1; sign <= 1; sign += 2) {
+        c->gate[t] = kept + (real)(sign * step);
+        naive_attention(c->layer, &c->model->table, c->params,
+                        &(NaiveInput){c->qkv, c->gate, c->T, c->pass.block_length}, out);
+        for (size_t i = 0; i < c->T * c->C; i++) change += sign * out[i] * (double)c->d_out[i];
+    }
+    c->gate[t] = kept;
+    for (size_t i = 0; i < c->T; i++) scale = fmax(scale, fabs((double)c->d_gate[i]));
+    check_true(fabs(change / (2 * step) - (double)c->d_gate[t]) < 0.005 * scale,
+               "%s: gate %zu has slope %.6g, not %.6g", what, t, change / (2 * step), (double)c->d_gate[t]);
+    free(out);
+}
+
+static void test_closing_gates(void)
+{
+    const char *kinds[] = {"kind=softmax gate=data",
+                           "kind=polynomial degree=4 gate=data",
+                           "kind=performer features=12 gate=constant",
+                           "kind=polysketch sketch=learned local=sketch gate=data",
+                           "kind=polysketch sketch=random degree=4 local=exact gate=data",
+                           "kind=polysketch sketch=learned local=window window_blocks=2 gate=data",
+                           "kind=polysketch sketch=learned local=window local_weight=exp gate=data"};
+    for (int i = 0; i < 7; i++) {
+        Case c = case_create(kinds[i], 66, 8);
+        set_closing_gates(&c);
+        compare_with_definition(kinds[i], &c,
+                                sizeof(real) == 4 ? 16 : 1024); /* sums of gates are double in both builds */
+        for (size_t t = 5; t < c.T; t += 9) check_gate_slope(kinds[i], &c, t);
+        check_gate_slope(kinds[i], &c, 50);
+        case_destroy(&c);
+    }
+}
+
 /* ---- rows without weight ---------------------------------------------------------------------------------------------- */
 
 static void test_no_one_in_the_normaliser(void)
@@ -449,10 +536,12 @@ static const TestCase tests[] = {
     {"collapsed keys", test_collapsed_keys},
     {"powers beyond the largest number", test_large_powers},
     {"exponentials beyond the largest number", test_large_exponentials},
+    {"exponential near weights", test_exponential_near_weights},
+    {"gates that close", test_closing_gates},
     {"rows without weight", test_no_one_in_the_normaliser},
     {"gradient of a clamped row", test_gradient_of_a_clamped_row},
 };
-static const Suite suites[] = {{"extremes", tests, 9}};
+static const Suite suites[] = {{"extremes", tests, 11}};
 
 int main(int argc, char **argv)
 {

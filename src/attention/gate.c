@@ -1,0 +1,146 @@
+#include "src/attention/gate.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "src/tensor/blas.h"
+#include "src/tensor/cross_entropy.h"
+
+/* Initial values of c: heads of even number begin with a memory of about 1 / (1 - sigmoid(4)) = 56 tokens, odd ones 150. */
+static const double FIRST_BIAS = 4;
+static const double WEIGHT_DEVIATION = 0.02;
+
+static bool depends_on_data(const AttentionLayer *layer) { return layer->spec.gate == GATE_DATA; }
+
+void gate_declare(AttentionLayer *layer, ParamTable *table, const char *prefix)
+{
+    char name[128];
+    if (depends_on_data(layer)) {
+        snprintf(name, sizeof name, "%s.gate.weight", prefix);
+        layer->gate_weight = param_table_add_matrix(table, name, layer->heads, layer->heads * layer->head_width,
+                                                    INIT_NORMAL, WEIGHT_DEVIATION);
+    }
+    snprintf(name, sizeof name, "%s.gate.bias", prefix);
+    layer->gate_bias = param_table_add_vector(table, name, layer->heads, FIRST_BIAS);
+    param_table_alternate(table, layer->gate_bias);
+}
+
+/* (tokens, H) */
+static real *take_products(const AttentionLayer *layer, size_t rows, Arena *scratch)
+{
+    return arena_take(scratch, rows * layer->heads);
+}
+
+/* (B, H) twice: what this rank adds to a sum, and what comes in. */
+typedef struct Totals {
+    real *own, *incoming;
+} Totals;
+
+static Totals take_totals(const AttentionLayer *layer, size_t sequences, Arena *scratch)
+{
+    Totals totals;
+    totals.own = arena_take(scratch, sequences * layer->heads);
+    totals.incoming = arena_take(scratch, sequences * layer->heads);
+    return totals;
+}
+
+void gate_plan(const AttentionLayer *layer, size_t sequences, size_t tokens, Arena *scratch)
+{
+    size_t mark = arena_mark(scratch);
+    take_products(layer, sequences * tokens, scratch);
+    arena_release(scratch, mark);
+    take_totals(layer, sequences, scratch);
+    arena_release(scratch, mark);
+}
+
+static real log_sigmoid(real x)
+{
+    double z = (double)x;
+    return (real)(z > 0 ? -log1p(exp(-z)) : z - log1p(exp(z)));
+}
+
+void gate_forward(const AttentionLayer *layer, ParamStore *params, real *gate, ConstMatrix x, size_t sequences,
+                  Arena *scratch)
+{
+    size_t mark = arena_mark(scratch), H = layer->heads, N = x.rows / sequences;
+    real *products = take_products(layer, x.rows, scratch);
+    const real *bias = param_values(params, layer->gate_bias);
+    if (depends_on_data(layer))
+        dense_forward(products, x.at, param_values(params, layer->gate_weight), x.rows, H, x.columns);
+    else
+        memset(products, 0, x.rows * H * sizeof *products);
+#pragma omp parallel for collapse(2) schedule(static)
+    for (size_t s = 0; s < sequences; s++)
+        for (size_t j = 0; j < H; j++)
+            for (size_t t = 0; t < N; t++)
+                gate[(s * H + j) * N + t] = log_sigmoid(products[(s * N + t) * H + j] + bias[j]);
+    arena_release(scratch, mark);
+}
+
+/* d_products (tokens, H): the slope of log sigmoid is 1 - sigmoid = 1 - exp(g). */
+static void products_backward(real *d_products, const real *d_gate, const real *gate, size_t sequences, size_t H,
+                              size_t N)
+{
+#pragma omp parallel for collapse(2) schedule(static)
+    for (size_t s = 0; s < sequences; s++)
+        for (size_t j = 0; j < H; j++)
+            for (size_t t = 0; t < N; t++) {
+                size_t at = (s * H + j) * N + t;
+                d_products[(s * N + t) * H + j] = -d_gate[at] * (real)expm1((double)gate[at]);
+            }
+}
+
+void gate_backward(const AttentionLayer *layer, ParamStore *params, Matrix d_x, const real *d_gate, const real *gate,
+                   ConstMatrix x, size_t sequences, Arena *scratch)
+{
+    size_t mark = arena_mark(scratch), H = layer->heads, C = x.columns;
+    real *d_products = take_products(layer, x.rows, scratch);
+    products_backward(d_products, d_gate, gate, sequences, H, x.rows / sequences);
+    add_column_sums(param_gradient(params, layer->gate_bias), d_products, x.rows, H);
+    if (depends_on_data(layer)) {
+        const real *weight = param_values(params, layer->gate_weight);
+        gemm_tn(param_gradient(params, layer->gate_weight), C, d_products, H, x.at, C, H, C, x.rows, 1, 1);
+        gemm_nn(d_x.at, C, d_products, H, weight, C, x.rows, C, H, 1, 1);
+    }
+    arena_release(scratch, mark);
+}
+
+void gate_sum(double *sums, const real *gate, size_t count, double start)
+{
+    for (size_t t = 0; t < count; t++) sums[t] = start += (double)gate[t];
+}
+
+void gate_age(real *ages, size_t position, real gate)
+{
+#pragma omp simd
+    for (size_t t = 0; t < position; t++) ages[t] += gate;
+    ages[position] = 0;
+}
+
+/* What all tokens of this rank add to the gradients of earlier gates. */
+static void fill_totals(const AttentionRun *run, real *totals)
+{
+    size_t rows = run->shape.sequences * run->layer->heads, N = run->shape.tokens;
+    for (size_t row = 0; row < rows; row++) {
+        double sum = 0;
+        for (size_t t = 0; t < N; t++) sum += (double)run->d_gate[row * N + t];
+        totals[row] = (real)sum;
+    }
+}
+
+void gate_sum_backward(const AttentionRun *run, size_t offset)
+{
+    size_t mark = arena_mark(run->scratch), rows = run->shape.sequences * run->layer->heads, N = run->shape.tokens;
+    Totals totals = take_totals(run->layer, run->shape.sequences, run->scratch);
+    fill_totals(run, totals.own);
+    ExclusiveSum sum = {SCAN_BACKWARD, totals.own, totals.incoming, rows, 0, offset};
+    run->link->exclusive_sum_begin(run->link, &sum);
+    run->link->exclusive_sum_finish(run->link);
+    for (size_t row = 0; row < rows; row++) {
+        double later = (double)totals.incoming[row];
+        real *d_gate = run->d_gate + row * N;
+        for (size_t t = N; t-- > 0;) d_gate[t] = (real)(later += (double)d_gate[t]);
+    }
+    arena_release(run->scratch, mark);
+}
