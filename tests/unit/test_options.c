@@ -171,7 +171,7 @@ static void test_arguments(void)
         {"--quick=yes", "neither true nor false"},
         {"--attention.kind=linear", "softmax|polynomial|polysketch|performer"},
         {"--attention.kind=poly", "unknown"},
-        {"--attention.sketch=gaussian", "random|learned"},
+        {"--attention.sketch=gaussian", "random|learned|projection"},
         {"--train.optimizer=sgd", "adamw|muon"},
         {"--name", "needs a value"},
     };
