@@ -40,4 +40,6 @@ start check performer --attention.kind=performer --attention.features=24
 start check random-exact --attention.sketch=random
 start check learned-exact
 start check learned-sketch --attention.local=sketch --train.recompute=layer
+start check projection-exact --attention.sketch=projection
+start check projection-sketch --attention.sketch=projection --attention.local=sketch --train.recompute=attention
 finish

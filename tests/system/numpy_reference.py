@@ -22,7 +22,7 @@ NUMBERS = """model.layers model.width model.heads model.context_length model.fee
     train.epsilon train.muon_learning_rate train.muon_momentum train.clip_norm train.seed
     parallel.data_ranks output.checkpoint_every""".split()
 TEXTS = "attention.pattern parallel.scan data.train data.validation output.folder".split()
-KINDS, SKETCHES = ("softmax", "polynomial", "polysketch", "performer"), ("random", "learned")
+KINDS, SKETCHES = ("softmax", "polynomial", "polysketch", "performer"), ("random", "learned", "projection")
 CHOICES = {"model.feedforward": ("glu", "gelu"), "train.schedule": ("cosine", "linear", "constant"),
            "train.optimizer": ("adamw", "muon"), "attention.kind": KINDS,
            "attention.sketch": SKETCHES, "attention.local": ("exact", "sketch"),
@@ -105,6 +105,13 @@ def learned_sketch(x, P):
     return root * np.tanh(y[0] * y[1] / root)
 
 
+def projection_sketch(x, P, side, head):
+    """side is "query" or "key"; each head has a matrix of its own, the norm is that of the layer."""
+    name = "attention.sketch.projection." + side
+    W = P[name + ".weight"][head]
+    return layer_norm(x @ W.T, P, name + "_norm") / len(W) ** 0.25
+
+
 def performer_features(x, W):
     m, h = W.shape
     z = x / h ** 0.25
@@ -117,8 +124,8 @@ def packed_features(u):
     return u[:, i] * u[:, j] * np.where(i == j, 1, np.sqrt(2))
 
 
-def attention_weights(spec, P, q, k):
-    """(w, one) of one head: T x T weights before the causal mask, and what the normaliser adds to their sum."""
+def attention_weights(spec, P, head, q, k):
+    """(w, one) of head number `head`: T x T weights before the causal mask, and what the normaliser adds to their sum."""
     T, h = q.shape
     kind, p, scale, one = spec["kind"], int(spec["degree"]), spec["scale"], spec["denominator_one"]
     if kind == "softmax":
@@ -133,6 +140,8 @@ def attention_weights(spec, P, q, k):
         return (scale * qn @ kn.T) ** p, one
     if spec["sketch"] == "learned":
         uq, uk = learned_sketch(q, P), learned_sketch(k, P)
+    elif spec["sketch"] == "projection":
+        uq, uk = projection_sketch(q, P, "query", head), projection_sketch(k, P, "key", head)
     else:
         uq, uk = (random_sketch(np.sqrt(scale) * x, P, p // 2) for x in (qn, kn))
     w = (uq @ uk.T) ** 2
@@ -147,11 +156,11 @@ def attention(spec, heads, P, x):
     h = C // heads
     q, k, v = np.split(x @ P["attention.qkv.weight"].T, 3, axis=1)
     outputs = []
-    for first in range(0, C, h):
-        head = slice(first, first + h)
-        w, one = attention_weights(spec, P, rotary(q[:, head]), rotary(k[:, head]))
+    for head in range(heads):
+        part = slice(head * h, (head + 1) * h)
+        w, one = attention_weights(spec, P, head, rotary(q[:, part]), rotary(k[:, part]))
         w = np.where(np.tri(T, dtype=bool), w, 0)
-        outputs.append(w @ v[:, head] / (one + w.sum(axis=1, keepdims=True)))
+        outputs.append(w @ v[:, part] / (one + w.sum(axis=1, keepdims=True)))
     return np.concatenate(outputs, axis=1) @ P["attention.out.weight"].T
 
 
@@ -212,6 +221,10 @@ def layer_shapes(config, spec):
             level, width = f"attention.sketch.learned.branch{J}.level{K}", h if K == 1 else r
             norms[level + ".norm"] = width
             layer.update({level + ".in.weight": (8 * r, width), level + ".out.weight": (r, 8 * r)})
+    if kind == "polysketch" and sketch == "projection":
+        for side in ("query", "key"):
+            layer[f"attention.sketch.projection.{side}.weight"] = (H, r, h)
+            norms[f"attention.sketch.projection.{side}_norm"] = r
     for name, width in norms.items():
         layer.update({name + ".weight": (width,), name + ".bias": (width,)})
     return layer
@@ -473,6 +486,7 @@ def test_pattern():
     options = {"sketch": "learned", "degree": 8, "local": "sketch"}
     mixed = shapes("softmax,polysketch:random,polysketch:random,polysketch:learned", **options)
     assert mixed == shapes("softmax,polysketch:random*2,polysketch", **options)
+    assert shapes("polysketch:projection*4", **options)["layers.3.attention.sketch.projection.key.weight"] == (3, 6, 8)
     parts = ("query_norm.bias", "sketch.random.left.g1", "sketch.learned.branch2.level2.out.weight")
     for I, has in enumerate(((0, 0, 0), (1, 1, 0), (1, 1, 0), (0, 0, 1))):
         assert has == tuple(f"layers.{I}.attention.{part}" in mixed for part in parts)
@@ -563,8 +577,9 @@ def self_test():
     test_features(random)
     cases = [{"kind": kind} for kind in ("softmax", "polynomial", "performer")]
     cases += [{"kind": "polysketch", "sketch": sketch, "degree": p, "local": local}
-              for sketch, p, local in itertools.product(("random", "learned"), (2, 4, 8), ("exact", "sketch"))]
-    patterns = "polysketch:random,polysketch:learned", "performer,polysketch", "softmax,polynomial"
+              for sketch, p, local in itertools.product(SKETCHES, (2, 4, 8), ("exact", "sketch"))]
+    patterns = ("polysketch:random,polysketch:learned", "performer,polysketch", "softmax,polynomial",
+                "polysketch:projection,polysketch:learned")
     cases += [{"pattern": pattern, "degree": p, "local": local}
               for pattern, p, local in itertools.product(patterns, (2, 4), ("exact", "sketch"))]
     for case, kind in itertools.product(cases, ("glu", "gelu")):
