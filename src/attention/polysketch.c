@@ -62,8 +62,8 @@ static void polysketch_declare(AttentionLayer *layer, ParamTable *table, const c
 
 const AttentionKind attention_polysketch = {
     .name = "polysketch",
-    .summary =
-        "<u(q),u(k)>^2 by random or learned sketches, exact polynomial within a block; time linear in the context",
+    .summary = "<u(q),u(k)>^2 by random or learned sketches or projections, exact polynomial within a block; time "
+               "linear in the context",
     .options = polysketch_options,
     .variants = ", or with a sketch: polysketch:random, polysketch:learned, polysketch:projection",
     .set_variant = polysketch_set_variant,
