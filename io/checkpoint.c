@@ -132,8 +132,10 @@ static const char *split_name(const char *name, char state[32])
 static void lay_out_tensor(H5Layout *layout, hid_t group, const Param *param, uint64_t digest)
 {
     char state[32];
-    hsize_t shape[2] = {param_extent(param), param->columns};
-    h5_layout_dataset(layout, group, split_name(param->name, state), H5T_IEEE_F32LE, param->dimensions, shape, &digest);
+    hsize_t extents[TENSOR_DIMENSIONS];
+    int dimensions = param->shape.dimensions;
+    for (int i = 0; i < dimensions; i++) extents[i] = param->shape.extents[i];
+    h5_layout_dataset(layout, group, split_name(param->name, state), H5T_IEEE_F32LE, dimensions, extents, &digest);
 }
 
 /* Tensors of one state after the other, each in a group of its own. */

@@ -100,10 +100,9 @@ bool checkpoint_read_info(const char *path, CheckpointInfo *info, Message *probl
 typedef enum TensorUse { TENSOR_TRAINED, TENSOR_CONSTANT, TENSOR_USE_UNKNOWN /* no optimizer state */ } TensorUse;
 typedef struct CheckpointTensor {
     const char *name;
-    int dimensions;       /* 1 or 2 */
-    size_t rows, columns; /* rows = 1 when dimensions = 1 */
+    TensorShape shape;
     TensorUse use;
-    const float *values; /* (rows, columns), valid during the visit */
+    const float *values; /* (shape), valid during the visit */
 } CheckpointTensor;
 typedef void (*CheckpointVisitor)(void *context, const CheckpointTensor *tensor);
 

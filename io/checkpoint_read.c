@@ -64,22 +64,21 @@ bool checkpoint_read_options(const char *path, const OptionTable *options, Messa
 
 /* ---- tensors ---- */
 
-static void format_shape(char text[64], int dimensions, size_t rows, size_t columns)
+static bool open_tensor(hid_t group, const char *name, const char *path, hid_t *dataset, TensorShape *shape,
+                        Message *problem)
 {
-    if (dimensions == 2)
-        snprintf(text, 64, "(%zu, %zu)", rows, columns);
-    else
-        snprintf(text, 64, "(%zu)", columns);
+    hsize_t extents[H5_DIMENSIONS];
+    if (!h5_open_array(group, name, path, dataset, &shape->dimensions, extents, problem)) return false;
+    for (int i = 0; i < shape->dimensions; i++) shape->extents[i] = extents[i];
+    return true;
 }
 
-static bool check_shape(const Param *param, const char *path, const hsize_t *shape, Message *problem)
+static bool check_shape(const Param *param, const char *path, const TensorShape *shape, Message *problem)
 {
-    bool matrix = param->dimensions == 2;
-    size_t rows = matrix ? shape[0] : 1, columns = matrix ? shape[1] : shape[0];
-    if (rows == param->rows && columns == param->columns) return true;
-    char found[64], needed[64];
-    format_shape(found, param->dimensions, rows, columns);
-    format_shape(needed, param->dimensions, param->rows, param->columns);
+    if (tensor_shape_equal(shape, &param->shape)) return true;
+    char found[TENSOR_SHAPE_TEXT], needed[TENSOR_SHAPE_TEXT];
+    tensor_shape_format(shape, found);
+    tensor_shape_format(&param->shape, needed);
     return fail(problem,
                 "the checkpoint '%s': %s has shape %s, but this model needs %s. Use the model options it was made with",
                 path, param->name, found, needed);
@@ -88,9 +87,9 @@ static bool check_shape(const Param *param, const char *path, const hsize_t *sha
 static bool read_tensor(hid_t group, const Param *param, const char *path, real *values, Message *problem)
 {
     hid_t dataset, type = sizeof(real) == sizeof(float) ? H5T_NATIVE_FLOAT : H5T_NATIVE_DOUBLE;
-    hsize_t shape[2] = {0, 0};
-    if (!h5_open_dataset(group, param->name, path, param->dimensions, &dataset, shape, problem)) return false;
-    bool good = check_shape(param, path, shape, problem);
+    TensorShape shape = {0};
+    if (!open_tensor(group, param->name, path, &dataset, &shape, problem)) return false;
+    bool good = check_shape(param, path, &shape, problem);
     if (good && (!h5_is_of(dataset, H5T_FLOAT) || H5Dread(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) < 0))
         good = fail(problem, "the checkpoint '%s': %s cannot be read; the file is damaged. Use an earlier checkpoint",
                     path, param->name);
@@ -236,17 +235,13 @@ static bool visit_tensor(hid_t file, hid_t group, const char *path, const char *
                          void *context, Message *problem)
 {
     hid_t dataset;
-    hsize_t shape[2] = {1, 1};
-    int dimensions = 2;
-    if (!h5_open_dataset(group, name, path, dimensions, &dataset, shape, problem)) {
-        dimensions = 1;
-        if (!h5_open_dataset(group, name, path, dimensions, &dataset, shape + 1, problem)) return false;
-    }
-    float *values = checked_calloc(shape[0] * shape[1], sizeof *values);
+    TensorShape shape = {0};
+    if (!open_tensor(group, name, path, &dataset, &shape, problem)) return false;
+    float *values = checked_calloc(tensor_shape_count(&shape), sizeof *values);
     bool good =
         h5_is_of(dataset, H5T_FLOAT) && H5Dread(dataset, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) >= 0;
     CHECK_H5(H5Dclose(dataset));
-    CheckpointTensor tensor = {name, dimensions, shape[0], shape[1], use_of(file, name), values};
+    CheckpointTensor tensor = {name, shape, use_of(file, name), values};
     if (good) visit(context, &tensor);
     free(values);
     return good ||

@@ -191,7 +191,7 @@ static uint64_t element_count(int dimensions, const hsize_t *extent, uint64_t mo
    best: it makes one byte of 1032. */
 static bool plausible(hid_t dataset, hid_t properties, int dimensions, const hsize_t *shape)
 {
-    hsize_t file_bytes = 0, chunk[2] = {0, 0};
+    hsize_t file_bytes = 0, chunk[H5_DIMENSIONS] = {0};
     hid_t file = H5Iget_file_id(dataset), type = H5Dget_type(dataset);
     size_t element_bytes = type >= 0 ? H5Tget_size(type) : 0;
     bool known = file >= 0 && H5Fget_filesize(file, &file_bytes) >= 0 && element_bytes > 0;
@@ -215,35 +215,51 @@ static bool holds_its_data(hid_t dataset, int dimensions, const hsize_t *shape)
     return good;
 }
 
-/* The number of dimensions, -1 when the file is damaged; `shape` is told when they are as many as expected. */
-static int read_shape(hid_t dataset, int expected, hsize_t *shape)
+/* Whether it is an array that this program knows, of 1 to H5_DIMENSIONS `dimensions`, -1 when the file is damaged; only then
+   `shape` (H5_DIMENSIONS) is told. */
+static bool read_shape(hid_t dataset, int *dimensions, hsize_t *shape)
 {
     hid_t space = H5Dget_space(dataset);
-    int found = H5Sget_simple_extent_ndims(space);
-    if (found == expected) H5Sget_simple_extent_dims(space, shape, NULL);
+    *dimensions = H5Sget_simple_extent_ndims(space);
+    bool known = 1 <= *dimensions && *dimensions <= H5_DIMENSIONS;
+    if (known) H5Sget_simple_extent_dims(space, shape, NULL);
     if (space >= 0) H5Sclose(space);
-    return found;
+    return known;
 }
 
 bool h5_holds_its_data(hid_t dataset)
 {
-    hsize_t shape[2] = {0, 0};
-    int dimensions = read_shape(dataset, 1, shape);
-    if (dimensions == 2) read_shape(dataset, 2, shape);
-    return (dimensions == 1 || dimensions == 2) && holds_its_data(dataset, dimensions, shape);
+    hsize_t shape[H5_DIMENSIONS];
+    int dimensions;
+    return read_shape(dataset, &dimensions, shape) && holds_its_data(dataset, dimensions, shape);
+}
+
+bool h5_open_array(hid_t parent, const char *name, const char *path, hid_t *dataset, int *dimensions, hsize_t *shape,
+                   Message *problem)
+{
+    *dataset = h5_has(parent, name) ? H5Dopen2(parent, name, H5P_DEFAULT) : -1;
+    if (*dataset < 0) return fail(problem, "'%s' has no dataset %s. Try: h5ls -r %s", path, name, path);
+    bool known = read_shape(*dataset, dimensions, shape);
+    if (known && holds_its_data(*dataset, *dimensions, shape)) return true;
+    H5Dclose(*dataset);
+    if (known)
+        return fail(problem, "'%s': the file does not hold the data of %s. Copy it again, or make it again", path,
+                    name);
+    return fail(problem, "'%s': dataset %s has %d dimensions, none of ours has. Try: h5ls -r %s", path, name,
+                *dimensions, path);
 }
 
 bool h5_open_dataset(hid_t parent, const char *name, const char *path, int dimensions, hid_t *dataset, hsize_t *shape,
                      Message *problem)
 {
-    *dataset = h5_has(parent, name) ? H5Dopen2(parent, name, H5P_DEFAULT) : -1;
-    if (*dataset < 0) return fail(problem, "'%s' has no dataset %s. Try: h5ls -r %s", path, name, path);
-    int found = read_shape(*dataset, dimensions, shape);
-    if (found == dimensions && holds_its_data(*dataset, dimensions, shape)) return true;
+    int found = 0;
+    hsize_t extents[H5_DIMENSIONS];
+    if (!h5_open_array(parent, name, path, dataset, &found, extents, problem)) return false;
+    if (found == dimensions) {
+        memcpy(shape, extents, (size_t)dimensions * sizeof *shape);
+        return true;
+    }
     H5Dclose(*dataset);
-    if (found == dimensions)
-        return fail(problem, "'%s': the file does not hold the data of %s. Copy it again, or make it again", path,
-                    name);
     return fail(problem, "'%s': dataset %s has %d dimensions instead of %d. Try: h5ls -r %s", path, name, found,
                 dimensions, path);
 }

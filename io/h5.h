@@ -78,12 +78,17 @@ bool h5_read_text(hid_t object, const char *name, char *text, size_t size);
 /* Checks the attributes `format` and `format_version` of a file; `remedy` is a sentence for the message. */
 bool h5_check_format(hid_t file, const char *path, const char *format, const char *remedy, Message *problem);
 
-/* Opens a dataset with so many `dimensions` (1 or 2) and tells its `shape`. False with a message that names `path`, also
-   when its data are in another file, or are more than this one can hold. */
+enum { H5_DIMENSIONS = 3 };
+
+/* Opens a dataset of 1 to H5_DIMENSIONS `dimensions`, and tells them and its `shape` (H5_DIMENSIONS). False with a message
+   that names `path`, also when its data are in another file, or are more than this one can hold. */
+bool h5_open_array(hid_t parent, const char *name, const char *path, hid_t *dataset, int *dimensions, hsize_t *shape,
+                   Message *problem);
+/* Of so many dimensions only; `shape` (dimensions). */
 bool h5_open_dataset(hid_t parent, const char *name, const char *path, int dimensions, hid_t *dataset, hsize_t *shape,
                      Message *problem);
 
-/* Has it 1 or 2 dimensions, and its data in this file, which can hold as many? */
+/* Has it 1 to H5_DIMENSIONS dimensions, and its data in this file, which can hold as many? */
 bool h5_holds_its_data(hid_t dataset);
 
 /* Are its elements of this class? What HDF5 would convert, such as integers to floats, does not count. */

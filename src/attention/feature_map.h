@@ -55,9 +55,13 @@ typedef struct MapRun {
     const AttentionLayer *layer;
     ParamStore *params;
     TokenSpan span;
+    bool keys;
     ConstMatrix x; /* (B N, H h); q' and k' without gaps between rows, and so their gradients */
     Arena *scratch;
 } MapRun;
+
+/* Adds gradients that one thread summed to those of the model: `count` tensors of a map, one behind the other. */
+void map_add_gradients(ParamStore *params, const int *tensors, int count, const real *gradients);
 
 struct FeatureMap {
     const char *name;                                       /* of a sketch: attention.sketch */

@@ -10,7 +10,8 @@ extern const AttentionKind attention_polynomial; /* polynomial.c */
 extern const AttentionKind attention_polysketch; /* polysketch.c */
 extern const AttentionKind attention_performer;  /* performer.c */
 
-extern const FeatureMap feature_map_sketch_random;  /* sketch_random.c */
-extern const FeatureMap feature_map_sketch_learned; /* sketch_learned.c */
+extern const FeatureMap feature_map_sketch_random;     /* sketch_random.c */
+extern const FeatureMap feature_map_sketch_learned;    /* sketch_learned.c */
+extern const FeatureMap feature_map_sketch_projection; /* sketch_projection.c */
 
 #endif

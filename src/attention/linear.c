@@ -236,6 +236,7 @@ static void map_pass(const AttentionRun *run, const Sizes *z, const Buffers *buf
         .layer = run->layer,
         .params = run->params,
         .span = linear_mapped_tokens(run->layer, z, keys),
+        .keys = keys,
         .x = const_matrix_columns(const_matrix_dense(run->qkv, tokens, 3 * z->C), column, z->C),
         .scratch = run->scratch,
     };

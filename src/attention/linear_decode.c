@@ -227,6 +227,7 @@ static void decode_features(const DecodeRun *run, const Sizes *z, const DecodeBu
     };
     one.x = map->normalised_input ? matrix_const(query) : const_matrix_dense(run->qkv, 1, z->C);
     map->forward(&one, buffers->u_query, map->scales_queries ? buffers->query_factors : NULL);
+    one.keys = true;
     one.x = map->normalised_input ? matrix_const(key) : const_matrix_dense(run->qkv + z->C, 1, z->C);
     map->forward(&one, buffers->u_key, NULL);
 }

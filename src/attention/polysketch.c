@@ -9,7 +9,8 @@
 #include "src/attention/power_scale.h"
 #include "src/attention/qk_norm.h"
 
-static const FeatureMap *const sketches[] = {&feature_map_sketch_random, &feature_map_sketch_learned};
+static const FeatureMap *const sketches[] = {&feature_map_sketch_random, &feature_map_sketch_learned,
+                                             &feature_map_sketch_projection};
 enum { SKETCHES = sizeof sketches / sizeof *sketches };
 
 static const FeatureMap *sketch_of(const AttentionSpec *spec) { return sketches[spec->sketch]; }
@@ -20,7 +21,7 @@ static const OptionRow *polysketch_options(int *count)
 {
     static OptionRow rows[] = {
         {"attention", "sketch", OPTION_CHOICE, AT(sketch), "learned", 0, 0, NULL, true,
-         "polysketch: fixed Gaussian or learned sketch"},
+         "polysketch: fixed Gaussian, learned network, or learned projection"},
         {"attention", "sketch_size", OPTION_INTEGER, AT(sketch_size), "32", 1, 65536, "", true,
          "polysketch: r; the prefix state has r(r+1)/2 rows (random, degree 2: always the head width)"},
         {"attention", "local", OPTION_CHOICE, AT(local), "exact", 0, 0, "exact|window|sketch", true,
@@ -78,10 +79,10 @@ static void polysketch_declare(AttentionLayer *layer, ParamTable *table, const c
 
 const AttentionKind attention_polysketch = {
     .name = "polysketch",
-    .summary =
-        "<u(q),u(k)>^2 by random or learned sketches, exact polynomial within a block; time linear in the context",
+    .summary = "<u(q),u(k)>^2 by random or learned sketches or projections, exact polynomial within a block; time "
+               "linear in the context",
     .options = polysketch_options,
-    .variants = ", or with a sketch: polysketch:random, polysketch:learned",
+    .variants = ", or with a sketch: polysketch:random, polysketch:learned, polysketch:projection",
     .set_variant = polysketch_set_variant,
     .resolve = polysketch_resolve,
     .check = polysketch_check,

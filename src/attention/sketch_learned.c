@@ -17,7 +17,7 @@
 #include "src/tensor/vector_math.h"
 
 enum { BRANCHES = 2, LEVELS = 2, EXPANSION = 8, TARGET_ROWS = 96 };
-enum { NORM_WEIGHT, NORM_BIAS, IN_WEIGHT, OUT_WEIGHT, LEVEL_TENSORS };
+enum { NORM_WEIGHT, NORM_BIAS, IN_WEIGHT, OUT_WEIGHT, LEVEL_TENSORS, TENSORS = BRANCHES * LEVELS * LEVEL_TENSORS };
 
 static size_t sketch_width(const AttentionLayer *layer) { return (size_t)layer->spec.sketch_size; }
 
@@ -304,21 +304,6 @@ static void chunk_backward(const MapRun *run, ChunkBuffers *buffers, Matrix d_x,
     }
 }
 
-/* Adds a thread's gradients to those of the model. */
-static void add_gradients(const AttentionLayer *layer, ParamStore *params, const real *gradients)
-{
-    for (int branch = 0; branch < BRANCHES; branch++)
-        for (int level = 0; level < LEVELS; level++)
-            for (int which = 0; which < LEVEL_TENSORS; which++) {
-                int index = tensor_of(layer, branch, level, which);
-                real *d = param_gradient(params, index);
-                size_t count = params->params->params[index].count;
-#pragma omp simd
-                for (size_t i = 0; i < count; i++) d[i] += gradients[i];
-                gradients += count;
-            }
-}
-
 static void sketch_backward(const MapRun *run, Matrix d_x, const real *d_u, const real *u)
 {
     const AttentionLayer *layer = run->layer;
@@ -345,7 +330,7 @@ static void sketch_backward(const MapRun *run, Matrix d_x, const real *d_u, cons
     }
     for (int thread = 0; thread < team; thread++) { /* always in this order: the sum is reproducible */
         Arena share = arena_share(threads, (size_t)thread, bytes);
-        add_gradients(layer, run->params, take_chunk_buffers(layer, true, &share).gradients);
+        map_add_gradients(run->params, layer->map_tensors, TENSORS, take_chunk_buffers(layer, true, &share).gradients);
     }
     arena_release(run->scratch, mark);
 }

@@ -9,7 +9,7 @@
 #include "src/base/memory.h"
 #include "src/base/rng.h"
 
-static int add(ParamTable *table, const char *name, size_t rows, size_t columns, int dimensions)
+static int add(ParamTable *table, const char *name, TensorShape shape, ParamInit init, double scale)
 {
     if (table->count == table->capacity) {
         table->capacity = table->capacity ? 2 * table->capacity : 64;
@@ -17,11 +17,15 @@ static int add(ParamTable *table, const char *name, size_t rows, size_t columns,
         CHECK(table->params, "cannot allocate the table of %d tensors", table->capacity);
     }
     Param *param = &table->params[table->count];
-    *param = (Param){.rows = rows, .columns = columns, .dimensions = dimensions, .count = rows * columns};
+    size_t count = tensor_shape_count(&shape), columns = shape.extents[shape.dimensions - 1];
+    *param = (Param){.shape = shape, .rows = count / columns, .columns = columns, .count = count};
     int length = snprintf(param->name, sizeof param->name, "%s", name);
     ASSERT(length < (int)sizeof param->name);
     (void)length;
+    param->init = init;
+    param->scale = scale;
     param->trained = true;
+    param->decay = shape.dimensions > 1;
     param->group = table->groups > 0 ? table->groups - 1 : 0;
     return table->count++;
 }
@@ -31,19 +35,23 @@ int param_table_begin_group(ParamTable *table) { return table->groups++; }
 int param_table_add_matrix(ParamTable *table, const char *name, size_t rows, size_t columns, ParamInit init,
                            double scale)
 {
-    int index = add(table, name, rows, columns, 2);
-    table->params[index].init = init;
-    table->params[index].scale = scale;
-    table->params[index].decay = true;
-    return index;
+    return add(table, name, (TensorShape){2, {rows, columns}}, init, scale);
 }
 
 int param_table_add_vector(ParamTable *table, const char *name, size_t count, double value)
 {
-    int index = add(table, name, 1, count, 1);
-    table->params[index].init = INIT_CONSTANT;
-    table->params[index].scale = value;
-    return index;
+    return add(table, name, (TensorShape){1, {count}}, INIT_CONSTANT, value);
+}
+
+int param_table_add_stack(ParamTable *table, const char *name, size_t matrices, size_t rows, size_t columns,
+                          ParamInit init, double scale)
+{
+    return add(table, name, (TensorShape){3, {matrices, rows, columns}}, init, scale);
+}
+
+int param_table_add_zeros(ParamTable *table, const char *name, TensorShape shape)
+{
+    return add(table, name, shape, INIT_CONSTANT, 0);
 }
 
 void param_table_no_decay(ParamTable *table, int index) { table->params[index].decay = false; }

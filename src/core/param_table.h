@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "src/base/real.h"
+#include "src/core/tensor_shape.h"
 
 typedef enum ParamInit {
     INIT_CONSTANT,            /* every value is `scale` */
@@ -26,10 +27,10 @@ typedef enum ParamInit {
 typedef struct Param {
     char name[112];       /* as in checkpoints: layers.3.attention.qkv.weight */
     int group;            /* tensors of one group are used together: the embedding, each layer, the output */
-    size_t rows, columns; /* (rows, columns); a vector has rows = 1 and dimensions = 1 */
-    int dimensions;
-    size_t count;     /* rows * columns */
-    size_t offset;    /* of its first value in the plain layout; valid after param_table_seal() */
+    TensorShape shape;    /* as files have it */
+    size_t rows, columns; /* all of it as one matrix: matrices of a stack one above the other; a vector has rows = 1 */
+    size_t count;         /* rows * columns */
+    size_t offset;        /* of its first value in the plain layout; valid after param_table_seal() */
     int hidden_parts; /* of a matrix between hidden values: how many matrices its rows are, one above the other; else 0 */
     ParamInit init;
     double scale;
@@ -52,6 +53,11 @@ int param_table_begin_group(ParamTable *table);
 int param_table_add_matrix(ParamTable *table, const char *name, size_t rows, size_t columns, ParamInit init,
                            double scale);
 int param_table_add_vector(ParamTable *table, const char *name, size_t count, double value);
+/* A tensor (matrices, rows, columns). */
+int param_table_add_stack(ParamTable *table, const char *name, size_t matrices, size_t rows, size_t columns,
+                          ParamInit init, double scale);
+/* Zeros. */
+int param_table_add_zeros(ParamTable *table, const char *name, TensorShape shape);
 
 /* Changes to the row added last: the embedding does not decay, random sketches are not trained. */
 void param_table_no_decay(ParamTable *table, int index);
@@ -72,11 +78,12 @@ void param_initialise(const Param *param, uint64_t seed, real *values);
 /* The same for all tensors in the plain layout; padding is zero. */
 void param_table_initialise(const ParamTable *table, uint64_t seed, real *values);
 
-/* Along which a tensor is divided among ranks: rows of a matrix, elements of a vector; and how many values each has. */
-static inline size_t param_extent(const Param *param) { return param->dimensions == 2 ? param->rows : param->columns; }
-static inline size_t param_row_width(const Param *param) { return param->dimensions == 2 ? param->columns : 1; }
+/* Along which a tensor is divided among ranks: rows of its matrices, elements of a vector; and how many values each has. */
+static inline bool param_is_vector(const Param *param) { return param->shape.dimensions == 1; }
+static inline size_t param_extent(const Param *param) { return param_is_vector(param) ? param->columns : param->rows; }
+static inline size_t param_row_width(const Param *param) { return param_is_vector(param) ? 1 : param->columns; }
 
-/* Rows [first, end) of a tensor, or elements of a vector. */
+/* Rows [first, end) of a tensor, whichever matrices they are of, or elements of a vector. */
 typedef struct RowRange {
     size_t first, end;
 } RowRange;

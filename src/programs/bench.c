@@ -26,9 +26,8 @@ typedef struct BenchOptions {
 
 static const OptionRow rows[] = {
     {"", "variants", OPTION_TEXT, AT(variants), "random,learned,softmax,polynomial,performer", 0, 0, "", false,
-     "comma-separated: softmax, polynomial, random, learned (local exact), random-sketch, learned-sketch (local "
-     "sketch), "
-     "performer; config = as configured"},
+     "comma-separated: softmax, polynomial, random, learned, projection (local exact), random-sketch, "
+     "learned-sketch, projection-sketch (local sketch), performer; config = as configured"},
     {"", "contexts", OPTION_TEXT, AT(contexts), "512,1024,2048", 0, 0, "", false,
      "comma-separated context lengths; of decode: positions"},
     {"", "repeats", OPTION_INTEGER, AT(repeats), "3", 1, 1000, "", false, "timed runs; the median counts"},
@@ -48,8 +47,10 @@ static const struct {
     {"polynomial", "polynomial", NULL, NULL},
     {"random", "polysketch", "random", "exact"},
     {"learned", "polysketch", "learned", "exact"},
+    {"projection", "polysketch", "projection", "exact"},
     {"random-sketch", "polysketch", "random", "sketch"},
     {"learned-sketch", "polysketch", "learned", "sketch"},
+    {"projection-sketch", "polysketch", "projection", "sketch"},
     {"performer", "performer", NULL, NULL},
     {"config", NULL, NULL, NULL},
 };

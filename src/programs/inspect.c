@@ -43,7 +43,7 @@ static void print_tensor(void *context, const CheckpointTensor *tensor)
 {
     static const char *const words[] = {"trained", "constant", "-"};
     Totals *totals = context;
-    size_t count = tensor->rows * tensor->columns, not_finite = 0;
+    size_t count = tensor_shape_count(&tensor->shape), not_finite = 0;
     double squares = 0, least = INFINITY, greatest = -INFINITY;
     for (size_t i = 0; i < count; i++) {
         double value = (double)tensor->values[i];
@@ -52,11 +52,8 @@ static void print_tensor(void *context, const CheckpointTensor *tensor)
         least = fmin(least, value);
         greatest = fmax(greatest, value);
     }
-    char shape[48];
-    if (tensor->dimensions == 2)
-        snprintf(shape, sizeof shape, "(%zu, %zu)", tensor->rows, tensor->columns);
-    else
-        snprintf(shape, sizeof shape, "(%zu)", tensor->columns);
+    char shape[TENSOR_SHAPE_TEXT];
+    tensor_shape_format(&tensor->shape, shape);
     printf("%-58s %-16s %-8s %11.4g %11.4g %11.4g%s\n", tensor->name, shape, words[tensor->use], sqrt(squares), least,
            greatest, not_finite ? "  NOT FINITE" : "");
     *(tensor->use == TENSOR_TRAINED    ? &totals->trained
@@ -91,7 +88,7 @@ static void begin_state(void *context, const char *name)
 static void add_state_tensor(void *context, const CheckpointTensor *tensor)
 {
     StateTotals *state = context;
-    size_t count = tensor->rows * tensor->columns;
+    size_t count = tensor_shape_count(&tensor->shape);
     state->tensors++;
     state->values += count;
     for (size_t i = 0; i < count; i++) {

@@ -31,7 +31,8 @@ static const OptionRow model_rows[] = {
 static const OptionRow attention_rows[] = {
     {"attention", "pattern", OPTION_TEXT, AT(pattern), "", 0, 0, "", MODEL_DEFINING,
      "layers of different kinds, in their order: KIND or KIND*N, separated by commas, such as polysketch*3,softmax; "
-     "polysketch:random and polysketch:learned name the sketch. Empty: all layers are attention.kind"},
+     "polysketch:random, polysketch:learned and polysketch:projection name the sketch. Empty: all layers are "
+     "attention.kind"},
     {"attention", "block_length", OPTION_INTEGER, AT(block_length), "256", 1, 1 << 20, "", MODEL_DEFINING,
      "tokens of a block, b; part of the model when local = exact"},
 };

@@ -51,8 +51,7 @@ static int add_state(ParamTable *states, const Param *param, const char *state)
     int length = snprintf(name, sizeof name, "%s/%s", state, param->name);
     ASSERT(length < (int)sizeof name);
     (void)length;
-    return param->dimensions == 2 ? param_table_add_matrix(states, name, param->rows, param->columns, INIT_CONSTANT, 0)
-                                  : param_table_add_vector(states, name, param->columns, 0);
+    return param_table_add_zeros(states, name, param->shape);
 }
 
 /* State by state, each in the order of the parameters: as checkpoints have them. */

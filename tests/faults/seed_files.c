@@ -44,7 +44,7 @@ static bool read_format(const char *path, uint64_t *digest, Message *problem)
 
 /* ---- checkpoints ---- */
 
-/* Matrices and vectors, one tensor that is not trained, and one of a single row. */
+/* Matrices, a stack of them, and vectors, one tensor that is not trained, and one of a single row. */
 static ParamTable seed_table(void)
 {
     ParamTable table = {0};
@@ -54,6 +54,7 @@ static ParamTable seed_table(void)
     param_table_not_trained(&table, param_table_add_matrix(&table, "layers.0.sketch.g1", 1, 3, INIT_NORMAL, 1));
     param_table_add_matrix(&table, "layers.0.weight", 24, 72, INIT_NORMAL, 1);
     param_table_add_vector(&table, "layers.0.bias", 1, 0.5);
+    param_table_add_stack(&table, "layers.0.stack", 3, 5, 4, INIT_NORMAL, 1);
     param_table_begin_group(&table);
     param_table_add_vector(&table, "final.bias", 300, -1);
     param_table_seal(&table);
@@ -172,11 +173,10 @@ static bool read_data(const char *path, uint64_t *digest, Message *problem)
 static void add_tensor(void *digest, const CheckpointTensor *tensor)
 {
     add_text(digest, tensor->name);
-    add_number(digest, tensor->dimensions);
-    add_number(digest, (int64_t)tensor->rows);
-    add_number(digest, (int64_t)tensor->columns);
+    add_number(digest, tensor->shape.dimensions);
+    for (int i = 0; i < tensor->shape.dimensions; i++) add_number(digest, (int64_t)tensor->shape.extents[i]);
     add_number(digest, tensor->use);
-    add(digest, tensor->values, tensor->rows * tensor->columns * sizeof *tensor->values);
+    add(digest, tensor->values, tensor_shape_count(&tensor->shape) * sizeof *tensor->values);
 }
 
 static bool read_checkpoint(const char *path, uint64_t *digest, Message *problem)

@@ -100,6 +100,26 @@ static void learned_features(const AttentionLayer *layer, const ParamTable *tabl
     free(first), free(y[0]), free(y[1]);
 }
 
+static void projection_features(const AttentionLayer *layer, const ParamTable *table, const real *params,
+                                NaiveSide side, const double *x, double *u)
+{
+    size_t h = layer->head_width, r = layer->map->width(layer);
+    const char *const names[2][3] = {{"query.weight", "query_norm.weight", "query_norm.bias"},
+                                     {"key.weight", "key_norm.weight", "key_norm.bias"}};
+    const real *parts[3];
+    char name[64];
+    for (int i = 0; i < 3; i++) {
+        snprintf(name, sizeof name, "sketch.projection.%s", names[side.keys][i]);
+        parts[i] = tensor(layer, table, params, name);
+    }
+    double *y = checked_calloc(r, sizeof *y);
+    for (size_t f = 0; f < r; f++)
+        for (size_t i = 0; i < h; i++) y[f] += parts[0][(side.head * r + f) * h + i] * x[i];
+    norm(u, y, parts[1], parts[2], r);
+    for (size_t f = 0; f < r; f++) u[f] /= pow((double)r, 0.25);
+    free(y);
+}
+
 static void performer_features(const AttentionLayer *layer, const ParamTable *table, const real *params,
                                const double *x, double *u)
 {
@@ -114,13 +134,15 @@ static void performer_features(const AttentionLayer *layer, const ParamTable *ta
     }
 }
 
-void naive_features(const AttentionLayer *layer, const ParamTable *table, const real *params, const double *x,
-                    double *u)
+void naive_features(const AttentionLayer *layer, const ParamTable *table, const real *params, NaiveSide side,
+                    const double *x, double *u)
 {
     if (is_kind(layer, "performer"))
         performer_features(layer, table, params, x, u);
     else if (strcmp(layer->map->name, "random") == 0)
         random_features(layer, table, params, x, u);
+    else if (strcmp(layer->map->name, "projection") == 0)
+        projection_features(layer, table, params, side, x, u);
     else
         learned_features(layer, table, params, x, u);
 }
@@ -159,8 +181,8 @@ static void naive_head(const AttentionLayer *layer, const ParamTable *table, con
                 norm(n[side] + t * h, x[side] + t * h, params + table->params[index[0]].offset,
                      params + table->params[index[1]].offset, h);
             if (layer->map)
-                naive_features(layer, table, params, (layer->map->normalised_input ? n[side] : x[side]) + t * h,
-                               u[side] + t * r);
+                naive_features(layer, table, params, (NaiveSide){head, side},
+                               (layer->map->normalised_input ? n[side] : x[side]) + t * h, u[side] + t * r);
         }
     }
     for (size_t i = 0; i < T; i++) {

@@ -15,8 +15,14 @@ typedef struct NaiveInput {
 void naive_attention(const AttentionLayer *layer, const ParamTable *table, const real *params, const NaiveInput *input,
                      double *out);
 
+/* Which queries or keys of a token. */
+typedef struct NaiveSide {
+    size_t head;
+    bool keys;
+} NaiveSide;
+
 /* u (r numbers) of one vector x (h), q' or q as the map wants it. */
-void naive_features(const AttentionLayer *layer, const ParamTable *table, const real *params, const double *x,
-                    double *u);
+void naive_features(const AttentionLayer *layer, const ParamTable *table, const real *params, NaiveSide side,
+                    const double *x, double *u);
 
 #endif

@@ -21,6 +21,8 @@ const Variant variants[] = {
     {"random-8-sketch", "kind=polysketch sketch=random degree=8 local=sketch"},
     {"learned-exact", "kind=polysketch sketch=learned degree=4 local=exact"},
     {"learned-sketch", "kind=polysketch sketch=learned degree=4 local=sketch"},
+    {"projection-exact", "kind=polysketch sketch=projection degree=4 local=exact"},
+    {"projection-sketch", "kind=polysketch sketch=projection degree=4 local=sketch"},
     {"performer", "kind=performer features=12"},
     {"softmax-gated", "kind=softmax gate=data"},
     {"polynomial-gated", "kind=polynomial degree=4 gate=constant"},
@@ -38,6 +40,7 @@ const int variant_count = sizeof variants / sizeof *variants;
 const Variant hybrids[] = {
     {"hybrid-sketches", "pattern=polysketch:random,polysketch:learned*2"},
     {"hybrid-linear", "pattern=performer,polysketch:random,polysketch:learned features=12 local=sketch"},
+    {"hybrid-projection", "pattern=polysketch:projection,polysketch:learned,performer features=12 degree=6"},
     {"hybrid-exact", "pattern=polysketch*2,softmax"},
     {"hybrid-all", "pattern=polynomial,performer,polysketch:random features=12 degree=2"},
     {"hybrid-gated", "pattern=polysketch:random,polysketch:learned,performer features=12 local=window gate=data"},

@@ -28,9 +28,10 @@ typedef struct Fixture {
 } Fixture;
 
 /* Rows of the table. */
-enum { EMBEDDING, SKETCH, WEIGHT, BIAS, FINAL_BIAS };
+enum { EMBEDDING, SKETCH, WEIGHT, BIAS, FINAL_BIAS, STACK };
 
-/* Fewer rows than ranks, rows that ranks do not divide, vectors, and a tensor that is not trained among trained ones. */
+/* Fewer rows than ranks, rows that ranks do not divide, vectors, a stack of matrices that a rank's rows cut, and a tensor that is
+   not trained among trained ones. */
 static void add_tensors(ParamTable *table, size_t width)
 {
     param_table_begin_group(table);
@@ -41,6 +42,7 @@ static void add_tensors(ParamTable *table, size_t width)
     param_table_add_vector(table, "layers.0.bias", 1, 0.5);
     param_table_begin_group(table);
     param_table_add_vector(table, "final.bias", 13, -1);
+    param_table_add_stack(table, "final.stack", 2, 3, width, INIT_NORMAL, 1);
     param_table_seal(table);
 }
 
@@ -231,9 +233,7 @@ static void compare_tensor(void *context, const CheckpointTensor *tensor)
     const real *values = values_of(comparison->fixture, comparison->next);
     const Param *param = &comparison->fixture->table.params[comparison->next++];
     check_true(strcmp(tensor->name, param->name) == 0, "%s stands where %s should", tensor->name, param->name);
-    check_true(tensor->dimensions == param->dimensions && tensor->rows == param->rows &&
-                   tensor->columns == param->columns,
-               "shape of %s", tensor->name);
+    check_true(tensor_shape_equal(&tensor->shape, &param->shape), "shape of %s", tensor->name);
     check_true(tensor->use == (param->trained ? TENSOR_TRAINED : TENSOR_CONSTANT), "use of %s", tensor->name);
     bool same = true;
     for (size_t i = 0; i < param->count; i++) same = same && tensor->values[i] == (float)values[i];
@@ -305,19 +305,23 @@ static void test_without_states(void)
 
 static void test_other_model(void)
 {
-    Fixture written, wider, longer;
+    Fixture written, wider, longer, flat;
     fixture_create(&written, 5, "adamw");
     fixture_empty(&wider, 6, "adamw");
     fixture_empty(&longer, 5, "adamw");
+    fixture_empty(&flat, 5, "adamw");
     Message problem = {""};
     const char *path = scratch_path("other.h5");
     check_true(checkpoint_write(&written.checkpoint, path, &problem), "written: %s", problem.text);
     expect_failure(load(path, &wider, &problem), &problem, "(7, 5)");
     strcpy(longer.table.params[WEIGHT].name, "layers.1.weight");
     expect_failure(load(path, &longer, &problem), &problem, "layers.1.weight");
+    flat.table.params[STACK].shape = (TensorShape){2, {2 * 3, 5}};
+    expect_failure(load(path, &flat, &problem), &problem, "stack has shape (2, 3, 5), but this model needs (6, 5)");
     fixture_destroy(&written);
     fixture_destroy(&wider);
     fixture_destroy(&longer);
+    fixture_destroy(&flat);
 }
 
 static void test_not_finite(void)

@@ -110,15 +110,29 @@ test_eval() {
     [[ $one == [1-9].* && $one == "$four" ]] || give_up "loss $one, but $four on 4 ranks, for 200 tokens"
 }
 
-# For a job that cannot run here: nothing is started, and the parameters are those of the checkpoint.
-test_plan() {
+# Matrices of heads are tensors of three dimensions, and so are their states: width 32, 2 heads.
+test_stacks() {
+    local stacks name=layers.1.attention.sketch.projection.key.weight
+    train 3 stacks "${model[@]}" --attention.sketch=projection --attention.sketch_size=5
+    stacks=$(checkpoint stacks 3)
+    require_words "$stacks" "$name +\(2, 5, 16\) +trained" 'are finite'
+    [ "$(h5ls -r "$stacks" | grep -cE "/$name Dataset \{2, 5, 16\}")" = 3 ] || give_up "h5ls: $(h5ls -r "$stacks")"
+    check_plan "$stacks" --attention.sketch=projection --attention.sketch_size=5
+}
+
+# check_plan CHECKPOINT OPTIONS...: the parameters of the plan are those of the checkpoint.
+check_plan() {
     local counted planned
-    counted=$(python -c "import h5py, sys; print(sum(data.size for data in h5py.File(sys.argv[1])['parameters'].values()))" \
-        "$final")
-    "$program" plan tests/data/tiny.ini --ranks=512 --model.vocab_size=256 --model.context_length=1048576 \
-        >"$TEST_FOLDER/plan"
-    planned=$(awk '/all trained/ { print $3 }' "$TEST_FOLDER/plan")
-    [ "$counted" = "$planned" ] || give_up "plan counts $planned parameters, the checkpoint has $counted"
+    counted=$(python -c "import h5py, sys; print(sum(data.size for data in h5py.File(sys.argv[1])['parameters'].values()))" "$1")
+    planned=$("$program" plan tests/data/tiny.ini --model.vocab_size=256 "${@:2}" | awk '/all trained/ { print $3 }')
+    [ "$counted" = "$planned" ] || give_up "plan counts $planned parameters, the checkpoint $1 has $counted"
+}
+
+# For a job that cannot run here: nothing is started.
+test_plan() {
+    local job=(--ranks=512 --model.context_length=1048576)
+    check_plan "$final" "${job[@]}"
+    "$program" plan tests/data/tiny.ini --model.vocab_size=256 "${job[@]}" >"$TEST_FOLDER/plan"
     grep -q 'plan for 512 ranks = 1 data x 512 sequence' "$TEST_FOLDER/plan" || give_up "$(cat "$TEST_FOLDER/plan")"
     grep -qE '^ +total +[0-9.]+ [kMG]B' "$TEST_FOLDER/plan" || give_up "$(cat "$TEST_FOLDER/plan")"
 }
@@ -133,4 +147,5 @@ start test_inspect
 start test_foreign_tokens
 start test_eval
 start test_plan
+start test_stacks
 finish

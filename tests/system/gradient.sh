@@ -43,4 +43,6 @@ start check learned-sketch --attention.local=sketch --train.recompute=layer
 start check window --attention.block_length=4 --attention.local=window --attention.gate=data --attention.far_scale=0.2
 start check window-exp --attention.block_length=4 --attention.local=window --attention.local_weight=exp --attention.gate=data
 start check softmax-gated --attention.kind=softmax --attention.gate=data
+start check projection-exact --attention.sketch=projection
+start check projection-sketch --attention.sketch=projection --attention.local=sketch --train.recompute=attention
 finish

@@ -38,12 +38,15 @@ for degree in 2 4 8; do
 done
 start check learned-exact --attention.sketch=learned --attention.local=exact
 start check learned-sketch --attention.sketch=learned --attention.local=sketch
+start check projection-exact --attention.sketch=projection --attention.local=exact --attention.degree=6
+start check projection-sketch --attention.sketch=projection --attention.local=sketch --attention.sketch_size=24
 start check gelu --model.feedforward=gelu --attention.scale=1 --attention.denominator_one=0.5
 start check stretches --model.context_length=96 --train.stretch_length=48
 start check whole-blocks --model.context_length=48 --model.heads=1 --model.layers=1 --parallel.scan=iexscan
 
 # Layers of different kinds, and sketches.
 start check hybrid --model.layers=4 --attention.pattern=polysketch*2,softmax,polynomial
+start check hybrid-projection --model.layers=3 --attention.pattern=polysketch:projection,softmax,polysketch:learned
 start check hybrid-sketches --model.layers=3 --attention.pattern=polysketch:random,performer,polysketch:learned \
     --attention.features=24 --attention.degree=2 --attention.local=sketch
 

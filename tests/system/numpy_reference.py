@@ -23,7 +23,7 @@ NUMBERS = """model.layers model.width model.heads model.context_length model.fee
     train.epsilon train.muon_learning_rate train.muon_momentum train.clip_norm train.seed
     parallel.data_ranks output.checkpoint_every""".split()
 TEXTS = "attention.pattern parallel.scan data.train data.validation output.folder".split()
-KINDS, SKETCHES = ("softmax", "polynomial", "polysketch", "performer"), ("random", "learned")
+KINDS, SKETCHES = ("softmax", "polynomial", "polysketch", "performer"), ("random", "learned", "projection")
 CHOICES = {"model.feedforward": ("glu", "gelu"), "train.schedule": ("cosine", "linear", "constant"),
            "train.optimizer": ("adamw", "muon"), "attention.kind": KINDS,
            "attention.sketch": SKETCHES, "attention.local": ("exact", "window", "sketch"),
@@ -108,6 +108,13 @@ def learned_sketch(x, P):
     return root * np.tanh(y[0] * y[1] / root)
 
 
+def projection_sketch(x, P, side, head):
+    """side is "query" or "key"; each head has a matrix of its own, the norm is that of the layer."""
+    name = "attention.sketch.projection." + side
+    W = P[name + ".weight"][head]
+    return layer_norm(x @ W.T, P, name + "_norm") / len(W) ** 0.25
+
+
 def performer_features(x, W):
     m, h = W.shape
     z = x / h ** 0.25
@@ -159,6 +166,8 @@ def attention_weights(spec, P, q, k, head, decay):
         return (scale * qn @ kn.T) ** p, one
     if spec["sketch"] == "learned":
         uq, uk = learned_sketch(q, P), learned_sketch(k, P)
+    elif spec["sketch"] == "projection":
+        uq, uk = projection_sketch(q, P, "query", head), projection_sketch(k, P, "key", head)
     else:
         uq, uk = (random_sketch(np.sqrt(scale) * x, P, p // 2) for x in (qn, kn))
     w = (uq @ uk.T) ** 2
@@ -250,6 +259,10 @@ def layer_shapes(config, spec):
             level, width = f"attention.sketch.learned.branch{J}.level{K}", h if K == 1 else r
             norms[level + ".norm"] = width
             layer.update({level + ".in.weight": (8 * r, width), level + ".out.weight": (r, 8 * r)})
+    if kind == "polysketch" and sketch == "projection":
+        for side in ("query", "key"):
+            layer[f"attention.sketch.projection.{side}.weight"] = (H, r, h)
+            norms[f"attention.sketch.projection.{side}_norm"] = r
     for name, width in norms.items():
         layer.update({name + ".weight": (width,), name + ".bias": (width,)})
     return layer
@@ -511,6 +524,7 @@ def test_pattern():
     options = {"sketch": "learned", "degree": 8, "local": "sketch"}
     mixed = shapes("softmax,polysketch:random,polysketch:random,polysketch:learned", **options)
     assert mixed == shapes("softmax,polysketch:random*2,polysketch", **options)
+    assert shapes("polysketch:projection*4", **options)["layers.3.attention.sketch.projection.key.weight"] == (3, 6, 8)
     parts = ("query_norm.bias", "sketch.random.left.g1", "sketch.learned.branch2.level2.out.weight")
     for I, has in enumerate(((0, 0, 0), (1, 1, 0), (1, 1, 0), (0, 0, 1))):
         assert has == tuple(f"layers.{I}.attention.{part}" in mixed for part in parts)
@@ -601,8 +615,9 @@ def self_test():
     test_features(random)
     cases = [{"kind": kind} for kind in ("softmax", "polynomial", "performer")]
     cases += [{"kind": "polysketch", "sketch": sketch, "degree": p, "local": local}
-              for sketch, p, local in itertools.product(("random", "learned"), (2, 4, 8), ("exact", "sketch"))]
-    patterns = "polysketch:random,polysketch:learned", "performer,polysketch", "softmax,polynomial"
+              for sketch, p, local in itertools.product(SKETCHES, (2, 4, 8), ("exact", "sketch"))]
+    patterns = ("polysketch:random,polysketch:learned", "performer,polysketch", "softmax,polynomial",
+                "polysketch:projection,polysketch:learned")
     cases += [{"pattern": pattern, "degree": p, "local": local}
               for pattern, p, local in itertools.product(patterns, (2, 4), ("exact", "sketch"))]
     for case, kind in itertools.product(cases, ("glu", "gelu")):

@@ -83,7 +83,7 @@ def matrices(config, name):
 
 
 def adamw_options(config, name, x, t):
-    decays = x.ndim == 2 and name != "token_embedding.weight"
+    decays = x.ndim > 1 and name != "token_embedding.weight"
     return {"rate": config["train.learning_rate"], "t": t, "beta1": config["train.beta1"],
             "beta2": config["train.beta2"], "epsilon": config["train.epsilon"],
             "decay": config["train.weight_decay"] if decays else 0}
@@ -326,7 +326,7 @@ def found(config, before, after, step, old_step=None, skipped=0, **options):
 
 def optimizer_config(optimizer, feedforward, **options):
     return reference.small_config(**options) | {
-        "model.feedforward": feedforward,
+        "model.layers": 3, "model.feedforward": feedforward,
         "train.optimizer": optimizer, "train.schedule": "constant", "train.learning_rate": 0.002,
         "train.muon_learning_rate": 0.02, "train.muon_momentum": 0.95, "train.weight_decay": 0.1,
         "train.beta1": 0.9, "train.beta2": 0.95, "train.epsilon": 1e-5}
@@ -365,10 +365,12 @@ def wrong_tensors(config, before, gradients, t):
         return name, np.concatenate([old + factor * (new - old) for old, new in steps])
 
     decay = config["train.weight_decay"]
+    projection = "layers.2.attention.sketch.projection.key.weight"
     learned = "layers.1.attention.sketch.learned.branch2.level1.in.weight"
     mistakes = {"the embedding decays": wrong_adamw("token_embedding.weight", decay=decay),
                 "a norm decays": wrong_adamw("final_norm.weight", decay=decay),
                 "a matrix does not decay": wrong_adamw(learned, decay=0),
+                "the matrices of heads do not decay": wrong_adamw(projection, decay=0),
                 "correction of the step before": wrong_adamw("logit_bias", t=t - 1),
                 "no epsilon": wrong_adamw("final_norm.bias", epsilon=0),
                 "another gradient": wrong_adamw("logit_bias", g_factor=1.001),
@@ -429,7 +431,7 @@ def self_test():
     test_orthogonalise(random)
     test_numbers()
     for optimizer, feedforward in (("adamw", "glu"), ("muon", "glu"), ("muon", "gelu")):
-        config = optimizer_config(optimizer, feedforward, pattern="performer,polysketch:learned")
+        config = optimizer_config(optimizer, feedforward, pattern="performer,polysketch:learned,polysketch:projection")
         test_mistakes(config, *test_steps(config, random))
     print("self test passed")
     return []

@@ -5,8 +5,8 @@ set -euo pipefail
 # shellcheck source=tests/system/common.bash
 . "$(dirname "$0")/common.bash"
 
-model=(--model.layers=3 "--attention.pattern=polysketch:random,softmax,polysketch:learned" --model.dropout=0.1
-    --train.schedule=constant --train.warmup_steps=0 --output.checkpoint_every=1 --output.keep=0)
+model=(--model.layers=4 "--attention.pattern=polysketch:random,softmax,polysketch:learned,polysketch:projection"
+    --model.dropout=0.1 --train.schedule=constant --train.warmup_steps=0 --output.checkpoint_every=1 --output.keep=0)
 
 # check_step NAME STEP: the step from that checkpoint to the next.
 check_step() {
@@ -39,7 +39,7 @@ done
 finish
 
 said=$("$program" inspect "$(checkpoint muon-2 6)")
-[[ $said == *"momentum "*" 12 tensors"* && $said == *"all values are finite"* ]] || give_up "inspect says: $said"
+[[ $said == *"momentum "*" 16 tensors"* && $said == *"all values are finite"* ]] || give_up "inspect says: $said"
 
 # In two parts, on the same ranks: the same bits.
 train 2 parts "${model[@]}" --train.optimizer=muon --train.steps=3

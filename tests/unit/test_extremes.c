@@ -374,6 +374,7 @@ static void test_large_powers(void)
     } cases[] = {{"kind=polynomial degree=16 scale=1", 16, 1.5},
                  {"kind=polysketch sketch=learned degree=16 scale=1 local=exact", 16, 1.5},
                  {"kind=polysketch sketch=learned degree=16 scale=1 local=exact block_length=1", 16, 1.5},
+                 {"kind=polysketch sketch=projection degree=16 scale=1 local=exact", 16, 1.5},
                  {"kind=polysketch sketch=random degree=8 scale=1 local=exact sketch_size=8", 8, 20},
                  {"kind=polysketch sketch=random degree=8 scale=1 local=sketch sketch_size=8", 8, 20},
                  {"kind=polysketch sketch=random degree=2 scale=1e6 local=exact", 2, 1000}};

@@ -171,7 +171,7 @@ static void test_arguments(void)
         {"--quick=yes", "neither true nor false"},
         {"--attention.kind=linear", "softmax|polynomial|polysketch|performer"},
         {"--attention.kind=poly", "unknown"},
-        {"--attention.sketch=gaussian", "random|learned"},
+        {"--attention.sketch=gaussian", "random|learned|projection"},
         {"--train.optimizer=sgd", "adamw|muon"},
         {"--name", "needs a value"},
     };
@@ -282,6 +282,10 @@ static void test_model_rules(void)
     expect_bad(0, CHANGES("attention.degree=6", "attention.sketch=random"), "degree 2, 4 and 8");
     expect_good(&config, 0, CHANGES("attention.degree=6", "attention.sketch=learned"),
                 "learned sketches have any even degree");
+    expect_good(&config, 0, CHANGES("attention.degree=6", "attention.sketch=projection", "attention.sketch_size=24"),
+                "so have projections");
+    check_true(config.attention.sketch_size == 24, "of any size");
+    expect_bad(0, CHANGES("attention.sketch=projection", "attention.sketch_size=1"), "needs two numbers");
 }
 
 static void test_rank_rules(void)
@@ -351,6 +355,9 @@ static void test_pattern(void)
                 "two sketches");
     check_layers(&config, "kind", "polysketch polysketch");
     check_layers(&config, "sketch", "random learned");
+    expect_good(&config, 1, CHANGES("model.layers=2", "attention.pattern=polysketch:projection,polysketch"),
+                "and a third");
+    check_layers(&config, "sketch", "projection learned");
     expect_good(&config, 1, CHANGES("attention.sketch=random", "attention.pattern=polysketch:learned*3,polysketch"),
                 "a sketch of some layers");
     check_layers(&config, "sketch", "learned learned learned random");

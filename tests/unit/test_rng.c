@@ -140,6 +140,7 @@ static void test_initial_values(void)
     int normal = param_table_add_matrix(&table, "normal", 300, 200, INIT_NORMAL, 0.02);
     int features = param_table_add_matrix(&table, "features", 24, 8, INIT_ORTHOGONAL_FEATURES, 1);
     param_table_not_trained(&table, features);
+    int stack = param_table_add_stack(&table, "stack", 4, 30, 20, INIT_NORMAL, 0.5);
     int bias = param_table_add_vector(&table, "bias", 33, 1.5);
     param_table_seal(&table);
     real *values = checked_calloc(table.total_count, sizeof *values),
@@ -150,6 +151,12 @@ static void test_initial_values(void)
     const real *first = values + table.params[normal].offset;
     for (size_t i = 0; i < 60000; i++) squares += (double)first[i] * (double)first[i];
     check_true(fabs(sqrt(squares / 60000) / 0.02 - 1) < 0.02, "standard deviation %g", sqrt(squares / 60000));
+    const Param *stacked = &table.params[stack];
+    squares = 0;
+    for (size_t i = 0; i < stacked->count; i++) squares += pow((double)values[stacked->offset + i] / 0.5, 2);
+    check_true(fabs(squares / (4 * 30 * 20) - 1) < 0.1, "variance of a stack %g", 0.25 * squares / (4 * 30 * 20));
+    check_true(param_extent(stacked) == 4 * 30 && param_row_width(stacked) == 20 && stacked->shape.dimensions == 3,
+               "rows of a stack: %zu of %zu", param_extent(stacked), param_row_width(stacked));
     for (int i = 0; i < 33; i++) check_true(values[table.params[bias].offset + (size_t)i] == (real)1.5, "bias %d", i);
     first = values + table.params[features].offset;
     for (int i = 0; i < 24; i++)

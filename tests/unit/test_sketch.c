@@ -23,7 +23,8 @@ typedef struct Map {
     real *params; /* in the plain layout */
     Arena scratch;
     size_t tokens, r; /* rows of a call; numbers in u */
-    real *u;          /* (tokens, H, r) */
+    bool keys;
+    real *u; /* (tokens, H, r) */
 } Map;
 
 static AttentionLayer declare_layer(const Config *config, ParamTable *table, const char *prefix)
@@ -78,6 +79,7 @@ static void map_run(Map *map, const real *x, size_t stride)
         .layer = &map->layer,
         .params = store,
         .span = {.sequences = 1, .tokens = map->tokens, .first = 0, .end = map->tokens},
+        .keys = map->keys,
         .x = {x, map->tokens, map->layer.heads * map->layer.head_width, stride},
         .scratch = &map->scratch,
     };
@@ -332,23 +334,24 @@ static void test_errors(void)
 static const char *const maps[] = {
     SKETCH_32 "degree=2",         SKETCH_32 "degree=4",
     SKETCH_32 "degree=8",         "kind=polysketch sketch=learned sketch_size=6",
-    "kind=performer features=20",
+    "kind=performer features=20", "kind=polysketch sketch=projection sketch_size=6",
 };
-enum { MAPS = 5, LEARNED = 3, PERFORMER = 4 };
+enum { MAPS = 6, LEARNED = 3, PERFORMER = 4, PROJECTION = 5 };
 
 /* Rows longer than q alone, as in (N, 3C), where the map takes them as they lie; more of them than fit into one piece of work. */
-static void check_definition(const char *settings)
+static void check_definition(const char *settings, bool keys)
 {
     enum { TOKENS = 300, COLUMNS = 3 * PAIR };
     Map *map = map_create(settings, NULL, TOKENS);
     size_t H = map->layer.heads, r = map->r, stride = map->layer.map->normalised_input ? PAIR : COLUMNS;
+    map->keys = keys;
     real *x = random_reals(TOKENS * stride, 1, 9);
     map_draw(map, 10);
     map_disturb(map, 11);
     double *expected = checked_calloc(TOKENS * H * r, sizeof *expected), wide[HEAD];
     for (size_t row = 0; row < TOKENS * H; row++) {
         for (size_t c = 0; c < HEAD; c++) wide[c] = (double)x[row / H * stride + row % H * HEAD + c];
-        naive_features(&map->layer, &map->table, map->params, wide, expected + row * r);
+        naive_features(&map->layer, &map->table, map->params, (NaiveSide){row % H, keys}, wide, expected + row * r);
     }
     map_run(map, x, stride);
     check_close_double(settings, map->u, expected, TOKENS * H * r, map_tolerance(map, x, stride));
@@ -358,7 +361,8 @@ static void check_definition(const char *settings)
 
 static void test_definition(void)
 {
-    for (int m = 0; m < MAPS; m++) check_definition(maps[m]);
+    for (int m = 0; m < MAPS; m++)
+        for (int keys = 0; keys < 2; keys++) check_definition(maps[m], keys);
 }
 
 /* Layers draw from streams of their own, named by the tensor. */
@@ -446,6 +450,31 @@ static void test_learned_is_not_constant(void)
     map_destroy(map);
 }
 
+/* ---- projection ---------------------------------------------------------------------------------------------------- */
+
+/* As drawn, |u|^2 = sqrt(r), and a query's products with keys of another token are as often positive as negative. */
+static void test_projection_size(void)
+{
+    enum { TOKENS = 4000 };
+    Map *map = map_create(maps[PROJECTION], "attention.sketch_size=24", TOKENS);
+    size_t r = map->r, rows = TOKENS * HEADS;
+    real *x = random_reals(TOKENS * PAIR, 1, 16), *queries = checked_calloc(rows * r, sizeof *queries);
+    double *products = checked_calloc(rows, sizeof *products);
+    map_draw(map, 17);
+    map_run(map, x, PAIR);
+    memcpy(queries, map->u, rows * r * sizeof *queries);
+    map->keys = true;
+    map_run(map, x, PAIR);
+    for (size_t i = 0; i < rows; i++) {
+        double square = inner(queries + i * r, queries + i * r, r) / sqrt((double)r);
+        check_true(fabs(square - 1) < 1e-3, "row %zu: |u|^2 / sqrt(r) = %.6f", i, square);
+        products[i] = inner(queries + i * r, map->u + (i + HEADS) % rows * r, r); /* keys of the next token */
+    }
+    check_mean("product of a query and an unrelated key", products, rows, 0);
+    free(x), free(queries), free(products);
+    map_destroy(map);
+}
+
 /* ---- Performer ----------------------------------------------------------------------------------------------------- */
 
 /* The mean of <phi(q), phi(k)> over draws. Norms stay small: beyond, the sample is ruled by a few large numbers. */
@@ -516,6 +545,7 @@ static const TestCase map_tests[] = {
     {"draws of layers", test_draws_of_layers},
     {"learned: bound", test_learned_bound},
     {"learned: not constant", test_learned_is_not_constant},
+    {"projection: size", test_projection_size},
     {"performer: mean", test_performer_kernel},
     {"performer: projection", test_performer_projection},
 };

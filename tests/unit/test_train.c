@@ -32,6 +32,7 @@ static ParamTable table_create(void)
     param_table_not_trained(&table, param_table_add_matrix(&table, "sketch", 4, 3, INIT_NORMAL, 1));
     param_table_begin_group(&table);
     param_table_add_matrix(&table, "small", 3, 3, INIT_NORMAL, 1);
+    param_table_add_stack(&table, "stack", 2, 3, 5, INIT_NORMAL, 1);
     param_table_add_vector(&table, "norm", 9, 1);
     param_table_seal(&table);
     return table;
@@ -64,6 +65,7 @@ static ParamTable hidden_table_create(void)
                            m->parts);
     }
     param_table_add_matrix(&table, "small", 3, 3, INIT_NORMAL, 1);
+    param_table_add_stack(&table, "stack", 2, 3, 5, INIT_NORMAL, 1);
     param_table_add_vector(&table, "norm", 9, 1);
     param_table_seal(&table);
     return table;
@@ -79,7 +81,10 @@ static const HiddenMatrix *hidden_matrix(const Param *param)
 
 static bool decays(const Param *param)
 {
-    return strcmp(param->name, "large") == 0 || strcmp(param->name, "small") == 0 || hidden_matrix(param);
+    static const char *const names[] = {"large", "small", "stack"};
+    for (int i = 0; i < 3; i++)
+        if (strcmp(param->name, names[i]) == 0) return true;
+    return hidden_matrix(param);
 }
 
 static OptimizerSpec with_kind(OptimizerSpec spec, const char *name)
@@ -452,7 +457,7 @@ static void test_adamw_states(void)
         bool trained = strcmp(state->table.params[p].name, "sketch") != 0;
         check_states_of(state, p, trained ? "m" : "", trained ? "v" : "");
     }
-    check_true(state->optimizer->states.count == 8, "%d states of 4 trained tensors", state->optimizer->states.count);
+    check_true(state->optimizer->states.count == 10, "%d states of 5 trained tensors", state->optimizer->states.count);
     state_destroy(state);
 }
 
