@@ -12,7 +12,7 @@
 #include "src/model/pass.h"
 #include "src/train/optimizer.h"
 
-typedef enum ScheduleKind { SCHEDULE_COSINE, SCHEDULE_LINEAR, SCHEDULE_CONSTANT } ScheduleKind;
+typedef enum ScheduleKind { SCHEDULE_COSINE, SCHEDULE_LINEAR, SCHEDULE_CONSTANT, SCHEDULE_WSD } ScheduleKind;
 
 typedef struct ModelConfig {
     int64_t layers, width, heads, context_length;
@@ -27,7 +27,8 @@ typedef struct TrainConfig {
     OptimizerSpec optimizer;
     double min_learning_rate;
     int64_t warmup_steps;
-    int schedule; /* ScheduleKind */
+    int schedule;       /* ScheduleKind */
+    double decay_share; /* SCHEDULE_WSD */
     double clip_norm;
     int64_t max_skipped_steps;
     double skip_above_norm;

@@ -18,17 +18,17 @@ ROOT_ATTRIBUTES = "format format_version step tokens_seen created source_version
 NUMBERS = """model.layers model.width model.heads model.context_length model.feedforward_width model.dropout
     model.vocab_size attention.degree attention.scale attention.denominator_one attention.block_length
     attention.sketch_size attention.features train.steps train.batch_sequences train.micro_batch_sequences
-    train.learning_rate train.min_learning_rate train.warmup_steps train.weight_decay train.beta1 train.beta2
+    train.learning_rate train.min_learning_rate train.warmup_steps train.decay_share train.weight_decay train.beta1 train.beta2
     train.epsilon train.muon_learning_rate train.muon_momentum train.clip_norm train.seed
     parallel.data_ranks output.checkpoint_every""".split()
 TEXTS = "attention.pattern parallel.scan data.train data.validation output.folder".split()
 KINDS, SKETCHES = ("softmax", "polynomial", "polysketch", "performer"), ("random", "learned")
-CHOICES = {"model.feedforward": ("glu", "gelu"), "train.schedule": ("cosine", "linear", "constant"),
+CHOICES = {"model.feedforward": ("glu", "gelu"), "train.schedule": ("cosine", "linear", "constant", "wsd"),
            "train.optimizer": ("adamw", "muon"), "attention.kind": KINDS,
            "attention.sketch": SKETCHES, "attention.local": ("exact", "sketch"),
            "output.checkpoint_at_start": (0, 1, "true", "false")}
 # What a checkpoint without these options means.
-ABSENT = {"attention.pattern": "", "train.optimizer": "adamw",
+ABSENT = {"attention.pattern": "", "train.optimizer": "adamw", "train.decay_share": 0.2,
           "train.muon_learning_rate": 0.02, "train.muon_momentum": 0.95}
 # What an entry of attention.pattern says about its layers.
 PATTERN_ENTRIES = {kind: {"kind": kind} for kind in KINDS}
