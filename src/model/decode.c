@@ -7,6 +7,7 @@
 #include "src/base/memory.h"
 #include "src/tensor/activation.h"
 #include "src/tensor/blas.h"
+#include "src/tensor/cross_entropy.h"
 #include "src/tensor/layernorm.h"
 #include "src/tensor/rotary.h"
 
@@ -121,8 +122,8 @@ const real *decoder_step(Decoder *decoder, int32_t token)
     norm(decoder, decoder->normed, decoder->x, model->final_norm);
     matvec(decoder->logits, param_values(decoder->params, model->embedding), decoder->normed, model->vocab_size,
            model->width);
-    const real *bias = param_values(decoder->params, model->logit_bias);
-    for (size_t i = 0; i < model->vocab_size; i++) decoder->logits[i] += bias[i];
+    finish_logits(decoder->logits, param_values(decoder->params, model->logit_bias), model->vocab_size,
+                  (real)model->logit_soft_cap);
     decoder->position++;
     return decoder->logits;
 }

@@ -1,38 +1,79 @@
 #include "src/tensor/cross_entropy.h"
 
 #include <omp.h>
+#include <stdbool.h>
 
 #include "src/tensor/vector_math.h"
 
-static real row_cross_entropy(real *x, const real *bias, size_t target, size_t vocab_size, real gradient_scale)
+static inline __attribute__((always_inline)) real finish_row(real *x, const real *bias, size_t vocab_size, real cap)
 {
-    real largest = -INFINITY, sum = 0;
+    real largest = -INFINITY;
 #pragma omp simd reduction(max : largest)
     for (size_t c = 0; c < vocab_size; c++) {
-        x[c] += bias[c];
+        real z = x[c] + bias[c];
+        x[c] = cap > 0 ? cap * real_tanh(z / cap) : z;
         largest = x[c] > largest ? x[c] : largest;
     }
-    real target_logit = x[target] - largest;
+    return largest;
+}
+
+real finish_logits(real *logits, const real *bias, size_t vocab_size, real soft_cap)
+{
+    return soft_cap > 0 ? finish_row(logits, bias, vocab_size, soft_cap) : finish_row(logits, bias, vocab_size, 0);
+}
+
+/* The sum of e^(x - largest), which takes the place of x unless that is kept. */
+static inline __attribute__((always_inline)) real exponentials(real *x, real largest, size_t vocab_size, bool keep)
+{
+    real sum = 0;
 #pragma omp simd reduction(+ : sum)
     for (size_t c = 0; c < vocab_size; c++) {
-        x[c] = vector_exp(x[c] - largest);
-        sum += x[c];
+        real e = vector_exp(x[c] - largest);
+        if (!keep) x[c] = e;
+        sum += e;
     }
-    if (gradient_scale != 0) {
-        real factor = gradient_scale / sum;
+    return sum;
+}
+
+/* e = e^(y - largest) become gradients: factor e, and of the target `at_target` less. */
+static void row_gradient(real *e, size_t target, size_t vocab_size, real factor, real at_target)
+{
 #pragma omp simd
-        for (size_t c = 0; c < vocab_size; c++) x[c] *= factor;
-        x[target] -= gradient_scale;
-    }
+    for (size_t c = 0; c < vocab_size; c++) e[c] *= factor;
+    e[target] -= at_target;
+}
+
+/* Of y = cap tanh(z / cap): 1 - (y / cap)^2. */
+static inline __attribute__((always_inline)) real cap_slope(real y, real cap) { return (1 - y / cap) * (1 + y / cap); }
+
+/* The same of capped logits. Their exponentials are taken once more: a row has room for either them or y. */
+static void capped_row_gradient(real *y, size_t target, size_t vocab_size, real largest, real cap, real factor,
+                                real at_target)
+{
+    at_target *= cap_slope(y[target], cap);
+#pragma omp simd
+    for (size_t c = 0; c < vocab_size; c++) y[c] = factor * vector_exp(y[c] - largest) * cap_slope(y[c], cap);
+    y[target] -= at_target;
+}
+
+static real row_cross_entropy(real *x, const real *bias, size_t target, size_t vocab_size, const LossSpec *spec)
+{
+    real cap = spec->soft_cap, scale = spec->gradient_scale;
+    real largest = finish_logits(x, bias, vocab_size, cap), target_logit = x[target] - largest;
+    real sum = cap > 0 ? exponentials(x, largest, vocab_size, true) : exponentials(x, largest, vocab_size, false);
+    if (scale != 0 && cap > 0)
+        capped_row_gradient(x, target, vocab_size, largest, cap, scale / sum, scale);
+    else if (scale != 0)
+        row_gradient(x, target, vocab_size, scale / sum, scale);
     return real_log(sum) - target_logit;
 }
 
 void cross_entropy(real *losses, real *logits, const real *bias, const int32_t *targets, size_t rows, size_t vocab_size,
-                   real gradient_scale)
+                   const LossSpec *spec)
 {
 #pragma omp parallel for schedule(static) if (rows * vocab_size > 16384)
     for (size_t t = 0; t < rows; t++)
-        losses[t] = row_cross_entropy(logits + t * vocab_size, bias, (size_t)targets[t], vocab_size, gradient_scale);
+        losses[t] = row_cross_entropy(logits + t * vocab_size, bias, (size_t)targets[t], vocab_size, spec);
 }
 
 void add_column_sums(real *sums, const real *x, size_t rows, size_t columns)

@@ -26,6 +26,8 @@ static const OptionRow model_rows[] = {
      "rate after attention and after feed-forward"},
     {"model", "vocab_size", OPTION_INTEGER, AT(model.vocab_size), "0", 0, 1 << 24, "", MODEL_DEFINING,
      "V; 0 = from the training data"},
+    {"model", "logit_soft_cap", OPTION_REAL, AT(model.logit_soft_cap), "0", 0, 1e6, "", MODEL_DEFINING,
+     "logits z become cap tanh(z / cap), which keeps them between -cap and cap; 0 = off"},
 };
 
 static const OptionRow attention_rows[] = {
@@ -178,6 +180,7 @@ ModelSpec config_model_spec(const Config *config)
         .vocab_size = (size_t)config->model.vocab_size,
         .feedforward_width = (size_t)config->model.feedforward_width,
         .feedforward = (FeedForwardKind)config->model.feedforward,
+        .logit_soft_cap = config->model.logit_soft_cap,
         .attention = specs,
     };
 }

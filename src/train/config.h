@@ -19,6 +19,7 @@ typedef struct ModelConfig {
     int feedforward; /* FeedForwardKind */
     int64_t feedforward_width;
     double dropout;
+    double logit_soft_cap;
     int64_t vocab_size;
 } ModelConfig;
 

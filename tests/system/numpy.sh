@@ -38,6 +38,7 @@ done
 start check learned-exact --attention.sketch=learned --attention.local=exact
 start check learned-sketch --attention.sketch=learned --attention.local=sketch
 start check gelu --model.feedforward=gelu --attention.scale=1 --attention.denominator_one=0.5
+start check soft-cap --model.logit_soft_cap=1.5
 start check stretches --model.context_length=96 --train.stretch_length=48
 start check whole-blocks --model.context_length=48 --model.heads=1 --model.layers=1 --parallel.scan=iexscan
 

@@ -16,7 +16,7 @@ import numpy as np
 
 ROOT_ATTRIBUTES = "format format_version step tokens_seen created source_version".split()
 NUMBERS = """model.layers model.width model.heads model.context_length model.feedforward_width model.dropout
-    model.vocab_size attention.degree attention.scale attention.denominator_one attention.block_length
+    model.vocab_size model.logit_soft_cap attention.degree attention.scale attention.denominator_one attention.block_length
     attention.sketch_size attention.features train.steps train.batch_sequences train.micro_batch_sequences
     train.learning_rate train.min_learning_rate train.warmup_steps train.decay_share train.weight_decay train.beta1 train.beta2
     train.epsilon train.muon_learning_rate train.muon_momentum train.clip_norm train.seed
@@ -28,7 +28,7 @@ CHOICES = {"model.feedforward": ("glu", "gelu"), "train.schedule": ("cosine", "l
            "attention.sketch": SKETCHES, "attention.local": ("exact", "sketch"),
            "output.checkpoint_at_start": (0, 1, "true", "false")}
 # What a checkpoint without these options means.
-ABSENT = {"attention.pattern": "", "train.optimizer": "adamw", "train.decay_share": 0.2,
+ABSENT = {"attention.pattern": "", "train.optimizer": "adamw", "train.decay_share": 0.2, "model.logit_soft_cap": 0,
           "train.muon_learning_rate": 0.02, "train.muon_momentum": 0.95}
 # What an entry of attention.pattern says about its layers.
 PATTERN_ENTRIES = {kind: {"kind": kind} for kind in KINDS}
@@ -161,6 +161,10 @@ def feedforward(config, P, x):
     return (a * gelu_tanh(g)) @ P["feedforward.out.weight"].T
 
 
+def soft_capped(z, cap):
+    return cap * np.tanh(z / cap) if cap > 0 else z
+
+
 def token_losses(config, parameters, inputs, targets):
     """-log softmax(out)[target] at each of the T positions of one sequence."""
     x = parameters["token_embedding.weight"][inputs]
@@ -170,6 +174,7 @@ def token_losses(config, parameters, inputs, targets):
         x = x + attention(spec, int(config["model.heads"]), P, layer_norm(x, P, "attention_norm"))
         x = x + feedforward(config, P, layer_norm(x, P, "feedforward_norm"))
     out = layer_norm(x, parameters, "final_norm") @ parameters["token_embedding.weight"].T + parameters["logit_bias"]
+    out = soft_capped(out, config["model.logit_soft_cap"])
     out = out - out.max(axis=1, keepdims=True)
     return np.log(np.exp(out).sum(axis=1)) - out[np.arange(len(targets)), targets]
 

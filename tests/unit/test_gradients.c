@@ -170,6 +170,13 @@ static void test_feedforward_and_dropout(void)
     check_problem(&polynomial, NULL);
 }
 
+/* A cap that bends the logits of this model, which are about as large. */
+static void test_soft_cap(void)
+{
+    Variant softmax = {"softmax, soft cap", "kind=softmax"};
+    check_problem(&softmax, "model.logit_soft_cap=2");
+}
+
 /* Recomputation changes what is kept, not a bit of the result. */
 static void check_recompute(const Variant *variant)
 {
@@ -268,13 +275,14 @@ static const TestCase tests[] = {
     {"every kind, every tensor", test_every_kind},
     {"layers of different kinds", test_hybrids},
     {"gelu, dropout, other constants", test_feedforward_and_dropout},
+    {"soft cap of the logits", test_soft_cap},
     {"recomputation", test_recompute},
     {"memory", test_memory},
     {"accumulation", test_accumulation},
     {"real sizes: block lengths that do not matter", test_block_lengths},
     {"real sizes: long exact blocks", test_long_blocks},
 };
-static const Suite suites[] = {{"gradients", tests, 8}};
+static const Suite suites[] = {{"gradients", tests, 9}};
 
 int main(int argc, char **argv)
 {
