@@ -59,7 +59,10 @@ static double logits_and_loss(const OutputRun *run, const Buffers *buffers, real
     ParamStore *params = run->params;
     size_t C = model->width, V = model->vocab_size, step = chunk_rows(model, run->tokens);
     const real *embedding = param_values(params, model->embedding), *bias = param_values(params, model->logit_bias);
-    LossSpec spec = {.soft_cap = (real)model->logit_soft_cap, .gradient_scale = training ? loss_scale : 0};
+    LossSpec spec = {.soft_cap = (real)model->logit_soft_cap,
+                     .gradient_scale = training ? loss_scale : 0,
+                     .z_loss = run->z_loss,
+                     .label_smoothing = run->label_smoothing};
     real *logits = buffers->logits;
     double sum = 0;
     phase_begin(PHASE_OUTPUT);

@@ -270,6 +270,8 @@ static OutputRun output_run(ModelPass *pass, ParamStore *params, const int32_t *
         .x = pass->x[pass->model->layer_count],
         .targets = targets,
         .tokens = token_count(pass),
+        .z_loss = (real)pass->spec.z_loss,
+        .label_smoothing = (real)pass->spec.label_smoothing,
     };
 }
 

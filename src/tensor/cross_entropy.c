@@ -35,37 +35,60 @@ static inline __attribute__((always_inline)) real exponentials(real *x, real lar
     return sum;
 }
 
-/* e = e^(y - largest) become gradients: factor e, and of the target `at_target` less. */
-static void row_gradient(real *e, size_t target, size_t vocab_size, real factor, real at_target)
+/* Of logit y: factor e^(y - largest) - everywhere, and of the target `at_target` less. */
+typedef struct RowGradient {
+    real factor, everywhere, at_target;
+} RowGradient;
+
+/* Of scale (log_sum - sum of target probabilities y + z_loss log_sum^2), with log_sum = largest + log(sum) and target
+   probabilities label_smoothing / V, and 1 - label_smoothing more at the target. */
+static RowGradient row_gradient(const LossSpec *spec, real sum, real log_sum, size_t vocab_size)
 {
+    real scale = spec->gradient_scale;
+    return (RowGradient){
+        .factor = scale * (1 + 2 * spec->z_loss * log_sum) / sum,
+        .everywhere = scale * spec->label_smoothing / (real)vocab_size,
+        .at_target = scale * (1 - spec->label_smoothing),
+    };
+}
+
+/* e = e^(y - largest) become gradients. */
+static void gradient_of_exponentials(real *e, size_t target, size_t vocab_size, RowGradient gradient)
+{
+    real factor = gradient.factor, everywhere = gradient.everywhere;
 #pragma omp simd
-    for (size_t c = 0; c < vocab_size; c++) e[c] *= factor;
-    e[target] -= at_target;
+    for (size_t c = 0; c < vocab_size; c++) e[c] = e[c] * factor - everywhere;
+    e[target] -= gradient.at_target;
 }
 
 /* Of y = cap tanh(z / cap): 1 - (y / cap)^2. */
 static inline __attribute__((always_inline)) real cap_slope(real y, real cap) { return (1 - y / cap) * (1 + y / cap); }
 
-/* The same of capped logits. Their exponentials are taken once more: a row has room for either them or y. */
-static void capped_row_gradient(real *y, size_t target, size_t vocab_size, real largest, real cap, real factor,
-                                real at_target)
+/* Capped logits y become gradients. Their exponentials are taken once more: a row has room for either them or y. */
+static void gradient_of_capped(real *y, size_t target, size_t vocab_size, RowGradient gradient, real largest, real cap)
 {
-    at_target *= cap_slope(y[target], cap);
+    real factor = gradient.factor, everywhere = gradient.everywhere;
+    real at_target = gradient.at_target * cap_slope(y[target], cap);
 #pragma omp simd
-    for (size_t c = 0; c < vocab_size; c++) y[c] = factor * vector_exp(y[c] - largest) * cap_slope(y[c], cap);
+    for (size_t c = 0; c < vocab_size; c++)
+        y[c] = (vector_exp(y[c] - largest) * factor - everywhere) * cap_slope(y[c], cap);
     y[target] -= at_target;
 }
 
 static real row_cross_entropy(real *x, const real *bias, size_t target, size_t vocab_size, const LossSpec *spec)
 {
-    real cap = spec->soft_cap, scale = spec->gradient_scale;
+    real cap = spec->soft_cap;
     real largest = finish_logits(x, bias, vocab_size, cap), target_logit = x[target] - largest;
     real sum = cap > 0 ? exponentials(x, largest, vocab_size, true) : exponentials(x, largest, vocab_size, false);
-    if (scale != 0 && cap > 0)
-        capped_row_gradient(x, target, vocab_size, largest, cap, scale / sum, scale);
-    else if (scale != 0)
-        row_gradient(x, target, vocab_size, scale / sum, scale);
-    return real_log(sum) - target_logit;
+    real log_sum = real_log(sum);
+    if (spec->gradient_scale != 0) {
+        RowGradient gradient = row_gradient(spec, sum, largest + log_sum, vocab_size);
+        if (cap > 0)
+            gradient_of_capped(x, target, vocab_size, gradient, largest, cap);
+        else
+            gradient_of_exponentials(x, target, vocab_size, gradient);
+    }
+    return log_sum - target_logit;
 }
 
 void cross_entropy(real *losses, real *logits, const real *bias, const int32_t *targets, size_t rows, size_t vocab_size,

@@ -52,6 +52,12 @@ static const OptionRow train_rows[] = {
      "course of the learning rate after the warm-up; wsd = constant, then linear over the last steps"},
     {"train", "decay_share", OPTION_REAL, AT(train.decay_share), "0.2", 1e-6, 1, "", FREE,
      "part of all steps, at their end, over which the learning rate of schedule = wsd falls"},
+    {"train", "z_loss", OPTION_REAL, AT(train.z_loss), "0", 0, 1000, "", FREE,
+     "training minimises, besides, this times (log of the sum of e^logit)^2, the mean over all positions; reported "
+     "losses stay plain cross-entropy. 0 = off"},
+    {"train", "label_smoothing", OPTION_REAL, AT(train.label_smoothing), "0", 0, 0.95, "", FREE,
+     "part s of the probability of the next token that training spreads evenly over all V tokens, itself included; "
+     "reported losses stay plain cross-entropy. 0 = off"},
     {"train", "clip_norm", OPTION_REAL, AT(train.clip_norm), "1", 0, 1e9, "", FREE,
      "largest norm of the whole gradient; 0 = off"},
     {"train", "max_skipped_steps", OPTION_INTEGER, AT(train.max_skipped_steps), "10", 0, 1e9, "", FREE,
@@ -194,6 +200,8 @@ PassSpec config_pass_spec(const Config *config)
         .stretches = (size_t)stretches_of(config),
         .recompute = (RecomputeKind)config->train.recompute,
         .dropout = config->model.dropout,
+        .z_loss = config->train.z_loss,
+        .label_smoothing = config->train.label_smoothing,
     };
 }
 

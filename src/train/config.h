@@ -30,6 +30,7 @@ typedef struct TrainConfig {
     int64_t warmup_steps;
     int schedule;       /* ScheduleKind */
     double decay_share; /* SCHEDULE_WSD */
+    double z_loss, label_smoothing;
     double clip_norm;
     int64_t max_skipped_steps;
     double skip_above_norm;

@@ -39,6 +39,6 @@ start check polynomial --attention.kind=polynomial
 start check performer --attention.kind=performer --attention.features=24
 start check random-exact --attention.sketch=random
 start check learned-exact
-start check soft-cap --model.logit_soft_cap=1.5
+start check objective --model.logit_soft_cap=1.5 --train.z_loss=0.1 --train.label_smoothing=0.2
 start check learned-sketch --attention.local=sketch --train.recompute=layer
 finish

@@ -18,9 +18,9 @@ ROOT_ATTRIBUTES = "format format_version step tokens_seen created source_version
 NUMBERS = """model.layers model.width model.heads model.context_length model.feedforward_width model.dropout
     model.vocab_size model.logit_soft_cap attention.degree attention.scale attention.denominator_one attention.block_length
     attention.sketch_size attention.features train.steps train.batch_sequences train.micro_batch_sequences
-    train.learning_rate train.min_learning_rate train.warmup_steps train.decay_share train.weight_decay train.beta1 train.beta2
-    train.epsilon train.muon_learning_rate train.muon_momentum train.clip_norm train.seed
-    parallel.data_ranks output.checkpoint_every""".split()
+    train.z_loss train.label_smoothing train.learning_rate train.min_learning_rate train.warmup_steps train.decay_share
+    train.weight_decay train.beta1 train.beta2 train.epsilon train.muon_learning_rate train.muon_momentum
+    train.clip_norm train.seed parallel.data_ranks output.checkpoint_every""".split()
 TEXTS = "attention.pattern parallel.scan data.train data.validation output.folder".split()
 KINDS, SKETCHES = ("softmax", "polynomial", "polysketch", "performer"), ("random", "learned")
 CHOICES = {"model.feedforward": ("glu", "gelu"), "train.schedule": ("cosine", "linear", "constant", "wsd"),
@@ -29,6 +29,7 @@ CHOICES = {"model.feedforward": ("glu", "gelu"), "train.schedule": ("cosine", "l
            "output.checkpoint_at_start": (0, 1, "true", "false")}
 # What a checkpoint without these options means.
 ABSENT = {"attention.pattern": "", "train.optimizer": "adamw", "train.decay_share": 0.2, "model.logit_soft_cap": 0,
+          "train.z_loss": 0, "train.label_smoothing": 0,
           "train.muon_learning_rate": 0.02, "train.muon_momentum": 0.95}
 # What an entry of attention.pattern says about its layers.
 PATTERN_ENTRIES = {kind: {"kind": kind} for kind in KINDS}
@@ -165,8 +166,8 @@ def soft_capped(z, cap):
     return cap * np.tanh(z / cap) if cap > 0 else z
 
 
-def token_losses(config, parameters, inputs, targets):
-    """-log softmax(out)[target] at each of the T positions of one sequence."""
+def logits(config, parameters, inputs):
+    """out (T, V) of one sequence."""
     x = parameters["token_embedding.weight"][inputs]
     for I, spec in enumerate(attention_specs(config)):
         prefix = f"layers.{I}."
@@ -174,9 +175,25 @@ def token_losses(config, parameters, inputs, targets):
         x = x + attention(spec, int(config["model.heads"]), P, layer_norm(x, P, "attention_norm"))
         x = x + feedforward(config, P, layer_norm(x, P, "feedforward_norm"))
     out = layer_norm(x, parameters, "final_norm") @ parameters["token_embedding.weight"].T + parameters["logit_bias"]
-    out = soft_capped(out, config["model.logit_soft_cap"])
-    out = out - out.max(axis=1, keepdims=True)
-    return np.log(np.exp(out).sum(axis=1)) - out[np.arange(len(targets)), targets]
+    return soft_capped(out, config["model.logit_soft_cap"])
+
+
+def log_sum_exp(out):
+    largest = out.max(axis=1)
+    return largest + np.log(np.exp(out - largest[:, None]).sum(axis=1))
+
+
+def token_losses(config, parameters, inputs, targets):
+    """-log softmax(out)[target] at each of the T positions of one sequence."""
+    out = logits(config, parameters, inputs)
+    return log_sum_exp(out) - out[np.arange(len(targets)), targets]
+
+
+def token_objectives(config, parameters, inputs, targets):
+    """What training minimises the mean of, at each of the T positions of one sequence."""
+    out, z, s = logits(config, parameters, inputs), config["train.z_loss"], config["train.label_smoothing"]
+    expected = (1 - s) * out[np.arange(len(targets)), targets] + s * out.mean(axis=1)
+    return log_sum_exp(out) - expected + z * log_sum_exp(out) ** 2
 
 
 # ---- the format of the files ----
