@@ -25,6 +25,7 @@ typedef struct ModelSpec {
     size_t feedforward_width;                /* F */
     FeedForwardKind feedforward;
     double logit_soft_cap;          /* 0: none */
+    bool zero_init_branches;        /* what ends a residual branch starts at 0 */
     const AttentionSpec *attention; /* of each layer, resolved */
 } ModelSpec;
 

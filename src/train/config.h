@@ -20,6 +20,7 @@ typedef struct ModelConfig {
     int64_t feedforward_width;
     double dropout;
     double logit_soft_cap;
+    bool zero_init_branches;
     int64_t vocab_size;
 } ModelConfig;
 
