@@ -8,6 +8,7 @@
 #ifndef POLYSKETCH_ATTENTION_ATTENTION_H
 #define POLYSKETCH_ATTENTION_ATTENTION_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -34,6 +35,7 @@ typedef struct AttentionSpec {
     int64_t sketch_size;
     int local;        /* polysketch: LocalKind */
     int64_t features; /* performer */
+    bool qk_norm;     /* softmax */
 } AttentionSpec;
 
 /* The sizes of one pass. */
@@ -61,6 +63,7 @@ typedef struct AttentionLayer {
     const FeatureMap *map;                  /* of the linear kinds, else NULL */
     size_t heads, head_width;               /* H, h */
     int query_norm[2], key_norm[2];         /* weight, bias; where q' and k' are used */
+    bool norm_before_rotary;                /* the kind gets q', k' as q, k: the model norms them */
     int map_tensors[ATTENTION_MAX_TENSORS]; /* the feature map's, in its own order */
 } AttentionLayer;
 

@@ -255,8 +255,10 @@ void linear_backward(const AttentionRun *run)
     phase_begin(PHASE_FEATURES);
     map_pass(run, &z, &buffers, BACKWARD);
     if (linear_uses_qk_norm(layer))
-        qk_norm_backward(layer, run->params, run->d_qkv, const_matrix_dense(buffers.d_query, tokens, z.C),
-                         const_matrix_dense(buffers.d_key, tokens, z.C), run->qkv, run->scratch);
+        qk_norm_backward(layer, run->params, matrix_dense(run->d_qkv, tokens, 3 * z.C),
+                         const_matrix_dense(buffers.d_query, tokens, z.C),
+                         const_matrix_dense(buffers.d_key, tokens, z.C), const_matrix_dense(run->qkv, tokens, 3 * z.C),
+                         run->scratch);
     arena_release(run->scratch, mark);
 }
 

@@ -8,6 +8,7 @@
 /* What a layer leaves for its backward pass; norms and GELUs are computed again. */
 typedef struct LayerSaved {
     real *qkv;            /* (B, N, 3C), after the rotary embedding */
+    real *raw_qk;         /* (B, N, 2C) q and k before their norms, with norm_before_rotary alone */
     real *attention;      /* AttentionKind.saved_count() */
     real *attention_out;  /* (B, N, C) before the output projection */
     real *middle;         /* (B, N, C) residual after attention */

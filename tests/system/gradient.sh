@@ -35,6 +35,7 @@ prepare_data
 write_sequence 21
 
 start check softmax --attention.kind=softmax --model.feedforward=gelu
+start check softmax-normed --attention.kind=softmax --attention.qk_norm=true
 start check polynomial --attention.kind=polynomial
 start check performer --attention.kind=performer --attention.features=24
 start check random-exact --attention.sketch=random

@@ -28,6 +28,7 @@ prepare_data
 start quiet python "$tools"/numpy_reference.py --self_test
 
 start check softmax --attention.kind=softmax
+start check softmax-normed --attention.kind=softmax --attention.qk_norm=true
 start check performer --attention.kind=performer --attention.features=24
 for degree in 2 4 8; do
     start check polynomial$degree --attention.kind=polynomial --attention.degree=$degree
@@ -46,6 +47,9 @@ start check whole-blocks --model.context_length=48 --model.heads=1 --model.layer
 start check hybrid --model.layers=4 --attention.pattern=polysketch*2,softmax,polynomial
 start check hybrid-sketches --model.layers=3 --attention.pattern=polysketch:random,performer,polysketch:learned \
     --attention.features=24 --attention.degree=2 --attention.local=sketch
+
+start check hybrid-normed --model.layers=3 --attention.pattern=polysketch,softmax,performer --attention.features=24 \
+    --attention.qk_norm=true
 
 # Ranks with sequences of their own, and micro-batches that do not divide their number.
 finish

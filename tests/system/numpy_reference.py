@@ -26,10 +26,11 @@ KINDS, SKETCHES = ("softmax", "polynomial", "polysketch", "performer"), ("random
 CHOICES = {"model.feedforward": ("glu", "gelu"), "train.schedule": ("cosine", "linear", "constant", "wsd"),
            "train.optimizer": ("adamw", "muon"), "attention.kind": KINDS,
            "attention.sketch": SKETCHES, "attention.local": ("exact", "sketch"),
+           "attention.qk_norm": (0, 1, "true", "false"),
            "output.checkpoint_at_start": (0, 1, "true", "false")}
 # What a checkpoint without these options means.
 ABSENT = {"attention.pattern": "", "train.optimizer": "adamw", "train.decay_share": 0.2, "model.logit_soft_cap": 0,
-          "train.z_loss": 0, "train.label_smoothing": 0,
+          "train.z_loss": 0, "train.label_smoothing": 0, "attention.qk_norm": 0,
           "train.muon_learning_rate": 0.02, "train.muon_momentum": 0.95}
 # What an entry of attention.pattern says about its layers.
 PATTERN_ENTRIES = {kind: {"kind": kind} for kind in KINDS}
@@ -143,6 +144,13 @@ def attention_weights(spec, P, q, k):
     return w, one
 
 
+def queries_and_keys(spec, P, q, k):
+    """q and k of one head as the weights want them."""
+    if norms_before_rotary(spec):
+        q, k = layer_norm(q, P, "attention.query_norm"), layer_norm(k, P, "attention.key_norm")
+    return rotary(q), rotary(k)
+
+
 def attention(spec, heads, P, x):
     T, C = x.shape
     h = C // heads
@@ -150,7 +158,7 @@ def attention(spec, heads, P, x):
     outputs = []
     for first in range(0, C, h):
         head = slice(first, first + h)
-        w, one = attention_weights(spec, P, rotary(q[:, head]), rotary(k[:, head]))
+        w, one = attention_weights(spec, P, *queries_and_keys(spec, P, q[:, head], k[:, head]))
         w = np.where(np.tri(T, dtype=bool), w, 0)
         outputs.append(w @ v[:, head] / (one + w.sum(axis=1, keepdims=True)))
     return np.concatenate(outputs, axis=1) @ P["attention.out.weight"].T
@@ -198,9 +206,14 @@ def token_objectives(config, parameters, inputs, targets):
 
 # ---- the format of the files ----
 
+def norms_before_rotary(spec):
+    return spec["kind"] == "softmax" and spec["qk_norm"] in (1, "true")
+
+
 def uses_query_and_key_norm(spec):
     kind, sketch, local = (spec[key] for key in ("kind", "sketch", "local"))
-    return kind == "polynomial" or kind == "polysketch" and (local == "exact" or sketch == "random")
+    return (kind == "polynomial" or norms_before_rotary(spec)
+            or kind == "polysketch" and (local == "exact" or sketch == "random"))
 
 
 def random_sketch_shapes(name, degree, h, r):
@@ -584,6 +597,7 @@ def self_test():
     test_windows()
     test_features(random)
     cases = [{"kind": kind} for kind in ("softmax", "polynomial", "performer")]
+    cases += [{"kind": "softmax", "qk_norm": 1}]
     cases += [{"kind": "polysketch", "sketch": sketch, "degree": p, "local": local}
               for sketch, p, local in itertools.product(("random", "learned"), (2, 4, 8), ("exact", "sketch"))]
     patterns = "polysketch:random,polysketch:learned", "performer,polysketch", "softmax,polynomial"
