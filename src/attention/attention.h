@@ -8,6 +8,7 @@
 #ifndef POLYSKETCH_ATTENTION_ATTENTION_H
 #define POLYSKETCH_ATTENTION_ATTENTION_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -43,6 +44,7 @@ typedef struct AttentionSpec {
     int local_weight;      /* LocalWeight, of exact near pairs */
     double far_scale;      /* initial factor of sketched weights; 0: no such tensor */
     int64_t features;      /* performer */
+    bool qk_norm;          /* softmax */
 } AttentionSpec;
 
 /* The sizes of one pass. */
@@ -73,6 +75,7 @@ typedef struct AttentionLayer {
     int query_norm[2], key_norm[2];         /* weight, bias; where q' and k' are used */
     int gate_weight, gate_bias;             /* where there is a gate; the weight when it depends on the data */
     int far_scale;                          /* where spec.far_scale > 0 */
+    bool norm_before_rotary;                /* the kind gets q', k' as q, k: the model norms them */
     int map_tensors[ATTENTION_MAX_TENSORS]; /* the feature map's, in its own order */
 } AttentionLayer;
 

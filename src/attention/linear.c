@@ -352,8 +352,10 @@ static void features_backward(const AttentionRun *run, const Sizes *z, const Buf
     map_pass(run, z, buffers, BACKWARD, false);
     map_pass(run, z, buffers, BACKWARD, true);
     if (linear_uses_qk_norm(run->layer))
-        qk_norm_backward(run->layer, run->params, run->d_qkv, const_matrix_dense(buffers->d_query, tokens, z->C),
-                         const_matrix_dense(buffers->d_key, tokens, z->C), run->qkv, run->scratch);
+        qk_norm_backward(run->layer, run->params, matrix_dense(run->d_qkv, tokens, 3 * z->C),
+                         const_matrix_dense(buffers->d_query, tokens, z->C),
+                         const_matrix_dense(buffers->d_key, tokens, z->C),
+                         const_matrix_dense(run->qkv, tokens, 3 * z->C), run->scratch);
 }
 
 void linear_backward(const AttentionRun *run)

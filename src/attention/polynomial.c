@@ -59,8 +59,8 @@ static void polynomial_backward(const AttentionRun *run)
     ring_pack(run, &buffers, matrix_const(keys));
     ring_backward(run, &buffers, &weight, matrix_const(queries), run->saved, powers.one, d_queries);
     ring_unpack(run, &buffers, d_keys);
-    qk_norm_backward(run->layer, run->params, run->d_qkv, matrix_const(d_queries), matrix_const(d_keys), run->qkv,
-                     run->scratch);
+    qk_norm_backward(run->layer, run->params, matrix_dense(run->d_qkv, tokens, 3 * C), matrix_const(d_queries),
+                     matrix_const(d_keys), const_matrix_dense(run->qkv, tokens, 3 * C), run->scratch);
     arena_release(run->scratch, mark);
 }
 

@@ -47,16 +47,14 @@ static void backward_one(const AttentionLayer *layer, ParamStore *params, const 
     layernorm_backward(d_x, gradients, d_y, x, param_values(params, index[0]), layer->heads, scratch);
 }
 
-void qk_norm_backward(const AttentionLayer *layer, ParamStore *params, real *d_qkv, ConstMatrix d_query,
-                      ConstMatrix d_key, const real *qkv, Arena *scratch)
+void qk_norm_backward(const AttentionLayer *layer, ParamStore *params, Matrix d_qk, ConstMatrix d_query,
+                      ConstMatrix d_key, ConstMatrix qk, Arena *scratch)
 {
     size_t mark = arena_mark(scratch), C = layer->heads * layer->head_width;
     real *partial = arena_take(scratch, layernorm_scratch(layer->head_width));
-    Matrix d_x = matrix_dense(d_qkv, d_query.rows, 3 * C);
-    ConstMatrix x = const_matrix_dense(qkv, d_query.rows, 3 * C);
-    backward_one(layer, params, layer->query_norm, matrix_columns(d_x, 0, C), d_query, const_matrix_columns(x, 0, C),
+    backward_one(layer, params, layer->query_norm, matrix_columns(d_qk, 0, C), d_query, const_matrix_columns(qk, 0, C),
                  partial);
-    backward_one(layer, params, layer->key_norm, matrix_columns(d_x, C, C), d_key, const_matrix_columns(x, C, C),
+    backward_one(layer, params, layer->key_norm, matrix_columns(d_qk, C, C), d_key, const_matrix_columns(qk, C, C),
                  partial);
     arena_release(scratch, mark);
 }

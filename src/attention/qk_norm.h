@@ -10,11 +10,12 @@ void qk_norm_declare(AttentionLayer *layer, ParamTable *table, const char *prefi
 /* Takes and releases the scratch of the backward pass. */
 void qk_norm_plan(const AttentionLayer *layer, Arena *scratch);
 
-/* query (tokens, C) and key (tokens, C) from qkv (tokens, 3C). */
+/* query (tokens, C) and key (tokens, C) from qkv (tokens, 3C), whose columns they may be. */
 void qk_norm_forward(const AttentionLayer *layer, ParamStore *params, Matrix query, Matrix key, const real *qkv);
 
-/* The columns of q and k in d_qkv (tokens, 3C) += ...; gradients of the norms += ... d_query and d_key (tokens, C). */
-void qk_norm_backward(const AttentionLayer *layer, ParamStore *params, real *d_qkv, ConstMatrix d_query,
-                      ConstMatrix d_key, const real *qkv, Arena *scratch);
+/* d_qk += ..., gradients of the norms += ... from d_query and d_key (tokens, C) at qk. The first C columns of d_qk and qk are
+   q, the next C are k; more may follow. */
+void qk_norm_backward(const AttentionLayer *layer, ParamStore *params, Matrix d_qk, ConstMatrix d_query,
+                      ConstMatrix d_key, ConstMatrix qk, Arena *scratch);
 
 #endif

@@ -1,5 +1,6 @@
 /* Softmax attention: weights exp(<q,k>/sqrt(h)), with the running maximum of each row (Milakov and Gimelshein 2018), so
-   that nothing overflows and no row of weights is ever held whole. The baseline of every comparison.
+   that nothing overflows and no row of weights is ever held whole. The baseline of every comparison. With attention.qk_norm
+   the queries and keys come normed, see AttentionLayer.norm_before_rotary.
 
    Saved: log(sum of weights) per row, from which the backward pass has normalised weights in one exponential. */
 #include <math.h>
@@ -7,13 +8,25 @@
 
 #include "src/attention/exact.h"
 #include "src/attention/kinds.h"
+#include "src/attention/qk_norm.h"
 #include "src/attention/ring.h"
 
 static real softmax_scale(const AttentionLayer *layer) { return 1 / real_sqrt((real)layer->head_width); }
 
+static const OptionRow *softmax_options(int *count)
+{
+    static const OptionRow rows[] = {
+        {"attention", "qk_norm", OPTION_BOOL, offsetof(AttentionSpec, qk_norm), "false", 0, 0, "", true,
+         "layer norms of queries and keys, over the numbers of a head, before the rotary embedding (softmax)"},
+    };
+    *count = sizeof rows / sizeof *rows;
+    return rows;
+}
+
 static void softmax_declare(AttentionLayer *layer, ParamTable *table, const char *prefix)
 {
-    (void)layer, (void)table, (void)prefix; /* nothing to learn */
+    layer->norm_before_rotary = layer->spec.qk_norm;
+    if (layer->norm_before_rotary) qk_norm_declare(layer, table, prefix);
 }
 
 static void softmax_plan(const AttentionLayer *layer, const AttentionShape *shape, Arena *scratch)
@@ -92,6 +105,7 @@ static void softmax_plan_decode(const AttentionLayer *layer, const DecodeShape *
 const AttentionKind attention_softmax = {
     .name = "softmax",
     .summary = "exp(<q,k>/sqrt(h)), time quadratic in the context; the baseline",
+    .options = softmax_options,
     .declare = softmax_declare,
     .saved_count = ring_row_count,
     .plan = softmax_plan,

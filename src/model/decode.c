@@ -4,10 +4,12 @@
 #include <string.h>
 
 #include "src/attention/gate.h"
+#include "src/attention/qk_norm.h"
 #include "src/base/error.h"
 #include "src/base/memory.h"
 #include "src/tensor/activation.h"
 #include "src/tensor/blas.h"
+#include "src/tensor/cross_entropy.h"
 #include "src/tensor/layernorm.h"
 #include "src/tensor/rotary.h"
 
@@ -87,6 +89,15 @@ static void norm(const Decoder *decoder, real *y, const real *x, const int index
     layernorm_forward(matrix_dense(y, 1, C), const_matrix_dense(x, 1, C), weights, 1);
 }
 
+/* q and k become q' and k' in place, where they are normed before the rotary embedding. */
+static void qk_norm_of_layer(Decoder *decoder, const AttentionLayer *attention)
+{
+    size_t C = decoder->model->width;
+    if (!attention->norm_before_rotary) return;
+    qk_norm_forward(attention, decoder->params, matrix_dense(decoder->qkv, 1, C), matrix_dense(decoder->qkv + C, 1, C),
+                    decoder->qkv);
+}
+
 static void add_branch(Decoder *decoder)
 {
     for (size_t c = 0; c < decoder->model->width; c++) decoder->x[c] += decoder->branch[c];
@@ -120,6 +131,7 @@ static void step_layer(Decoder *decoder, size_t index)
     size_t C = model->width, F = model->feedforward_width;
     norm(decoder, decoder->normed, decoder->x, layer->attention_norm);
     matvec(decoder->qkv, param_values(decoder->params, layer->qkv), decoder->normed, 3 * C, C);
+    qk_norm_of_layer(decoder, &layer->attention);
     rotary_apply(decoder->qkv, 3 * C, decoder->rotary, 1, 1, 2 * model->heads, model->head_width, +1);
     attend(decoder, index);
     matvec(decoder->branch, param_values(decoder->params, layer->out), decoder->out, C, C);
@@ -147,8 +159,8 @@ const real *decoder_step(Decoder *decoder, int32_t token)
     norm(decoder, decoder->normed, decoder->x, model->final_norm);
     matvec(decoder->logits, param_values(decoder->params, model->embedding), decoder->normed, model->vocab_size,
            model->width);
-    const real *bias = param_values(decoder->params, model->logit_bias);
-    for (size_t i = 0; i < model->vocab_size; i++) decoder->logits[i] += bias[i];
+    finish_logits(decoder->logits, param_values(decoder->params, model->logit_bias), model->vocab_size,
+                  (real)model->logit_soft_cap);
     decoder->position++;
     return decoder->logits;
 }

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "src/attention/gate.h"
+#include "src/attention/qk_norm.h"
 #include "src/core/phase.h"
 #include "src/tensor/activation.h"
 #include "src/tensor/blas.h"
@@ -24,6 +25,7 @@ LayerSaved layer_take_saved(const Model *model, const Layer *layer, const Attent
     LayerSaved saved;
     saved.qkv = arena_take(arena, tokens * 3 * C);
     saved.gate = attention_has_gate(&layer->attention) ? arena_take(arena, tokens * model->heads) : NULL;
+    saved.raw_qk = layer->attention.norm_before_rotary ? arena_take(arena, tokens * 2 * C) : NULL;
     saved.attention = shared ? attention : arena_take(arena, layer_attention_count(layer, shape));
     saved.attention_out = arena_take(arena, tokens * C);
     saved.middle = arena_take(arena, tokens * C);
@@ -96,6 +98,7 @@ void layer_plan(const Model *model, const Layer *layer, const AttentionShape *sh
     arena_release(scratch, mark);
     take_attention_backward(model, layer, tokens, scratch);
     layer->attention.kind->plan(&layer->attention, shape, scratch);
+    if (layer->attention.norm_before_rotary) qk_norm_plan(&layer->attention, scratch);
     arena_release(scratch, mark);
 }
 
@@ -182,6 +185,37 @@ static void rotate(const LayerRun *run, real *qkv, int direction)
                  model->head_width, direction);
 }
 
+/* q and k become q' and k', where the layer wants them normed before the rotary embedding. */
+static void qk_norm_of_layer(const LayerRun *run, const AttentionLayer *attention, const LayerSaved *saved)
+{
+    size_t tokens = token_count(&run->shape), C = run->model->width;
+    if (!attention->norm_before_rotary) return;
+    Matrix qkv = matrix_dense(saved->qkv, tokens, 3 * C);
+    phase_begin(PHASE_NORM);
+#pragma omp parallel for schedule(static) if (parallel : tokens * C > 16384)
+    for (size_t t = 0; t < tokens; t++) memcpy(saved->raw_qk + t * 2 * C, matrix_row(qkv, t), 2 * C * sizeof(real));
+    qk_norm_forward(attention, run->params, matrix_columns(qkv, 0, C), matrix_columns(qkv, C, C), saved->qkv);
+}
+
+/* In d_qkv the gradients of q' and k' become those of q and k. d_query, d_key: room for (B, N, C) each. */
+static void qk_norm_of_layer_backward(const LayerRun *run, const AttentionLayer *attention, const LayerSaved *saved,
+                                      real *d_qkv, real *d_query, real *d_key)
+{
+    size_t tokens = token_count(&run->shape), C = run->model->width;
+    if (!attention->norm_before_rotary) return;
+    phase_begin(PHASE_NORM);
+#pragma omp parallel for schedule(static) if (parallel : tokens * C > 16384)
+    for (size_t t = 0; t < tokens; t++) {
+        real *row = d_qkv + t * 3 * C;
+        memcpy(d_query + t * C, row, C * sizeof *row);
+        memcpy(d_key + t * C, row + C, C * sizeof *row);
+        memset(row, 0, 2 * C * sizeof *row);
+    }
+    qk_norm_backward(attention, run->params, matrix_dense(d_qkv, tokens, 3 * C), const_matrix_dense(d_query, tokens, C),
+                     const_matrix_dense(d_key, tokens, C), const_matrix_dense(saved->raw_qk, tokens, 2 * C),
+                     run->scratch);
+}
+
 static AttentionRun attention_run(const LayerRun *run, const Layer *layer, const LayerSaved *saved)
 {
     return (AttentionRun){
@@ -218,6 +252,7 @@ void layer_forward(const LayerRun *run, size_t index, const LayerSaved *saved, r
 
     norm_forward(run, normed, x, layer->attention_norm);
     product_forward(run, saved->qkv, normed, layer->qkv, 3 * C, C);
+    qk_norm_of_layer(run, &layer->attention, saved);
     rotate(run, saved->qkv, +1);
     if (saved->gate)
         gate_forward(&layer->attention, run->params, saved->gate, const_matrix_dense(normed, tokens, C),
@@ -284,6 +319,7 @@ static void attention_backward(const LayerRun *run, size_t index, const LayerSav
     attention.d_gate = buffers.d_gate;
     layer->attention.kind->backward(&attention);
     rotate(run, buffers.d_qkv, -1);
+    qk_norm_of_layer_backward(run, &layer->attention, saved, buffers.d_qkv, buffers.normed, buffers.d_out);
     /* qkv = normed W_qkv^T */
     norm_forward(run, buffers.normed, x, layer->attention_norm);
     real *d_normed = buffers.d_out;

@@ -9,6 +9,7 @@
 typedef struct LayerSaved {
     real *qkv;            /* (B, N, 3C), after the rotary embedding */
     real *gate;           /* (B, H, N); NULL without a gate */
+    real *raw_qk;         /* (B, N, 2C) q and k before their norms, with norm_before_rotary alone */
     real *attention;      /* AttentionKind.saved_count() */
     real *attention_out;  /* (B, N, C) before the output projection */
     real *middle;         /* (B, N, C) residual after attention */

@@ -15,17 +15,20 @@ static void add_norm(ParamTable *table, int norm[2], const char *prefix, const c
     norm[1] = param_table_add_vector(table, name, width, 0);
 }
 
+/* deviation 0: all are 0 */
 static int add_dense(ParamTable *table, const char *prefix, const char *which, size_t out, size_t in, double deviation)
 {
     char name[128];
     snprintf(name, sizeof name, "%s%s.weight", prefix, which);
-    return param_table_add_matrix(table, name, out, in, INIT_NORMAL, deviation);
+    return param_table_add_matrix(table, name, out, in, deviation > 0 ? INIT_NORMAL : INIT_CONSTANT, deviation);
 }
 
-static void declare_layer(Model *model, size_t index, const AttentionSpec *spec)
+static void declare_layer(Model *model, const ModelSpec *spec, size_t index)
 {
-    /* The projections that end a residual branch start smaller: the sum over layers keeps its size. */
-    const double deviation = 0.02, ending = 0.02 / sqrt(2.0 * (double)model->layer_count);
+    /* The projections that end a residual branch start smaller: the sum over layers keeps its size. Or at 0: each layer then
+       starts as the identity. */
+    const double deviation = 0.02;
+    const double ending = spec->zero_init_branches ? 0 : 0.02 / sqrt(2.0 * (double)model->layer_count);
     Layer *layer = &model->layers[index];
     ParamTable *table = &model->table;
     size_t C = model->width;
@@ -36,7 +39,8 @@ static void declare_layer(Model *model, size_t index, const AttentionSpec *spec)
     add_norm(table, layer->attention_norm, prefix, "attention_norm", C);
     layer->qkv = add_dense(table, prefix, "attention.qkv", 3 * C, C, deviation);
     param_table_hidden(table, layer->qkv, 3);
-    layer->attention = attention_declare(spec, model->heads, model->head_width, table, attention_prefix);
+    layer->attention =
+        attention_declare(&spec->attention[index], model->heads, model->head_width, table, attention_prefix);
     layer->out = add_dense(table, prefix, "attention.out", C, C, ending);
     param_table_hidden(table, layer->out, 1);
     add_norm(table, layer->feedforward_norm, prefix, "feedforward_norm", C);
@@ -57,12 +61,13 @@ Model *model_create(const ModelSpec *spec)
     model->feedforward_width = spec->feedforward_width;
     model->feedforward_in_width = spec->feedforward_width * (spec->feedforward == FEEDFORWARD_GLU ? 2 : 1);
     model->vocab_size = spec->vocab_size;
+    model->logit_soft_cap = spec->logit_soft_cap;
     model->layers = checked_calloc(model->layer_count, sizeof *model->layers);
     model->embedding_group = param_table_begin_group(&model->table);
     model->embedding = param_table_add_matrix(&model->table, "token_embedding.weight", model->vocab_size, model->width,
                                               INIT_NORMAL, 0.02);
     param_table_no_decay(&model->table, model->embedding);
-    for (size_t i = 0; i < model->layer_count; i++) declare_layer(model, i, &spec->attention[i]);
+    for (size_t i = 0; i < model->layer_count; i++) declare_layer(model, spec, i);
     model->output_group = param_table_begin_group(&model->table);
     add_norm(&model->table, model->final_norm, "", "final_norm", model->width);
     model->logit_bias = param_table_add_vector(&model->table, "logit_bias", model->vocab_size, 0);

@@ -3,7 +3,8 @@
        x    = E[token]
        x   += dropout( Attention(LN(x)) )          per layer
        x   += dropout( FeedForward(LN(x)) )        per layer
-       loss = mean of -log softmax(LN(x) E^T + logit_bias)[next token]
+       out  = LN(x) E^T + logit_bias               and soft_cap tanh(out / soft_cap) of that, if there is a cap
+       loss = mean of -log softmax(out)[next token]
 
    A Model says what is learned: its tensors and how they are used, no memory for values (ParamStore), nothing about how
    it is computed (PassSpec, pass.h). It does not change once it is made. */
@@ -23,6 +24,8 @@ typedef struct ModelSpec {
     size_t layers, width, heads, vocab_size; /* L C H V; C a multiple of 2H */
     size_t feedforward_width;                /* F */
     FeedForwardKind feedforward;
+    double logit_soft_cap;          /* 0: none */
+    bool zero_init_branches;        /* what ends a residual branch starts at 0 */
     const AttentionSpec *attention; /* of each layer, resolved */
 } ModelSpec;
 
@@ -45,6 +48,7 @@ typedef struct Model {
     int final_norm[2]; /* (C) */
     int embedding_group, output_group;
     FeedForwardKind feedforward;
+    double logit_soft_cap;
     size_t layer_count, width, heads, head_width, feedforward_width, feedforward_in_width,
         vocab_size; /* L C H h F 2F|F V */
 } Model;

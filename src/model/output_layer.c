@@ -59,6 +59,10 @@ static double logits_and_loss(const OutputRun *run, const Buffers *buffers, real
     ParamStore *params = run->params;
     size_t C = model->width, V = model->vocab_size, step = chunk_rows(model, run->tokens);
     const real *embedding = param_values(params, model->embedding), *bias = param_values(params, model->logit_bias);
+    LossSpec spec = {.soft_cap = (real)model->logit_soft_cap,
+                     .gradient_scale = training ? loss_scale : 0,
+                     .z_loss = run->z_loss,
+                     .label_smoothing = run->label_smoothing};
     real *logits = buffers->logits;
     double sum = 0;
     phase_begin(PHASE_OUTPUT);
@@ -66,10 +70,10 @@ static double logits_and_loss(const OutputRun *run, const Buffers *buffers, real
         size_t rows = run->tokens - first < step ? run->tokens - first : step;
         real *normed = buffers->normed + first * C;
         dense_forward(logits, normed, embedding, rows, V, C);
-        cross_entropy(losses + first, logits, bias, run->targets + first, rows, V, training ? loss_scale : 0);
+        cross_entropy(losses + first, logits, bias, run->targets + first, rows, V, &spec);
         for (size_t i = 0; i < rows; i++) sum += (double)losses[first + i];
         if (!training) continue;
-        /* logits = normed E^T + bias */
+        /* logits = normed E^T + bias, before any cap */
         add_column_sums(param_gradient(params, model->logit_bias), logits, rows, V);
         gemm_tn(param_gradient(params, model->embedding), C, logits, V, normed, C, V, C, rows, 1, 1);
         gemm_nn(normed, C, logits, V, embedding, C, rows, C, V, 1, 0);

@@ -14,6 +14,7 @@ typedef struct OutputRun {
     const real *x;          /* (tokens, C): the last residual stream */
     const int32_t *targets; /* (tokens) */
     size_t tokens;
+    real z_loss, label_smoothing; /* as in LossSpec: of the backward pass alone */
 } OutputRun;
 
 /* Takes and releases the scratch of both. */
@@ -22,7 +23,8 @@ void output_layer_plan(const Model *model, size_t tokens, Arena *scratch);
 /* Sum of the losses; each into `losses` (tokens) unless it is NULL. */
 double output_layer_loss(const OutputRun *run, real *losses);
 
-/* The same, and d_x (tokens, C) = gradient of loss_scale times it; adds to the gradients of the parameters. */
+/* The same, and d_x (tokens, C) = gradient of loss_scale times it, or rather of what z_loss and label_smoothing make of it; adds
+   to the gradients of the parameters. */
 double output_layer_backward(const OutputRun *run, real *d_x, real loss_scale);
 
 #endif

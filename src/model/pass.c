@@ -105,6 +105,14 @@ static size_t shared_attention_count(const ModelPass *pass)
     return most;
 }
 
+/* The layer whose LayerSaved serves all that take turns with it: one that keeps raw queries and keys, if there is one. */
+static const Layer *layer_to_share(const Model *model)
+{
+    size_t i = model->layer_count - 1;
+    while (i > 0 && !model->layers[i].attention.norm_before_rotary) i--;
+    return &model->layers[i];
+}
+
 static void take_activations(ModelPass *pass, Arena *arena)
 {
     const Model *model = pass->model;
@@ -115,10 +123,12 @@ static void take_activations(ModelPass *pass, Arena *arena)
         pass->x[i] = pass->purpose == PASS_TRAIN || i < 2 ? arena_take(arena, residual) : pass->x[i - 2];
     bool sharing = !keeps_attention(pass);
     real *attention = sharing ? arena_take(arena, shared_attention_count(pass)) : NULL;
-    for (size_t i = 0; i < model->layer_count; i++)
+    for (size_t i = 0; i < model->layer_count; i++) {
+        const Layer *layer = keeps_layers(pass) ? &model->layers[i] : layer_to_share(model);
         pass->saved[i] = i == 0 || keeps_layers(pass)
-                             ? layer_take_saved(model, &model->layers[i], &pass->shape, attention, sharing, arena)
+                             ? layer_take_saved(model, layer, &pass->shape, attention, sharing, arena)
                              : pass->saved[0];
+    }
 }
 
 /* ---- scratch: taken here by plan_scratch() as by the passes themselves ---- */
@@ -272,6 +282,8 @@ static OutputRun output_run(ModelPass *pass, ParamStore *params, const int32_t *
         .x = pass->x[pass->model->layer_count],
         .targets = targets,
         .tokens = token_count(pass),
+        .z_loss = (real)pass->spec.z_loss,
+        .label_smoothing = (real)pass->spec.label_smoothing,
     };
 }
 

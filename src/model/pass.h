@@ -1,6 +1,7 @@
 /* Forward and backward passes of a model over micro-batches of one shape, on one rank of those that share the sequences.
 
-   A PassSpec says how a model is computed: nothing of it changes what is learned but rounding (and dropout, which is random). A
+   A PassSpec says how a model is computed: nothing of it changes what is learned but rounding (and dropout, z_loss and
+   label_smoothing, which training alone knows). A
    ModelPass is the memory of such passes: made once, used at every step; after it is made nothing allocates. */
 #ifndef POLYSKETCH_MODEL_PASS_H
 #define POLYSKETCH_MODEL_PASS_H
@@ -17,7 +18,8 @@ typedef struct PassSpec {
     size_t block_length;   /* b; that of training where attention_blocks_matter() */
     size_t stretches;      /* parts of a sequence that are computed one after another */
     RecomputeKind recompute;
-    double dropout; /* rate, in training passes */
+    double dropout;                 /* rate, in training passes */
+    double z_loss, label_smoothing; /* LossSpec, in training passes */
 } PassSpec;
 
 /* The shape of rank `position` of `segments`; whole sequences, whatever the stretches. */
@@ -59,7 +61,8 @@ typedef struct DropoutKey {
    purpose will do. Collective over the ranks of the store. */
 double model_evaluate(ModelPass *pass, ParamStore *params, const int32_t *inputs, const int32_t *targets, real *losses);
 
-/* The same, and adds the gradient of loss_scale * sum of losses to those of `params`: this rank's share, which the store sums
+/* The same, and adds the gradient of loss_scale * sum of losses (with z_loss or label_smoothing: of what these make of it, while
+   the losses stay plain cross entropy) to those of `params`: this rank's share, which the store sums
    over all ranks. A group's gradients are said to be complete as soon as they are. Collective over the ranks of the store. */
 double model_train(ModelPass *pass, ParamStore *params, const int32_t *inputs, const int32_t *targets, real loss_scale,
                    DropoutKey dropout);

@@ -1,38 +1,102 @@
 #include "src/tensor/cross_entropy.h"
 
 #include <omp.h>
+#include <stdbool.h>
 
 #include "src/tensor/vector_math.h"
 
-static real row_cross_entropy(real *x, const real *bias, size_t target, size_t vocab_size, real gradient_scale)
+static inline __attribute__((always_inline)) real finish_row(real *x, const real *bias, size_t vocab_size, real cap)
 {
-    real largest = -INFINITY, sum = 0;
+    real largest = -INFINITY;
 #pragma omp simd reduction(max : largest)
     for (size_t c = 0; c < vocab_size; c++) {
-        x[c] += bias[c];
+        real z = x[c] + bias[c];
+        x[c] = cap > 0 ? cap * real_tanh(z / cap) : z;
         largest = x[c] > largest ? x[c] : largest;
     }
-    real target_logit = x[target] - largest;
+    return largest;
+}
+
+real finish_logits(real *logits, const real *bias, size_t vocab_size, real soft_cap)
+{
+    return soft_cap > 0 ? finish_row(logits, bias, vocab_size, soft_cap) : finish_row(logits, bias, vocab_size, 0);
+}
+
+/* The sum of e^(x - largest), which takes the place of x unless that is kept. */
+static inline __attribute__((always_inline)) real exponentials(real *x, real largest, size_t vocab_size, bool keep)
+{
+    real sum = 0;
 #pragma omp simd reduction(+ : sum)
     for (size_t c = 0; c < vocab_size; c++) {
-        x[c] = vector_exp(x[c] - largest);
-        sum += x[c];
+        real e = vector_exp(x[c] - largest);
+        if (!keep) x[c] = e;
+        sum += e;
     }
-    if (gradient_scale != 0) {
-        real factor = gradient_scale / sum;
+    return sum;
+}
+
+/* Of logit y: factor e^(y - largest) - everywhere, and of the target `at_target` less. */
+typedef struct RowGradient {
+    real factor, everywhere, at_target;
+} RowGradient;
+
+/* Of scale (log_sum - sum of target probabilities y + z_loss log_sum^2), with log_sum = largest + log(sum) and target
+   probabilities label_smoothing / V, and 1 - label_smoothing more at the target. */
+static RowGradient row_gradient(const LossSpec *spec, real sum, real log_sum, size_t vocab_size)
+{
+    real scale = spec->gradient_scale;
+    return (RowGradient){
+        .factor = scale * (1 + 2 * spec->z_loss * log_sum) / sum,
+        .everywhere = scale * spec->label_smoothing / (real)vocab_size,
+        .at_target = scale * (1 - spec->label_smoothing),
+    };
+}
+
+/* e = e^(y - largest) become gradients. */
+static void gradient_of_exponentials(real *e, size_t target, size_t vocab_size, RowGradient gradient)
+{
+    real factor = gradient.factor, everywhere = gradient.everywhere;
 #pragma omp simd
-        for (size_t c = 0; c < vocab_size; c++) x[c] *= factor;
-        x[target] -= gradient_scale;
+    for (size_t c = 0; c < vocab_size; c++) e[c] = e[c] * factor - everywhere;
+    e[target] -= gradient.at_target;
+}
+
+/* Of y = cap tanh(z / cap): 1 - (y / cap)^2. */
+static inline __attribute__((always_inline)) real cap_slope(real y, real cap) { return (1 - y / cap) * (1 + y / cap); }
+
+/* Capped logits y become gradients. Their exponentials are taken once more: a row has room for either them or y. */
+static void gradient_of_capped(real *y, size_t target, size_t vocab_size, RowGradient gradient, real largest, real cap)
+{
+    real factor = gradient.factor, everywhere = gradient.everywhere;
+    real at_target = gradient.at_target * cap_slope(y[target], cap);
+#pragma omp simd
+    for (size_t c = 0; c < vocab_size; c++)
+        y[c] = (vector_exp(y[c] - largest) * factor - everywhere) * cap_slope(y[c], cap);
+    y[target] -= at_target;
+}
+
+static real row_cross_entropy(real *x, const real *bias, size_t target, size_t vocab_size, const LossSpec *spec)
+{
+    real cap = spec->soft_cap;
+    real largest = finish_logits(x, bias, vocab_size, cap), target_logit = x[target] - largest;
+    real sum = cap > 0 ? exponentials(x, largest, vocab_size, true) : exponentials(x, largest, vocab_size, false);
+    real log_sum = real_log(sum);
+    if (spec->gradient_scale != 0) {
+        RowGradient gradient = row_gradient(spec, sum, largest + log_sum, vocab_size);
+        if (cap > 0)
+            gradient_of_capped(x, target, vocab_size, gradient, largest, cap);
+        else
+            gradient_of_exponentials(x, target, vocab_size, gradient);
     }
-    return real_log(sum) - target_logit;
+    return log_sum - target_logit;
 }
 
 void cross_entropy(real *losses, real *logits, const real *bias, const int32_t *targets, size_t rows, size_t vocab_size,
-                   real gradient_scale)
+                   const LossSpec *spec)
 {
 #pragma omp parallel for schedule(static) if (rows * vocab_size > 16384)
     for (size_t t = 0; t < rows; t++)
-        losses[t] = row_cross_entropy(logits + t * vocab_size, bias, (size_t)targets[t], vocab_size, gradient_scale);
+        losses[t] = row_cross_entropy(logits + t * vocab_size, bias, (size_t)targets[t], vocab_size, spec);
 }
 
 void add_column_sums(real *sums, const real *x, size_t rows, size_t columns)

@@ -20,6 +20,7 @@ typedef struct NormGradients {
     real *d_weight, *d_bias;
 } NormGradients;
 
+/* y may be x. */
 void layernorm_forward(Matrix y, ConstMatrix x, NormWeights norm, size_t heads);
 
 /* d_x += ..., d_weight += ..., d_bias += ... `scratch` holds layernorm_scratch() numbers. */

@@ -26,6 +26,10 @@ static const OptionRow model_rows[] = {
      "rate after attention and after feed-forward"},
     {"model", "vocab_size", OPTION_INTEGER, AT(model.vocab_size), "0", 0, 1 << 24, "", MODEL_DEFINING,
      "V; 0 = from the training data"},
+    {"model", "logit_soft_cap", OPTION_REAL, AT(model.logit_soft_cap), "0", 0, 1e6, "", MODEL_DEFINING,
+     "logits z become cap tanh(z / cap), which keeps them between -cap and cap; 0 = off"},
+    {"model", "zero_init_branches", OPTION_BOOL, AT(model.zero_init_branches), "false", 0, 0, "", FREE,
+     "initial values of attention.out and feedforward.out, which end a residual branch, are 0"},
 };
 
 static const OptionRow attention_rows[] = {
@@ -47,8 +51,16 @@ static const OptionRow train_rows[] = {
      "learning rate at the last step"},
     {"train", "warmup_steps", OPTION_INTEGER, AT(train.warmup_steps), "100", 0, 1e9, "", FREE,
      "steps of linear warm-up"},
-    {"train", "schedule", OPTION_CHOICE, AT(train.schedule), "cosine", 0, 0, "cosine|linear|constant", FREE,
-     "course of the learning rate after the warm-up"},
+    {"train", "schedule", OPTION_CHOICE, AT(train.schedule), "cosine", 0, 0, "cosine|linear|constant|wsd", FREE,
+     "course of the learning rate after the warm-up; wsd = constant, then linear over the last steps"},
+    {"train", "decay_share", OPTION_REAL, AT(train.decay_share), "0.2", 1e-6, 1, "", FREE,
+     "part of all steps, at their end, over which the learning rate of schedule = wsd falls"},
+    {"train", "z_loss", OPTION_REAL, AT(train.z_loss), "0", 0, 1000, "", FREE,
+     "training minimises, besides, this times (log of the sum of e^logit)^2, the mean over all positions; reported "
+     "losses stay plain cross-entropy. 0 = off"},
+    {"train", "label_smoothing", OPTION_REAL, AT(train.label_smoothing), "0", 0, 0.95, "", FREE,
+     "part s of the probability of the next token that training spreads evenly over all V tokens, itself included; "
+     "reported losses stay plain cross-entropy. 0 = off"},
     {"train", "clip_norm", OPTION_REAL, AT(train.clip_norm), "1", 0, 1e9, "", FREE,
      "largest norm of the whole gradient; 0 = off"},
     {"train", "max_skipped_steps", OPTION_INTEGER, AT(train.max_skipped_steps), "10", 0, 1e9, "", FREE,
@@ -177,6 +189,8 @@ ModelSpec config_model_spec(const Config *config)
         .vocab_size = (size_t)config->model.vocab_size,
         .feedforward_width = (size_t)config->model.feedforward_width,
         .feedforward = (FeedForwardKind)config->model.feedforward,
+        .logit_soft_cap = config->model.logit_soft_cap,
+        .zero_init_branches = config->model.zero_init_branches,
         .attention = specs,
     };
 }
@@ -190,6 +204,8 @@ PassSpec config_pass_spec(const Config *config)
         .stretches = (size_t)stretches_of(config),
         .recompute = (RecomputeKind)config->train.recompute,
         .dropout = config->model.dropout,
+        .z_loss = config->train.z_loss,
+        .label_smoothing = config->train.label_smoothing,
     };
 }
 

@@ -12,13 +12,15 @@
 #include "src/model/pass.h"
 #include "src/train/optimizer.h"
 
-typedef enum ScheduleKind { SCHEDULE_COSINE, SCHEDULE_LINEAR, SCHEDULE_CONSTANT } ScheduleKind;
+typedef enum ScheduleKind { SCHEDULE_COSINE, SCHEDULE_LINEAR, SCHEDULE_CONSTANT, SCHEDULE_WSD } ScheduleKind;
 
 typedef struct ModelConfig {
     int64_t layers, width, heads, context_length;
     int feedforward; /* FeedForwardKind */
     int64_t feedforward_width;
     double dropout;
+    double logit_soft_cap;
+    bool zero_init_branches;
     int64_t vocab_size;
 } ModelConfig;
 
@@ -27,7 +29,9 @@ typedef struct TrainConfig {
     OptimizerSpec optimizer;
     double min_learning_rate;
     int64_t warmup_steps;
-    int schedule; /* ScheduleKind */
+    int schedule;       /* ScheduleKind */
+    double decay_share; /* SCHEDULE_WSD */
+    double z_loss, label_smoothing;
     double clip_norm;
     int64_t max_skipped_steps;
     double skip_above_norm;

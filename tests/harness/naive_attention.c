@@ -154,7 +154,8 @@ static double dot(const double *a, const double *b, size_t count)
     return sum;
 }
 
-/* One head: everything of every token, then all pairs. */
+/* q and k as the kinds get them: those of softmax with qk_norm are normed already.
+   One head: everything of every token, then all pairs. */
 static void naive_head(const AttentionLayer *layer, const ParamTable *table, const real *params,
                        const NaiveInput *input, double *out, size_t head)
 {

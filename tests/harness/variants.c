@@ -9,6 +9,7 @@
 
 const Variant variants[] = {
     {"softmax", "kind=softmax"},
+    {"softmax-normed", "kind=softmax qk_norm=true"},
     {"polynomial-2", "kind=polynomial degree=2"},
     {"polynomial-4", "kind=polynomial degree=4"},
     {"polynomial-6", "kind=polynomial degree=6"},
@@ -42,6 +43,7 @@ const Variant hybrids[] = {
     {"hybrid-linear", "pattern=performer,polysketch:random,polysketch:learned features=12 local=sketch"},
     {"hybrid-projection", "pattern=polysketch:projection,polysketch:learned,performer features=12 degree=6"},
     {"hybrid-exact", "pattern=polysketch*2,softmax"},
+    {"hybrid-normed", "pattern=polysketch,softmax,performer features=12 qk_norm=true"},
     {"hybrid-all", "pattern=polynomial,performer,polysketch:random features=12 degree=2"},
     {"hybrid-gated", "pattern=polysketch:random,polysketch:learned,performer features=12 local=window gate=data"},
     {"hybrid-softmax-gated", "pattern=polysketch:learned*2,softmax local=window local_weight=exp gate=data"},

@@ -2,9 +2,9 @@
 """Checks gradients from outside, with nothing but checkpoints: STEP0.h5 STEP1.h5 TOKENS.h5.
 
 TOKENS.h5 is one sequence, on which one step was made without clipping: /optimizer/m is then (1 - beta1) times the
-gradient. It is compared with central differences of the float64 loss of numpy_reference.py, for the largest entry
-and another one of every tensor. How close they must be is measured: differences at parameters that were moved by one unit
-of float32, relative to the largest entry of their tensor, the worst of all tensors and several draws.
+gradient. It is compared with central differences of what training minimises, by numpy_reference.py in float64, for the
+largest entry and another one of every tensor. How close they must be is measured: differences at parameters that were
+moved by one unit of float32, relative to the largest entry of their tensor, the worst of all tensors and several draws.
 """
 import sys
 
@@ -62,7 +62,7 @@ def main():
     assert set(gradients) == set(filter(reference.is_trained, parameters)), "tensors with and without gradients"
 
     def losses_of(values):
-        return reference.token_losses(config, values, inputs[0], targets[0])
+        return reference.token_objectives(config, values, inputs[0], targets[0])
 
     random = np.random.default_rng(5)
     entries = {name: chosen_entries(gradient, random) for name, gradient in sorted(gradients.items())}

@@ -35,10 +35,12 @@ prepare_data
 write_sequence 21
 
 start check softmax --attention.kind=softmax --model.feedforward=gelu
+start check softmax-normed --attention.kind=softmax --attention.qk_norm=true
 start check polynomial --attention.kind=polynomial
 start check performer --attention.kind=performer --attention.features=24
 start check random-exact --attention.sketch=random
 start check learned-exact
+start check objective --model.logit_soft_cap=1.5 --train.z_loss=0.1 --train.label_smoothing=0.2
 start check learned-sketch --attention.local=sketch --train.recompute=layer
 start check window --attention.block_length=4 --attention.local=window --attention.gate=data --attention.far_scale=0.2
 start check window-exp --attention.block_length=4 --attention.local=window --attention.local_weight=exp --attention.gate=data

@@ -29,6 +29,7 @@ prepare_data
 start quiet python "$tools"/numpy_reference.py --self_test
 
 start check softmax --attention.kind=softmax
+start check softmax-normed --attention.kind=softmax --attention.qk_norm=true
 start check performer --attention.kind=performer --attention.features=24
 for degree in 2 4 8; do
     start check polynomial$degree --attention.kind=polynomial --attention.degree=$degree
@@ -41,6 +42,7 @@ start check learned-sketch --attention.sketch=learned --attention.local=sketch
 start check projection-exact --attention.sketch=projection --attention.local=exact --attention.degree=6
 start check projection-sketch --attention.sketch=projection --attention.local=sketch --attention.sketch_size=24
 start check gelu --model.feedforward=gelu --attention.scale=1 --attention.denominator_one=0.5
+start check soft-cap --model.logit_soft_cap=1.5
 start check stretches --model.context_length=96 --train.stretch_length=48
 start check whole-blocks --model.context_length=48 --model.heads=1 --model.layers=1 --parallel.scan=iexscan
 
@@ -62,6 +64,8 @@ done
 start check sketch-constant --attention.local=sketch --attention.gate=constant
 start check hybrid-gated "${more[@]}" --model.layers=3 --attention.pattern=polysketch:random,softmax,polysketch:learned \
     --attention.local=window --attention.gate=data
+start check hybrid-normed --model.layers=3 --attention.pattern=polysketch,softmax,performer --attention.features=24 \
+    --attention.qk_norm=true
 
 # Ranks with sequences of their own, and micro-batches that do not divide their number.
 finish

@@ -16,22 +16,24 @@ import numpy as np
 
 ROOT_ATTRIBUTES = "format format_version step tokens_seen created source_version".split()
 NUMBERS = """model.layers model.width model.heads model.context_length model.feedforward_width model.dropout
-    model.vocab_size attention.degree attention.scale attention.denominator_one attention.block_length
+    model.vocab_size model.logit_soft_cap attention.degree attention.scale attention.denominator_one attention.block_length
     attention.sketch_size attention.features attention.window_blocks attention.far_scale
-    train.steps train.batch_sequences train.micro_batch_sequences
-    train.learning_rate train.min_learning_rate train.warmup_steps train.weight_decay train.beta1 train.beta2
-    train.epsilon train.muon_learning_rate train.muon_momentum train.clip_norm train.seed
+    train.steps train.batch_sequences train.micro_batch_sequences train.z_loss train.label_smoothing
+    train.learning_rate train.min_learning_rate train.warmup_steps train.decay_share train.weight_decay
+    train.beta1 train.beta2 train.epsilon train.muon_learning_rate train.muon_momentum train.clip_norm train.seed
     parallel.data_ranks output.checkpoint_every""".split()
 TEXTS = "attention.pattern parallel.scan data.train data.validation output.folder".split()
 KINDS, SKETCHES = ("softmax", "polynomial", "polysketch", "performer"), ("random", "learned", "projection")
-CHOICES = {"model.feedforward": ("glu", "gelu"), "train.schedule": ("cosine", "linear", "constant"),
+CHOICES = {"model.feedforward": ("glu", "gelu"), "train.schedule": ("cosine", "linear", "constant", "wsd"),
            "train.optimizer": ("adamw", "muon"), "attention.kind": KINDS,
            "attention.sketch": SKETCHES, "attention.local": ("exact", "window", "sketch"),
            "attention.local_weight": ("power", "exp"), "attention.gate": ("none", "constant", "data"),
-           "output.checkpoint_at_start": (0, 1, "true", "false")}
+           "attention.qk_norm": (0, 1, "true", "false"), "output.checkpoint_at_start": (0, 1, "true", "false")}
 # What a checkpoint without these options means.
 ABSENT = {"attention.pattern": "", "attention.window_blocks": 1, "attention.local_weight": "power",
-          "attention.far_scale": 0.0, "attention.gate": "none", "train.optimizer": "adamw",
+          "attention.far_scale": 0.0, "attention.gate": "none", "attention.qk_norm": 0,
+          "model.logit_soft_cap": 0, "train.z_loss": 0, "train.label_smoothing": 0,
+          "train.optimizer": "adamw", "train.decay_share": 0.2,
           "train.muon_learning_rate": 0.02, "train.muon_momentum": 0.95}
 # What an entry of attention.pattern says about its layers.
 PATTERN_ENTRIES = {kind: {"kind": kind} for kind in KINDS}
@@ -181,6 +183,13 @@ def attention_weights(spec, P, q, k, head, decay):
     return near_and_far(spec, near, w, scale * qn @ kn.T, one)
 
 
+def queries_and_keys(spec, P, q, k):
+    """q and k of one head as the weights want them."""
+    if norms_before_rotary(spec):
+        q, k = layer_norm(q, P, "attention.query_norm"), layer_norm(k, P, "attention.key_norm")
+    return rotary(q), rotary(k)
+
+
 def attention(spec, heads, P, x):
     T, C = x.shape
     h = C // heads
@@ -190,7 +199,7 @@ def attention(spec, heads, P, x):
     for j in range(heads):
         head = slice(j * h, (j + 1) * h)
         decay = np.where(np.tri(T, dtype=bool), G[:, j, None] - G[None, :, j], 0)
-        w, one = attention_weights(spec, P, rotary(q[:, head]), rotary(k[:, head]), j, decay)
+        w, one = attention_weights(spec, P, *queries_and_keys(spec, P, q[:, head], k[:, head]), j, decay)
         w = np.where(np.tri(T, dtype=bool), w, 0) * (1 if spec["kind"] == "softmax" else np.exp(decay))
         outputs.append(w @ v[:, head] / (one + w.sum(axis=1, keepdims=True)))
     return np.concatenate(outputs, axis=1) @ P["attention.out.weight"].T
@@ -202,8 +211,12 @@ def feedforward(config, P, x):
     return (a * gelu_tanh(g)) @ P["feedforward.out.weight"].T
 
 
-def token_losses(config, parameters, inputs, targets):
-    """-log softmax(out)[target] at each of the T positions of one sequence."""
+def soft_capped(z, cap):
+    return cap * np.tanh(z / cap) if cap > 0 else z
+
+
+def logits(config, parameters, inputs):
+    """out (T, V) of one sequence."""
     x = parameters["token_embedding.weight"][inputs]
     for I, spec in enumerate(attention_specs(config)):
         prefix = f"layers.{I}."
@@ -211,15 +224,37 @@ def token_losses(config, parameters, inputs, targets):
         x = x + attention(spec, int(config["model.heads"]), P, layer_norm(x, P, "attention_norm"))
         x = x + feedforward(config, P, layer_norm(x, P, "feedforward_norm"))
     out = layer_norm(x, parameters, "final_norm") @ parameters["token_embedding.weight"].T + parameters["logit_bias"]
-    out = out - out.max(axis=1, keepdims=True)
-    return np.log(np.exp(out).sum(axis=1)) - out[np.arange(len(targets)), targets]
+    return soft_capped(out, config["model.logit_soft_cap"])
+
+
+def log_sum_exp(out):
+    largest = out.max(axis=1)
+    return largest + np.log(np.exp(out - largest[:, None]).sum(axis=1))
+
+
+def token_losses(config, parameters, inputs, targets):
+    """-log softmax(out)[target] at each of the T positions of one sequence."""
+    out = logits(config, parameters, inputs)
+    return log_sum_exp(out) - out[np.arange(len(targets)), targets]
+
+
+def token_objectives(config, parameters, inputs, targets):
+    """What training minimises the mean of, at each of the T positions of one sequence."""
+    out, z, s = logits(config, parameters, inputs), config["train.z_loss"], config["train.label_smoothing"]
+    expected = (1 - s) * out[np.arange(len(targets)), targets] + s * out.mean(axis=1)
+    return log_sum_exp(out) - expected + z * log_sum_exp(out) ** 2
 
 
 # ---- the format of the files ----
 
+def norms_before_rotary(spec):
+    return spec["kind"] == "softmax" and spec["qk_norm"] in (1, "true")
+
+
 def uses_query_and_key_norm(spec):
     kind, sketch, local = (spec[key] for key in ("kind", "sketch", "local"))
-    return kind == "polynomial" or kind == "polysketch" and (local != "sketch" or sketch == "random")
+    return (kind == "polynomial" or norms_before_rotary(spec)
+            or kind == "polysketch" and (local != "sketch" or sketch == "random"))
 
 
 def random_sketch_shapes(name, degree, h, r):
@@ -614,6 +649,7 @@ def self_test():
     test_windows()
     test_features(random)
     cases = [{"kind": kind} for kind in ("softmax", "polynomial", "performer")]
+    cases += [{"kind": "softmax", "qk_norm": 1}]
     cases += [{"kind": "polysketch", "sketch": sketch, "degree": p, "local": local}
               for sketch, p, local in itertools.product(SKETCHES, (2, 4, 8), ("exact", "sketch"))]
     patterns = ("polysketch:random,polysketch:learned", "performer,polysketch", "softmax,polynomial",

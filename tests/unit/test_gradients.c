@@ -12,6 +12,7 @@
 #include "src/base/error.h"
 #include "src/base/memory.h"
 #include "src/base/rng.h"
+#include "src/model/decode.h"
 #include "tests/harness/check.h"
 #include "tests/harness/effort.h"
 #include "tests/harness/gradient_rounding.h"
@@ -50,9 +51,37 @@ static void problem_destroy(Problem *p)
     free(p->params), free(p->grads), free(p->inputs), free(p->targets);
 }
 
+/* What z_loss and label_smoothing make of the loss of one position. */
+static double position_objective(const real *logits, size_t V, size_t target, const PassSpec *spec)
+{
+    double sum = 0, mean = 0;
+    for (size_t c = 0; c < V; c++) sum += exp((double)logits[c]), mean += (double)logits[c] / (double)V;
+    double log_sum = log(sum), smoothing = spec->label_smoothing;
+    return log_sum - (1 - smoothing) * (double)logits[target] - smoothing * mean + spec->z_loss * log_sum * log_sum;
+}
+
+/* Its sum over all positions, whose logits are the decoder's: the passes report plain losses alone. */
+static double objective_of(const Problem *p)
+{
+    size_t T = p->pass.context_length;
+    double sum = 0;
+    ParamStore *store = param_store_over(&p->model->table, p->params, NULL);
+    param_store_acquire_all(store);
+    for (size_t s = 0; s < p->pass.sequences; s++) {
+        Decoder *decoder = decoder_create(p->model, store, (DecodeShape){T, p->pass.block_length});
+        for (size_t t = s * T; t < (s + 1) * T; t++)
+            sum += position_objective(decoder_step(decoder, p->inputs[t]), p->model->vocab_size, (size_t)p->targets[t],
+                                      &p->pass);
+        decoder_destroy(decoder);
+    }
+    param_store_destroy(store);
+    return sum;
+}
+
 /* Forward only, with the same dropout masks as the gradient: model_train() into a throw-away gradient where masks exist. */
 static double loss_of(const Problem *p)
 {
+    if (p->pass.z_loss > 0 || p->pass.label_smoothing > 0) return objective_of(p);
     if (p->pass.dropout == 0) return single_rank_loss(p->model, &p->pass, p->params, NULL, p->inputs, p->targets, 1);
     real *unused = checked_calloc(p->model->table.trained_count, sizeof *unused);
     double loss = single_rank_loss(p->model, &p->pass, p->params, unused, p->inputs, p->targets, 1);
@@ -170,6 +199,36 @@ static void test_feedforward_and_dropout(void)
     check_problem(&polynomial, NULL);
 }
 
+/* A cap that bends the logits of this model, which are about as large. */
+static void test_soft_cap(void)
+{
+    Variant softmax = {"softmax, soft cap", "kind=softmax"};
+    check_problem(&softmax, "model.logit_soft_cap=2");
+}
+
+static void test_objective(void)
+{
+    Variant softmax = {"softmax, z-loss, smoothing", "kind=softmax"};
+    check_problem(&softmax, "train.z_loss=0.05");
+    check_problem(&softmax, "train.label_smoothing=0.3");
+    check_problem(&softmax, "train.z_loss=0.05 train.label_smoothing=0.1 model.logit_soft_cap=4");
+}
+
+/* The loss that a training pass reports is the plain one, bit by bit, whatever it minimises. */
+static void test_reported_loss(void)
+{
+    Problem plain = problem_create(&variants[0], NULL, SEQUENCES),
+            other = problem_create(&variants[0], "train.z_loss=0.1 train.label_smoothing=0.2", SEQUENCES);
+    size_t count = plain.model->table.trained_count;
+    real *grads = checked_calloc(count, sizeof *grads);
+    double loss = single_rank_loss(other.model, &other.pass, other.params, grads, other.inputs, other.targets, 1);
+    check_true(loss == loss_of(&plain), "reported: %.17g, plain: %.17g", loss, loss_of(&plain));
+    check_true(memcmp(grads, plain.grads, count * sizeof *grads) != 0, "the gradients are others");
+    free(grads);
+    problem_destroy(&plain);
+    problem_destroy(&other);
+}
+
 /* Recomputation changes what is kept, not a bit of the result. */
 static void check_recompute(const Variant *variant)
 {
@@ -270,13 +329,16 @@ static const TestCase tests[] = {
     {"every kind, every tensor", test_every_kind},
     {"layers of different kinds", test_hybrids},
     {"gelu, dropout, other constants", test_feedforward_and_dropout},
+    {"soft cap of the logits", test_soft_cap},
+    {"z-loss and label smoothing", test_objective},
+    {"reported losses are plain", test_reported_loss},
     {"recomputation", test_recompute},
     {"memory", test_memory},
     {"accumulation", test_accumulation},
     {"real sizes: block lengths that do not matter", test_block_lengths},
     {"real sizes: long exact blocks", test_long_blocks},
 };
-static const Suite suites[] = {{"gradients", tests, 8}};
+static const Suite suites[] = {{"gradients", tests, 11}};
 
 int main(int argc, char **argv)
 {

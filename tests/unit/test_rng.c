@@ -10,6 +10,7 @@
 #include "tests/harness/check.h"
 #include "tests/harness/rounding.h"
 #include "tests/harness/suite.h"
+#include "tests/harness/variants.h"
 
 enum { COUNT = 200000 };
 
@@ -176,6 +177,40 @@ static void test_initial_values(void)
     param_table_destroy(&table);
 }
 
+static real *initial_parameters(const Model *model)
+{
+    real *params = checked_calloc(model->table.total_count, sizeof *params);
+    param_table_initialise(&model->table, 1, params);
+    return params;
+}
+
+static bool ends_branch(const Param *param)
+{
+    return strstr(param->name, "attention.out.weight") || strstr(param->name, "feedforward.out.weight");
+}
+
+/* model.zero_init_branches: what ends a branch is 0, and nothing else is another number. */
+static void test_zero_branches(void)
+{
+    Config config = variant_config(&variants[0], NULL), zero_config = config;
+    zero_config.model.zero_init_branches = true;
+    Model *model = variant_model(&config), *zero = variant_model(&zero_config);
+    real *params = initial_parameters(model), *zero_params = initial_parameters(zero);
+    int ending = 0;
+    for (int i = 0; i < model->table.count; i++) {
+        const Param *param = &model->table.params[i];
+        const real *values = zero_params + param->offset;
+        bool all_zero = true, same = memcmp(values, params + param->offset, param->count * sizeof *values) == 0;
+        for (size_t j = 0; j < param->count; j++) all_zero = all_zero && values[j] == 0;
+        check_true(ends_branch(param) ? all_zero && !same : same, "%s: %s", param->name, all_zero ? "0" : "not 0");
+        ending += ends_branch(param);
+    }
+    check_true(ending == 4, "%d tensors end a branch of two layers", ending);
+    free(params), free(zero_params);
+    model_destroy(model);
+    model_destroy(zero);
+}
+
 int main(int argc, char **argv)
 {
     static const TestCase numbers[] = {
@@ -189,9 +224,9 @@ int main(int argc, char **argv)
         {"bijection", test_permutation},
         {"even", test_permutations_are_even},
     };
-    static const TestCase initial[] = {{"initial values", test_initial_values}};
+    static const TestCase initial[] = {{"initial values", test_initial_values}, {"zero branches", test_zero_branches}};
     static const Suite suites[] = {
-        {"numbers", numbers, 5}, {"permutation", permutations, 2}, {"param_table", initial, 1}};
+        {"numbers", numbers, 5}, {"permutation", permutations, 2}, {"param_table", initial, 2}};
     world_start(&argc, &argv);
     int code = run_suites("test_rng", suites, 3);
     world_stop();

@@ -425,52 +425,85 @@ static void test_embedding(void) { with_threads(embedding); }
 
 /* ---- cross entropy ------------------------------------------------------------------------------------------------- */
 
-static double naive_loss(const double *logits, size_t target, size_t vocab_size)
+/* log of the sum of e^y */
+static double naive_log_sum(const double *y, size_t count)
 {
-    double largest = logits[0], sum = 0;
-    for (size_t c = 1; c < vocab_size; c++) largest = fmax(largest, logits[c]);
-    for (size_t c = 0; c < vocab_size; c++) sum += exp(logits[c] - largest);
-    return log(sum) - (logits[target] - largest);
+    double largest = -INFINITY, sum = 0;
+    for (size_t c = 0; c < count; c++) largest = fmax(largest, y[c]);
+    for (size_t c = 0; c < count; c++) sum += exp(y[c] - largest);
+    return largest + log(sum);
+}
+
+/* Of logits z, the bias included: what training minimises. */
+static double naive_objective(const double *z, size_t target, size_t vocab_size, const LossSpec *spec)
+{
+    double cap = (double)spec->soft_cap, smoothing = (double)spec->label_smoothing, expected = 0;
+    double *y = checked_calloc(vocab_size, sizeof *y);
+    for (size_t c = 0; c < vocab_size; c++) y[c] = cap > 0 ? cap * tanh(z[c] / cap) : z[c];
+    for (size_t c = 0; c < vocab_size; c++)
+        expected += y[c] * (smoothing / (double)vocab_size + (c == target ? 1 - smoothing : 0));
+    double log_sum = naive_log_sum(y, vocab_size);
+    free(y);
+    return log_sum - expected + (double)spec->z_loss * log_sum * log_sum;
 }
 
 /* Losses and gradients of rows of N(0, size^2) logits. */
-static void check_cross_entropy(size_t rows, size_t V, double size, double bias_size, double gradient_scale)
+static void check_cross_entropy(size_t rows, size_t V, double size, double bias_size, const LossSpec *spec)
 {
     real *logits = random_reals(rows * V, size, 41), *bias = random_reals(V, bias_size, 42),
          *losses = filled(rows, NAN);
     int32_t *targets = random_tokens(rows, (int64_t)V, 43);
     double *wide = checked_calloc(V, sizeof *wide), *expected = checked_calloc(rows, sizeof *expected);
     double *expected_d = checked_calloc(rows * V, sizeof *expected_d);
+    LossSpec plain = {.soft_cap = spec->soft_cap};
     for (size_t t = 0; t < rows; t++) {
         size_t target = (size_t)targets[t];
         for (size_t c = 0; c < V; c++) wide[c] = (double)(logits[t * V + c] + bias[c]);
-        expected[t] = naive_loss(wide, target, V);
+        expected[t] = naive_objective(wide, target, V, &plain);
         for (size_t c = 0; c < V; c++) {
             double value = wide[c];
             wide[c] = value + STEP;
-            double above = naive_loss(wide, target, V);
+            double above = naive_objective(wide, target, V, spec);
             wide[c] = value - STEP;
-            expected_d[t * V + c] = gradient_scale * (above - naive_loss(wide, target, V)) / (2 * STEP);
+            double below = naive_objective(wide, target, V, spec);
+            expected_d[t * V + c] = (double)spec->gradient_scale * (above - below) / (2 * STEP);
             wide[c] = value;
         }
     }
-    cross_entropy(losses, logits, bias, targets, rows, V, (real)gradient_scale);
-    char what[64];
-    snprintf(what, sizeof what, "cross entropy of %zu x %zu logits of size %g", rows, V, size);
+    cross_entropy(losses, logits, bias, targets, rows, V, spec);
+    char what[128];
+    snprintf(what, sizeof what, "cross entropy of %zu x %zu logits of size %g, cap %g, z-loss %g, smoothing %g", rows,
+             V, size, (double)spec->soft_cap, (double)spec->z_loss, (double)spec->label_smoothing);
     check_close_double(what, losses, expected, rows, roundings(V + EXP_ROUNDINGS));
     /* Differences of losses of this size lose the digits before the point. */
     double tolerance = (roundings(V + EXP_ROUNDINGS) + DIFFERENCE_ERROR) * fmax(size, 1);
-    if (gradient_scale != 0) check_close_double(what, logits, expected_d, rows * V, tolerance);
+    if (spec->gradient_scale != 0) check_close_double(what, logits, expected_d, rows * V, tolerance);
     free(logits), free(bias), free(losses), free(targets), free(wide), free(expected), free(expected_d);
+}
+
+static void check_cross_entropies(LossSpec spec)
+{
+    spec.gradient_scale = 1;
+    check_cross_entropy(1, 2, 1, 1, &spec);
+    spec.gradient_scale = (real)0.25;
+    check_cross_entropy(9, 13, 1, 0.5, &spec);
+    spec.gradient_scale = 0; /* the losses alone */
+    check_cross_entropy(9, 13, 1, 0.5, &spec);
+    spec.gradient_scale = -2;
+    check_cross_entropy(9, 13, 20, 5, &spec);
+    spec.gradient_scale = (real)0.01;
+    check_cross_entropy(160, 120, 1, 1, &spec); /* several threads */
 }
 
 static void test_cross_entropy(void)
 {
-    check_cross_entropy(1, 2, 1, 1, 1);
-    check_cross_entropy(9, 13, 1, 0.5, 0.25);
-    check_cross_entropy(9, 13, 1, 0.5, 0); /* the losses alone */
-    check_cross_entropy(9, 13, 20, 5, -2);
-    check_cross_entropy(160, 120, 1, 1, 0.01); /* several threads */
+    const real caps[] = {0, 3, 30}; /* 3 bends logits of size 1 visibly, and those of size 20 to the cap */
+    for (int i = 0; i < 3; i++) {
+        check_cross_entropies((LossSpec){.soft_cap = caps[i]});
+        check_cross_entropies((LossSpec){.soft_cap = caps[i], .z_loss = (real)0.1});
+        check_cross_entropies((LossSpec){.soft_cap = caps[i], .label_smoothing = (real)0.3});
+        check_cross_entropies((LossSpec){.soft_cap = caps[i], .z_loss = (real)0.03, .label_smoothing = (real)0.3});
+    }
 }
 
 /* Logits no exp could bear: the softmax is 0 and 1. */
@@ -484,7 +517,7 @@ static void test_cross_entropy_of_huge_logits(void)
     for (int i = 0; i < ROWS * V; i++) logits[i] = (real)size * rows[i / V][i % V];
     const double expected[ROWS] = {0, 5 * size, log(5), log(2)};
     const double expected_d[ROWS * V] = {0, 0, 0, 0, 0, -1, 0, 0, 1, 0, 0.2, -0.8, 0.2, 0.2, 0.2, 0, 0, -0.5, 0.5, 0};
-    cross_entropy(losses, logits, bias, targets, ROWS, V, 1);
+    cross_entropy(losses, logits, bias, targets, ROWS, V, &(LossSpec){.gradient_scale = 1});
     for (int t = 0; t < ROWS; t++) check_close_double("loss of huge logits", losses + t, expected + t, 1, roundings(V));
     check_close_double("gradient of huge logits", logits, expected_d, ROWS * V, roundings(V));
 }

@@ -664,7 +664,7 @@ static void test_clip_factor(void)
 
 /* ---- learning rate ------------------------------------------------------------------------------------------------- */
 
-/* Peak 1, least 0.1, 110 steps. */
+/* Peak 1, least 0.1, 110 steps, of which the last 22 are the fall of wsd. */
 static const struct {
     ScheduleKind kind;
     int warmup, step;
@@ -677,7 +677,10 @@ static const struct {
     {SCHEDULE_CONSTANT, 10, 60, 1},  {SCHEDULE_CONSTANT, 10, 110, 1},   {SCHEDULE_COSINE, 0, 55, 0.55},
     {SCHEDULE_COSINE, 0, 110, 0.1},  {SCHEDULE_LINEAR, 0, 55, 0.55},    {SCHEDULE_LINEAR, 0, 110, 0.1},
     {SCHEDULE_CONSTANT, 0, 1, 1},    {SCHEDULE_CONSTANT, 0, 110, 1},    {SCHEDULE_COSINE, 110, 110, 1},
-    {SCHEDULE_LINEAR, 110, 55, 0.5}, {SCHEDULE_COSINE, 200, 110, 0.55},
+    {SCHEDULE_LINEAR, 110, 55, 0.5}, {SCHEDULE_COSINE, 200, 110, 0.55}, {SCHEDULE_WSD, 10, 5, 0.5},
+    {SCHEDULE_WSD, 10, 10, 1},       {SCHEDULE_WSD, 10, 88, 1},         {SCHEDULE_WSD, 10, 99, 0.55},
+    {SCHEDULE_WSD, 10, 110, 0.1},    {SCHEDULE_WSD, 0, 1, 1},           {SCHEDULE_WSD, 100, 100, 1},
+    {SCHEDULE_WSD, 100, 105, 0.55},  {SCHEDULE_WSD, 100, 110, 0.1},     {SCHEDULE_WSD, 110, 110, 1},
 };
 
 static TrainConfig schedule_of(ScheduleKind kind, int warmup)
@@ -686,7 +689,8 @@ static TrainConfig schedule_of(ScheduleKind kind, int warmup)
                          .optimizer = {.learning_rate = 1},
                          .min_learning_rate = 0.1,
                          .warmup_steps = warmup,
-                         .schedule = (int)kind};
+                         .schedule = (int)kind,
+                         .decay_share = 0.2};
 }
 
 static void test_rates(void)
@@ -707,15 +711,35 @@ static void test_shape(void)
     check_true(fabs(schedule_learning_rate(&cosine, 35) - quarter) < 1e-12, "cosine, a quarter down: %g",
                schedule_learning_rate(&cosine, 35));
     for (int warmup = 0; warmup <= 20; warmup += 10)
-        for (int kind = SCHEDULE_COSINE; kind <= SCHEDULE_CONSTANT; kind++) {
+        for (int kind = SCHEDULE_COSINE; kind <= SCHEDULE_WSD; kind++) {
             TrainConfig train = schedule_of((ScheduleKind)kind, warmup);
             for (int step = 1; step < 110; step++) {
                 double here = schedule_learning_rate(&train, step), next = schedule_learning_rate(&train, step + 1);
-                bool right = step < warmup ? next > here : kind == SCHEDULE_CONSTANT ? next == here : next < here;
+                bool flat = kind == SCHEDULE_CONSTANT || (kind == SCHEDULE_WSD && step < 88);
+                bool right = step < warmup ? next > here : flat ? next == here : next < here;
                 check_true(isfinite(here) && right, "kind %d, warm-up %d: step %d has %g, the next %g", kind, warmup,
                            step, here, next);
             }
         }
+}
+
+/* With its fall over all that the warm-up leaves, or over more, wsd is linear; over a tenth it falls from step 99. */
+static void test_decay_share(void)
+{
+    const double shares[] = {100.0 / 110, 1};
+    TrainConfig wsd = schedule_of(SCHEDULE_WSD, 10), linear = schedule_of(SCHEDULE_LINEAR, 10);
+    for (int i = 0; i < 2; i++)
+        for (int step = 1; step <= 110; step++) {
+            wsd.decay_share = shares[i];
+            double rate = schedule_learning_rate(&wsd, step), expected = schedule_learning_rate(&linear, step);
+            check_true(fabs(rate - expected) < 1e-12, "decay share %g, step %d: %.15g, linear %.15g", shares[i], step,
+                       rate, expected);
+        }
+    wsd.decay_share = 0.1;
+    for (int step = 10; step <= 110; step++) {
+        double rate = schedule_learning_rate(&wsd, step), expected = step < 99 ? 1 : 1 - 0.9 * (step - 99) / 11;
+        check_true(fabs(rate - expected) < 1e-12, "decay share 0.1, step %d: %.15g, expected %g", step, rate, expected);
+    }
 }
 
 /* ---- sampler ------------------------------------------------------------------------------------------------------- */
@@ -834,14 +858,15 @@ static const TestCase muon_tests[] = {{"one and several steps", test_muon},
                                       {"parts of a tensor", test_muon_parts},
                                       {"threads", test_muon_threads}};
 static const TestCase gradient_tests[] = {{"norm", test_gradient_norm}, {"clipping", test_clip_factor}};
-static const TestCase schedule_tests[] = {{"corners", test_rates}, {"shape", test_shape}};
+static const TestCase schedule_tests[] = {
+    {"corners", test_rates}, {"shape", test_shape}, {"decay share", test_decay_share}};
 static const TestCase sampler_tests[] = {{"most likely", test_greedy},
                                          {"choices", test_choices},
                                          {"frequencies", test_frequencies},
                                          {"extremes", test_extremes}};
 static const Suite suites[] = {
     {"adamw", adamw_tests, 4},       {"muon", muon_tests, 6},
-    {"gradient", gradient_tests, 2}, {"learning rate", schedule_tests, 2},
+    {"gradient", gradient_tests, 2}, {"learning rate", schedule_tests, 3},
     {"sampler", sampler_tests, 4},
 };
 
