@@ -55,9 +55,11 @@ typedef struct DropoutKey {
     uint64_t first_sequence; /* number in the batch of the micro-batch's first sequence */
 } DropoutKey;
 
-/* Sum of the losses of this rank's tokens. inputs, targets (B, N). `losses` (B, N) or NULL. No dropout. A pass of either
-   purpose will do. Collective over the ranks of the store. */
-double model_evaluate(ModelPass *pass, ParamStore *params, const int32_t *inputs, const int32_t *targets, real *losses);
+/* Sum of the losses of this rank's tokens. inputs, targets (B, N); a target of -1 does not count. `losses` (B, N) or NULL;
+   `correct` (B, N) or NULL: 1 where the likeliest token is the target. No dropout. A pass of either purpose will do. Collective
+   over the ranks of the store. */
+double model_evaluate(ModelPass *pass, ParamStore *params, const int32_t *inputs, const int32_t *targets, real *losses,
+                      uint8_t *correct);
 
 /* The same, and adds the gradient of loss_scale * sum of losses to those of `params`: this rank's share, which the store sums
    over all ranks. A group's gradients are said to be complete as soon as they are. Collective over the ranks of the store. */

@@ -34,7 +34,7 @@ static void print_help(const OptionTable *table)
 /* The vocabulary of the training data, when the options do not say it and the file is there. */
 static void find_vocabulary(Config *config)
 {
-    if (config->model.vocab_size > 0 || !config->data.train[0]) return;
+    if (config->model.vocab_size > 0 || !config->data.train[0] || source_is_made(&config->data.source)) return;
     Message problem;
     TokenFile *file = token_file_open(config->data.train, &problem);
     if (!file) return;
@@ -125,7 +125,7 @@ int plan_main(int argc, char **argv)
     }
     Message problem;
     find_vocabulary(&config);
-    bool known = config.model.vocab_size > 0;
+    bool known = config.model.vocab_size > 0 || source_is_made(&config.data.source);
     if (!known) fail(&problem, "the vocabulary is unknown. Give --model.vocab_size=N or an existing data.train");
     require_all(known, &problem);
     require_all(config_finish(&config, (int)options.ranks, &problem), &problem);
