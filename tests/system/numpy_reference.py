@@ -161,15 +161,20 @@ def feedforward(config, P, x):
     return (a * gelu_tanh(g)) @ P["feedforward.out.weight"].T
 
 
-def token_losses(config, parameters, inputs, targets):
-    """-log softmax(out)[target] at each of the T positions of one sequence."""
+def logits(config, parameters, inputs):
+    """out (T, V) of one sequence."""
     x = parameters["token_embedding.weight"][inputs]
     for I, spec in enumerate(attention_specs(config)):
         prefix = f"layers.{I}."
         P = {name[len(prefix):]: value for name, value in parameters.items() if name.startswith(prefix)}
         x = x + attention(spec, int(config["model.heads"]), P, layer_norm(x, P, "attention_norm"))
         x = x + feedforward(config, P, layer_norm(x, P, "feedforward_norm"))
-    out = layer_norm(x, parameters, "final_norm") @ parameters["token_embedding.weight"].T + parameters["logit_bias"]
+    return layer_norm(x, parameters, "final_norm") @ parameters["token_embedding.weight"].T + parameters["logit_bias"]
+
+
+def token_losses(config, parameters, inputs, targets):
+    """-log softmax(out)[target] at each of the T positions of one sequence."""
+    out = logits(config, parameters, inputs)
     out = out - out.max(axis=1, keepdims=True)
     return np.log(np.exp(out).sum(axis=1)) - out[np.arange(len(targets)), targets]
 
