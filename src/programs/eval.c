@@ -55,7 +55,7 @@ static const OptionRow rows[] = {
 static void print_help(const OptionTable *table)
 {
     printf(
-        "Usage: [mpirun -n RANKS] polysketch eval --checkpoint=FILE --data=TOKENS [options]\n\n"
+        "Usage: [mpirun -n RANKS] polysketch eval --checkpoint=FILE [--data=TOKENS] [options]\n\n"
         "Prints loss (nats per token), perplexity and bits per byte over the token file, each of its tokens scored\n"
         "once: in consecutive sequences, or in windows that overlap (--stride). The last one may be short. For a test\n"
         "of recall (--data.source) loss and accuracy of its answers, in sequences that training has not seen.\n\n");

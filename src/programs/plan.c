@@ -25,7 +25,8 @@ static void print_help(const OptionTable *table)
 {
     printf("Usage: polysketch plan FILE.ini --ranks=P [--section.key=value ...]\n\n"
            "Prints parameters, memory per rank, operations and messages of a training step, without starting P ranks.\n"
-           "OMP_NUM_THREADS counts: each thread has scratch of its own. Without data files, set model.vocab_size.\n"
+           "OMP_NUM_THREADS counts: each thread has scratch of its own. Without data files, set model.vocab_size, or "
+           "data.source.\n"
            "Takes every option of polysketch train.\n\n");
     option_print_help(table, stdout);
     printf("\nExample:\n  polysketch plan configs/default.ini --ranks=512 --model.context_length=1048576\n");
