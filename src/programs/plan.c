@@ -25,7 +25,7 @@ static void print_help(const OptionTable *table)
 {
     printf("Usage: polysketch plan FILE.ini --ranks=P [--section.key=value ...]\n\n"
            "Prints parameters, memory per rank, operations and messages of a training step, without starting P ranks.\n"
-           "OMP_NUM_THREADS counts: each thread has scratch of its own. Without data files, set model.vocab_size, or "
+           "OMP_NUM_THREADS counts: each thread has scratch of its own. Without data files, set model.vocab_size or "
            "data.source.\n"
            "Takes every option of polysketch train.\n\n");
     option_print_help(table, stdout);

@@ -33,6 +33,12 @@ answered() {
     awk '$1 == "accuracy" { a = $2 } $1 == "sequences" { print "accuracy", a, "sequences", $3 }' "$TEST_FOLDER/$1.txt"
 }
 
+# require_between WHAT NUMBER LOW HIGH
+require_between() {
+    awk -v number="$2" -v low="$3" -v high="$4" 'BEGIN { exit !(number >= low && number <= high) }' ||
+        give_up "$1 is $2, not between $3 and $4"
+}
+
 # same_tokens NAME NAME: two evaluations were of the same sequences, bit by bit.
 same_tokens() {
     quiet h5diff "$TEST_FOLDER/$1.h5" "$TEST_FOLDER/$2.h5" /inputs
@@ -57,6 +63,7 @@ check_answers() {
     [ "$source" != needle ] || needs=(--data="$data/train.h5")
     run 2 "$source" "$source-2"
     file=$(checkpoint "$source-2" 5)
+    require_between "loss of the first step" "$(column loss "$TEST_FOLDER/$source-2/metrics.csv" | head -n 1)" 1.5 6
     evaluate 1 "$source" "$file" --sequences=20 "${needs[@]}"
     as_trained "$source" "$source-2"
     quiet python "$tools"/spread_parameters.py "$file"
@@ -108,12 +115,6 @@ check_continued() {
         "$(column accuracy "$TEST_FOLDER/$source-whole/evaluations.csv" | tail -n 1)" ] || give_up "accuracy of $source-parts"
 }
 
-# require_accuracy ACCURACY LOW HIGH
-require_accuracy() {
-    awk -v accuracy="$1" -v low="$2" -v high="$3" 'BEGIN { exit !(accuracy >= low && accuracy <= high) }' ||
-        give_up "accuracy $1 is not between $2 and $3"
-}
-
 # learn SOURCE OPTIONS...: a model of two layers, which an induction head needs, answers one in eight by chance, then nearly all.
 learn() {
     local source=$1 steps
@@ -125,8 +126,8 @@ learn() {
             --train.steps=$steps "$@"
     done
     evaluate 1 "$source-start" "$(checkpoint "learned-$source" 0)"
-    require_accuracy "$(answered "$source-start" | cut -d ' ' -f 2)" 0 0.3
-    require_accuracy "$(column accuracy "$TEST_FOLDER/learned-$source/evaluations.csv" | tail -n 1)" 0.95 1
+    require_between "accuracy before training" "$(answered "$source-start" | cut -d ' ' -f 2)" 0 0.3
+    require_between "accuracy after training" "$(column accuracy "$TEST_FOLDER/learned-$source/evaluations.csv" | tail -n 1)" 0.95 1
 }
 
 check_learning() {
