@@ -127,7 +127,8 @@ learn() {
     done
     evaluate 1 "$source-start" "$(checkpoint "learned-$source" 0)"
     require_between "accuracy before training" "$(answered "$source-start" | cut -d ' ' -f 2)" 0 0.3
-    require_between "accuracy after training" "$(column accuracy "$TEST_FOLDER/learned-$source/evaluations.csv" | tail -n 1)" 0.95 1
+    require_between "accuracy after training" \
+        "$(column accuracy "$TEST_FOLDER/learned-$source/evaluations.csv" | tail -n 1)" 0.95 1
 }
 
 check_learning() {
