@@ -6,7 +6,12 @@
 #include "src/base/memory.h"
 #include "src/base/rng.h"
 
+/* Reads this rank's part of sequence `number`. */
+typedef bool ReadSequence(BatchLoader *loader, uint64_t number, int32_t *inputs /* (N) */, int32_t *targets /* (N) */,
+                          Message *problem);
+
 struct BatchLoader {
+    ReadSequence *training, *sequential;
     TokenFile *file;
     size_t context_length;
     TokenRange *ranges;
@@ -15,13 +20,78 @@ struct BatchLoader {
     uint64_t seed; /* of training */
     size_t stride; /* from window to window */
     uint64_t windows;
-    int32_t *read; /* (longest range + 1) */
+    int32_t *read;     /* (longest range + 1) */
+    DataSource source; /* of made sequences, instead of all that a file needs */
+    SourceUse use;
 };
+
+/* ---- reading ---- */
+
+/* Where training sequence `number` starts in the file. */
+static size_t training_start(const BatchLoader *loader, uint64_t number)
+{
+    uint64_t epoch = number / loader->windows, place = number % loader->windows;
+    uint64_t window = rng_permute(rng_stream(loader->seed, "data order", epoch), loader->windows, place);
+    uint64_t left_over = loader->file->count - 1 - loader->windows * loader->context_length;
+    double drawn = rng_uniform(rng_stream(loader->seed, "data phase", epoch), 0);
+    uint64_t phase = (uint64_t)(drawn * (double)(left_over + 1)); /* 0 .. left_over */
+    return phase + window * loader->context_length;
+}
+
+/* Tokens start .. start + count - 1, and token 0 in the place of those beyond the end of the file. */
+static bool read_padded(BatchLoader *loader, size_t start, size_t count, Message *problem)
+{
+    size_t there = start < loader->file->count ? loader->file->count - start : 0;
+    if (there > count) there = count;
+    memset(loader->read + there, 0, (count - there) * sizeof *loader->read);
+    return there == 0 || token_file_read(loader->file, start, there, loader->read, problem);
+}
+
+/* The sequence at `start`; the target of a token is the one after it. */
+static bool read_file(BatchLoader *loader, size_t start, int32_t *inputs /* (N) */, int32_t *targets /* (N) */,
+                      Message *problem)
+{
+    for (size_t i = 0; i < loader->range_count; i++) {
+        TokenRange range = loader->ranges[i];
+        if (!read_padded(loader, start + range.first, range.count + 1, problem)) return false;
+        memcpy(inputs, loader->read, range.count * sizeof *inputs);
+        memcpy(targets, loader->read + 1, range.count * sizeof *targets);
+        inputs += range.count;
+        targets += range.count;
+    }
+    return true;
+}
+
+static bool read_drawn(BatchLoader *loader, uint64_t number, int32_t *inputs, int32_t *targets, Message *problem)
+{
+    return read_file(loader, training_start(loader, number), inputs, targets, problem);
+}
+
+static bool read_window(BatchLoader *loader, uint64_t number, int32_t *inputs, int32_t *targets, Message *problem)
+{
+    return read_file(loader, number * loader->stride, inputs, targets, problem);
+}
+
+static bool read_made(BatchLoader *loader, uint64_t number, int32_t *inputs, int32_t *targets, Message *problem)
+{
+    SourcePart part = {&loader->source, loader->use, loader->context_length, number, {0}, inputs, targets};
+    for (size_t i = 0; i < loader->range_count; i++) {
+        part.range = loader->ranges[i];
+        if (!source_make(&part, problem)) return false;
+        part.inputs += part.range.count;
+        part.targets += part.range.count;
+    }
+    return true;
+}
+
+/* ---- loaders ---- */
 
 static BatchLoader *create(TokenFile *file, size_t context_length, const TokenRange *ranges, size_t range_count)
 {
     BatchLoader *loader = checked_calloc(1, sizeof *loader);
-    *loader = (BatchLoader){.file = file, .context_length = context_length, .range_count = range_count};
+    *loader = (BatchLoader){.training = read_drawn, .sequential = read_window, .file = file};
+    loader->context_length = context_length;
+    loader->range_count = range_count;
     loader->ranges = checked_calloc(range_count, sizeof *loader->ranges);
     size_t longest = 0;
     for (size_t i = 0; i < range_count; i++) {
@@ -64,6 +134,18 @@ BatchLoader *batch_loader_create_evaluation(TokenFile *file, size_t context_leng
     return loader;
 }
 
+BatchLoader *batch_loader_create_made(const DataSource *source, SourceUse use, size_t context_length,
+                                      const TokenRange *ranges, size_t range_count, Message *problem)
+{
+    if (!source_check_file(source, context_length, problem)) return NULL;
+    BatchLoader *loader = create(source->file, context_length, ranges, range_count);
+    loader->training = loader->sequential = read_made;
+    loader->source = *source;
+    loader->use = use;
+    loader->windows = UINT64_MAX;
+    return loader;
+}
+
 void batch_loader_destroy(BatchLoader *loader)
 {
     if (!loader) return;
@@ -74,37 +156,12 @@ void batch_loader_destroy(BatchLoader *loader)
 
 uint64_t batch_loader_windows(const BatchLoader *loader) { return loader->windows; }
 
-/* Where training sequence `number` starts in the file. */
-static size_t training_start(const BatchLoader *loader, uint64_t number)
+static bool read_several(BatchLoader *loader, ReadSequence *read, uint64_t first, int64_t count, int32_t *inputs,
+                         int32_t *targets, Message *problem)
 {
-    uint64_t epoch = number / loader->windows, place = number % loader->windows;
-    uint64_t window = rng_permute(rng_stream(loader->seed, "data order", epoch), loader->windows, place);
-    uint64_t left_over = loader->file->count - 1 - loader->windows * loader->context_length;
-    double drawn = rng_uniform(rng_stream(loader->seed, "data phase", epoch), 0);
-    uint64_t phase = (uint64_t)(drawn * (double)(left_over + 1)); /* 0 .. left_over */
-    return phase + window * loader->context_length;
-}
-
-/* Tokens start .. start + count - 1, and token 0 in the place of those beyond the end of the file. */
-static bool read_padded(BatchLoader *loader, size_t start, size_t count, Message *problem)
-{
-    size_t there = start < loader->file->count ? loader->file->count - start : 0;
-    if (there > count) there = count;
-    memset(loader->read + there, 0, (count - there) * sizeof *loader->read);
-    return there == 0 || token_file_read(loader->file, start, there, loader->read, problem);
-}
-
-/* Reads this rank's part of the sequence at `start`; the target of a token is the one after it. */
-static bool read_sequence(BatchLoader *loader, size_t start, int32_t *inputs /* (N) */, int32_t *targets /* (N) */,
-                          Message *problem)
-{
-    for (size_t i = 0; i < loader->range_count; i++) {
-        TokenRange range = loader->ranges[i];
-        if (!read_padded(loader, start + range.first, range.count + 1, problem)) return false;
-        memcpy(inputs, loader->read, range.count * sizeof *inputs);
-        memcpy(targets, loader->read + 1, range.count * sizeof *targets);
-        inputs += range.count;
-        targets += range.count;
+    for (int64_t i = 0; i < count; i++) {
+        size_t offset = (size_t)i * loader->tokens;
+        if (!read(loader, first + (uint64_t)i, inputs + offset, targets + offset, problem)) return false;
     }
     return true;
 }
@@ -112,25 +169,18 @@ static bool read_sequence(BatchLoader *loader, size_t start, int32_t *inputs /* 
 bool batch_loader_training(BatchLoader *loader, uint64_t first_sequence, int64_t count, int32_t *inputs,
                            int32_t *targets, Message *problem)
 {
-    for (int64_t i = 0; i < count; i++) {
-        size_t start = training_start(loader, first_sequence + (uint64_t)i), offset = (size_t)i * loader->tokens;
-        if (!read_sequence(loader, start, inputs + offset, targets + offset, problem)) return false;
-    }
-    return true;
+    return read_several(loader, loader->training, first_sequence, count, inputs, targets, problem);
 }
 
 bool batch_loader_sequential(BatchLoader *loader, uint64_t first_window, int64_t count, int32_t *inputs,
                              int32_t *targets, Message *problem)
 {
-    for (int64_t i = 0; i < count; i++) {
-        size_t start = (first_window + (uint64_t)i) * loader->stride, offset = (size_t)i * loader->tokens;
-        if (!read_sequence(loader, start, inputs + offset, targets + offset, problem)) return false;
-    }
-    return true;
+    return read_several(loader, loader->sequential, first_window, count, inputs, targets, problem);
 }
 
 bool batch_loader_scores(const BatchLoader *loader, uint64_t window, size_t position)
 {
+    if (source_is_made(&loader->source.spec)) return true;
     if (window * loader->stride + position + 1 >= loader->file->count) return false;
     return window == 0 || position + loader->stride >= loader->context_length;
 }

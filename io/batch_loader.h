@@ -18,6 +18,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "io/source.h"
 #include "io/token_file.h"
 #include "src/base/error.h"
 #include "src/core/sequence_link.h"
@@ -31,9 +32,12 @@ BatchLoader *batch_loader_create(TokenFile *file, size_t context_length, const T
 /* For evaluation: windows `stride` tokens apart, 1 <= stride <= T. Two tokens are enough. */
 BatchLoader *batch_loader_create_evaluation(TokenFile *file, size_t context_length, size_t stride,
                                             const TokenRange *ranges, size_t range_count, Message *problem);
+/* Sequences of a made source, without end, in the order of their numbers. NULL with a message when its file will not do. */
+BatchLoader *batch_loader_create_made(const DataSource *source, SourceUse use, size_t context_length,
+                                      const TokenRange *ranges, size_t range_count, Message *problem);
 void batch_loader_destroy(BatchLoader *loader);
 
-/* W: windows of an epoch; of a loader for evaluation, those of the whole file. */
+/* W: windows of an epoch; of a loader for evaluation, those of the whole file; of a made source more than anybody can count. */
 uint64_t batch_loader_windows(const BatchLoader *loader);
 
 /* This rank's part of training sequences first_sequence .. first_sequence + count - 1. Local, not collective. */
@@ -44,7 +48,7 @@ bool batch_loader_training(BatchLoader *loader, uint64_t first_sequence, int64_t
 bool batch_loader_sequential(BatchLoader *loader, uint64_t first_window, int64_t count,
                              int32_t *inputs /* (count, N) */, int32_t *targets /* (count, N) */, Message *problem);
 
-/* Whether the target at `position` of a window counts. */
+/* Whether the target at `position` of a window counts, unless it is -1 (io/source.h). */
 bool batch_loader_scores(const BatchLoader *loader, uint64_t window, size_t position);
 
 #endif

@@ -5,6 +5,7 @@
 #include "src/core/phase.h"
 #include "src/tensor/blas.h"
 #include "src/tensor/cross_entropy.h"
+#include "src/tensor/greedy.h"
 #include "src/tensor/layernorm.h"
 
 /* So many logits at a time. The more rows, the less often the embedding is brought into the form that BLAS multiplies: with 83
@@ -70,6 +71,7 @@ static double logits_and_loss(const OutputRun *run, const Buffers *buffers, real
         size_t rows = run->tokens - first < step ? run->tokens - first : step;
         real *normed = buffers->normed + first * C;
         dense_forward(logits, normed, embedding, rows, V, C);
+        if (run->correct) greedy_correct(run->correct + first, logits, bias, run->targets + first, rows, V);
         cross_entropy(losses + first, logits, bias, run->targets + first, rows, V, &spec);
         for (size_t i = 0; i < rows; i++) sum += (double)losses[first + i];
         if (!training) continue;

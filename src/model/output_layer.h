@@ -12,7 +12,8 @@ typedef struct OutputRun {
     ParamStore *params; /* its groups are acquired and released here */
     Arena *scratch;
     const real *x;          /* (tokens, C): the last residual stream */
-    const int32_t *targets; /* (tokens) */
+    const int32_t *targets; /* (tokens); -1: does not count */
+    uint8_t *correct;       /* (tokens) or NULL: where to say which targets are the likeliest token */
     size_t tokens;
     real z_loss, label_smoothing; /* as in LossSpec: of the backward pass alone */
 } OutputRun;

@@ -56,6 +56,7 @@ struct ModelPass {
     CarriedLink carried;       /* in place of `link` where a sequence has several stretches ... */
     int32_t *inputs, *targets; /* (B, N) ... with the tokens of the present one */
     real *losses;              /* (B, N) */
+    uint8_t *correct;          /* (B, N) */
     Arena activations, scratch;
     real *rotary;      /* (N, 2, h/2) */
     real **x;          /* (layers + 1) residual streams (B, N, C); evaluation alternates between two */
@@ -92,6 +93,7 @@ static void take_stretch_buffers(ModelPass *pass, Arena *arena)
     pass->inputs = arena_take_bytes(arena, token_count(pass) * sizeof *pass->inputs);
     pass->targets = arena_take_bytes(arena, token_count(pass) * sizeof *pass->targets);
     pass->losses = arena_take(arena, token_count(pass));
+    pass->correct = arena_take_bytes(arena, token_count(pass));
 }
 
 /* Numbers that attention may leave where layers take turns with one memory: the most that any of them leaves. */
@@ -288,11 +290,12 @@ static OutputRun output_run(ModelPass *pass, ParamStore *params, const int32_t *
 }
 
 static double evaluate_stretch(ModelPass *pass, ParamStore *params, const int32_t *inputs, const int32_t *targets,
-                               real *losses)
+                               real *losses, uint8_t *correct)
 {
     LayerRun run = layer_run(pass, params);
     layers_forward(pass, &run, inputs);
     OutputRun output = output_run(pass, params, targets);
+    output.correct = correct;
     return output_layer_loss(&output, losses);
 }
 
@@ -342,7 +345,8 @@ static double train_stretch(ModelPass *pass, const LayerRun *run, const int32_t 
 
 /* ---- whole sequences ------------------------------------------------------------------------------------------------- */
 
-double model_evaluate(ModelPass *pass, ParamStore *params, const int32_t *inputs, const int32_t *targets, real *losses)
+double model_evaluate(ModelPass *pass, ParamStore *params, const int32_t *inputs, const int32_t *targets, real *losses,
+                      uint8_t *correct)
 {
     double sum = 0;
     if (pass->spec.stretches > 1) carried_link_start(&pass->carried, SCAN_FORWARD);
@@ -350,10 +354,13 @@ double model_evaluate(ModelPass *pass, ParamStore *params, const int32_t *inputs
         select_stretch(pass, k, true);
         size_t N = pass->shape.tokens;
         real *part = losses && pass->spec.stretches > 1 ? pass->losses : losses;
+        uint8_t *right = correct && pass->spec.stretches > 1 ? pass->correct : correct;
         sum += evaluate_stretch(pass, params, stretch_tokens(pass, pass->inputs, inputs, k),
-                                stretch_tokens(pass, pass->targets, targets, k), part);
+                                stretch_tokens(pass, pass->targets, targets, k), part, right);
         for (size_t s = 0; part != losses && s < pass->shape.sequences; s++)
             memcpy(losses + in_sequence(pass, s, k), part + s * N, N * sizeof *part);
+        for (size_t s = 0; right != correct && s < pass->shape.sequences; s++)
+            memcpy(correct + in_sequence(pass, s, k), right + s * N, N);
     }
     return sum;
 }

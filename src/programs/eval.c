@@ -1,4 +1,4 @@
-/* polysketch eval: how well a checkpoint predicts a token file. */
+/* polysketch eval: how well a checkpoint predicts a token file, or recalls what a made source asks for. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,7 +13,9 @@
 
 typedef struct EvalOptions {
     char checkpoint[OPTION_TEXT_SIZE], data[OPTION_TEXT_SIZE], per_token_loss[OPTION_TEXT_SIZE];
-    int64_t sequences, stride, context_length, block_length, micro_batch_sequences, stretch_length, data_ranks;
+    char source[OPTION_TEXT_SIZE];
+    int64_t sequences, stride, context_length, block_length, items, source_vocab;
+    int64_t micro_batch_sequences, stretch_length, data_ranks;
     bool help;
 } EvalOptions;
 
@@ -23,9 +25,11 @@ static const OptionRow rows[] = {
     {"", "checkpoint", OPTION_TEXT, AT(checkpoint), "", 0, 0, "", false, "the model"},
     {"", "data", OPTION_TEXT, AT(data), "", 0, 0, "", false, "token file"},
     {"", "per_token_loss", OPTION_TEXT, AT(per_token_loss), "", 0, 0, "", false,
-     "write the loss of every token to this HDF5 file, /per_token_loss (sequences, T)"},
+     "write the loss of every token to this HDF5 file, /per_token_loss (sequences, T); of a made source its tokens "
+     "too"},
     {"", "sequences", OPTION_INTEGER, AT(sequences), "0", 0, 1e12, "", false,
-     "windows of T tokens from the start of the file; 0 = all, each token is scored once"},
+     "windows of T tokens from the start of the file; 0 = all, each token is scored once. Of a made source 0 = 256 "
+     "sequences"},
     {"", "stride", OPTION_INTEGER, AT(stride), "0", 0, 1e9, "", false,
      "tokens from one window to the next, of which the last so many are scored; 0 = T. Smaller: more context, more "
      "time"},
@@ -34,6 +38,12 @@ static const OptionRow rows[] = {
      "tokens of a sequence, T; 0 = as trained. Any length is allowed"},
     {"attention", "block_length", OPTION_INTEGER, AT(block_length), "0", 0, 1 << 20, "", false,
      "where blocks are not part of the model (not polysketch with local = exact); 0 = as trained"},
+    {"data", "source", OPTION_TEXT, AT(source), "", 0, 0, "", false,
+     "file, or a test of recall: copying, induction, recall, needle (in the text of --data); empty = as trained"},
+    {"data", "items", OPTION_INTEGER, AT(items), "0", 0, 1 << 20, "", false,
+     "data tokens (copying) or key-value pairs (recall) of a sequence; 0 = as trained"},
+    {"data", "source_vocab", OPTION_INTEGER, AT(source_vocab), "0", 0, 1 << 22, "", false,
+     "tokens that carry data in copying, induction and recall; 0 = as trained"},
     {"train", "micro_batch_sequences", OPTION_INTEGER, AT(micro_batch_sequences), "0", 0, 1 << 20, "", false,
      "sequences computed at a time; 0 = as many as make 8192 tokens, at least 1"},
     {"train", "stretch_length", OPTION_INTEGER, AT(stretch_length), "-1", -1, 1e9, "", false,
@@ -44,20 +54,30 @@ static const OptionRow rows[] = {
 
 static void print_help(const OptionTable *table)
 {
-    printf("Usage: [mpirun -n RANKS] polysketch eval --checkpoint=FILE --data=TOKENS [options]\n\n"
-           "Prints loss (nats per token), perplexity and bits per byte over the token file, each of its tokens scored\n"
-           "once: in consecutive sequences, or in windows that overlap (--stride). The last one may be short.\n\n");
+    printf(
+        "Usage: [mpirun -n RANKS] polysketch eval --checkpoint=FILE [--data=TOKENS] [options]\n\n"
+        "Prints loss (nats per token), perplexity and bits per byte over the token file, each of its tokens scored\n"
+        "once: in consecutive sequences, or in windows that overlap (--stride). The last one may be short. For a test\n"
+        "of recall (--data.source) loss and accuracy of its answers, in sequences that training has not seen.\n\n");
     option_print_help(table, stdout);
     printf("\nExample:\n  mpirun -n 2 polysketch eval --checkpoint=results/a/checkpoints/step-00001000.h5 "
-           "--data=data/validation.h5\n");
+           "--data=data/validation.h5\n"
+           "  polysketch eval --checkpoint=results/b/checkpoints/step-00001000.h5 --data.source=induction "
+           "--model.context_length=16384\n");
 }
 
+/* NULL where the source reads no file. */
 static TokenFile *open_data(const char *path, const LoadedModel *loaded)
 {
     Message problem;
-    bool given = path[0] != 0;
+    const SourceSpec *source = &loaded->config.data.source;
+    bool given = path[0] != 0, wanted = source_reads_file(source);
     if (!given) fail(&problem, "--data=TOKENS is missing. polysketch eval --help explains");
-    require_all(given, &problem);
+    if (!wanted)
+        fail(&problem, "--data is given, but data.source = %s reads no file. Leave it out, or add --data.source=file",
+             source_name(source));
+    require_all(given == wanted, &problem);
+    if (!wanted) return NULL;
     TokenFile *file = token_file_open(path, &problem);
     bool good = file && (world().rank > 0 || token_file_check(file, &problem));
     require_all(good, &problem);
@@ -75,14 +95,25 @@ static TokenFile *open_data(const char *path, const LoadedModel *loaded)
     return file;
 }
 
+static void print_accuracy(const Evaluation *e, int strata)
+{
+    log_line("accuracy         %.6g", e->accuracy);
+    log_line("sequences right  %.6g", e->sequences_right);
+    if (strata == 1) return;
+    log_line("depth            accuracy");
+    for (int i = 0; i < strata; i++)
+        log_line("%3d to %3d %%     %.6g", 100 * i / strata, 100 * (i + 1) / strata, e->accuracy_by_stratum[i]);
+}
+
 static void write_and_run(Evaluator *evaluator, const EvalOptions *options, const LoadedModel *loaded,
                           size_t context_length)
 {
     Message problem;
     LossFile *losses = NULL;
+    const SourceSpec *source = &loaded->config.data.source;
     if (options->per_token_loss[0]) {
-        losses =
-            loss_file_create(options->per_token_loss, (size_t)evaluator_windows(evaluator), context_length, &problem);
+        size_t windows = (size_t)evaluator_windows(evaluator);
+        losses = loss_file_create(options->per_token_loss, windows, context_length, source_is_made(source), &problem);
         require_all(losses != NULL, &problem);
     }
     Evaluation e = evaluator_run(evaluator, loaded->params, losses, NULL);
@@ -92,13 +123,29 @@ static void write_and_run(Evaluator *evaluator, const EvalOptions *options, cons
     require_all(finite, &problem);
     require_all(!losses || loss_file_finish(losses, &problem), &problem);
     log_line("checkpoint       %s (step %lld)", options->checkpoint, (long long)loaded->step);
-    log_line("data             %s", options->data);
+    if (source_is_made(source)) log_line("source           %s", source_summary(source));
+    if (options->data[0]) log_line("data             %s", options->data);
     log_line("windows          %lld of %zu tokens, stride %lld", (long long)e.windows, context_length,
              (long long)e.stride);
     log_line("loss             %.9g", e.loss);
     log_line("perplexity       %.6g", e.perplexity);
     if (!isnan(e.bits_per_byte)) log_line("bits per byte    %.6g", e.bits_per_byte);
     log_line("tokens           %lld in %.2f s", (long long)e.tokens, e.seconds);
+    if (source_is_made(source)) print_accuracy(&e, source_strata(source));
+}
+
+/* Another source, or another size of it. */
+static void set_source(Config *config, const EvalOptions *options)
+{
+    Message problem;
+    SourceSpec *source = &config->data.source;
+    int trained = source->kind;
+    OptionTable table = config_options(config);
+    bool known = !options->source[0] || option_set(&table, 1, "data.source", options->source, &problem);
+    require_all(known, &problem);
+    if (source->kind != trained) source->alphabet = 0; /* by the rule of the new one */
+    if (options->items > 0) source->items = options->items;
+    if (options->source_vocab > 0) source->alphabet = options->source_vocab;
 }
 
 /* The model on another length, checked like a configuration for training. */
@@ -131,19 +178,21 @@ int eval_main(int argc, char **argv)
     Message problem;
     LoadedModel loaded = loaded_model_read(options.checkpoint);
     Config *config = &loaded.config;
+    set_source(config, &options);
     TokenFile *file = open_data(options.data, &loaded);
     set_length(config, &options);
     Topology topology = topology_create((int)options.data_ranks, (ScanKind)config->parallel.scan);
     size_t context_length = (size_t)config->model.context_length;
     PassSpec spec = config_pass_spec(config);
     ModelPass *pass = model_pass_create(loaded.model, &spec, topology.link, PASS_EVALUATE);
-    Evaluator *evaluator = evaluator_create(&topology, file, pass, &config->evaluate, &problem);
+    DataSource source = config_data_source(config, file);
+    Evaluator *evaluator = evaluator_create(&topology, &source, pass, &config->evaluate, &problem);
     require_all(evaluator != NULL, &problem);
     write_and_run(evaluator, &options, &loaded, context_length);
     evaluator_destroy(evaluator);
     model_pass_destroy(pass);
     topology_destroy(&topology);
-    token_file_close(file);
+    if (file) token_file_close(file);
     loaded_model_destroy(&loaded);
     return EXIT_SUCCESS;
 }

@@ -25,7 +25,8 @@ static void print_help(const OptionTable *table)
 {
     printf("Usage: polysketch plan FILE.ini --ranks=P [--section.key=value ...]\n\n"
            "Prints parameters, memory per rank, operations and messages of a training step, without starting P ranks.\n"
-           "OMP_NUM_THREADS counts: each thread has scratch of its own. Without data files, set model.vocab_size.\n"
+           "OMP_NUM_THREADS counts: each thread has scratch of its own. Without data files, set model.vocab_size or "
+           "data.source.\n"
            "Takes every option of polysketch train.\n\n");
     option_print_help(table, stdout);
     printf("\nExample:\n  polysketch plan configs/default.ini --ranks=512 --model.context_length=1048576\n");
@@ -34,7 +35,7 @@ static void print_help(const OptionTable *table)
 /* The vocabulary of the training data, when the options do not say it and the file is there. */
 static void find_vocabulary(Config *config)
 {
-    if (config->model.vocab_size > 0 || !config->data.train[0]) return;
+    if (config->model.vocab_size > 0 || !config->data.train[0] || source_is_made(&config->data.source)) return;
     Message problem;
     TokenFile *file = token_file_open(config->data.train, &problem);
     if (!file) return;
@@ -125,7 +126,7 @@ int plan_main(int argc, char **argv)
     }
     Message problem;
     find_vocabulary(&config);
-    bool known = config.model.vocab_size > 0;
+    bool known = config.model.vocab_size > 0 || source_is_made(&config.data.source);
     if (!known) fail(&problem, "the vocabulary is unknown. Give --model.vocab_size=N or an existing data.train");
     require_all(known, &problem);
     require_all(config_finish(&config, (int)options.ranks, &problem), &problem);

@@ -70,6 +70,21 @@ static TokenFile *open_tokens(const char *option, const char *path, const Config
     return NULL;
 }
 
+static void open_files(Config *config, TokenFile **train, TokenFile **validation)
+{
+    Message problem;
+    *train = open_tokens("data.train", config->data.train, config, &problem);
+    require_all(*train != NULL, &problem);
+    if (config->model.vocab_size == 0 && !source_is_made(&config->data.source))
+        config->model.vocab_size = (*train)->vocab_size;
+    if (!config->data.validation[0]) return;
+    *validation = open_tokens("data.validation", config->data.validation, config, &problem);
+    require_all(*validation != NULL, &problem);
+    if (!tokenizer_same(&(*train)->tokenizer, &(*validation)->tokenizer))
+        log_line("warning: data.train has tokenizer '%s', data.validation '%s' or other pieces",
+                 (*train)->tokenizer.name, (*validation)->tokenizer.name);
+}
+
 static void finish_configuration(Config *config)
 {
     Message problem;
@@ -87,22 +102,13 @@ int train_main(int argc, char **argv)
         if (world().rank == 0) print_help(tables);
         return EXIT_SUCCESS;
     }
-    Message problem;
-    TokenFile *validation = NULL, *train = open_tokens("data.train", config.data.train, &config, &problem);
-    require_all(train != NULL, &problem);
-    if (config.model.vocab_size == 0) config.model.vocab_size = train->vocab_size;
-    if (config.data.validation[0]) {
-        validation = open_tokens("data.validation", config.data.validation, &config, &problem);
-        require_all(validation != NULL, &problem);
-        if (!tokenizer_same(&train->tokenizer, &validation->tokenizer))
-            log_line("warning: data.train has tokenizer '%s', data.validation '%s' or other pieces",
-                     train->tokenizer.name, validation->tokenizer.name);
-    }
+    TokenFile *train = NULL, *validation = NULL;
+    if (source_reads_file(&config.data.source)) open_files(&config, &train, &validation);
     finish_configuration(&config);
     Trainer *trainer = trainer_create(&config, options.overwrite, train, validation);
     bool finished = trainer_run(trainer);
     trainer_destroy(trainer);
     if (validation) token_file_close(validation);
-    token_file_close(train);
+    if (train) token_file_close(train);
     return finished ? EXIT_SUCCESS : EXIT_CONTINUE;
 }

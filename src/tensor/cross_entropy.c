@@ -2,6 +2,7 @@
 
 #include <omp.h>
 #include <stdbool.h>
+#include <string.h>
 
 #include "src/tensor/vector_math.h"
 
@@ -91,12 +92,22 @@ static real row_cross_entropy(real *x, const real *bias, size_t target, size_t v
     return log_sum - target_logit;
 }
 
+/* Of a row that does not count. */
+static real no_cross_entropy(real *x, size_t vocab_size)
+{
+    memset(x, 0, vocab_size * sizeof *x);
+    return 0;
+}
+
 void cross_entropy(real *losses, real *logits, const real *bias, const int32_t *targets, size_t rows, size_t vocab_size,
                    const LossSpec *spec)
 {
 #pragma omp parallel for schedule(static) if (rows * vocab_size > 16384)
-    for (size_t t = 0; t < rows; t++)
-        losses[t] = row_cross_entropy(logits + t * vocab_size, bias, (size_t)targets[t], vocab_size, spec);
+    for (size_t t = 0; t < rows; t++) {
+        real *x = logits + t * vocab_size;
+        losses[t] = targets[t] < 0 ? no_cross_entropy(x, vocab_size)
+                                   : row_cross_entropy(x, bias, (size_t)targets[t], vocab_size, spec);
+    }
 }
 
 void add_column_sums(real *sums, const real *x, size_t rows, size_t columns)

@@ -49,6 +49,15 @@ static void say_attention(const Model *model)
     }
 }
 
+static void say_source(const Config *config)
+{
+    const SourceSpec *source = &config->data.source;
+    size_t context_length = (size_t)config->model.context_length;
+    if (source_is_made(source))
+        log_line("data: %s; %zu of the %zu targets of a sequence count", source_summary(source),
+                 source_counted(source, context_length), context_length);
+}
+
 void announce_run(const Config *config, const Model *model, const TokenFile *train, int sequence_ranks)
 {
     log_line("model: %lld layers, width %lld, %lld heads, vocabulary %lld, context %lld, %.2f million parameters",
@@ -57,10 +66,13 @@ void announce_run(const Config *config, const Model *model, const TokenFile *tra
              (double)param_table_trained_values(&model->table) / 1e6);
     say_attention(model);
     log_line("optimizer: %s", optimizer_name(config->train.optimizer.kind));
-    log_line("batch: %lld sequences = %lld tokens per step; %lld sequences per micro-batch; %lld training tokens",
+    char tokens[64] = "";
+    if (train) snprintf(tokens, sizeof tokens, "; %lld training tokens", (long long)train->count);
+    log_line("batch: %lld sequences = %lld tokens per step; %lld sequences per micro-batch%s",
              (long long)config->train.batch_sequences,
              (long long)(config->train.batch_sequences * config->model.context_length),
-             (long long)config->train.micro_batch_sequences, (long long)train->count);
+             (long long)config->train.micro_batch_sequences, tokens);
+    say_source(config);
     PassSpec pass = config_pass_spec(config);
     MemoryReport report = memory_report(model, &pass, &config->train.optimizer, sequence_ranks);
     memory_report_print(&report);

@@ -85,7 +85,7 @@ static const OptionRow run_rows[] = {
     {"evaluate", "every", OPTION_INTEGER, AT(evaluate.every), "0", 0, 1e9, "", FREE,
      "steps between evaluations; 0 = only after the last step"},
     {"evaluate", "sequences", OPTION_INTEGER, AT(evaluate.sequences), "0", 0, 1e12, "", FREE,
-     "windows of the validation file, from its start; 0 = all, each token once"},
+     "windows of the validation file, from its start; 0 = all, each token once. Of a made source 0 = 256 sequences"},
     {"evaluate", "stride", OPTION_INTEGER, AT(evaluate.stride), "0", 0, 1e9, "", FREE,
      "tokens from one window to the next, of which the last so many count; 0 = the context length"},
 
@@ -126,7 +126,7 @@ static void append(const OptionRow *more, int count, size_t offset)
 
 static void make_rows(void)
 {
-    int attention, optimizer;
+    int attention, optimizer, source;
     if (row_count) return;
     append(model_rows, sizeof model_rows / sizeof *model_rows, 0);
     const OptionRow *more = attention_options(&attention);
@@ -135,6 +135,8 @@ static void make_rows(void)
     append(train_rows, sizeof train_rows / sizeof *train_rows, 0);
     more = optimizer_options(&optimizer);
     append(more, optimizer, AT(train.optimizer));
+    more = source_options(&source);
+    append(more, source, AT(data.source));
     append(run_rows, sizeof run_rows / sizeof *run_rows, 0);
 }
 
@@ -157,6 +159,17 @@ uint64_t config_hash(const Config *config)
 }
 
 /* ---- what follows from it ------------------------------------------------------------------------------------------- */
+
+DataSource config_data_source(const Config *config, TokenFile *file)
+{
+    return (DataSource){config->data.source, file, (uint64_t)config->train.seed};
+}
+
+double config_counted_targets(const Config *config)
+{
+    size_t in_sequence = source_counted(&config->data.source, (size_t)config->model.context_length);
+    return (double)config->train.batch_sequences * (double)in_sequence;
+}
 
 int config_sequence_ranks(const Config *config, int ranks) { return ranks / (int)config->parallel.data_ranks; }
 
@@ -215,6 +228,25 @@ PassSpec config_pass_spec(const Config *config)
     do {                                                                                                               \
         if (!(condition)) return fail(problem, __VA_ARGS__);                                                           \
     } while (0)
+
+/* What a made source decides. */
+static bool finish_source(Config *config, Message *problem)
+{
+    enum { EVALUATED = 256 };
+    SourceSpec *source = &config->data.source;
+    int64_t *vocab_size = &config->model.vocab_size;
+    if (!source_is_made(source)) return true;
+    source_resolve(source);
+    long long needed = source_vocab_size(source);
+    if (*vocab_size == 0) *vocab_size = needed;
+    if (config->evaluate.sequences == 0) config->evaluate.sequences = EVALUATED;
+    REQUIRE(
+        *vocab_size >= needed,
+        "model.vocab_size = %lld is too small for data.source = %s, which has %lld tokens. Lower data.source_vocab, or "
+        "set model.vocab_size = %lld for a new model",
+        (long long)*vocab_size, source_name(source), needed, needed);
+    return true;
+}
 
 static bool finish_model(Config *config, Message *problem)
 {
@@ -298,17 +330,22 @@ static bool check_sequences(const Config *config, int ranks, Message *problem)
         "%d ranks share a sequence, but it has only %lld blocks (model.context_length = %lld, attention.block_length "
         "= %lld). Use fewer ranks, more parallel.data_ranks or shorter blocks",
         sequence_ranks, blocks, context, block);
+    REQUIRE(config->evaluate.stride == 0 || !source_is_made(&config->data.source),
+            "evaluate.stride = %lld is for windows of a file, but data.source = %s has whole sequences. Set it to 0",
+            (long long)config->evaluate.stride, source_name(&config->data.source));
     REQUIRE(
         config->evaluate.stride <= context,
         "evaluate.stride = %lld is longer than a sequence of model.context_length = %lld: tokens would be left out. "
         "Use 0 or at most %lld",
         (long long)config->evaluate.stride, context, context);
-    return check_stretches(config, sequence_ranks, problem);
+    return source_check(&config->data.source, (size_t)context, problem) &&
+           check_stretches(config, sequence_ranks, problem);
 }
 
 bool config_finish(Config *config, int ranks, Message *problem)
 {
     if (ranks > 0 && !finish_batch(config, ranks, problem)) return false;
+    if (!finish_source(config, problem)) return false;
     return finish_model(config, problem) && (ranks == 0 || check_sequences(config, ranks, problem));
 }
 

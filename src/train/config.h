@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "io/source.h"
 #include "src/attention/attention.h"
 #include "src/base/error.h"
 #include "src/base/options.h"
@@ -42,6 +43,7 @@ typedef struct TrainConfig {
 
 typedef struct DataConfig {
     char train[OPTION_TEXT_SIZE], validation[OPTION_TEXT_SIZE];
+    SourceSpec source;
 } DataConfig;
 
 typedef struct EvaluateConfig {
@@ -80,8 +82,8 @@ typedef struct Config {
 OptionTable config_options(Config *config);
 
 /* Replaces every "0 = by rule" and "auto" by its number, and checks the rules that join several options, for a job of `ranks`
-   ranks; ranks = 0: those of the model alone. model.vocab_size must be set before (from the data). False with a message that
-   says the numbers and the remedy. */
+   ranks; ranks = 0: those of the model alone. model.vocab_size must be set before (from the data), unless the source is made.
+   False with a message that says the numbers and the remedy. */
 bool config_finish(Config *config, int ranks, Message *problem);
 
 /* Of a finished configuration. The specs of the layers stay in memory that the next call of this module overwrites. */
@@ -94,6 +96,12 @@ bool config_same_model(const Config *config, const Config *saved, Message *probl
 
 /* The same for equal values of all options. */
 uint64_t config_hash(const Config *config);
+
+/* The source with its file; NULL where it reads none. */
+DataSource config_data_source(const Config *config, TokenFile *file);
+
+/* Targets of a batch that count in its loss. */
+double config_counted_targets(const Config *config);
 
 /* Ranks that share one sequence. */
 int config_sequence_ranks(const Config *config, int ranks);

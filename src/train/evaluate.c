@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "mpi/world.h"
 #include "src/base/error.h"
@@ -11,33 +12,42 @@
 
 struct Evaluator {
     const Topology *topology;
-    TokenFile *file;
+    DataSource source;
     BatchLoader *loader;
     ModelPass *pass;
     size_t batch, tokens; /* B, N */
     int64_t windows, stride;
     int32_t *inputs, *targets; /* (B, N) */
     real *losses;              /* (B, N) */
+    uint8_t *correct;          /* (B, N); NULL for a file, whose tokens nobody is asked for */
+    double *wrong;             /* (windows): targets that this rank's part of a sequence missed; likewise */
 };
 
-Evaluator *evaluator_create(const Topology *topology, TokenFile *file, ModelPass *pass, const EvaluateConfig *config,
-                            Message *problem)
+typedef struct Sums {
+    double loss, targets, bytes;
+} Sums;
+
+Evaluator *evaluator_create(const Topology *topology, const DataSource *source, ModelPass *pass,
+                            const EvaluateConfig *config, Message *problem)
 {
     const PassSpec *spec = model_pass_spec(pass);
     size_t stride = config->stride > 0 ? (size_t)config->stride : spec->context_length;
-    BatchLoader *loader = pass_loader_evaluation(pass, file, stride, problem);
+    BatchLoader *loader = pass_loader_evaluation(pass, source, stride, problem);
     if (!loader) return NULL;
     Evaluator *evaluator = checked_calloc(1, sizeof *evaluator);
-    *evaluator = (Evaluator){.topology = topology, .file = file, .loader = loader, .pass = pass};
+    *evaluator = (Evaluator){.topology = topology, .source = *source, .loader = loader, .pass = pass};
     evaluator->batch = spec->sequences;
     evaluator->tokens = model_pass_tokens(pass);
     evaluator->stride = (int64_t)stride;
-    evaluator->windows = (int64_t)batch_loader_windows(loader);
-    if (config->sequences > 0 && config->sequences < evaluator->windows) evaluator->windows = config->sequences;
+    uint64_t windows = batch_loader_windows(loader), wanted = (uint64_t)config->sequences;
+    evaluator->windows = (int64_t)(wanted > 0 && wanted < windows ? wanted : windows);
     size_t count = evaluator->batch * evaluator->tokens;
     evaluator->inputs = checked_calloc(count, sizeof *evaluator->inputs);
     evaluator->targets = checked_calloc(count, sizeof *evaluator->targets);
     evaluator->losses = checked_calloc(count, sizeof *evaluator->losses);
+    if (!source_is_made(&source->spec)) return evaluator;
+    evaluator->correct = checked_calloc(count, sizeof *evaluator->correct);
+    evaluator->wrong = checked_calloc((size_t)evaluator->windows, sizeof *evaluator->wrong);
     return evaluator;
 }
 
@@ -48,31 +58,46 @@ void evaluator_destroy(Evaluator *evaluator)
     free(evaluator->inputs);
     free(evaluator->targets);
     free(evaluator->losses);
+    free(evaluator->correct);
+    free(evaluator->wrong);
     free(evaluator);
 }
 
 int64_t evaluator_windows(const Evaluator *evaluator) { return evaluator->windows; }
 
-/* sums: loss, tokens, bytes += those of target i of the micro-batch. */
-static void add_loss(const Evaluator *evaluator, size_t i, double sums[3])
+/* Pieces of what is asked for say nothing about a text. */
+static const Tokenizer *tokenizer_of(const Evaluator *evaluator)
 {
-    size_t bytes;
-    tokenizer_piece(&evaluator->file->tokenizer, evaluator->targets[i], &bytes);
-    sums[0] += (double)evaluator->losses[i];
-    sums[1]++;
-    sums[2] += (double)bytes;
+    return evaluator->correct ? NULL : &evaluator->source.file->tokenizer;
+}
+
+/* sums += those of target i of the micro-batch, which is of this window. */
+static void add_target(const Evaluator *evaluator, int64_t window, size_t i, Sums *sums)
+{
+    const Tokenizer *tokenizer = tokenizer_of(evaluator);
+    size_t bytes = 0;
+    if (tokenizer) tokenizer_piece(tokenizer, evaluator->targets[i], &bytes);
+    if (evaluator->wrong) evaluator->wrong[window] += !evaluator->correct[i];
+    sums->loss += (double)evaluator->losses[i];
+    sums->targets++;
+    sums->bytes += (double)bytes;
+}
+
+static bool scores(const Evaluator *evaluator, int64_t window, size_t position, size_t i)
+{
+    return evaluator->targets[i] >= 0 && batch_loader_scores(evaluator->loader, (uint64_t)window, position);
 }
 
 /* Of the windows first .. first + count - 1. Losses that are not scored become NaN. */
-static void score(Evaluator *evaluator, int64_t first, int64_t count, double sums[3])
+static void score(Evaluator *evaluator, int64_t first, int64_t count, Sums *sums)
 {
     size_t i = 0;
     for (int64_t s = 0; s < count; s++)
         for (size_t k = 0; k < model_pass_spec(evaluator->pass)->stretches; k++) {
             TokenRange range = model_pass_range(evaluator->pass, k);
             for (size_t t = 0; t < range.count; t++, i++)
-                if (batch_loader_scores(evaluator->loader, (uint64_t)(first + s), range.first + t))
-                    add_loss(evaluator, i, sums);
+                if (scores(evaluator, first + s, range.first + t, i))
+                    add_target(evaluator, first + s, i, sums);
                 else
                     evaluator->losses[i] = (real)NAN;
         }
@@ -106,38 +131,50 @@ static bool require_read(bool ok, const StopClock *clock, const Message *problem
 /* Sequence by sequence, range by range: only so does each piece lie together in memory and in the file. */
 static void write_losses(const Evaluator *evaluator, int64_t first, int64_t count, LossFile *losses)
 {
-    const real *piece = evaluator->losses;
+    size_t i = 0;
     for (int64_t s = 0; s < count; s++)
         for (size_t k = 0; k < model_pass_spec(evaluator->pass)->stretches; k++) {
             TokenRange range = model_pass_range(evaluator->pass, k);
-            loss_file_write(losses, (size_t)(first + s), 1, range, piece);
-            piece += range.count;
+            loss_file_write(losses, (size_t)(first + s), range, evaluator->losses + i, evaluator->inputs + i,
+                            evaluator->targets + i);
+            i += range.count;
         }
 }
 
-static void run_micro_batch(Evaluator *evaluator, ParamStore *params, int64_t first, int64_t count, double sums[3],
+static void run_micro_batch(Evaluator *evaluator, ParamStore *params, int64_t first, int64_t count, Sums *sums,
                             LossFile *losses)
 {
-    model_evaluate(evaluator->pass, params, evaluator->inputs, evaluator->targets, evaluator->losses);
+    model_evaluate(evaluator->pass, params, evaluator->inputs, evaluator->targets, evaluator->losses,
+                   evaluator->correct);
     score(evaluator, first, count, sums);
     if (losses) write_losses(evaluator, first, count, losses);
 }
 
-Evaluation evaluator_run(Evaluator *evaluator, ParamStore *params, LossFile *losses, const StopClock *clock)
+/* Sums that of all ranks, which hold parts of sequences, or other sequences. */
+static void add_accuracy(Evaluator *evaluator, Evaluation *e)
 {
-    int64_t B = (int64_t)evaluator->batch, groups = evaluator->topology->data_ranks;
-    double sums[3] = {0}, start = usage_seconds();
-    for (int64_t round = 0; round < evaluator->windows; round += B * groups) { /* all ranks judge what was read */
-        int64_t first = round + B * evaluator->topology->data_rank, rest = evaluator->windows - first;
-        int64_t count = rest < 0 ? 0 : rest < B ? rest : B;
-        Message problem;
-        bool read = read_micro_batch(evaluator, first, count, &problem);
-        if (require_read(read, clock, &problem, losses)) return (Evaluation){.complete = false};
-        run_micro_batch(evaluator, params, first, count, sums, losses); /* also without windows: all ranks do */
+    int strata = source_strata(&evaluator->source.spec);
+    double asked = (double)e->tokens / (double)e->windows, wrong = 0, flawless = 0; /* `asked` in each sequence */
+    double windows[SOURCE_MAX_STRATA] = {0}, missed[SOURCE_MAX_STRATA] = {0};
+    world_sum_doubles(evaluator->wrong, (int)e->windows);
+    for (int64_t w = 0; w < e->windows; w++) {
+        wrong += evaluator->wrong[w];
+        flawless += evaluator->wrong[w] == 0;
+        windows[w % strata]++;
+        missed[w % strata] += evaluator->wrong[w];
     }
+    e->accuracy = 1 - wrong / (double)e->tokens;
+    e->sequences_right = flawless / (double)e->windows;
+    for (int i = 0; i < strata; i++) e->accuracy_by_stratum[i] = 1 - missed[i] / (asked * windows[i]);
+}
+
+static Evaluation outcome(Evaluator *evaluator, Sums own, double start_seconds)
+{
+    double sums[3] = {own.loss, own.targets, own.bytes};
     world_sum_doubles(sums, 3);
-    bool has_bytes = tokenizer_has_pieces(&evaluator->file->tokenizer) && sums[2] > 0;
-    return (Evaluation){
+    const Tokenizer *tokenizer = tokenizer_of(evaluator);
+    bool has_bytes = tokenizer && tokenizer_has_pieces(tokenizer) && sums[2] > 0;
+    Evaluation e = {
         .complete = true,
         .loss = sums[0] / sums[1],
         .perplexity = exp(sums[0] / sums[1]),
@@ -146,6 +183,28 @@ Evaluation evaluator_run(Evaluator *evaluator, ParamStore *params, LossFile *los
         .stride = evaluator->stride,
         .tokens = (int64_t)sums[1],
         .bytes = (int64_t)sums[2],
-        .seconds = usage_seconds() - start,
+        .accuracy = NAN,
+        .sequences_right = NAN,
     };
+    for (int i = 0; i < SOURCE_MAX_STRATA; i++) e.accuracy_by_stratum[i] = NAN;
+    if (evaluator->wrong) add_accuracy(evaluator, &e);
+    e.seconds = usage_seconds() - start_seconds;
+    return e;
+}
+
+Evaluation evaluator_run(Evaluator *evaluator, ParamStore *params, LossFile *losses, const StopClock *clock)
+{
+    int64_t B = (int64_t)evaluator->batch, groups = evaluator->topology->data_ranks;
+    double start = usage_seconds();
+    Sums sums = {0};
+    if (evaluator->wrong) memset(evaluator->wrong, 0, (size_t)evaluator->windows * sizeof *evaluator->wrong);
+    for (int64_t round = 0; round < evaluator->windows; round += B * groups) { /* all ranks judge what was read */
+        int64_t first = round + B * evaluator->topology->data_rank, rest = evaluator->windows - first;
+        int64_t count = rest < 0 ? 0 : rest < B ? rest : B;
+        Message problem;
+        bool read = read_micro_batch(evaluator, first, count, &problem);
+        if (require_read(read, clock, &problem, losses)) return (Evaluation){.complete = false};
+        run_micro_batch(evaluator, params, first, count, &sums, losses); /* also without windows: all ranks do */
+    }
+    return outcome(evaluator, sums, start);
 }

@@ -13,21 +13,26 @@ static TokenRange *ranges_of(const ModelPass *pass)
     return ranges;
 }
 
-BatchLoader *pass_loader_training(const ModelPass *pass, TokenFile *file, uint64_t seed, Message *problem)
+BatchLoader *pass_loader_training(const ModelPass *pass, const DataSource *source, Message *problem)
 {
     const PassSpec *spec = model_pass_spec(pass);
+    size_t T = spec->context_length, parts = spec->stretches;
     TokenRange *ranges = ranges_of(pass);
-    BatchLoader *loader = batch_loader_create(file, spec->context_length, ranges, spec->stretches, seed, problem);
+    BatchLoader *loader = source_is_made(&source->spec)
+                              ? batch_loader_create_made(source, USE_TRAINING, T, ranges, parts, problem)
+                              : batch_loader_create(source->file, T, ranges, parts, source->seed, problem);
     free(ranges);
     return loader;
 }
 
-BatchLoader *pass_loader_evaluation(const ModelPass *pass, TokenFile *file, size_t stride, Message *problem)
+BatchLoader *pass_loader_evaluation(const ModelPass *pass, const DataSource *source, size_t stride, Message *problem)
 {
     const PassSpec *spec = model_pass_spec(pass);
+    size_t T = spec->context_length, parts = spec->stretches;
     TokenRange *ranges = ranges_of(pass);
-    BatchLoader *loader =
-        batch_loader_create_evaluation(file, spec->context_length, stride, ranges, spec->stretches, problem);
+    BatchLoader *loader = source_is_made(&source->spec)
+                              ? batch_loader_create_made(source, USE_EVALUATION, T, ranges, parts, problem)
+                              : batch_loader_create_evaluation(source->file, T, stride, ranges, parts, problem);
     free(ranges);
     return loader;
 }

@@ -129,10 +129,10 @@ void resume_compare(const Resume *resume, const Config *config, const TokenFile 
     Message problem;
     CheckpointData saved;
     bool first = world().rank == 0;
-    require_all(!first || same_tokenizer(resume, train, &problem), &problem);
+    require_all(!first || !train || same_tokenizer(resume, train, &problem), &problem);
     require_all(!first || checkpoint_read_data(resume->path, &saved, &problem), &problem);
     say_changed_options(config, &resume->config);
-    if (first && saved.tokens >= 0 && (saved.tokens != data->tokens || strcmp(saved.digest, data->digest)))
+    if (first && train && saved.tokens >= 0 && (saved.tokens != data->tokens || strcmp(saved.digest, data->digest)))
         log_line("warning: data.train is not what the checkpoint was trained on: it has %lld tokens with digest %s, "
                  "that had %lld "
                  "with %s",

@@ -25,7 +25,7 @@ void resume_check_model(const Config *config);
 void resume_choose(const Config *config, bool overwrite, Resume *resume);
 
 /* What must be the same, or is worth a line when it is not: the tokenizer, the training data, options. Leaves together
-   when the tokenizer is another. Collective. */
+   when the tokenizer is another. `train` may be NULL: no file. Collective. */
 void resume_compare(const Resume *resume, const Config *config, const TokenFile *train, const CheckpointData *data);
 
 /* Loads into `into`, and sets the number of the next sequence: that of the checkpoint, or where as many tokens have

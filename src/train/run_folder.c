@@ -24,7 +24,8 @@ static const TableKind kinds[RUN_TABLES] = {
                       "communication_seconds", "tokens_per_second", "skipped", "clamped_normalisers"}},
     [TABLE_EVALUATIONS] = {"evaluations",
                            "evaluations.csv",
-                           {"step", "loss", "perplexity", "bits_per_byte", "tokens", "seconds"}},
+                           {"step", "loss", "perplexity", "bits_per_byte", "tokens", "seconds", "accuracy",
+                            "sequences_right"}},
 };
 
 struct RunFolder {

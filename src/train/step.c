@@ -36,7 +36,7 @@ double train_step_gradients(TrainStep *step, TokenSource tokens, void *context, 
 {
     const Config *config = step->config;
     uint64_t B = (uint64_t)model_pass_spec(step->pass)->sequences;
-    real loss_scale = (real)(1.0 / ((double)config->train.batch_sequences * (double)config->model.context_length));
+    real loss_scale = (real)(1.0 / config_counted_targets(config));
     double sum = 0;
     step->store->clear_gradients(step->store);
     for (int64_t i = 0; i < step->micro_batches; i++) {

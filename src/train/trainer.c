@@ -26,12 +26,12 @@
 
 struct Trainer {
     const Config *config;
-    TokenFile *train, *validation;
+    TokenFile *train, *validation; /* or NULL */
     Model *model;
     Topology topology;
     TrainStep *step;
     BatchLoader *loader;
-    Evaluator *evaluator; /* NULL without validation data */
+    Evaluator *evaluator; /* NULL without data for it */
     RunFolder *folder;
     Progress progress;
     Progress before_skips; /* when the last step was used */
@@ -52,14 +52,15 @@ static Checkpoint checkpoint_of(const Trainer *t)
         .options = config_options((Config *)t->config), /* only read here */
         .store = t->step->store,
         .progress = t->progress,
-        .tokenizer = &t->train->tokenizer,
-        .data = &t->data,
+        .tokenizer = t->train ? &t->train->tokenizer : NULL,
+        .data = t->train ? &t->data : NULL,
     };
 }
 
-/* All ranks must read the same data, each perhaps from a disk of its own. */
+/* All ranks must read the same data, each perhaps from a disk of its own. Nothing of a source that reads no file. */
 static CheckpointData data_of(TokenFile *train)
 {
+    if (!train) return (CheckpointData){.tokens = -1};
     CheckpointData data = {.tokens = (int64_t)train->count};
     Message problem;
     char ranks[WORLD_RANKS_TEXT];
@@ -89,10 +90,24 @@ static void start_state(Trainer *t, const Resume *resume)
     t->before_skips = t->progress;
 }
 
+/* What a source makes can always be evaluated too, if need be in the text of the training file. */
+static void open_data(Trainer *t)
+{
+    Message problem;
+    const Config *config = t->config;
+    bool made = source_is_made(&config->data.source);
+    DataSource training = config_data_source(config, t->train);
+    DataSource evaluation = config_data_source(config, t->validation ? t->validation : t->train);
+    t->loader = pass_loader_training(t->step->pass, &training, &problem);
+    require_all(t->loader != NULL, &problem);
+    if (!t->validation && !made) return;
+    t->evaluator = evaluator_create(&t->topology, &evaluation, t->step->pass, &config->evaluate, &problem);
+    require_all(t->evaluator != NULL, &problem);
+}
+
 Trainer *trainer_create(const Config *config, bool overwrite, TokenFile *train, TokenFile *validation)
 {
     Trainer *t = checked_calloc(1, sizeof *t);
-    Message problem;
     *t = (Trainer){.config = config, .train = train, .validation = validation};
     static Resume resume;
     t->clock = (StopClock){.config = config};
@@ -106,11 +121,7 @@ Trainer *trainer_create(const Config *config, bool overwrite, TokenFile *train, 
     t->topology = topology_create((int)config->parallel.data_ranks, (ScanKind)config->parallel.scan);
     announce_run(config, t->model, train, t->topology.sequence_ranks);
     t->step = train_step_create(config, t->model, &t->topology);
-    ModelPass *pass = t->step->pass;
-    t->loader = pass_loader_training(pass, train, (uint64_t)config->train.seed, &problem);
-    require_all(t->loader != NULL, &problem);
-    if (validation) t->evaluator = evaluator_create(&t->topology, validation, pass, &config->evaluate, &problem);
-    require_all(!validation || t->evaluator, &problem);
+    open_data(t);
     start_state(t, &resume);
     run_folder_open_tables(t->folder, resume.found ? t->progress.step : -1);
     t->last_evaluated = run_folder_last_step(t->folder, TABLE_EVALUATIONS);
@@ -156,7 +167,7 @@ static void share(Trainer *t, StepReport *report)
                                  !isfinite(report->gradient_norm), outlier};
     stop_wishes(&t->clock, sums + OWN);
     world_sum_doubles(sums, OWN + WISHES);
-    report->loss = sums[0] / (double)(t->config->train.batch_sequences * t->config->model.context_length);
+    report->loss = sums[0] / config_counted_targets(t->config);
     report->clamped_normalisers = sums[1];
     if (sums[2] > 0) report->gradient_norm = NAN;
     memcpy(report->wishes, sums + OWN, sizeof report->wishes);
@@ -248,11 +259,14 @@ static bool evaluate(Trainer *t)
     Evaluation e = evaluator_run(t->evaluator, t->step->store, NULL, &t->clock);
     if (!e.complete) return false;
     t->last_evaluated = t->progress.step;
-    char bits[48] = "";
-    if (!isnan(e.bits_per_byte)) snprintf(bits, sizeof bits, " | %.4f bits per byte", e.bits_per_byte);
+    char more[80] = "";
+    if (!isnan(e.bits_per_byte)) snprintf(more, sizeof more, " | %.4f bits per byte", e.bits_per_byte);
+    if (!isnan(e.accuracy))
+        snprintf(more, sizeof more, " | accuracy %.4f | %.4f of sequences", e.accuracy, e.sequences_right);
     log_line("validation at step %lld | loss %.4f | perplexity %.2f%s | %lld tokens in %.1f s",
-             (long long)t->progress.step, e.loss, e.perplexity, bits, (long long)e.tokens, e.seconds);
-    double row[] = {(double)t->progress.step, e.loss, e.perplexity, e.bits_per_byte, (double)e.tokens, e.seconds};
+             (long long)t->progress.step, e.loss, e.perplexity, more, (long long)e.tokens, e.seconds);
+    double row[] = {(double)t->progress.step, e.loss,    e.perplexity, e.bits_per_byte,
+                    (double)e.tokens,         e.seconds, e.accuracy,   e.sequences_right};
     run_folder_append(t->folder, TABLE_EVALUATIONS, row);
     return true;
 }

@@ -13,10 +13,10 @@
 
 typedef struct Trainer Trainer;
 
-/* `config` is finished; the token files are open (validation may be NULL) and stay with the caller, as does
-   config. Continues from the newest whole checkpoint of config->output.folder where there is one; `overwrite` allows to
-   start anew over the metrics of a run that has none. Collective over all ranks; leaves together with one line when
-   something is wrong. */
+/* `config` is finished; the token files are open and stay with the caller, as does config. `validation` may be NULL, and so may
+   `train` where the source reads no file. Continues from the newest whole checkpoint of config->output.folder where there is
+   one; `overwrite` allows to start anew over the metrics of a run that has none. Collective over all ranks; leaves together
+   with one line when something is wrong. */
 Trainer *trainer_create(const Config *config, bool overwrite, TokenFile *train, TokenFile *validation);
 
 /* Trains up to config->train.steps, writes checkpoints and metrics. False when a signal, the file STOP or

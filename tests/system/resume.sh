@@ -54,7 +54,7 @@ for group, name, steps in (("steps", "metrics.csv", range(1, last + 1)), ("evalu
     with h5py.File(f"{folder}/metrics.h5") as file:
         assert set(file[group]) == set(table.dtype.names), group
         for column, data in file[group].items():
-            assert np.array_equal(data[...], table[column]), (group, column)
+            assert np.array_equal(data[...], table[column], equal_nan=True), (group, column)
 END
 }
 
