@@ -81,10 +81,10 @@ def approximation(folder):
     exact = [(r, loss) for _, loss in series(find(rows, part="swap", matrices="exact"), "degree") for r in (8, 512)]
     draw(folder / "approximation.png", "1200,900", "2,2", [
         (f"set title 'error of the weights / weights, p = 4'; {logarithmic}", errors("kernel", "error / weights")),
-        (f"set title 'error of the output / output, p = 4, all sketched'; {logarithmic}; set yrange [0.2:2]",
+        (f"set title 'error of the output / output, p = 4, all sketched'; {logarithmic}; unset logscale y; set yrange [0:1.2]",
          errors("attention", "output error")),
         (f"set title 'weight of one match among T unrelated keys'; {logarithmic}; set xlabel 'T'; set xrange [*:*]", match),
-        (f"set title 'loss of a trained model whose kernel is replaced'; {logarithmic}; unset logscale y; set yrange [0.8:3.2]",
+        (f"set title 'loss of a trained model whose kernel is replaced'; {logarithmic}; unset logscale y; set yrange [0.4:3.2]",
          swap + [Curve(exact, "exact", "lines linewidth 2 dashtype 2")])])
 
 

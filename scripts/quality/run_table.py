@@ -31,6 +31,7 @@ import hashlib
 import os
 import platform
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -87,6 +88,8 @@ class Run:
         return int(self.config["model.context_length"])
 
     def eval_contexts(self):
+        if self.config["quality.peer"]:
+            return [self.context()]  # where it writes its losses
         return [int(text) or self.context() for text in self.config["quality.eval_contexts"].split(",")]
 
 
@@ -170,13 +173,19 @@ def processor():
 
 # ---- one run ----
 
+children = set()  # commands under way
+
+
 def call(run, *command):
     """The output of a command; its last line, if it fails, is the reason."""
     environment = os.environ | {"OMP_NUM_THREADS": run.config["quality.threads"]}
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    if done.returncode != 0:
-        raise Failed((done.stdout.strip() or f"exit code {done.returncode}").splitlines()[-1])
-    return done.stdout
+    child = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    children.add(child)
+    output, _ = child.communicate()
+    children.discard(child)
+    if child.returncode != 0:
+        raise Failed((output.strip() or f"exit code {child.returncode}").splitlines()[-1])
+    return output
 
 
 def write_ini(run, path):
@@ -316,20 +325,28 @@ def prepare_validation(runs):
 
 # ---- all runs ----
 
+def report(future, run):
+    """Whether the run is done."""
+    try:
+        text, done = future.result(), True
+    except Failed as problem:
+        text, done = f"FAILED: {problem}", False
+    print(f"{run.name} seed {run.seed}: {text}", flush=True)
+    return done
+
+
 def run_all(runs, table, curves):
-    """How many failed."""
-    failures = 0
+    """How many are done. Upon SIGINT or SIGTERM the runs under way save and end, and no other begins."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with concurrent.futures.ThreadPoolExecutor(int(runs[0].config["quality.jobs"])) as pool:
         futures = {pool.submit(finish, run, table, curves): run for run in runs}
-        for number, future in enumerate(concurrent.futures.as_completed(futures), 1):
-            run = futures[future]
-            try:
-                text = future.result()
-            except Failed as problem:
-                failures += 1
-                text = f"FAILED: {problem}"
-            print(f"{number}/{len(runs)} {run.name} seed {run.seed}: {text}", flush=True)
-    return failures
+        try:
+            return sum(report(future, futures[future]) for future in concurrent.futures.as_completed(futures))
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in list(children):
+                child.terminate()
+            sys.exit("run_table.py: stopped; the same command goes on")
 
 
 def can_run(run):
@@ -357,9 +374,9 @@ def main():
     if not missing:
         return 0
     prepare_validation(missing)
-    failures = run_all(missing, table, curves)
-    print(f"{arguments.table}: {len(missing) - failures} runs done, {failures} failed", flush=True)
-    return 1 if failures else 0
+    done = run_all(missing, table, curves)
+    print(f"{arguments.table}: {done} runs done, {len(missing) - done} failed", flush=True)
+    return 0 if done == len(missing) else 1
 
 
 if __name__ == "__main__":
