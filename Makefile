@@ -97,7 +97,7 @@ SOURCE_VERSION := $(shell GIT_CEILING_DIRECTORIES='$(abspath ..)' git describe -
 PARALLEL = --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(JOBS))
 
 .PHONY: all tests program test-programs fault-programs fuzz-programs install-packages run check check-faults fuzz check-slurm \
-        check-portability lint format bench info clean help FORCE
+        check-portability lint format bench quality quality-smoke info clean help FORCE
 
 all: ## build the program (VARIANT=release, debug, asan or double; WERROR=1; V=1 shows whole command lines)
 	@+$(MAKE) $(PARALLEL) program
@@ -149,6 +149,16 @@ format: ## format all C files
 bench: ## build and measure
 	@+$(MAKE) $(PARALLEL) VARIANT=release program
 	@scripts/bench.sh $(ARGS)
+
+quality: ## make a table of results/quality (TABLE=approximation, text, recall, length or time; ARGS=--only=PATTERN)
+	@scripts/install_packages.sh build quality
+	@+$(MAKE) $(PARALLEL) VARIANT=release program
+	@scripts/quality.sh '$(TABLE)' $(ARGS)
+
+quality-smoke: ## try all tables of results/quality with tiny models, in a scratch folder
+	@scripts/install_packages.sh build quality
+	@+$(MAKE) $(PARALLEL) VARIANT=release program
+	@scripts/quality.sh --smoke
 
 info: ## compiler, flags and version, to attach to a report of a problem
 	@printf '%s\n' 'version   $(SOURCE_VERSION)' "compiler  $$($(CC) --version | head -n 1)" 'CPPFLAGS  $(CPPFLAGS)' \

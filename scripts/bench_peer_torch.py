@@ -33,10 +33,10 @@ PARTS = [
 ]
 
 
-def make_model(torch, layers, vocabulary):
+def make_model(torch, layers, vocabulary, width=WIDTH, heads=HEADS):
     """The model as a module whose forward pass returns the mean loss."""
     nn, functional = torch.nn, torch.nn.functional
-    feedforward = WIDTH * 8 // 3 // 8 * 8
+    feedforward = width * 8 // 3 // 8 * 8
 
     def rotate(x, cosine, sine):  # pairs (c, c + h/2)
         first, second = x.chunk(2, dim=-1)
@@ -45,44 +45,51 @@ def make_model(torch, layers, vocabulary):
     class Layer(nn.Module):
         def __init__(self):
             super().__init__()
-            self.attention_norm, self.feedforward_norm = nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)
-            self.qkv = nn.Linear(WIDTH, 3 * WIDTH, bias=False)
-            self.out = nn.Linear(WIDTH, WIDTH, bias=False)
-            self.feedforward_in = nn.Linear(WIDTH, 2 * feedforward, bias=False)
-            self.feedforward_out = nn.Linear(feedforward, WIDTH, bias=False)
+            self.attention_norm, self.feedforward_norm = nn.LayerNorm(width), nn.LayerNorm(width)
+            self.qkv = nn.Linear(width, 3 * width, bias=False)
+            self.out = nn.Linear(width, width, bias=False)
+            self.feedforward_in = nn.Linear(width, 2 * feedforward, bias=False)
+            self.feedforward_out = nn.Linear(feedforward, width, bias=False)
 
         def forward(self, x, cosine, sine):
             batch, tokens, _ = x.shape
-            qkv = self.qkv(self.attention_norm(x)).view(batch, tokens, 3, HEADS, WIDTH // HEADS).permute(2, 0, 3, 1, 4)
+            qkv = self.qkv(self.attention_norm(x)).view(batch, tokens, 3, heads, width // heads).permute(2, 0, 3, 1, 4)
             q, k, v = rotate(qkv[0], cosine, sine), rotate(qkv[1], cosine, sine), qkv[2]
             y = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
-            x = x + self.out(y.transpose(1, 2).reshape(batch, tokens, WIDTH))
+            x = x + self.out(y.transpose(1, 2).reshape(batch, tokens, width))
             a, g = self.feedforward_in(self.feedforward_norm(x)).chunk(2, dim=-1)
             return x + self.feedforward_out(a * functional.gelu(g, approximate="tanh"))
 
     class Model(nn.Module):
         def __init__(self):
             super().__init__()
-            self.embedding = nn.Embedding(vocabulary, WIDTH)
+            self.embedding = nn.Embedding(vocabulary, width)
             self.layers = nn.ModuleList(Layer() for _ in range(layers))
-            self.norm = nn.LayerNorm(WIDTH)
+            self.norm = nn.LayerNorm(width)
             self.bias = nn.Parameter(torch.zeros(vocabulary))
             for parameter in self.parameters():
                 if parameter.dim() == 2:
                     nn.init.normal_(parameter, std=0.02)
 
-        def chunk_loss(self, rows, targets):
+        def chunk_loss(self, rows, targets, reduction="sum"):
             logits = functional.linear(rows, self.embedding.weight, self.bias)
-            return functional.cross_entropy(logits, targets, reduction="sum")
+            return functional.cross_entropy(logits, targets, reduction=reduction)
 
-        def forward(self, inputs, targets):
-            half = WIDTH // HEADS // 2
+        def rows(self, inputs):
+            """What the output layer sees, a row per token."""
+            half = width // heads // 2
             angles = torch.outer(torch.arange(inputs.shape[1]), 10000.0 ** (-torch.arange(half) / half))
             cosine, sine = angles.cos(), angles.sin()
             x = self.embedding(inputs)
             for layer in self.layers:
                 x = layer(x, cosine, sine)
-            rows, targets = self.norm(x).view(-1, WIDTH), targets.view(-1)
+            return self.norm(x).view(-1, width)
+
+        def token_losses(self, inputs, targets):
+            return self.chunk_loss(self.rows(inputs), targets.view(-1), "none")
+
+        def forward(self, inputs, targets):
+            rows, targets = self.rows(inputs), targets.view(-1)
             step = max(CHUNK_LOGITS // vocabulary, 1)
             if rows.shape[0] <= step:
                 return self.chunk_loss(rows, targets) / targets.numel()

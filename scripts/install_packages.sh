@@ -2,7 +2,7 @@
 # Sees to it that what a task needs is there. Looks for the things themselves, whoever installed them; what is missing is
 # installed on Debian and Ubuntu and only named elsewhere. Says and does nothing when all is there.
 #
-#     scripts/install_packages.sh [build|test|lint|slurm|run|portability|faults]...        without arguments: all but these two
+#     scripts/install_packages.sh [build|test|lint|slurm|run|quality|portability|faults]...    without: the first five
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PATH=$PATH:/usr/sbin
@@ -40,6 +40,12 @@ needs='
     run         command bible              bible-kjv
     run         command gnuplot            gnuplot-nox
     run         font    DejaVuSans.ttf     fonts-dejavu-core
+    quality     command bible              bible-kjv
+    quality     command gnuplot            gnuplot-nox
+    quality     font    DejaVuSans.ttf     fonts-dejavu-core
+    quality     module  numpy              python3-numpy
+    quality     module  h5py               python3-h5py
+    quality     module  pip                python3-pip
     portability command clang-14           clang-14
     portability header  /usr/lib/llvm-14/lib/clang/14.0.6/include/omp.h libomp-14-dev
     portability command mpirun.mpich       mpich

@@ -29,8 +29,8 @@ static const OptionRow rows[] = {
     {"", "input", OPTION_TEXT, AT(input), "", 0, 0, "", false,
      "a text file, or a folder: each file in it is a document"},
     {"", "output", OPTION_TEXT, AT(output), "", 0, 0, "", false, "folder for train.h5 and validation.h5"},
-    {"", "validation_fraction", OPTION_REAL, AT(validation_fraction), "0.05", 1e-6, 0.9, "", false,
-     "part of the text that is kept for validation, in whole documents"},
+    {"", "validation_fraction", OPTION_REAL, AT(validation_fraction), "0.05", 0, 0.9, "", false,
+     "part of the text that is kept for validation, in whole documents; 0: none, and no such file"},
     {"", "document_separator", OPTION_TEXT, AT(document_separator), "", 0, 0, "", false,
      "lines equal to this end a document and are left out"},
     {"", "utf8", OPTION_BOOL, AT(utf8), "false", 0, 0, "", false, "refuse files that are no valid UTF-8"},
@@ -80,6 +80,7 @@ static size_t total_tokens(const Corpus *corpus)
 /* In a shuffled order, each document that still fits into the fraction; when none fits, the shortest. */
 static void choose_documents(const Corpus *corpus, const PrepareOptions *options, bool *chosen /* (count) */)
 {
+    if (options->validation_fraction == 0) return;
     double room = options->validation_fraction * (double)total_tokens(corpus);
     RngStream stream = rng_stream((uint64_t)options->seed, "validation documents", 0);
     size_t taken = 0, shortest = 0;
@@ -142,28 +143,28 @@ static void print_tally(const char *path, const Tally *tally, const Tokenizer *t
            tally->bytes);
 }
 
-/* Writes both files; they appear together or not at all. */
+/* Writes the files, train.h5 alone or both; they appear together or not at all. */
 static bool write_files(const Corpus *corpus, const bool *chosen, const Tokenizer *tokenizer, const char *folder,
-                        Message *problem)
+                        int files, Message *problem)
 {
     char paths[2][DISK_PATH_SIZE];
     TokenWriter *writers[2] = {NULL, NULL};
     Tally tallies[2] = {{0}};
     bool good = disk_make_folder(folder, problem);
-    for (int i = 0; i < 2 && good; i++) {
+    for (int i = 0; i < files && good; i++) {
         snprintf(paths[i], sizeof paths[i], "%s/%s.h5", folder, i == 0 ? "train" : "validation");
         good = (writers[i] = token_file_create(paths[i], tokenizer, total_tokens(corpus), problem)) != NULL;
     }
     for (size_t d = 0; d < corpus->count && good; d++)
         good =
             write_document(writers[chosen[d]], corpus, &corpus->documents[d], tokenizer, &tallies[chosen[d]], problem);
-    for (int i = 0; i < 2 && good; i++)
+    for (int i = 0; i < files && good; i++)
         if (tallies[i].tokens < 2) good = fail(problem, "the text is too short for %s. Give a longer one", paths[i]);
     if (good)
-        good = token_file_finish(writers, 2, problem);
+        good = token_file_finish(writers, files, problem);
     else
-        for (int i = 0; i < 2; i++) token_file_abandon(writers[i]);
-    for (int i = 0; i < 2 && good; i++) print_tally(paths[i], &tallies[i], tokenizer);
+        for (int i = 0; i < files; i++) token_file_abandon(writers[i]);
+    for (int i = 0; i < files && good; i++) print_tally(paths[i], &tallies[i], tokenizer);
     return good;
 }
 
@@ -179,14 +180,14 @@ static bool prepare(const PrepareOptions *options, Message *problem)
                     ? corpus_read_ids(&corpus, stdin, tokenizer.vocab_size, problem)
                     : corpus_read_texts(&corpus, options->input, options->document_separator, options->utf8, problem);
     if (good) {
-        bool single = corpus.count == 1;
+        bool split = options->validation_fraction > 0, single = split && corpus.count == 1;
         if (single) cut_single_document(&corpus, options->validation_fraction);
         bool *chosen = checked_calloc(corpus.count, sizeof *chosen);
         if (single)
             chosen[corpus.count - 1] = true;
         else
             choose_documents(&corpus, options, chosen);
-        good = write_files(&corpus, chosen, &tokenizer, options->output, problem);
+        good = write_files(&corpus, chosen, &tokenizer, options->output, split ? 2 : 1, problem);
         free(chosen);
     }
     corpus_destroy(&corpus);

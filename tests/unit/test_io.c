@@ -762,6 +762,12 @@ static void test_prepare(void)
     check_true(tokens_of("prepared/train.h5", train, 256) == 27 &&
                    tokens_of("prepared/validation.h5", validation, 256) == 9 && strcmp(validation, "t of all\n") == 0,
                "a single document is cut: '%s'", validation);
+
+    snprintf(output, sizeof output, "--output=%s", scratch_path("whole"));
+    char *whole[] = {input, output, (char[]){"--validation_fraction=0"}};
+    check_true(prepare_main(3, whole) == 0, "prepared");
+    check_true(tokens_of("whole/train.h5", train, 256) == 36 && access(scratch_path("whole/validation.h5"), F_OK) != 0,
+               "without a fraction all is for training");
 }
 
 int main(int argc, char **argv)
