@@ -15,12 +15,12 @@
 #include "io/h5_layout.h"
 #include "src/base/memory.h"
 
-enum { NAME_SIZE = 64, CHUNK_ROWS = 1024, LINE_SIZE = 1 << 14 };
+enum { CHUNK_ROWS = 1024, LINE_SIZE = 1 << 14 };
 
 struct Metrics {
-    char csv_path[DISK_PATH_SIZE], h5_path[DISK_PATH_SIZE], group[NAME_SIZE];
-    char (*columns)[NAME_SIZE];
-    int count;
+    char csv_path[DISK_PATH_SIZE], h5_path[DISK_PATH_SIZE];
+    const MetricsKind *kind;
+    int count;    /* of columns */
     double *rows; /* (row_count, count): all of the run */
     size_t row_count, row_capacity;
     int csv;          /* descriptor */
@@ -43,7 +43,7 @@ static void add_row(Metrics *metrics, const double *row)
 static int column_index(const Metrics *metrics, const char *name)
 {
     for (int c = 0; c < metrics->count; c++)
-        if (strcmp(metrics->columns[c], name) == 0) return c;
+        if (strcmp(metrics->kind->columns[c], name) == 0) return c;
     return -1;
 }
 
@@ -76,7 +76,7 @@ static void print_rows(FILE *file, const Metrics *metrics, size_t first)
 
 static void print_header(FILE *file, const Metrics *metrics)
 {
-    for (int c = 0; c < metrics->count; c++) fprintf(file, "%s%s", c > 0 ? "," : "", metrics->columns[c]);
+    for (int c = 0; c < metrics->count; c++) fprintf(file, "%s%s", c > 0 ? "," : "", metrics->kind->columns[c]);
     fputc('\n', file);
 }
 
@@ -104,11 +104,24 @@ static void extend_csv(Metrics *metrics)
     free(text);
 }
 
+static const double *newest_row(const Metrics *metrics)
+{
+    return metrics->row_count ? metrics->rows + (metrics->row_count - 1) * (size_t)metrics->count : NULL;
+}
+
+static bool comes_after(const double *row, const double *other, int keys)
+{
+    for (int c = 0; c < keys; c++)
+        if (row[c] != other[c]) return row[c] > other[c];
+    return false;
+}
+
 /* A row is kept when it belongs to the part of the earlier run that this one continues, and is not there already. */
 static void keep_row(Metrics *metrics, const double *row, int64_t last_step)
 {
-    double newest = metrics->row_count ? metrics->rows[(metrics->row_count - 1) * (size_t)metrics->count] : -1;
-    if (row[0] > newest && row[0] <= (double)last_step) add_row(metrics, row);
+    const double *newest = newest_row(metrics);
+    bool is_new = !newest || comes_after(row, newest, metrics->kind->keys);
+    if (is_new && row[0] >= 0 && row[0] <= (double)last_step) add_row(metrics, row);
 }
 
 /* The values of a line in the order of our columns, NAN where it has none. False for a line that was not written to its
@@ -216,7 +229,7 @@ static void load_column(void *context, const char *group, const char *column, co
 {
     Loaded *loaded = context;
     int index = column_index(loaded->metrics, column);
-    if (index < 0 || strcmp(group, loaded->metrics->group)) return;
+    if (index < 0 || strcmp(group, loaded->metrics->kind->group)) return;
     loaded->columns[index] = checked_calloc(rows, sizeof *values);
     memcpy(loaded->columns[index], values, rows * sizeof *values);
     if (rows < loaded->rows) loaded->rows = rows;
@@ -239,8 +252,6 @@ static void load_h5(Metrics *metrics, int64_t last_step)
 
 /* ---- metrics.h5: writing ---- */
 
-static hid_t column_type(int column) { return column == 0 ? H5T_STD_I64LE : H5T_IEEE_F64LE; } /* 0 is the step */
-
 static void write_column(hid_t group, const char *name, hid_t type, hsize_t rows, const double *values)
 {
     hid_t properties = CHECK_H5(H5Pcreate(H5P_DATASET_CREATE));
@@ -257,11 +268,12 @@ static void write_column(hid_t group, const char *name, hid_t type, hsize_t rows
 static void write_table(hid_t file, const Metrics *metrics)
 {
     size_t width = (size_t)metrics->count;
-    hid_t group = h5_create_group(file, metrics->group);
+    hid_t group = h5_create_group(file, metrics->kind->group);
     double *values = checked_calloc(metrics->row_count, sizeof *values);
     for (size_t c = 0; c < width; c++) {
         for (size_t i = 0; i < metrics->row_count; i++) values[i] = metrics->rows[i * width + c];
-        write_column(group, metrics->columns[c], column_type((int)c), metrics->row_count, values);
+        hid_t type = (int)c < metrics->kind->keys ? H5T_STD_I64LE : H5T_IEEE_F64LE;
+        write_column(group, metrics->kind->columns[c], type, metrics->row_count, values);
     }
     free(values);
     CHECK_H5(H5Gclose(group));
@@ -302,19 +314,16 @@ bool metrics_store(Metrics *const *tables, int count, Message *problem)
 
 /* ---- the table ---- */
 
-Metrics *metrics_open(const char *folder, const char *hdf5_group, const char *csv_name, const char *const *columns,
-                      int count, int64_t last_step, Message *problem)
+Metrics *metrics_open(const char *folder, const MetricsKind *kind, int64_t last_step, Message *problem)
 {
-    ASSERT(count > 0 && strcmp(columns[0], "step") == 0);
+    ASSERT(kind->keys > 0 && strcmp(kind->columns[0], "step") == 0);
     if (!disk_make_folder(folder, problem)) return NULL;
     Metrics *metrics = checked_calloc(1, sizeof *metrics);
-    snprintf(metrics->csv_path, sizeof metrics->csv_path, "%s/%s", folder, csv_name);
+    snprintf(metrics->csv_path, sizeof metrics->csv_path, "%s/%s", folder, kind->csv);
     snprintf(metrics->h5_path, sizeof metrics->h5_path, "%s/metrics.h5", folder);
-    snprintf(metrics->group, sizeof metrics->group, "%s", hdf5_group);
     metrics->csv = -1;
-    metrics->count = count;
-    metrics->columns = checked_calloc((size_t)count, sizeof *metrics->columns);
-    for (int c = 0; c < count; c++) snprintf(metrics->columns[c], NAME_SIZE, "%s", columns[c]);
+    metrics->kind = kind;
+    while (kind->columns[metrics->count]) metrics->count++;
     if (last_step >= 0) {
         load_h5(metrics, last_step);
         load_csv(metrics, last_step);
@@ -338,7 +347,8 @@ bool metrics_exist(const char *folder, const char *csv_name)
 
 int64_t metrics_last_step(const Metrics *metrics)
 {
-    return metrics->row_count ? (int64_t)metrics->rows[(metrics->row_count - 1) * (size_t)metrics->count] : -1;
+    const double *newest = newest_row(metrics);
+    return newest ? (int64_t)newest[0] : -1;
 }
 
 void metrics_append(Metrics *metrics, const double *row)
@@ -352,6 +362,5 @@ void metrics_close(Metrics *metrics)
     if (!metrics) return;
     if (metrics->csv >= 0) close(metrics->csv);
     free(metrics->rows);
-    free(metrics->columns);
     free(metrics);
 }

@@ -1,4 +1,4 @@
-/* Tables that grow by a row now and then: training steps, evaluations. Rank 0 only.
+/* Tables that grow by a row now and then: training steps, evaluations, heads at evaluations. Rank 0 only.
 
    Each table stands twice in the run folder. The CSV file gets its line at every append, to follow a run with `tail -f`
    and to lose nothing when the run is killed. metrics.h5 (docs/format.md) holds /<group>/<column> of all tables; it is
@@ -15,11 +15,20 @@
 
 typedef struct Metrics Metrics;
 
-/* A table with `count` columns, the first of which is "step" and grows from row to row. Rows of an earlier run are kept
-   up to last_step, the step of the checkpoint that the run continues from; -1 starts anew. Several tables of one folder
-   differ in hdf5_group and csv_name and share metrics.h5. NULL with a message when the folder cannot be written. */
-Metrics *metrics_open(const char *folder, const char *hdf5_group, const char *csv_name, const char *const *columns,
-                      int count, int64_t last_step, Message *problem);
+enum { METRICS_MAX_COLUMNS = 11 };
+
+/* What a table is. Several tables of one folder differ in group and csv and share metrics.h5. */
+typedef struct MetricsKind {
+    const char *group, *csv; /* of metrics.h5; name of the CSV file */
+    /* So many columns, ended by NULL. The first is "step". The first `keys` are whole numbers and say which row is which: from
+       row to row they grow, in the order of a dictionary. */
+    int keys;
+    const char *columns[METRICS_MAX_COLUMNS + 1];
+} MetricsKind;
+
+/* Rows of an earlier run are kept up to last_step, the step of the checkpoint that the run continues from; -1 starts anew. NULL
+   with a message when the folder cannot be written. `kind` must outlive the table. */
+Metrics *metrics_open(const char *folder, const MetricsKind *kind, int64_t last_step, Message *problem);
 
 /* Whether a table of this folder has rows: an earlier run was here. */
 bool metrics_exist(const char *folder, const char *csv_name);

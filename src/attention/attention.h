@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "src/attention/shares.h"
 #include "src/base/arena.h"
 #include "src/base/error.h"
 #include "src/base/options.h"
@@ -94,6 +95,7 @@ typedef struct AttentionRun {
     real *d_qkv;        /* (B, N, 3C) */
     real *d_gate;       /* (B, H, N) */
     int64_t *clamped;   /* the backward pass adds the rows of heads whose normaliser had to be clamped; or NULL */
+    ShareWatch watch;   /* what the forward pass counts; all zero in training */
     Arena *scratch;
 } AttentionRun;
 
@@ -186,6 +188,12 @@ static inline int64_t attention_hold_clamped(real *delta, const real *normaliser
         clamped++;
     }
     return clamped;
+}
+
+/* The rows of sequence s on this rank whose shares somebody watches. */
+static inline TokenRange attention_watched_rows(const AttentionRun *run, size_t s)
+{
+    return shares_rows(&run->watch, s, (TokenRange){run->shape.first_token, run->shape.tokens});
 }
 
 static inline void attention_count_clamped(const AttentionRun *run, int64_t clamped)

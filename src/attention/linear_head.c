@@ -29,6 +29,8 @@ Head linear_head_at(const AttentionRun *run, const Sizes *z, const Buffers *buff
         .weight = linear_pair_weight(run->layer, &buffers->scales, log_far_scale),
         .scales = buffers->scales,
         .log_far = buffers->scales.log_far + log_far_scale,
+        .shares = run->watch.heads ? run->watch.heads + index : NULL,
+        .watched = attention_watched_rows(run, s),
         .running = buffers->running + thread * z->state,
         .scratch = buffers->threads + thread * buffers->per_thread,
     };
@@ -175,6 +177,15 @@ int linear_near_pairs(const AttentionRun *run, const Head *head, const Sizes *z,
     return count;
 }
 
+/* The constant's part of a row's normaliser; beside exponentials once the maximum is known, which is not below 0 where the
+   constant is not 0. */
+static real constant_of(const Sizes *z, const Head *head, size_t row)
+{
+    real one = head->scales.powers.one;
+    if (head->maxima) return one > 0 ? one * real_exp(-head->maxima[row]) : one;
+    return one * (head->query_factors ? head->query_factors[row * z->H] : 1);
+}
+
 /* Before the pairs of a block: the constant, and how much of the sketched sums its rows will take. Exponential weights begin with
    the maximum of a score of 0, the constant's, unless there is nothing but them. */
 static void begin_rows(const Sizes *z, const Head *head, size_t block)
@@ -184,13 +195,12 @@ static void begin_rows(const Sizes *z, const Head *head, size_t block)
     real one = head->scales.powers.one;
     for (size_t i = block * z->b; i < block * z->b + linear_block_rows(z, block); i++) {
         real decay = head->gates && reads ? (real)(head->gates[z->before + i] - start) : 0;
-        head->normaliser[i] = one * (head->query_factors ? head->query_factors[i * z->H] : 1);
+        head->normaliser[i] = head->maxima ? 0 : constant_of(z, head, i);
         head->prefix_factor[i] = linear_far_factor(&head->scales, head->log_far + decay);
         if (head->constant) head->constant[i] = head->normaliser[i];
         memset(matrix_row(head->out, i), 0, z->h * sizeof(real));
         if (!head->maxima) continue;
         head->maxima[i] = one > 0 || reads ? 0 : -INFINITY;
-        head->normaliser[i] = 0;
         head->prefix_factor[i] = head->log_far + decay; /* its logarithm, until the maximum is known */
     }
 }
@@ -200,8 +210,7 @@ static void finish_rows(const Sizes *z, const Head *head, size_t block)
 {
     if (!head->maxima) return;
     for (size_t i = block * z->b; i < block * z->b + linear_block_rows(z, block); i++) {
-        real one = head->scales.powers.one; /* where it is not 0 the maximum is not below 0 */
-        if (one > 0) one *= real_exp(-head->maxima[i]);
+        real one = constant_of(z, head, i);
         head->normaliser[i] += one;
         if (head->constant) head->constant[i] = one;
         head->prefix_factor[i] = linear_far_factor(&head->scales, head->prefix_factor[i] - head->maxima[i]);
@@ -225,6 +234,30 @@ void linear_head_local(const AttentionRun *run, const Sizes *z, const Head *head
 
 /* ---- queries ---- */
 
+static bool is_watched(const Head *head, size_t row) { return row - head->watched.first < head->watched.count; }
+
+/* What a row's sketched sums have added to `near`, all else in its normaliser, is not exact. */
+static void count_sketched(const AttentionRun *run, const Head *head, size_t row, real near)
+{
+    real normaliser = head->normaliser[row];
+    if (!is_watched(head, row) || !linear_exact_local(run->layer) || normaliser < LEAST_NORMALISER) return;
+    double share = 1 - (double)near / (double)normaliser;
+    head->shares->sketched += share;
+    head->shares->exact -= share;
+}
+
+/* Near pairs that are computed one by one, but with the weights of the sketch, are sketched too. */
+static void count_rows(const AttentionRun *run, const Sizes *z, const Head *head)
+{
+    TokenRange rows = head->watched;
+    for (size_t i = rows.first; i < rows.first + rows.count; i++) {
+        if (head->normaliser[i] <= LEAST_NORMALISER) continue;
+        double *share = linear_exact_local(run->layer) ? &head->shares->exact : &head->shares->sketched;
+        shares_add_row(head->shares, share, (double)constant_of(z, head, i), (double)head->normaliser[i],
+                       run->gate ? (double)run->gate[head->index * z->N + i] : 0);
+    }
+}
+
 /* (numerator, denominator) += phi(q) Z for `count` rows from `first` on. */
 static void query_panel(const AttentionRun *run, const Sizes *z, const Head *head, const Panel *panel,
                         const real *state, size_t first, size_t count)
@@ -236,7 +269,9 @@ static void query_panel(const AttentionRun *run, const Sizes *z, const Head *hea
         real sum = linear_sketched_sum(run->layer->map, z, panel->features + i * z->m, normaliser_of(z, state), factor);
         if (*factor == 0) continue;
         add_times(matrix_row(head->out, first + i), *factor, panel->values + i * z->h, z->h);
+        real near = head->normaliser[first + i];
         head->normaliser[first + i] += *factor * sum;
+        count_sketched(run, head, first + i, near);
     }
 }
 
@@ -260,4 +295,5 @@ void linear_head_queries(const AttentionRun *run, const Sizes *z, const Head *he
 #pragma omp simd
         for (size_t c = 0; c < z->h; c++) o[c] *= inverse;
     }
+    count_rows(run, z, head);
 }

@@ -221,9 +221,11 @@ typedef struct Head {
     ExactHead local;            /* of a whole segment; a block is cut from it */
     PairWeight weight;
     Scales scales;
-    real log_far;    /* of this head, far scale included */
-    real *scratch;   /* of this thread */
-    double *running; /* (state), of this thread */
+    real log_far;       /* of this head, far scale included */
+    HeadShares *shares; /* or NULL: nobody watches, and there are no ... */
+    TokenRange watched; /* ... rows that count */
+    real *scratch;      /* of this thread */
+    double *running;    /* (state), of this thread */
 } Head;
 
 /* Columns of a row of the window, or of its gradients. */

@@ -41,6 +41,7 @@ static void polynomial_forward(const AttentionRun *run)
     ring_pack(run, &buffers, matrix_const(keys));
     ring_forward(run, &buffers, &weight, matrix_const(queries), sums, NULL);
     attention_divide(run, sums);
+    ring_count_shares(run, sums, powers.one);
     arena_release(run->scratch, mark);
 }
 

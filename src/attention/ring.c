@@ -301,6 +301,21 @@ void attention_divide(const AttentionRun *run, real *normaliser)
             }
 }
 
+void ring_count_shares(const AttentionRun *run, const real *normaliser, real one)
+{
+    if (!run->watch.heads) return;
+    for (size_t index = 0; index < head_count(run->layer, &run->shape); index++) {
+        TokenRange watched = attention_watched_rows(run, index / run->layer->heads);
+        HeadShares *head = &run->watch.heads[index];
+        for (size_t t = watched.first; t < watched.first + watched.count; t++) {
+            size_t row = index * run->shape.tokens + t;
+            if (normaliser[row] <= LEAST_NORMALISER) continue;
+            shares_add_row(head, &head->exact, (double)one, (double)normaliser[row],
+                           run->gate ? (double)run->gate[row] : 0);
+        }
+    }
+}
+
 size_t ring_decode_state_count(const AttentionLayer *layer, const DecodeShape *shape)
 {
     return shape->max_tokens * (2 * model_width(layer) + (attention_has_gate(layer) ? layer->heads : 0));

@@ -48,6 +48,9 @@ void ring_unpack(const AttentionRun *run, const RingBuffers *buffers, Matrix d_k
 /* out /= normaliser, row by row, after clamping it to LEAST_NORMALISER. normaliser (B, H, N). */
 void attention_divide(const AttentionRun *run, real *normaliser);
 
+/* Adds to run->watch what heads attend with; normaliser (B, H, N) as attention_divide() leaves it, of which `one` is constant. */
+void ring_count_shares(const AttentionRun *run, const real *normaliser, real one);
+
 /* Scratch of ring_backward beyond its buffers. */
 void ring_plan(const AttentionLayer *layer, const AttentionShape *shape, Arena *scratch);
 

@@ -53,6 +53,7 @@ static void softmax_forward(const AttentionRun *run)
     ring_pack(run, &buffers, const_matrix_columns(qkv, C, C));
     ring_forward(run, &buffers, &weight, const_matrix_columns(qkv, 0, C), sums, maxima);
     attention_divide(run, sums);
+    ring_count_shares(run, sums, 0);
     for (size_t i = 0; i < rows; i++) sums[i] = maxima[i] + real_log(sums[i]);
     arena_release(run->scratch, mark);
 }

@@ -232,6 +232,14 @@ static AttentionRun attention_run(const LayerRun *run, const Layer *layer, const
     };
 }
 
+/* The layer's part of what is watched. */
+static ShareWatch watch_of(const LayerRun *run, size_t index)
+{
+    ShareWatch watch = run->watch;
+    if (watch.heads) watch.heads += index * run->shape.sequences * run->model->heads;
+    return watch;
+}
+
 void layer_attention_again(const LayerRun *run, size_t index, const LayerSaved *saved)
 {
     const Layer *layer = &run->model->layers[index];
@@ -258,6 +266,7 @@ void layer_forward(const LayerRun *run, size_t index, const LayerSaved *saved, r
         gate_forward(&layer->attention, run->params, saved->gate, const_matrix_dense(normed, tokens, C),
                      run->shape.sequences, run->scratch);
     AttentionRun attention = attention_run(run, layer, saved);
+    attention.watch = watch_of(run, index);
     layer->attention.kind->forward(&attention);
     product_forward(run, saved->middle, saved->attention_out, layer->out, C, C);
     dropout(run, saved->middle, index, "dropout after attention");

@@ -25,6 +25,7 @@ typedef struct LayerRun {
     ParamStore *params; /* the layer acquires and releases its group */
     Arena *scratch;
     int64_t *clamped;    /* AttentionRun.clamped */
+    ShareWatch watch;    /* of all layers */
     double dropout_rate; /* 0 when evaluating */
     DropoutKey dropout;
 } LayerRun;

@@ -289,12 +289,11 @@ static OutputRun output_run(ModelPass *pass, ParamStore *params, const int32_t *
     };
 }
 
-static double evaluate_stretch(ModelPass *pass, ParamStore *params, const int32_t *inputs, const int32_t *targets,
+static double evaluate_stretch(ModelPass *pass, const LayerRun *run, const int32_t *inputs, const int32_t *targets,
                                real *losses, uint8_t *correct)
 {
-    LayerRun run = layer_run(pass, params);
-    layers_forward(pass, &run, inputs);
-    OutputRun output = output_run(pass, params, targets);
+    layers_forward(pass, run, inputs);
+    OutputRun output = output_run(pass, run->params, targets);
     output.correct = correct;
     return output_layer_loss(&output, losses);
 }
@@ -346,7 +345,7 @@ static double train_stretch(ModelPass *pass, const LayerRun *run, const int32_t 
 /* ---- whole sequences ------------------------------------------------------------------------------------------------- */
 
 double model_evaluate(ModelPass *pass, ParamStore *params, const int32_t *inputs, const int32_t *targets, real *losses,
-                      uint8_t *correct)
+                      uint8_t *correct, const ShareWatch *watch)
 {
     double sum = 0;
     if (pass->spec.stretches > 1) carried_link_start(&pass->carried, SCAN_FORWARD);
@@ -355,7 +354,9 @@ double model_evaluate(ModelPass *pass, ParamStore *params, const int32_t *inputs
         size_t N = pass->shape.tokens;
         real *part = losses && pass->spec.stretches > 1 ? pass->losses : losses;
         uint8_t *right = correct && pass->spec.stretches > 1 ? pass->correct : correct;
-        sum += evaluate_stretch(pass, params, stretch_tokens(pass, pass->inputs, inputs, k),
+        LayerRun run = layer_run(pass, params);
+        if (watch) run.watch = *watch;
+        sum += evaluate_stretch(pass, &run, stretch_tokens(pass, pass->inputs, inputs, k),
                                 stretch_tokens(pass, pass->targets, targets, k), part, right);
         for (size_t s = 0; part != losses && s < pass->shape.sequences; s++)
             memcpy(losses + in_sequence(pass, s, k), part + s * N, N * sizeof *part);

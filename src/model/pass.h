@@ -58,10 +58,10 @@ typedef struct DropoutKey {
 } DropoutKey;
 
 /* Sum of the losses of this rank's tokens. inputs, targets (B, N); a target of -1 does not count. `losses` (B, N) or NULL;
-   `correct` (B, N) or NULL: 1 where the likeliest token is the target. No dropout. A pass of either purpose will do. Collective
-   over the ranks of the store. */
+   `correct` (B, N) or NULL: 1 where the likeliest token is the target. `watch` or NULL: adds what the heads of all layers attend
+   with. No dropout. A pass of either purpose will do. Collective over the ranks of the store. */
 double model_evaluate(ModelPass *pass, ParamStore *params, const int32_t *inputs, const int32_t *targets, real *losses,
-                      uint8_t *correct);
+                      uint8_t *correct, const ShareWatch *watch);
 
 /* The same, and adds the gradient of loss_scale * sum of losses (with z_loss or label_smoothing: of what these make of it, while
    the losses stay plain cross entropy) to those of `params`: this rank's share, which the store sums

@@ -10,6 +10,7 @@
 #include "src/programs/configuration.h"
 #include "src/programs/programs.h"
 #include "src/train/evaluate.h"
+#include "src/train/share_report.h"
 
 typedef struct EvalOptions {
     char checkpoint[OPTION_TEXT_SIZE], data[OPTION_TEXT_SIZE], per_token_loss[OPTION_TEXT_SIZE];
@@ -132,6 +133,7 @@ static void write_and_run(Evaluator *evaluator, const EvalOptions *options, cons
     if (!isnan(e.bits_per_byte)) log_line("bits per byte    %.6g", e.bits_per_byte);
     log_line("tokens           %lld in %.2f s", (long long)e.tokens, e.seconds);
     if (source_is_made(source)) print_accuracy(&e, source_strata(source));
+    share_report_print(loaded->model, e.shares);
 }
 
 /* Another source, or another size of it. */

@@ -21,11 +21,21 @@ struct Evaluator {
     real *losses;              /* (B, N) */
     uint8_t *correct;          /* (B, N); NULL for a file, whose tokens nobody is asked for */
     double *wrong;             /* (windows): targets that this rank's part of a sequence missed; likewise */
+    TokenRange *rows;          /* (B): positions that are scored */
+    HeadShares *watched;       /* (layers, B, H) on this rank */
+    HeadShares *shares;        /* (layers, H) of all ranks */
 };
 
 typedef struct Sums {
     double loss, targets, bytes;
 } Sums;
+
+/* Of all layers. */
+static size_t head_count(const Evaluator *evaluator)
+{
+    const Model *model = model_pass_model(evaluator->pass);
+    return model->layer_count * model->heads;
+}
 
 Evaluator *evaluator_create(const Topology *topology, const DataSource *source, ModelPass *pass,
                             const EvaluateConfig *config, Message *problem)
@@ -45,6 +55,10 @@ Evaluator *evaluator_create(const Topology *topology, const DataSource *source, 
     evaluator->inputs = checked_calloc(count, sizeof *evaluator->inputs);
     evaluator->targets = checked_calloc(count, sizeof *evaluator->targets);
     evaluator->losses = checked_calloc(count, sizeof *evaluator->losses);
+    size_t heads = head_count(evaluator);
+    evaluator->rows = checked_calloc(evaluator->batch, sizeof *evaluator->rows);
+    evaluator->watched = checked_calloc(heads * evaluator->batch, sizeof *evaluator->watched);
+    evaluator->shares = checked_calloc(heads, sizeof *evaluator->shares);
     if (!source_is_made(&source->spec)) return evaluator;
     evaluator->correct = checked_calloc(count, sizeof *evaluator->correct);
     evaluator->wrong = checked_calloc((size_t)evaluator->windows, sizeof *evaluator->wrong);
@@ -60,6 +74,9 @@ void evaluator_destroy(Evaluator *evaluator)
     free(evaluator->losses);
     free(evaluator->correct);
     free(evaluator->wrong);
+    free(evaluator->rows);
+    free(evaluator->watched);
+    free(evaluator->shares);
     free(evaluator);
 }
 
@@ -141,11 +158,28 @@ static void write_losses(const Evaluator *evaluator, int64_t first, int64_t coun
         }
 }
 
+/* The positions whose targets are scored lie together; a window that only fills up the micro-batch has none. */
+static void find_rows(Evaluator *evaluator, int64_t first, int64_t count)
+{
+    size_t T = model_pass_spec(evaluator->pass)->context_length;
+    for (int64_t s = 0; s < (int64_t)evaluator->batch; s++) {
+        TokenRange rows = {0};
+        for (size_t t = 0; s < count && t < T; t++) {
+            if (!batch_loader_scores(evaluator->loader, (uint64_t)(first + s), t)) continue;
+            if (rows.count == 0) rows.first = t;
+            rows.count++;
+        }
+        evaluator->rows[s] = rows;
+    }
+}
+
 static void run_micro_batch(Evaluator *evaluator, ParamStore *params, int64_t first, int64_t count, Sums *sums,
                             LossFile *losses)
 {
+    ShareWatch watch = {evaluator->rows, evaluator->watched};
+    find_rows(evaluator, first, count);
     model_evaluate(evaluator->pass, params, evaluator->inputs, evaluator->targets, evaluator->losses,
-                   evaluator->correct);
+                   evaluator->correct, &watch);
     score(evaluator, first, count, sums);
     if (losses) write_losses(evaluator, first, count, losses);
 }
@@ -168,6 +202,17 @@ static void add_accuracy(Evaluator *evaluator, Evaluation *e)
     for (int i = 0; i < strata; i++) e->accuracy_by_stratum[i] = 1 - missed[i] / (asked * windows[i]);
 }
 
+/* Over the sequences of all ranks, and of each of them over the ranks that hold parts of it. */
+static void sum_shares(Evaluator *evaluator)
+{
+    size_t heads = head_count(evaluator), H = model_pass_model(evaluator->pass)->heads, B = evaluator->batch;
+    memset(evaluator->shares, 0, heads * sizeof *evaluator->shares);
+    for (size_t i = 0; i < heads; i++)
+        for (size_t s = 0; s < B; s++)
+            shares_add(&evaluator->shares[i], &evaluator->watched[(i / H * B + s) * H + i % H]);
+    world_sum_doubles((double *)evaluator->shares, (int)heads * HEAD_SHARES_NUMBERS);
+}
+
 static Evaluation outcome(Evaluator *evaluator, Sums own, double start_seconds)
 {
     double sums[3] = {own.loss, own.targets, own.bytes};
@@ -185,9 +230,11 @@ static Evaluation outcome(Evaluator *evaluator, Sums own, double start_seconds)
         .bytes = (int64_t)sums[2],
         .accuracy = NAN,
         .sequences_right = NAN,
+        .shares = evaluator->shares,
     };
     for (int i = 0; i < SOURCE_MAX_STRATA; i++) e.accuracy_by_stratum[i] = NAN;
     if (evaluator->wrong) add_accuracy(evaluator, &e);
+    sum_shares(evaluator);
     e.seconds = usage_seconds() - start_seconds;
     return e;
 }
@@ -197,6 +244,7 @@ Evaluation evaluator_run(Evaluator *evaluator, ParamStore *params, LossFile *los
     int64_t B = (int64_t)evaluator->batch, groups = evaluator->topology->data_ranks;
     double start = usage_seconds();
     Sums sums = {0};
+    memset(evaluator->watched, 0, head_count(evaluator) * evaluator->batch * sizeof *evaluator->watched);
     if (evaluator->wrong) memset(evaluator->wrong, 0, (size_t)evaluator->windows * sizeof *evaluator->wrong);
     for (int64_t round = 0; round < evaluator->windows; round += B * groups) { /* all ranks judge what was read */
         int64_t first = round + B * evaluator->topology->data_rank, rest = evaluator->windows - first;

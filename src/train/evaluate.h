@@ -7,6 +7,7 @@
 #include "io/loss_file.h"
 #include "io/source.h"
 #include "mpi/topology.h"
+#include "src/attention/shares.h"
 #include "src/model/pass.h"
 #include "src/train/stop.h"
 
@@ -20,6 +21,8 @@ typedef struct Evaluation {
     double seconds;
     /* Of a made source; NaN of a file. Shares of all targets, of the sequences, of the targets of each stratum. */
     double accuracy, sequences_right, accuracy_by_stratum[SOURCE_MAX_STRATA];
+    /* (layers, H), of the tokens whose targets are scored; of a made source all tokens. The evaluator's, until it runs again. */
+    const HeadShares *shares;
 } Evaluation;
 
 typedef struct Evaluator Evaluator;

@@ -12,20 +12,21 @@
 #include "src/base/memory.h"
 #include "src/train/stop.h"
 
-typedef struct TableKind {
-    const char *group, *csv;
-    const char *columns[12]; /* ended by NULL */
-} TableKind;
-
-static const TableKind kinds[RUN_TABLES] = {
+static const MetricsKind kinds[RUN_TABLES] = {
     [TABLE_STEPS] = {"steps",
                      "metrics.csv",
+                     1,
                      {"step", "loss", "learning_rate", "gradient_norm", "seconds", "tokens_seen",
                       "communication_seconds", "tokens_per_second", "skipped", "clamped_normalisers"}},
     [TABLE_EVALUATIONS] = {"evaluations",
                            "evaluations.csv",
+                           1,
                            {"step", "loss", "perplexity", "bits_per_byte", "tokens", "seconds", "accuracy",
                             "sequences_right"}},
+    [TABLE_ATTENTION] = {"attention",
+                         "attention.csv",
+                         3,
+                         {"step", "layer", "head", "exact_share", "sketched_share", "gate_length"}},
 };
 
 struct RunFolder {
@@ -39,7 +40,7 @@ struct RunFolder {
 /* Half-written files of killed jobs; files of others in the same folder stay. */
 static void remove_temporaries(const char *path, const char *checkpoints)
 {
-    static const char *const ours[] = {"lock.", "config.ini.", "metrics.", "evaluations."};
+    static const char *const ours[] = {"lock.", "config.ini.", "metrics.", "evaluations.", "attention."};
     for (size_t i = 0; i < sizeof ours / sizeof *ours; i++) disk_remove_temporaries(path, ours[i]);
     disk_remove_temporaries(checkpoints, "step-");
 }
@@ -79,18 +80,12 @@ static bool write_config(const Config *config, Message *problem)
     return disk_replace(file, temporary, path, problem);
 }
 
-static int column_count(const TableKind *kind)
-{
-    int count = 0;
-    while (kind->columns[count]) count++;
-    return count;
-}
-
+/* An evaluation is made again when its own row is missing. Its rows of heads were written before, and go. */
 static bool open_tables(RunFolder *folder, int64_t last_step, Message *problem)
 {
     for (int i = 0; i < RUN_TABLES; i++) {
-        folder->tables[i] = metrics_open(folder->config->output.folder, kinds[i].group, kinds[i].csv, kinds[i].columns,
-                                         column_count(&kinds[i]), last_step, problem);
+        if (i == TABLE_ATTENTION) last_step = metrics_last_step(folder->tables[TABLE_EVALUATIONS]);
+        folder->tables[i] = metrics_open(folder->config->output.folder, &kinds[i], last_step, problem);
         if (!folder->tables[i]) return false;
     }
     return metrics_store(folder->tables, RUN_TABLES, problem);

@@ -15,7 +15,8 @@ typedef struct RunFolder RunFolder;
    another job is there, when a file STOP is, or when nothing can be written. Collective. */
 RunFolder *run_folder_open(const Config *config);
 
-typedef enum RunTable { TABLE_STEPS, TABLE_EVALUATIONS, RUN_TABLES } RunTable;
+/* A row of TABLE_ATTENTION is that of a head at an evaluation, and is appended before the evaluation's own. */
+typedef enum RunTable { TABLE_STEPS, TABLE_EVALUATIONS, TABLE_ATTENTION, RUN_TABLES } RunTable;
 
 /* Writes config.ini and opens the tables with their rows up to last_step (-1: none). Leaves together when it cannot.
    Collective. */

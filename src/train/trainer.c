@@ -21,6 +21,7 @@
 #include "src/train/resume.h"
 #include "src/train/run_folder.h"
 #include "src/train/schedule.h"
+#include "src/train/share_report.h"
 #include "src/train/step.h"
 #include "src/train/stop.h"
 
@@ -259,12 +260,14 @@ static bool evaluate(Trainer *t)
     Evaluation e = evaluator_run(t->evaluator, t->step->store, NULL, &t->clock);
     if (!e.complete) return false;
     t->last_evaluated = t->progress.step;
-    char more[80] = "";
+    char more[80] = "", heads[80];
+    share_report_words(t->model, e.shares, heads, sizeof heads);
     if (!isnan(e.bits_per_byte)) snprintf(more, sizeof more, " | %.4f bits per byte", e.bits_per_byte);
     if (!isnan(e.accuracy))
         snprintf(more, sizeof more, " | accuracy %.4f | %.4f of sequences", e.accuracy, e.sequences_right);
-    log_line("validation at step %lld | loss %.4f | perplexity %.2f%s | %lld tokens in %.1f s",
-             (long long)t->progress.step, e.loss, e.perplexity, more, (long long)e.tokens, e.seconds);
+    log_line("validation at step %lld | loss %.4f | perplexity %.2f%s%s | %lld tokens in %.1f s",
+             (long long)t->progress.step, e.loss, e.perplexity, more, heads, (long long)e.tokens, e.seconds);
+    share_report_append(t->folder, t->progress.step, t->model, e.shares);
     double row[] = {(double)t->progress.step, e.loss,    e.perplexity, e.bits_per_byte,
                     (double)e.tokens,         e.seconds, e.accuracy,   e.sequences_right};
     run_folder_append(t->folder, TABLE_EVALUATIONS, row);

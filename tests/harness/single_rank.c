@@ -8,7 +8,7 @@ double single_rank_loss(const Model *model, const PassSpec *spec, real *params, 
     ParamStore *store = param_store_over(&model->table, params, grads);
     DropoutKey key = {.seed = 1, .step = 5, .first_sequence = 0};
     double loss = grads ? model_train(pass, store, inputs, targets, loss_scale, key)
-                        : model_evaluate(pass, store, inputs, targets, NULL, NULL);
+                        : model_evaluate(pass, store, inputs, targets, NULL, NULL, NULL);
     param_store_destroy(store);
     model_pass_destroy(pass);
     return loss;

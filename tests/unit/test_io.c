@@ -538,12 +538,12 @@ static void test_evaluation_windows(void)
 
 /* ---- metrics ---- */
 
-static const char *const columns[] = {"step", "loss", "seconds"};
+static const MetricsKind steps_table = {"steps", "metrics.csv", 1, {"step", "loss", "seconds"}};
 
 static Metrics *open_metrics(const char *folder, int64_t last_step)
 {
     Message problem = {""};
-    Metrics *metrics = metrics_open(scratch_path(folder), "steps", "metrics.csv", columns, 3, last_step, &problem);
+    Metrics *metrics = metrics_open(scratch_path(folder), &steps_table, last_step, &problem);
     check_true(metrics != NULL, "opened: %s", problem.text);
     return metrics;
 }
@@ -680,8 +680,8 @@ static void test_metrics_tables(void)
 {
     Message problem = {""};
     Metrics *tables[2] = {open_metrics("two", -1)};
-    static const char *const other[] = {"step", "validation_loss"};
-    tables[1] = metrics_open(scratch_path("two"), "evaluations", "evaluations.csv", other, 2, -1, &problem);
+    static const MetricsKind other = {"evaluations", "evaluations.csv", 1, {"step", "validation_loss"}};
+    tables[1] = metrics_open(scratch_path("two"), &other, -1, &problem);
     append_steps(tables[0], 1, 3);
     metrics_append(tables[1], (double[]){3, 2.5});
     check_true(metrics_store(tables, 2, &problem), "stored: %s", problem.text);
@@ -689,8 +689,8 @@ static void test_metrics_tables(void)
     metrics_close(tables[1]);
     check_rows("two", 3);
     /* A new column: old rows have nothing in it. */
-    static const char *const more[] = {"step", "accuracy", "validation_loss"};
-    tables[1] = metrics_open(scratch_path("two"), "evaluations", "evaluations.csv", more, 3, 3, &problem);
+    static const MetricsKind more = {"evaluations", "evaluations.csv", 1, {"step", "accuracy", "validation_loss"}};
+    tables[1] = metrics_open(scratch_path("two"), &more, 3, &problem);
     check_true(tables[1] != NULL, "opened: %s", problem.text);
     metrics_close(tables[1]);
     check_rows("two", 3);
@@ -701,8 +701,36 @@ static void test_metrics_tables(void)
                "line '%s'", line);
     if (csv) fclose(csv);
     scratch_write("no-folder", "", 0);
-    expect_failure(metrics_open(scratch_path("no-folder"), "steps", "m.csv", other, 2, -1, &problem) != NULL, &problem,
-                   "folder");
+    expect_failure(metrics_open(scratch_path("no-folder"), &other, -1, &problem) != NULL, &problem, "folder");
+}
+
+/* Several rows of a step: as many as there are heads. A run is killed among them; what is kept goes on with the very next one. */
+static void test_metrics_several_rows(void)
+{
+    Message problem = {""};
+    static const MetricsKind heads = {"attention", "attention.csv", 3, {"step", "layer", "head", "share"}};
+    Metrics *metrics = metrics_open(scratch_path("heads"), &heads, -1, &problem);
+    double row[] = {0, 0, 0, 0.5};
+    for (int i = 0; i < 11; i++) { /* 4 heads at steps 10 and 20, 3 of them at step 30 */
+        row[0] = 10 * (i / 4 + 1), row[1] = i / 2 % 2, row[2] = i % 2;
+        metrics_append(metrics, row);
+        if (i == 5) store(metrics); /* metrics.h5 has half of step 20 */
+    }
+    for (int last_step = 30; last_step >= 10; last_step -= 10) {
+        Metrics *again = metrics_open(scratch_path("heads"), &heads, last_step, &problem);
+        store_and_close(again);
+        char line[64] = "";
+        int lines = 0;
+        FILE *csv = fopen(scratch_path("heads/attention.csv"), "r");
+        while (csv && fgets(line, sizeof line, csv)) lines++;
+        check_true(lines == 1 + (last_step == 30 ? 11 : 4 * last_step / 10), "step %d: %d lines", last_step, lines);
+        check_true(strcmp(line, last_step == 30   ? "30,1,0,0.5\n"
+                                : last_step == 20 ? "20,1,1,0.5\n"
+                                                  : "10,1,1,0.5\n") == 0,
+                   "step %d ends with '%s'", last_step, line);
+        if (csv) fclose(csv);
+    }
+    metrics_close(metrics);
 }
 
 /* ---- prepare ---- */
@@ -795,11 +823,12 @@ int main(int argc, char **argv)
         {"damaged file", test_metrics_damaged},
         {"full disk", test_metrics_full_disk},
         {"two tables, new columns", test_metrics_tables},
+        {"several rows of a step", test_metrics_several_rows},
     };
     static const TestCase prepare[] = {{"UTF-8", test_utf8}, {"documents", test_prepare}};
     static const Suite suites[] = {
         {"tokenizer", tokenizer, 3}, {"token file", tokens, sizeof tokens / sizeof *tokens},
-        {"batch loader", loader, 4}, {"metrics", metrics, 5},
+        {"batch loader", loader, 4}, {"metrics", metrics, 6},
         {"prepare", prepare, 2},
     };
     world_start(&argc, &argv);

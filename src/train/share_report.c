@@ -1,0 +1,90 @@
+#include "src/train/share_report.h"
+
+#include <math.h>
+#include <stdio.h>
+
+#include "src/attention/linear.h"
+#include "src/base/log.h"
+
+static const AttentionLayer *attention_of(const Model *model, size_t layer) { return &model->layers[layer].attention; }
+
+void share_report_append(RunFolder *folder, int64_t step, const Model *model, const HeadShares *shares)
+{
+    for (size_t i = 0; i < model->layer_count * model->heads; i++) {
+        double row[] = {(double)step,
+                        (double)(i / model->heads),
+                        (double)(i % model->heads),
+                        shares_exact(&shares[i]),
+                        shares_sketched(&shares[i]),
+                        shares_gate_length(&shares[i])};
+        run_folder_append(folder, TABLE_ATTENTION, row);
+    }
+}
+
+/* Of a number of several heads, those that have it. */
+typedef struct Range {
+    double least, most;
+} Range;
+
+static Range range_of(const HeadShares *heads, size_t count, double (*number)(const HeadShares *))
+{
+    Range range = {NAN, NAN}; /* fmin and fmax leave out what is not a number */
+    for (size_t i = 0; i < count; i++) {
+        double value = number(&heads[i]);
+        range = (Range){fmin(range.least, value), fmax(range.most, value)};
+    }
+    return range;
+}
+
+static HeadShares sum_of(const HeadShares *heads, size_t count)
+{
+    HeadShares sum = {0};
+    for (size_t i = 0; i < count; i++) shares_add(&sum, &heads[i]);
+    return sum;
+}
+
+/* ---- a few words ---- */
+
+/* Where all is sketched, or nothing, there is nothing to say. */
+static bool has_both(const AttentionLayer *layer) { return layer->map && linear_exact_local(layer); }
+
+void share_report_words(const Model *model, const HeadShares *shares, char *text, size_t size)
+{
+    HeadShares sum = {0};
+    for (size_t i = 0; i < model->layer_count; i++) {
+        HeadShares layer = sum_of(shares + i * model->heads, model->heads);
+        if (has_both(attention_of(model, i))) shares_add(&sum, &layer);
+    }
+    Range gates = range_of(shares, model->layer_count * model->heads, shares_gate_length);
+    int length = 0;
+    text[0] = 0;
+    if (sum.rows > 0) length = snprintf(text, size, " | sketched %.0f %%", 100 * shares_sketched(&sum));
+    if (!isnan(gates.least))
+        snprintf(text + length, size - (size_t)length, " | gates %.0f to %.0f tokens", gates.least, gates.most);
+}
+
+/* ---- a table ---- */
+
+static bool is_plain(const HeadShares *heads, size_t count)
+{
+    HeadShares sum = sum_of(heads, count);
+    return sum.exact == sum.rows && isnan(shares_gate_length(&sum));
+}
+
+static void print_layer(size_t layer, const HeadShares *heads, size_t count)
+{
+    HeadShares sum = sum_of(heads, count);
+    Range sketched = range_of(heads, count, shares_sketched), gates = range_of(heads, count, shares_gate_length);
+    char lengths[64] = "";
+    if (!isnan(gates.least))
+        snprintf(lengths, sizeof lengths, "    gates %.0f to %.0f tokens", gates.least, gates.most);
+    log_line("%5zu    %8.1f %%  %8.1f %%  %5.1f to %5.1f %%%s", layer, 100 * shares_exact(&sum),
+             100 * shares_sketched(&sum), 100 * sketched.least, 100 * sketched.most, lengths);
+}
+
+void share_report_print(const Model *model, const HeadShares *shares)
+{
+    if (is_plain(shares, model->layer_count * model->heads)) return;
+    log_line("layer         exact    sketched     of its heads");
+    for (size_t i = 0; i < model->layer_count; i++) print_layer(i, shares + i * model->heads, model->heads);
+}
