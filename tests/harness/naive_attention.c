@@ -154,6 +154,18 @@ static double dot(const double *a, const double *b, size_t count)
     return sum;
 }
 
+/* Row i of a head, whose weights sum up to `exact` and `sketched`. */
+static void naive_shares(const NaiveInput *input, size_t head, size_t i, double exact, double sketched, double one)
+{
+    if (!input->watch.heads || i < input->watch.rows->first || i >= input->watch.rows->first + input->watch.rows->count)
+        return;
+    HeadShares *shares = &input->watch.heads[head];
+    shares->exact += exact / (exact + sketched + one);
+    shares->sketched += sketched / (exact + sketched + one);
+    shares->gates += input->gate ? (double)input->gate[head * input->tokens + i] : 0;
+    shares->rows++;
+}
+
 /* q and k as the kinds get them: those of softmax with qk_norm are normed already.
    One head: everything of every token, then all pairs. */
 static void naive_head(const AttentionLayer *layer, const ParamTable *table, const real *params,
@@ -187,7 +199,7 @@ static void naive_head(const AttentionLayer *layer, const ParamTable *table, con
         }
     }
     for (size_t i = 0; i < T; i++) {
-        double sum = softmax ? 0 : spec->denominator_one;
+        double one = softmax ? 0 : spec->denominator_one, sums[2] = {0, 0}; /* of exact pairs, of sketched ones */
         double *o = out + i * C + head * h;
         for (size_t c = 0; c < h; c++) o[c] = 0;
         double decay = 1; /* of all gates behind j */
@@ -206,10 +218,11 @@ static void naive_head(const AttentionLayer *layer, const ParamTable *table, con
                 weight = far_scale * feature_product * feature_product;
             weight *= decay;
             if (input->gate) decay *= exp((double)input->gate[head * T + j]);
-            sum += weight;
+            sums[!softmax && !polynomial && !(exact && near)] += weight;
             for (size_t c = 0; c < h; c++) o[c] += weight * qkv[j * 3 * C + 2 * C + head * h + c];
         }
-        for (size_t c = 0; c < h; c++) o[c] /= sum;
+        for (size_t c = 0; c < h; c++) o[c] /= sums[0] + sums[1] + one;
+        naive_shares(input, head, i, sums[0], sums[1], one);
     }
     for (int side = 0; side < 2; side++) free(x[side]), free(n[side]), free(u[side]);
 }

@@ -9,6 +9,7 @@ typedef struct NaiveInput {
     const real *qkv;  /* (T, 3C) */
     const real *gate; /* (H, T), or NULL */
     size_t tokens, block;
+    ShareWatch watch; /* of this sequence and layer: (1), (H); all zero: nothing is counted */
 } NaiveInput;
 
 /* out (T, C); params in the plain layout of the table. */

@@ -1,4 +1,5 @@
-/* Attention kinds: block forms against the definition, causality, independence of blocks, known special cases. */
+/* Attention kinds: block forms and the shares of weight that they count against the definition, causality, independence of blocks,
+   known special cases. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,7 +32,8 @@ static Input random_input(const Model *model, size_t sequences, size_t T, uint64
 static void free_input(Input *input) { free(input->qkv), free(input->gate); }
 
 /* Runs layer 0's attention over whole sequences, which this process holds. */
-static void run_attention(const Model *model, const PassSpec *spec, real *params, const Input *input, real *out)
+static void run_watched(const Model *model, const PassSpec *spec, real *params, const Input *input, real *out,
+                        ShareWatch watch)
 {
     const AttentionLayer *layer = &model->layers[0].attention;
     SequenceLink link = sequence_link_single();
@@ -50,6 +52,7 @@ static void run_attention(const Model *model, const PassSpec *spec, real *params
                         .gate = input->gate,
                         .out = out,
                         .saved = saved,
+                        .watch = watch,
                         .scratch = &scratch};
     layer->kind->forward(&run);
     param_store_destroy(store);
@@ -57,23 +60,69 @@ static void run_attention(const Model *model, const PassSpec *spec, real *params
     arena_destroy(&scratch);
 }
 
-/* What rounding explains of a difference from `out`, which run_attention() gave. */
-static double tolerance_of(const Model *model, const PassSpec *spec, real *params, const Input *input, const real *out)
+/* Numbers that come from layer 0: its output (B, T, C), ... */
+typedef void Measure(const Model *model, const PassSpec *spec, real *params, const Input *input, real *numbers);
+
+static void run_attention(const Model *model, const PassSpec *spec, real *params, const Input *input, real *out)
 {
-    size_t count = spec->sequences * spec->context_length * model->width;
+    run_watched(model, spec, params, input, out, (ShareWatch){0});
+}
+
+/* ... or what heads attend with, (B, H, 3) as share_numbers() has them. All rows but some at either end count. */
+enum { SHARE_NUMBERS = 3, FIRST_ROW = 5, ROWS = 140 };
+
+static void share_numbers(const HeadShares *shares, size_t count, double *numbers)
+{
+    for (size_t i = 0; i < count; i++, numbers += SHARE_NUMBERS) {
+        check_true(shares[i].rows == ROWS, "%g rows of %d are counted", shares[i].rows, ROWS);
+        numbers[0] = shares[i].exact / ROWS;
+        numbers[1] = shares[i].sketched / ROWS;
+        numbers[2] = shares[i].gates / ROWS;
+    }
+}
+
+static void run_shares(const Model *model, const PassSpec *spec, real *params, const Input *input, real *numbers)
+{
+    size_t B = spec->sequences, count = B * model->heads;
+    real *out = checked_calloc(B * spec->context_length * model->width, sizeof *out);
+    TokenRange *rows = checked_calloc(B, sizeof *rows);
+    HeadShares *shares = checked_calloc(count, sizeof *shares);
+    double *found = checked_calloc(count * SHARE_NUMBERS, sizeof *found);
+    for (size_t s = 0; s < B; s++) rows[s] = (TokenRange){FIRST_ROW, ROWS};
+    run_watched(model, spec, params, input, out, (ShareWatch){rows, shares});
+    share_numbers(shares, count, found);
+    for (size_t i = 0; i < count * SHARE_NUMBERS; i++) numbers[i] = (real)found[i];
+    free(out), free(rows), free(shares), free(found);
+}
+
+/* What rounding explains of a difference from `numbers` (count), which `measure` gave. */
+static double tolerance_of(Measure *measure, const Model *model, const PassSpec *spec, real *params, const Input *input,
+                           const real *numbers, size_t count)
+{
+    size_t inputs = spec->sequences * spec->context_length * model->width;
     real *moved = checked_calloc(count, sizeof *moved);
     double movement = 0;
     for (uint64_t draw = 0; draw < ROUNDING_DRAWS; draw++) {
         real *moved_params = nudged(params, model->table.total_count, draw);
-        Input nearby = {nudged(input->qkv, 3 * count, draw), NULL};
-        if (input->gate) nearby.gate = nudged(input->gate, count / model->head_width, draw);
-        run_attention(model, spec, moved_params, &nearby, moved);
-        movement = largest_movement(movement, moved, out, count);
+        Input nearby = {nudged(input->qkv, 3 * inputs, draw), NULL};
+        if (input->gate) nearby.gate = nudged(input->gate, inputs / model->head_width, draw);
+        measure(model, spec, moved_params, &nearby, moved);
+        movement = largest_movement(movement, moved, numbers, count);
         free_input(&nearby);
         free(moved_params);
     }
     free(moved);
-    return rounding_tolerance(movement, out, count);
+    return rounding_tolerance(movement, numbers, count);
+}
+
+/* Sequence s. */
+static NaiveInput naive_input(const Model *model, const PassSpec *spec, const Input *input, size_t s)
+{
+    size_t T = spec->context_length;
+    return (NaiveInput){.qkv = input->qkv + s * T * 3 * model->width,
+                        .gate = input->gate ? input->gate + s * T * model->heads : NULL,
+                        .tokens = T,
+                        .block = spec->block_length};
 }
 
 static void compare_with_definition(const Variant *variant, const char *more)
@@ -88,16 +137,53 @@ static void compare_with_definition(const Variant *variant, const char *more)
     double *expected = checked_calloc(B * T * C, sizeof *expected);
     run_attention(model, &spec, params, &input, out);
     for (size_t s = 0; s < B; s++) {
-        NaiveInput one = {input.qkv + s * T * 3 * C, input.gate ? input.gate + s * T * model->heads : NULL, T,
-                          (size_t)config.block_length};
+        NaiveInput one = naive_input(model, &spec, &input, s);
         naive_attention(&model->layers[0].attention, &model->table, params, &one, expected + s * T * C);
     }
     char what[256];
     snprintf(what, sizeof what, "%s, %s", variant->name, more);
-    check_close_double(what, out, expected, B * T * C, tolerance_of(model, &spec, params, &input, out));
+    check_close_double(what, out, expected, B * T * C,
+                       tolerance_of(run_attention, model, &spec, params, &input, out, B * T * C));
     free_input(&input);
     free(params), free(out), free(expected);
     model_destroy(model);
+}
+
+static void compare_shares(const Variant *variant, const char *more)
+{
+    Config config = variant_config(variant, more);
+    Model *model = variant_model(&config);
+    PassSpec spec = variant_pass(&config, 2);
+    real *params = variant_parameters(model, 3);
+    size_t T = spec.context_length, H = model->heads, count = 2 * H * SHARE_NUMBERS;
+    Input input = random_input(model, 2, T, 5);
+    real *numbers = checked_calloc(count, sizeof *numbers);
+    double *expected = checked_calloc(count, sizeof *expected), *out = checked_calloc(T * model->width, sizeof *out);
+    HeadShares *shares = checked_calloc(2 * H, sizeof *shares);
+    TokenRange rows = {FIRST_ROW, ROWS};
+    run_shares(model, &spec, params, &input, numbers);
+    for (size_t s = 0; s < 2; s++) {
+        NaiveInput one = naive_input(model, &spec, &input, s);
+        one.watch = (ShareWatch){&rows, shares + s * H};
+        naive_attention(&model->layers[0].attention, &model->table, params, &one, out);
+    }
+    share_numbers(shares, 2 * H, expected);
+    char what[256];
+    snprintf(what, sizeof what, "shares of %s, %s", variant->name, more);
+    check_close_double(what, numbers, expected, count,
+                       tolerance_of(run_shares, model, &spec, params, &input, numbers, count));
+    free_input(&input);
+    free(params), free(numbers), free(expected), free(out), free(shares);
+    model_destroy(model);
+}
+
+static void test_shares(void)
+{
+    for (int v = 0; v < variant_count; v++) {
+        compare_shares(&variants[v], "model.context_length=150 attention.sketch_size=5 attention.block_length=7");
+        compare_shares(&variants[v], "model.context_length=150 attention.sketch_size=5 attention.block_length=64 "
+                                     "attention.denominator_one=0.5");
+    }
 }
 
 static void test_definition(void)
@@ -167,7 +253,7 @@ static real *outputs_of(const char *settings, const char *more, size_t T, double
     Input input = random_input(model, 1, T, 8);
     real *out = checked_calloc(T * model->width, sizeof *out);
     run_attention(model, &spec, params, &input, out);
-    if (tolerance) *tolerance = tolerance_of(model, &spec, params, &input, out);
+    if (tolerance) *tolerance = tolerance_of(run_attention, model, &spec, params, &input, out, T * model->width);
     free_input(&input);
     free(params);
     model_destroy(model);
@@ -240,10 +326,11 @@ static const TestCase tests[] = {
     {"table of kinds", test_table_of_kinds},
     {"block forms equal the definition, b = 1, 7, 64, T", test_definition},
     {"the same over several tiles and panels", test_definition_over_tiles},
+    {"shares of exact and sketched weight", test_shares},
     {"causality, bit by bit", test_causality},
     {"special cases", test_special_cases},
 };
-static const Suite suites[] = {{"attention", tests, 5}};
+static const Suite suites[] = {{"attention", tests, 6}};
 
 int main(int argc, char **argv)
 {

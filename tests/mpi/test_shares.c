@@ -1,0 +1,95 @@
+/* What heads attend with is the same for ranks that share sequences and ranks that do not, and in stretches. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "mpi/topology.h"
+#include "mpi/world.h"
+#include "src/base/memory.h"
+#include "src/train/evaluate.h"
+#include "tests/harness/check.h"
+#include "tests/harness/suite.h"
+#include "tests/harness/variants.h"
+
+/* Sums in another order over some thousand operations, magnified by the layers before. */
+static const double TOLERANCE = sizeof(real) == 4 ? 1e-3 : 1e-11;
+
+enum { WINDOWS = 10 }; /* micro-batches of 4: the last one is short, on 4 ranks all are */
+
+/* (layers, H), of an untrained source's sequences. */
+static HeadShares *shares_on(Config *config, const Model *model, real *params, int data_ranks)
+{
+    Message problem = {""};
+    Topology topology = topology_create(data_ranks, SCAN_IEXSCAN);
+    PassSpec spec = variant_pass(config, 4);
+    ModelPass *pass = model_pass_create(model, &spec, topology.link, PASS_EVALUATE);
+    ParamStore *store = param_store_over(&model->table, params, NULL);
+    DataSource source = config_data_source(config, NULL);
+    EvaluateConfig evaluate = {.sequences = WINDOWS};
+    Evaluator *evaluator = evaluator_create(&topology, &source, pass, &evaluate, &problem);
+    check_true(evaluator != NULL, "evaluator: %s", problem.text);
+    size_t count = model->layer_count * model->heads;
+    HeadShares *shares = checked_calloc(count, sizeof *shares);
+    for (int i = 0; i < 2; i++) { /* the second time does not add to the first */
+        Evaluation e = evaluator_run(evaluator, store, NULL, NULL);
+        memcpy(shares, e.shares, count * sizeof *shares);
+    }
+    evaluator_destroy(evaluator);
+    param_store_destroy(store);
+    model_pass_destroy(pass);
+    topology_destroy(&topology);
+    return shares;
+}
+
+static void check_same(const char *name, const Model *model, const HeadShares *got, const HeadShares *expected)
+{
+    for (size_t i = 0; i < model->layer_count * model->heads; i++) {
+        const HeadShares *a = &got[i], *b = &expected[i];
+        double rows = b->rows, difference = fmax(fabs(a->exact - b->exact), fabs(a->sketched - b->sketched)) / rows;
+        check_true(a->rows == rows && rows == WINDOWS * 22, "%s, head %zu: %g rows", name, i, a->rows);
+        check_true(difference <= TOLERANCE && fabs(a->gates - b->gates) <= TOLERANCE * rows,
+                   "%s, head %zu: exact %g, sketched %g, gate %g; alone %g, %g, %g", name, i, a->exact / rows,
+                   a->sketched / rows, a->gates / rows, b->exact / rows, b->sketched / rows, b->gates / rows);
+        check_true(b->exact + b->sketched <= rows * (1 + TOLERANCE) && b->exact + b->sketched > 0,
+                   "%s, head %zu: no more than all", name, i);
+    }
+}
+
+static void compare(const Variant *variant, const char *layers)
+{
+    char settings[128];
+    snprintf(settings, sizeof settings, "%sdata.source=copying data.items=3 data.source_vocab=5", layers);
+    Config config = variant_config(variant, settings);
+    Model *model = variant_model(&config);
+    real *params = variant_parameters(model, 3);
+    HeadShares *apart = shares_on(&config, model, params, world().size);
+    HeadShares *together = shares_on(&config, model, params, 1);
+    check_same(variant->name, model, together, apart);
+    free(together);
+    if (variant_is_linear(variant) && world().size <= 3) { /* a stretch has three blocks */
+        config.train.stretch_length = 11;
+        HeadShares *stretches = shares_on(&config, model, params, 1);
+        check_same("in stretches", model, stretches, apart);
+        free(stretches);
+    }
+    free(apart), free(params);
+    model_destroy(model);
+}
+
+static void test_grids(void)
+{
+    for (int v = 0; v < variant_count; v++) compare(&variants[v], "");
+    for (int v = 0; v < hybrid_count; v++) compare(&hybrids[v], HYBRID_LAYERS);
+}
+
+static const TestCase tests[] = {{"grids of ranks, stretches", test_grids}};
+static const Suite suites[] = {{"shares", tests, 1}};
+
+int main(int argc, char **argv)
+{
+    world_start(&argc, &argv);
+    int code = run_suites("test_shares", suites, 1);
+    world_stop();
+    return code;
+}
