@@ -67,9 +67,9 @@ def make_model(torch, layers, vocabulary, width=WIDTH, heads=HEADS):
             self.layers = nn.ModuleList(Layer() for _ in range(layers))
             self.norm = nn.LayerNorm(width)
             self.bias = nn.Parameter(torch.zeros(vocabulary))
-            for parameter in self.parameters():
-                if parameter.dim() == 2:
-                    nn.init.normal_(parameter, std=0.02)
+            for name, parameter in self.named_parameters():
+                if parameter.dim() == 2:  # those that end a branch begin smaller
+                    nn.init.normal_(parameter, std=0.02 / (2 * layers) ** 0.5 if name.endswith("out.weight") else 0.02)
 
         def chunk_loss(self, rows, targets, reduction="sum"):
             logits = functional.linear(rows, self.embedding.weight, self.bias)

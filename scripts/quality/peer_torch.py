@@ -3,10 +3,10 @@
 
     scripts/quality/peer_torch.py RUN.ini SCORED_TOKENS          (run_table.py calls it for lines with quality.peer=torch)
 
-The model is that of scripts/bench_peer_torch.py: the shape, loss, optimizer, schedule and tokens per step of `polysketch train`
-with attention.kind = softmax; initial values and the order of the data are its own. Into output.folder go metrics.csv and
-evaluations.csv as `polysketch train` writes them, losses-CONTEXT.h5 as `polysketch eval` does, and peer.csv. Not restartable: a
-run that was cut off begins anew. Needs torch (pip install torch==2.13.0, the CPU build), numpy and h5py.
+The model is that of scripts/bench_peer_torch.py: the shape, loss, distribution of initial values, optimizer, schedule and tokens
+per step of `polysketch train` with attention.kind = softmax; the order of the data is its own. Into output.folder go metrics.csv
+and evaluations.csv as `polysketch train` writes them, losses-CONTEXT.h5 as `polysketch eval` does, and peer.csv. A run that was
+cut off begins anew. Needs torch (pip install torch==2.13.0, the CPU build), numpy and h5py.
 """
 import configparser
 import csv
@@ -53,7 +53,7 @@ def make_optimizer(model, train):
 def batch_of(tokens, T, sequences, generator):
     starts = torch.randint(len(tokens) - T, (sequences,), generator=generator)
     windows = torch.stack([tokens[start : start + T + 1] for start in starts.tolist()])
-    return windows[:, :-1], windows[:, 1:]
+    return windows[:, :-1].contiguous(), windows[:, 1:].contiguous()
 
 
 def train_step(model, optimizer, rate, inputs, targets):

@@ -48,6 +48,8 @@
 /* A panel of features is formed in cache, multiplied and dropped: at most about this many numbers. */
 enum { PANEL_NUMBERS = 72 * 1024 };
 
+static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
+
 /* ---- sizes and memory --------------------------------------------------------------------------------------------- */
 
 bool linear_exact_local(const AttentionLayer *layer)
@@ -69,12 +71,13 @@ Sizes linear_sizes(const AttentionLayer *layer, const AttentionShape *shape)
     z.m = layer->map->self_tensored ? packed_feature_count(z.r) : z.r;
     z.state = z.m * (z.h + 1);
     z.group = z.state + attention_has_gate(layer);
-    z.window = linear_exact_local(layer) && layer->spec.local == LOCAL_WINDOW ? (size_t)layer->spec.window_blocks : 0;
-    z.before = z.window * z.b;
-    z.row = 2 * z.h + z.r + attention_has_gate(layer);
     z.blocks = (z.N + z.b - 1) / z.b;
     z.first_block = shape->first_token / z.b;
     z.all_blocks = (shape->context_length + z.b - 1) / z.b;
+    if (layer->map->self_tensored && layer->spec.local == LOCAL_WINDOW) /* no wider than a sequence */
+        z.window = smaller((size_t)layer->spec.window_blocks, z.all_blocks);
+    z.before = z.window * z.b;
+    z.row = 2 * z.h + z.r + attention_has_gate(layer);
     size_t panels = (z.b * z.m + PANEL_NUMBERS - 1) / PANEL_NUMBERS; /* equal parts of a block */
     z.panel_rows = panels < z.b ? (z.b + panels - 1) / panels : 1;
     return z;
@@ -204,8 +207,6 @@ void linear_plan(const AttentionLayer *layer, const AttentionShape *shape, Arena
 }
 
 /* ---- features of all heads ------------------------------------------------------------------------------------------ */
-
-static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 
 /* Of `blocks` of this rank, those up to block `end` of the sequence. */
 static size_t blocks_until(const Sizes *z, size_t end)

@@ -47,8 +47,9 @@ static size_t decode_head_count(const AttentionLayer *layer, const Sizes *z, con
 
 static Sizes decode_sizes(const AttentionLayer *layer, const DecodeShape *shape)
 {
-    AttentionShape one = {
-        .sequences = 1, .tokens = 1, .context_length = 1, .block_length = shape->block_length, .segments = 1};
+    AttentionShape one = {.sequences = 1, .tokens = 1, .segments = 1};
+    one.context_length = shape->max_tokens;
+    one.block_length = shape->block_length;
     return linear_sizes(layer, &one);
 }
 

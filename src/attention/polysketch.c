@@ -1,5 +1,5 @@
-/* Sketched polynomial attention: weights <u(q), u(k)>^2 with a random or a learned sketch u, exact polynomial within a block or
-   sketched there too. linear.c computes it; here are its options and its tensors. */
+/* Sketched polynomial attention: weights <u(q), u(k)>^2 with a sketch u, near pairs exact or sketched too. linear.c computes it;
+   here are its options and its tensors. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -79,8 +79,8 @@ static void polysketch_declare(AttentionLayer *layer, ParamTable *table, const c
 
 const AttentionKind attention_polysketch = {
     .name = "polysketch",
-    .summary = "<u(q),u(k)>^2 by random or learned sketches or projections, exact polynomial within a block; time "
-               "linear in the context",
+    .summary = "<u(q),u(k)>^2 by random or learned sketches or projections, near pairs exact; time linear in the "
+               "context",
     .options = polysketch_options,
     .variants = ", or with a sketch: polysketch:random, polysketch:learned, polysketch:projection",
     .set_variant = polysketch_set_variant,

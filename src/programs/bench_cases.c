@@ -23,7 +23,7 @@ typedef struct BenchCase {
     TrainStep *step; /* whole steps */
     int64_t steps;
     ParamStore *params; /* attention and decoding */
-    real *qkv, *out, *saved, *d_out, *d_qkv;
+    real *qkv, *gate, *out, *saved, *d_out, *d_qkv, *d_gate;
     Decoder *decoder;
     Arena scratch;
     double link_seconds, linked; /* when the present run began; of all runs */
@@ -61,10 +61,12 @@ static void run_attention(void *context)
         .link = c->topology->link,
         .params = c->params,
         .qkv = c->qkv,
+        .gate = c->gate,
         .out = c->out,
         .saved = c->saved,
         .d_out = c->d_out,
         .d_qkv = c->d_qkv,
+        .d_gate = c->d_gate,
         .scratch = &c->scratch,
     };
     layer->kind->forward(&run);
@@ -103,6 +105,12 @@ static void prepare_attention(BenchCase *c)
     c->d_out = bench_random_values(count, 4);
     c->out = checked_calloc(count, sizeof(real));
     c->d_qkv = checked_calloc(3 * count, sizeof(real));
+    if (attention_has_gate(layer)) {
+        size_t gates = count / layer->head_width;
+        c->gate = checked_calloc(gates, sizeof(real));
+        c->d_gate = checked_calloc(gates, sizeof(real));
+        for (size_t i = 0; i < gates; i++) c->gate[i] = (real)(i % 2 ? -0.007 : -0.018); /* a new model's: gate.c */
+    }
     c->saved = checked_calloc(layer->kind->saved_count(layer, &c->shape), sizeof(real));
 }
 
@@ -162,7 +170,7 @@ const Benchmark *bench_find(const char *name)
 
 static void destroy(BenchCase *c)
 {
-    real *blocks[] = {c->qkv, c->out, c->saved, c->d_out, c->d_qkv};
+    real *blocks[] = {c->qkv, c->gate, c->out, c->saved, c->d_out, c->d_qkv, c->d_gate};
     for (size_t i = 0; i < sizeof blocks / sizeof *blocks; i++) free(blocks[i]);
     decoder_destroy(c->decoder);
     param_store_destroy(c->params);

@@ -22,8 +22,8 @@ real finish_logits(real *logits, const real *bias, size_t vocab_size, real soft_
 
        - sum over c of target_c log softmax(y)[c] + z_loss (log sum of e^y)^2
 
-   where target = (1 - label_smoothing) one-hot + label_smoothing / V: of the losses themselves when both are 0. A target of -1 does
-   not count: loss and gradients are 0. */
+   where target = (1 - label_smoothing) one-hot + label_smoothing / V: of the losses themselves when both are 0.
+   A target of -1 does not count: loss and gradients are 0. */
 void cross_entropy(real *losses, real *logits /* (rows, V) */, const real *bias /* (V) */, const int32_t *targets,
                    size_t rows, size_t vocab_size, const LossSpec *spec);
 

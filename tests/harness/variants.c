@@ -29,7 +29,6 @@ const Variant variants[] = {
     {"polynomial-gated", "kind=polynomial degree=4 gate=constant"},
     {"performer-gated", "kind=performer features=12 gate=data"},
     {"random-gated", "kind=polysketch sketch=random degree=4 local=sketch far_scale=0.3 gate=data"},
-    {"learned-gated", "kind=polysketch sketch=learned degree=4 local=exact far_scale=0.5 gate=constant"},
     {"window", "kind=polysketch sketch=random degree=4 local=window"},
     {"window-2-gated", "kind=polysketch sketch=learned degree=4 local=window window_blocks=2 gate=data"},
     {"exponential", "kind=polysketch sketch=random degree=4 local=exact local_weight=exp"},

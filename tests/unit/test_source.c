@@ -390,8 +390,8 @@ static void test_cross_entropy(void)
     for (int t = 0; t < ROWS; t++) all[t] = targets[t] < 0 ? 0 : targets[t];
     logits[2 * V + 4] = (real)NAN; /* nobody asks */
     greedy_correct(correct, logits, bias, targets, ROWS, V);
-    cross_entropy(losses, logits, bias, targets, ROWS, V, (real)0.5);
-    cross_entropy(plain, copy, bias, all, ROWS, V, (real)0.5);
+    cross_entropy(losses, logits, bias, targets, ROWS, V, &(LossSpec){.gradient_scale = (real)0.5});
+    cross_entropy(plain, copy, bias, all, ROWS, V, &(LossSpec){.gradient_scale = (real)0.5});
     for (int t = 0; t < ROWS; t++)
         for (int c = 0; c < V; c++)
             if (targets[t] < 0)
