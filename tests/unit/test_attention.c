@@ -1,5 +1,5 @@
-/* Attention kinds: block forms and the shares of weight that they count against the definition, causality, independence of blocks,
-   known special cases. */
+/* Attention kinds: block forms and the shares of weight that they count against the definition, causality,
+   independence of blocks, known special cases. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
