@@ -6,52 +6,10 @@
 # It reads RUN_FOLDER/metrics.csv (columns step, loss) and, if there, RUN_FOLDER/evaluations.csv (columns step, loss and perhaps
 # bits_per_byte). Columns are found by their names in the first line. Needs gnuplot.
 set -euo pipefail
-export LC_ALL=C
-
-fail() {
-    echo "plot_loss.sh: $1" >&2
-    exit 1
-}
-
-if [ $# -lt 1 ] || [ $# -gt 2 ]; then
-    fail 'usage: scripts/plot_loss.sh RUN_FOLDER [OUTPUT.png]'
-fi
-run=${1%/}
+# shellcheck source=scripts/plot_common.bash
+. "$(dirname "$0")/plot_common.bash"
+open_run metrics.csv "$@"
 output=${2:-$run/loss.png}
-command -v gnuplot >/dev/null || fail 'gnuplot is not installed. Try: make install-packages'
-[ -r "$run/metrics.csv" ] || fail "there is no '$run/metrics.csv'; is '$run' the folder of a run?"
-
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-
-# columns CSV NAME...: the named columns, separated by blanks, of the rows whose values are all numbers.
-columns() {
-    local csv=$1
-    shift
-    awk -F, -v names="$*" '
-        { gsub(/[" \t\r]/, "") }
-        NR == 1 {
-            count = split(names, name, " ")
-            for (i = 1; i <= NF; i++)
-                place[$i] = i
-            for (i = 1; i <= count; i++)
-                if (!(name[i] in place)) {
-                    print "plot_loss.sh: no column \"" name[i] "\" in " FILENAME >"/dev/stderr"
-                    exit 1
-                }
-            next
-        }
-        {
-            line = ""
-            for (i = 1; i <= count; i++) {
-                value = $place[name[i]]
-                if (value !~ /^[-+]?[0-9.]+([eE][-+]?[0-9]+)?$/)
-                    next
-                line = line value " "
-            }
-            print line
-        }' "$csv"
-}
 
 # The average over a window around each step; the window is 2 % of the run, so the curve reads the same for short and long runs.
 # Near the start, where the loss falls fast, the window shrinks on both sides; at the end it is only cut off.
@@ -86,13 +44,9 @@ if [ -s "$work/validation" ]; then
     curves+=" title 'validation loss'"
 fi
 
-terminal=png
-if gnuplot -e 'set terminal pngcairo' 2>/dev/null; then
-    terminal=pngcairo
-fi
 # Drawn twice: the first time to learn the range of the left axis, from which that of the right axis follows.
 gnuplot - <<END
-set title 'Loss of the run $(basename "$(realpath "$run")")' noenhanced font ',15'
+set title 'Loss of the run $title' noenhanced font ',15'
 set xlabel 'step'
 set ylabel 'cross entropy (nats per token)'
 set format y '%.1f'

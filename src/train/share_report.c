@@ -43,6 +43,18 @@ static HeadShares sum_of(const HeadShares *heads, size_t count)
     return sum;
 }
 
+static int decimals(double tokens) { return tokens < 10; }
+
+/* text = `before` and the range of the gates' lengths; "" without gates. */
+static void write_gates(const HeadShares *heads, size_t count, const char *before, char *text, size_t size)
+{
+    Range gates = range_of(heads, count, shares_gate_length);
+    text[0] = 0;
+    if (isnan(gates.least)) return;
+    snprintf(text, size, "%sgates %.*f to %.*f tokens", before, decimals(gates.least), gates.least,
+             decimals(gates.most), gates.most);
+}
+
 /* ---- a few words ---- */
 
 /* Where all is sketched, or nothing, there is nothing to say. */
@@ -55,12 +67,10 @@ void share_report_words(const Model *model, const HeadShares *shares, char *text
         HeadShares layer = sum_of(shares + i * model->heads, model->heads);
         if (has_both(attention_of(model, i))) shares_add(&sum, &layer);
     }
-    Range gates = range_of(shares, model->layer_count * model->heads, shares_gate_length);
-    int length = 0;
-    text[0] = 0;
-    if (sum.rows > 0) length = snprintf(text, size, " | sketched %.0f %%", 100 * shares_sketched(&sum));
-    if (!isnan(gates.least))
-        snprintf(text + length, size - (size_t)length, " | gates %.0f to %.0f tokens", gates.least, gates.most);
+    char sketched[32] = "", gates[64];
+    if (sum.rows > 0) snprintf(sketched, sizeof sketched, " | sketched %.0f %%", 100 * shares_sketched(&sum));
+    write_gates(shares, model->layer_count * model->heads, " | ", gates, sizeof gates);
+    snprintf(text, size, "%s%s", sketched, gates);
 }
 
 /* ---- a table ---- */
@@ -74,12 +84,11 @@ static bool is_plain(const HeadShares *heads, size_t count)
 static void print_layer(size_t layer, const HeadShares *heads, size_t count)
 {
     HeadShares sum = sum_of(heads, count);
-    Range sketched = range_of(heads, count, shares_sketched), gates = range_of(heads, count, shares_gate_length);
-    char lengths[64] = "";
-    if (!isnan(gates.least))
-        snprintf(lengths, sizeof lengths, "    gates %.0f to %.0f tokens", gates.least, gates.most);
+    Range sketched = range_of(heads, count, shares_sketched);
+    char gates[64];
+    write_gates(heads, count, "    ", gates, sizeof gates);
     log_line("%5zu    %8.1f %%  %8.1f %%  %5.1f to %5.1f %%%s", layer, 100 * shares_exact(&sum),
-             100 * shares_sketched(&sum), 100 * sketched.least, 100 * sketched.most, lengths);
+             100 * shares_sketched(&sum), 100 * sketched.least, 100 * sketched.most, gates);
 }
 
 void share_report_print(const Model *model, const HeadShares *shares)

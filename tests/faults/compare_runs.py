@@ -44,15 +44,15 @@ def compare_tables(reference, folder, steps, tolerance):
     rows = table(folder, "metrics.csv")
     if list(rows["step"]) != list(range(1, steps + 1)):
         fail(f"the steps of metrics.csv are not 1 .. {steps}: {rows['step']}")
-    for name in ("metrics.csv", "evaluations.csv"):
+    for name, number in (("metrics.csv", "loss"), ("evaluations.csv", "loss"), ("attention.csv", "sketched_share")):
         expected, rows = table(reference, name), table(folder, name)
         expected, rows = expected[expected["step"] <= steps], rows[rows["step"] <= steps]
         if list(expected["step"]) != list(rows["step"]):
             fail(f"{name} has steps {rows['step']} instead of {expected['step']}")
-        if not np.all(np.abs(expected["loss"] - rows["loss"]) <= tolerance * np.abs(expected["loss"])):
-            fail(f"the losses of {name} differ by {np.abs(expected['loss'] - rows['loss']).max()}")
+        if not np.all(np.abs(expected[number] - rows[number]) <= tolerance * np.abs(expected[number])):
+            fail(f"{number} of {name} differs by {np.abs(expected[number] - rows[number]).max()}")
     with h5py.File(f"{folder}/metrics.h5") as file:
-        for group, name in (("steps", "metrics.csv"), ("evaluations", "evaluations.csv")):
+        for group, name in (("steps", "metrics.csv"), ("evaluations", "evaluations.csv"), ("attention", "attention.csv")):
             rows = table(folder, name)
             for column in rows.dtype.names:
                 if not np.array_equal(file[group][column][...], rows[column], equal_nan=True):

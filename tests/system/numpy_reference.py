@@ -149,6 +149,22 @@ def near_and_far(spec, near, far, score, one):
     return np.where(near, np.exp(np.where(visible, score - largest, 0)), far * np.exp(-largest)), one * np.exp(-largest)
 
 
+def exact_pairs(spec, T):
+    """(T, T): which weights are computed from queries and keys, not from their features."""
+    if spec["kind"] != "polysketch" or spec["local"] == "sketch":
+        return np.full((T, T), spec["kind"] in ("softmax", "polynomial"))
+    block = np.arange(T) // int(spec["block_length"])
+    window = int(spec["window_blocks"]) if spec["local"] == "window" else 0
+    return block[:, None] - block[None, :] <= window
+
+
+def head_shares(spec, w, one, G):
+    """(T, 3) of a head: the exact and the sketched share of each row of weights, and its gate."""
+    shares = w / (one + w.sum(axis=1, keepdims=True))
+    exact = np.where(exact_pairs(spec, len(w)), shares, 0).sum(axis=1)
+    return np.stack((exact, shares.sum(axis=1) - exact, np.diff(G, prepend=0)), axis=1)
+
+
 def attention_weights(spec, P, q, k, head, decay):
     """(w, one) of a head: T x T weights before the causal mask, and what the normaliser adds to their sum.
 
@@ -177,10 +193,7 @@ def attention_weights(spec, P, q, k, head, decay):
         w = w * np.exp(P["attention.far_scale"][head])
     if spec["local"] == "sketch":
         return w, one
-    block = np.arange(T) // int(spec["block_length"])
-    window = int(spec["window_blocks"]) if spec["local"] == "window" else 0
-    near = block[:, None] - block[None, :] <= window
-    return near_and_far(spec, near, w, scale * qn @ kn.T, one)
+    return near_and_far(spec, exact_pairs(spec, T), w, scale * qn @ kn.T, one)
 
 
 def queries_and_keys(spec, P, q, k):
@@ -190,7 +203,7 @@ def queries_and_keys(spec, P, q, k):
     return rotary(q), rotary(k)
 
 
-def attention(spec, heads, P, x):
+def attention(spec, heads, P, x, shares=None):
     T, C = x.shape
     h = C // heads
     q, k, v = np.split(x @ P["attention.qkv.weight"].T, 3, axis=1)
@@ -201,6 +214,8 @@ def attention(spec, heads, P, x):
         decay = np.where(np.tri(T, dtype=bool), G[:, j, None] - G[None, :, j], 0)
         w, one = attention_weights(spec, P, *queries_and_keys(spec, P, q[:, head], k[:, head]), j, decay)
         w = np.where(np.tri(T, dtype=bool), w, 0) * (1 if spec["kind"] == "softmax" else np.exp(decay))
+        if shares is not None:
+            shares.append(head_shares(spec, w, one, G[:, j]))
         outputs.append(w @ v[:, head] / (one + w.sum(axis=1, keepdims=True)))
     return np.concatenate(outputs, axis=1) @ P["attention.out.weight"].T
 
@@ -215,13 +230,13 @@ def soft_capped(z, cap):
     return cap * np.tanh(z / cap) if cap > 0 else z
 
 
-def logits(config, parameters, inputs):
-    """out (T, V) of one sequence."""
+def logits(config, parameters, inputs, shares=None):
+    """out (T, V) of one sequence. To the list `shares`, if given, each head of each layer adds its head_shares()."""
     x = parameters["token_embedding.weight"][inputs]
     for I, spec in enumerate(attention_specs(config)):
         prefix = f"layers.{I}."
         P = {name[len(prefix):]: value for name, value in parameters.items() if name.startswith(prefix)}
-        x = x + attention(spec, int(config["model.heads"]), P, layer_norm(x, P, "attention_norm"))
+        x = x + attention(spec, int(config["model.heads"]), P, layer_norm(x, P, "attention_norm"), shares)
         x = x + feedforward(config, P, layer_norm(x, P, "feedforward_norm"))
     out = layer_norm(x, parameters, "final_norm") @ parameters["token_embedding.weight"].T + parameters["logit_bias"]
     return soft_capped(out, config["model.logit_soft_cap"])
@@ -461,9 +476,33 @@ def compare_losses(path, losses, total, tolerance):
     return [] if ok else [f"{path}: per-token losses differ by {difference:.3e}, tolerance {tolerance:g}"]
 
 
+def mean_shares(config, parameters, inputs, scored):
+    """(layers * heads, 3): means of head_shares() over the scored rows of all sequences."""
+    rows = []
+    for x, counts in zip(inputs, scored):
+        shares = []
+        logits(config, parameters, x, shares)
+        rows.append(np.array(shares)[:, counts])
+    return np.concatenate(rows, axis=1).mean(axis=1)
+
+
+def compare_attention(path, step, shares, heads, tolerance):
+    """The rows of a step in the table `attention` of a run folder."""
+    table = np.atleast_1d(np.genfromtxt(path, delimiter=",", names=True))
+    table = table[table["step"] == step]
+    if list(zip(table["layer"], table["head"])) != [divmod(i, heads) for i in range(len(shares))]:
+        return [f"{path}: step {step} has {len(table)} rows, expected {len(shares)}, one for each layer and head"]
+    gates = np.where(np.isnan(table["gate_length"]), 0, -1 / table["gate_length"])
+    rows = np.stack((table["exact_share"], table["sketched_share"], gates), axis=1)
+    difference = np.abs(rows - shares).max()
+    print(f"shares: max abs difference {difference:.3e} of {tolerance:.3e} allowed")
+    return [] if difference <= tolerance else [f"{path}: shares differ by {difference:.3e}, tolerance {tolerance:g}"]
+
+
 def run(arguments):
     with h5py.File(arguments.checkpoint, "r") as file:
         config, failures = check_checkpoint(file)
+        step = int(file.attrs.get("step", -1))
         if any(line.startswith(("/config", "/parameters")) for line in failures):
             return failures  # nothing to compute with
         parameters = {name: data[...].astype(np.float64) for name, data in file["parameters"].items()}
@@ -483,6 +522,12 @@ def run(arguments):
     if arguments.per_token_loss:
         tolerance = rounding_tolerance(losses_of, parameters)
         failures += compare_losses(arguments.per_token_loss, losses, total, tolerance)
+    if arguments.attention:
+        def shares_of(values):
+            return mean_shares(config, values, inputs, scored)
+
+        failures += compare_attention(arguments.attention, step, shares_of(parameters), int(config["model.heads"]),
+                                      rounding_tolerance(shares_of, parameters))
     return failures
 
 
@@ -671,6 +716,7 @@ def main():
     parser.add_argument("checkpoint", nargs="?", metavar="CHECKPOINT.h5")
     parser.add_argument("tokens", nargs="?", metavar="TOKENS.h5")
     parser.add_argument("--per_token_loss", metavar="FILE.h5", help="losses of the other program, to compare with")
+    parser.add_argument("--attention", metavar="FILE.csv", help="shares of heads at the checkpoint's step, to compare with")
     parser.add_argument("--sequences", type=int, metavar="N", help="only the first N sequences")
     parser.add_argument("--stride", type=int, metavar="S", help="tokens from one window to the next, T unless given")
     parser.add_argument("--context_length", type=int, metavar="T", help="instead of model.context_length")

@@ -46,15 +46,21 @@ import sys
 import h5py
 import numpy as np
 folder, last = sys.argv[1], int(sys.argv[2])
-for group, name, steps in (("steps", "metrics.csv", range(1, last + 1)), ("evaluations", "evaluations.csv", None)):
+evaluated = [step for step in range(1, last + 1) if step % 3 == 0 or step == last]
+heads = [(layer, head) for layer in range(2) for head in range(2)]
+for group, name, steps in (("steps", "metrics.csv", range(1, last + 1)), ("evaluations", "evaluations.csv", evaluated),
+                           ("attention", "attention.csv", np.repeat(evaluated, len(heads)))):
     table = np.genfromtxt(f"{folder}/{name}", delimiter=",", names=True)
-    if steps is None:
-        steps = [step for step in range(1, last + 1) if step % 3 == 0 or step == last]
     assert list(table["step"]) == list(steps), (name, table["step"])
+    if group == "attention":
+        assert list(zip(table["layer"], table["head"])) == heads * len(evaluated), table
+        assert (table["sketched_share"] > 0).all() and (table["exact_share"] > 0).all(), table
+        assert (table["sketched_share"] + table["exact_share"] < 1).all() and np.isnan(table["gate_length"]).all(), table
     with h5py.File(f"{folder}/metrics.h5") as file:
         assert set(file[group]) == set(table.dtype.names), group
         for column, data in file[group].items():
             assert np.array_equal(data[...], table[column], equal_nan=True), (group, column)
+            assert (data.dtype == np.int64) == (column in ("step", "layer", "head")), (group, column, data.dtype)
 END
 }
 
@@ -65,6 +71,20 @@ require_same_losses() {
         cmp <(column loss "$TEST_FOLDER/$1/$table") <(column loss "$TEST_FOLDER/$2/$table") >&2 ||
             give_up "the losses in $1/$table and $2/$table differ"
     done
+    cmp "$TEST_FOLDER/$1/attention.csv" "$TEST_FOLDER/$2/attention.csv" >&2 || give_up "$1/attention.csv is not that of $2"
+}
+
+# Killed in an evaluation after the last checkpoint, while the rows of its heads were written: it is made again.
+test_evaluation_cut() {
+    local table
+    cp -r "$TEST_FOLDER/whole" "$TEST_FOLDER/cut"
+    rm "$TEST_FOLDER/cut/metrics.h5"
+    for table in evaluations attention; do
+        sed -i '$d' "$TEST_FOLDER/cut/$table.csv"
+    done
+    run 2 cut --train.steps=6 --output.checkpoint_every=3
+    require_same_losses whole cut
+    require_rows cut 6
 }
 
 test_stopped() {
@@ -171,6 +191,7 @@ prepare_data
 run 2 whole --train.steps=6 --output.checkpoint_every=3
 require_rows whole 6
 start test_stopped
+start test_evaluation_cut
 start test_other_ranks
 start test_finished
 start test_killed
