@@ -18,7 +18,7 @@ typedef struct Transport {
     ScanKind scan;
     MPI_Request sum_request;
     ExclusiveSum sum;        /* under way */
-    MPI_Datatype group_type; /* a group of a decayed sum, of group_size numbers: kept, since layers are alike */
+    MPI_Datatype group_type; /* a group of a decayed sum, of group_size numbers: kept while layers are alike */
     size_t group_size;
     MPI_Op decayed_sum;
     PipelinedChain chain;
@@ -70,6 +70,7 @@ static Elements elements_of(Transport *transport, const ExclusiveSum *sum)
 {
     if (sum->groups == 0) return (Elements){MPI_REAL_TYPE, MPI_SUM, checked_count(sum->count)};
     size_t size = sum->count / sum->groups;
+    checked_count(size * sizeof(real)); /* MPI_Type_size is an int */
     if (size != transport->group_size) {
         free_group_type(transport);
         CHECK_MPI(MPI_Type_contiguous(checked_count(size), MPI_REAL_TYPE, &transport->group_type));

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "src/base/denormals.h"
 #include "src/base/memory.h"
 
 static World the_world = {0, 1};
@@ -28,6 +29,7 @@ World world_start(int *argc, char ***argv)
            SIG_IGN); /* a file that grows beyond ulimit -f is an error of write(), not the end of the process */
     /* A process without a launcher needs none: otherwise Open MPI 4 starts one beside it, whose end it may trip over. */
     setenv("OMPI_MCA_ess_singleton_isolated", "1", 0);
+    denormals_flush(); /* before any other thread starts */
     int provided;
     if (MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &provided)) die_at(__FILE__, __LINE__, "MPI does not start");
     error_set_exit_hook(abort_every_rank);

@@ -149,6 +149,7 @@ AttentionLayer attention_declare(const AttentionSpec *spec, size_t heads, size_t
                                  const char *prefix)
 {
     AttentionLayer layer = {.spec = *spec, .kind = attention_kind(spec), .heads = heads, .head_width = head_width};
+    layer.gate_weight = layer.gate_bias = layer.far_scale = -1;
     layer.kind->declare(&layer, table, prefix);
     if (attention_has_gate(&layer)) gate_declare(&layer, table, prefix);
     return layer;

@@ -75,7 +75,7 @@ typedef struct AttentionLayer {
     size_t heads, head_width;               /* H, h */
     int query_norm[2], key_norm[2];         /* weight, bias; where q' and k' are used */
     int gate_weight, gate_bias;             /* where there is a gate; the weight when it depends on the data */
-    int far_scale;                          /* where spec.far_scale > 0 */
+    int far_scale;                          /* of sketches that have one; else -1 */
     bool norm_before_rotary;                /* the kind gets q', k' as q, k: the model norms them */
     int map_tensors[ATTENTION_MAX_TENSORS]; /* the feature map's, in its own order */
 } AttentionLayer;
@@ -149,7 +149,7 @@ struct AttentionKind {
     void (*decode)(const DecodeRun *);
     void (*plan_decode)(const AttentionLayer *, const DecodeShape *, Arena *scratch);
     AttentionCost (*cost)(const AttentionLayer *, const AttentionShape *);
-    /* What one stretch of a sequence hands to the next: prefix states, and the window. NULL for the quadratic kinds, which
+    /* What one stretch of a sequence hands to the next: prefix states, the window, sums of gates' gradients. NULL for the quadratic kinds, which
        look back at all keys. */
     CarriedCounts (*carried)(const AttentionLayer *, const AttentionShape *);
 };

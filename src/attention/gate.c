@@ -60,21 +60,38 @@ static real log_sigmoid(real x)
     return (real)(z > 0 ? -log1p(exp(-z)) : z - log1p(exp(z)));
 }
 
+/* gate (B, H, N) of products (tokens, H) and bias (H). */
+static void gates_of_products(real *gate, const real *products, const real *bias, size_t sequences, size_t H, size_t N)
+{
+#pragma omp parallel for collapse(2) schedule(static)
+    for (size_t s = 0; s < sequences; s++)
+        for (size_t t = 0; t < N; t++)
+            for (size_t j = 0; j < H; j++)
+                gate[(s * H + j) * N + t] = log_sigmoid(products[(s * N + t) * H + j] + bias[j]);
+}
+
+static void constant_gates(real *gate, const real *bias, size_t sequences, size_t H, size_t N)
+{
+#pragma omp parallel for collapse(2) schedule(static)
+    for (size_t s = 0; s < sequences; s++)
+        for (size_t j = 0; j < H; j++) {
+            real g = log_sigmoid(bias[j]);
+            for (size_t t = 0; t < N; t++) gate[(s * H + j) * N + t] = g;
+        }
+}
+
 void gate_forward(const AttentionLayer *layer, ParamStore *params, real *gate, ConstMatrix x, size_t sequences,
                   Arena *scratch)
 {
     size_t mark = arena_mark(scratch), H = layer->heads, N = x.rows / sequences;
     real *products = take_products(layer, x.rows, scratch);
     const real *bias = param_values(params, layer->gate_bias);
-    if (depends_on_data(layer))
+    if (depends_on_data(layer)) {
         dense_forward(products, x.at, param_values(params, layer->gate_weight), x.rows, H, x.columns);
-    else
-        memset(products, 0, x.rows * H * sizeof *products);
-#pragma omp parallel for collapse(2) schedule(static)
-    for (size_t s = 0; s < sequences; s++)
-        for (size_t j = 0; j < H; j++)
-            for (size_t t = 0; t < N; t++)
-                gate[(s * H + j) * N + t] = log_sigmoid(products[(s * N + t) * H + j] + bias[j]);
+        gates_of_products(gate, products, bias, sequences, H, N);
+    } else {
+        constant_gates(gate, bias, sequences, H, N);
+    }
     arena_release(scratch, mark);
 }
 
@@ -84,8 +101,8 @@ static void products_backward(real *d_products, const real *d_gate, const real *
 {
 #pragma omp parallel for collapse(2) schedule(static)
     for (size_t s = 0; s < sequences; s++)
-        for (size_t j = 0; j < H; j++)
-            for (size_t t = 0; t < N; t++) {
+        for (size_t t = 0; t < N; t++)
+            for (size_t j = 0; j < H; j++) {
                 size_t at = (s * H + j) * N + t;
                 d_products[(s * N + t) * H + j] = -d_gate[at] * (real)expm1((double)gate[at]);
             }
@@ -122,6 +139,7 @@ void gate_age(real *ages, size_t position, real gate)
 static void fill_totals(const AttentionRun *run, real *totals)
 {
     size_t rows = run->shape.sequences * run->layer->heads, N = run->shape.tokens;
+#pragma omp parallel for schedule(static)
     for (size_t row = 0; row < rows; row++) {
         double sum = 0;
         for (size_t t = 0; t < N; t++) sum += (double)run->d_gate[row * N + t];
@@ -137,6 +155,7 @@ void gate_sum_backward(const AttentionRun *run, size_t offset)
     ExclusiveSum sum = {SCAN_BACKWARD, totals.own, totals.incoming, rows, 0, offset};
     run->link->exclusive_sum_begin(run->link, &sum);
     run->link->exclusive_sum_finish(run->link);
+#pragma omp parallel for schedule(static)
     for (size_t row = 0; row < rows; row++) {
         double later = (double)totals.incoming[row];
         real *d_gate = run->d_gate + row * N;

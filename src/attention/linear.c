@@ -30,7 +30,7 @@
        gates                      dG_t = d_t - e_t,  d_i = sum over j of w_ij dw_ij,  e_j = sum over i of w_ij dw_ij
 
    Both need no sums of their own: d_i = <g_i, o_i> times the constant's share of the normaliser, since all else of it scales with
-   exp(G_i); and of sketched weights, which are of degree 2 in u(k_j), e_j = <u(k_j), d_u(k_j)> / 2. In the same way the gradient
+   exp(G_i) (rows whose normaliser was clamped have none); and of sketched weights, which are of degree 2 in u(k_j), e_j = <u(k_j), d_u(k_j)> / 2. In the same way the gradient
    of the log far scale is the sum of <u(q_i), d_u(q_i)> / 2.
 
    Prefix states are kept from the forward to the backward pass. What becomes one is summed in double: a float that grows by
@@ -130,7 +130,7 @@ Scales linear_scales(const AttentionLayer *layer, ParamStore *params)
 
 real linear_log_far_scale(const AttentionLayer *layer, ParamStore *params, size_t j)
 {
-    return layer->spec.far_scale > 0 ? param_values(params, layer->far_scale)[j] : 0;
+    return layer->far_scale >= 0 ? param_values(params, layer->far_scale)[j] : 0;
 }
 
 /* Near pairs: power or exponential of q', k', or the features' own inner products. */
@@ -145,10 +145,10 @@ PairWeight linear_pair_weight(const AttentionLayer *layer, const Scales *scales,
 /* Within bounds: rows whose near weights vanish beside it still get numbers, and 0 stands for sums that are left out. */
 real linear_far_factor(const Scales *scales, real log_factor)
 {
-    const real least = -80, most = 60;
+    const real least = (real)0x1p-120, most = 60;
     if (log_factor == 0) return scales->powers.factor;
-    log_factor = log_factor < most ? log_factor : most;
-    return scales->powers.factor * real_exp(log_factor > least ? log_factor : least);
+    real factor = scales->powers.factor * real_exp(log_factor < most ? log_factor : most);
+    return factor > least ? factor : least;
 }
 
 static void take_gradients(Buffers *buffers, const AttentionLayer *layer, const Sizes *z, Arena *scratch)
@@ -383,7 +383,7 @@ void linear_backward(const AttentionRun *run)
         for_each_head(run, &z, &buffers, linear_head_gates_backward, NULL);
         gate_sum_backward(run, gate_offset(&z));
     }
-    if (run->layer->spec.far_scale > 0) linear_far_scale_backward(run, &z, &buffers);
+    if (run->layer->far_scale >= 0) linear_far_scale_backward(run, &z, &buffers);
     features_backward(run, &z, &buffers);
     arena_release(run->scratch, mark);
 }

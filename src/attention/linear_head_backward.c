@@ -83,7 +83,7 @@ void linear_head_queries_backward(const AttentionRun *run, const Sizes *z, const
     for (size_t l = 0; l < z->blocks; l++) {
         size_t rows = linear_block_rows(z, l);
         real *adjoint = gradients->adjoint + l * z->state;
-        if (!reads_state(z, l)) { /* no earlier tokens: nothing flows into them */
+        if (!reads_state(z, l)) { /* no tokens behind the window: nothing flows into them */
             memset(adjoint, 0, z->state * sizeof(real));
             continue;
         }

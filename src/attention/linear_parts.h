@@ -271,9 +271,10 @@ typedef struct NearPairs {
 
 int linear_near_pairs(const AttentionRun *run, const Head *head, const Sizes *z, size_t block, NearPairs parts[2]);
 
-/* Sums of slots become what came before (or, backwards, after) each slot; `incoming` is what other ranks had. */
 /* total (group) = the running sum of all slots, and with a gate their log decay. */
 void linear_finish_total(const Head *head, const Sizes *z, real *total);
+
+/* Sums of slots become what came before (or, backwards, after) each slot; `incoming` is what other ranks had. */
 void linear_sums_to_prefixes(const Head *head, const Sizes *z, real *states, const real *incoming, bool backwards);
 
 /* The gradients of one head. */
@@ -291,7 +292,7 @@ typedef struct HeadGradients {
 
 HeadGradients linear_gradients_at(const AttentionRun *run, const Sizes *z, const Buffers *buffers, size_t s, size_t j);
 
-/* One side of one head: of a forward pass, whose gradients are empty, or of a backward pass. `sums` (state): the sum of this
+/* One side of one head: of a forward pass, whose gradients are empty, or of a backward pass. `sums` (group): the sum of this
    rank's blocks, which goes into the scan, or what came out of it. */
 typedef void HeadWork(const AttentionRun *run, const Sizes *z, const Head *head, const HeadGradients *gradients,
                       real *sums);

@@ -54,17 +54,22 @@ static void receive_window(const AttentionRun *run, const Sizes *z)
     if (run->shape.first_token == 0) memset(saved.window, 0, window_count(z) * sizeof(real));
 }
 
+/* A rank that holds a whole sequence has nothing before it. */
+static bool has_neighbours(const AttentionRun *run, const Sizes *z)
+{
+    return z->window > 0 && z->N < run->shape.context_length;
+}
+
 void linear_window_begin(const AttentionRun *run, const Sizes *z, const Buffers *buffers)
 {
     Saved saved = linear_saved_parts(run->layer, z, run->saved);
-    if (z->window == 0) return;
-    memset(saved.window, 0, window_count(z) * sizeof(real));
-    send_tail(run, z, buffers);
+    if (z->window > 0) memset(saved.window, 0, window_count(z) * sizeof(real));
+    if (has_neighbours(run, z)) send_tail(run, z, buffers);
 }
 
 void linear_window_finish(const AttentionRun *run, const Sizes *z, const Buffers *buffers)
 {
-    if (z->window == 0) return;
+    if (!has_neighbours(run, z)) return;
     receive_window(run, z);
     for (size_t hop = 1; hop < linear_window_hops(&run->shape, z); hop++) {
         send_tail(run, z, buffers);
@@ -101,6 +106,7 @@ static void take_returned(const AttentionRun *run, const Sizes *z, const Buffers
 static void pack_key_sums(const Sizes *z, const Buffers *buffers)
 {
     if (!buffers->key_sums) return;
+#pragma omp parallel for schedule(static)
     for (size_t index = 0; index < z->B * z->H; index++) {
         Matrix d_window = linear_window_of(z, buffers->d_window, index);
         const real *sums = buffers->key_sums + index * (z->before + z->N);
@@ -110,7 +116,7 @@ static void pack_key_sums(const Sizes *z, const Buffers *buffers)
 
 void linear_window_return(const AttentionRun *run, const Sizes *z, const Buffers *buffers)
 {
-    if (z->window == 0) return;
+    if (!has_neighbours(run, z)) return;
     pack_key_sums(z, buffers);
     for (size_t hop = 0; hop < linear_window_hops(&run->shape, z); hop++) {
         run->link->ring_shift_begin(run->link, SCAN_BACKWARD, buffers->d_window, buffers->tail, window_count(z));

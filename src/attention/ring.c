@@ -85,6 +85,7 @@ static Matrix packet_head(const AttentionRun *run, real *packet, size_t rows, si
 static void pack_gates(const AttentionRun *run, RingBuffers *buffers)
 {
     size_t N = run->shape.tokens;
+#pragma omp parallel for schedule(static)
     for (size_t index = 0; index < head_count(run->layer, &run->shape); index++) {
         double *sums = buffers->gates + index * N;
         gate_sum(sums, run->gate + index * N, N, 0);
@@ -249,6 +250,7 @@ static void gates_backward(const AttentionRun *run, const RingBuffers *buffers, 
                            const real *delta)
 {
     size_t N = run->shape.tokens;
+#pragma omp parallel for schedule(static)
     for (size_t index = 0; index < head_count(run->layer, &run->shape); index++) {
         const real *key_sums = packet_gates(run, buffers->d_packet, index);
         for (size_t t = 0; t < N; t++) {

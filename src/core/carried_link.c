@@ -12,53 +12,60 @@ static real *entering_of(const CarriedLink *c, size_t stretch)
 
 static double *running_of(const CarriedLink *c) { return c->running + c->starts[c->layer].sums + c->sum.offset; }
 
-/* One group of a sum, `size` numbers; a plain sum is one group without a log decay. */
-typedef struct Group {
-    size_t first, size;
-    bool decays;
-} Group;
+/* Pieces of a sum for the threads: its groups, or equal parts of a plain one. */
+typedef struct Piece {
+    size_t first, end; /* of all numbers, log decays included */
+    bool decays;       /* the last one is a log decay */
+} Piece;
 
-static size_t group_count(const ExclusiveSum *sum) { return sum->groups ? sum->groups : 1; }
+enum { PLAIN_PIECE = 1 << 14 };
 
-static Group group_at(const ExclusiveSum *sum, size_t index)
+static size_t piece_count(const ExclusiveSum *sum)
 {
-    size_t size = sum->count / group_count(sum);
-    return (Group){index * size, size, sum->groups > 0};
+    return sum->groups ? sum->groups : (sum->count + PLAIN_PIECE - 1) / PLAIN_PIECE;
+}
+
+static Piece piece_at(const ExclusiveSum *sum, size_t index)
+{
+    size_t size = sum->groups ? sum->count / sum->groups : PLAIN_PIECE, first = index * size;
+    return (Piece){first, first + size < sum->count ? first + size : sum->count, sum->groups > 0};
 }
 
 /* incoming = earlier, then incoming: what came from other stretches stands before what came from this one's ranks. */
 static void put_before(const ExclusiveSum *sum, const real *earlier)
 {
-    exclusive_sum_join(sum->incoming, earlier, sum->incoming, 0, sum->count, sum->count, sum->groups);
+#pragma omp parallel for schedule(static)
+    for (size_t i = 0; i < piece_count(sum); i++) {
+        Piece piece = piece_at(sum, i);
+        exclusive_sum_join(sum->incoming, earlier, sum->incoming, piece.first, piece.end, sum->count, sum->groups);
+    }
 }
 
 static void put_running_before(const ExclusiveSum *sum, const double *running)
 {
-#pragma omp parallel for schedule(static) if (sum->count > 65536)
-    for (size_t g = 0; g < group_count(sum); g++) {
-        Group group = group_at(sum, g);
-        real *x = sum->incoming + group.first;
-        const double *earlier = running + group.first;
-        double kept = group.decays ? exp((double)x[group.size - 1]) : 1;
-        size_t states = group.size - group.decays;
+#pragma omp parallel for schedule(static)
+    for (size_t p = 0; p < piece_count(sum); p++) {
+        Piece piece = piece_at(sum, p);
+        real *x = sum->incoming;
+        size_t decay = piece.end - piece.decays;
+        double kept = piece.decays ? exp((double)x[decay]) : 1;
 #pragma omp simd
-        for (size_t i = 0; i < states; i++) x[i] = (real)((double)x[i] + kept * earlier[i]);
-        if (group.decays) x[states] = (real)((double)x[states] + earlier[states]);
+        for (size_t i = piece.first; i < decay; i++) x[i] = (real)((double)x[i] + kept * running[i]);
+        if (piece.decays) x[decay] = (real)((double)x[decay] + running[decay]);
     }
 }
 
 /* running = running, then `total` */
 static void add_to_running(const ExclusiveSum *sum, double *running, const real *total)
 {
-#pragma omp parallel for schedule(static) if (sum->count > 65536)
-    for (size_t g = 0; g < group_count(sum); g++) {
-        Group group = group_at(sum, g);
-        const real *x = total + group.first;
-        double *to = running + group.first, kept = group.decays ? exp((double)x[group.size - 1]) : 1;
-        size_t states = group.size - group.decays;
+#pragma omp parallel for schedule(static)
+    for (size_t p = 0; p < piece_count(sum); p++) {
+        Piece piece = piece_at(sum, p);
+        size_t decay = piece.end - piece.decays;
+        double kept = piece.decays ? exp((double)total[decay]) : 1;
 #pragma omp simd
-        for (size_t i = 0; i < states; i++) to[i] = kept * to[i] + (double)x[i];
-        if (group.decays) to[states] += (double)x[states];
+        for (size_t i = piece.first; i < decay; i++) running[i] = kept * running[i] + (double)total[i];
+        if (piece.decays) running[decay] += (double)total[decay];
     }
 }
 
@@ -138,6 +145,7 @@ static void arrive_from_earlier_stretch(CarriedLink *c)
     real *here = c->arriving + c->stretch % c->shifts_kept * all + first;
     bool goes_on = c->recording && c->stretch + 1 < c->stretches;
     real *next = c->arriving + (c->stretch + 1) % c->shifts_kept * all + first;
+#pragma omp parallel for schedule(static)
     for (size_t i = 0; i < c->shifted_count; i++) {
         real received = c->shifted[i];
         c->shifted[i] = here[i];
@@ -151,6 +159,7 @@ static void return_from_later_stretch(CarriedLink *c)
     size_t all = c->starts[c->layers].shifts, first = c->starts[c->layer].shifts;
     real *here = c->returning + c->stretch % 2 * all + first,
          *before = c->returning + (c->stretch + 1) % 2 * all + first;
+#pragma omp parallel for schedule(static)
     for (size_t i = 0; i < c->shifted_count; i++) {
         before[i] += c->shifted[i];
         c->shifted[i] = here[i];

@@ -98,6 +98,7 @@ void layer_plan(const Model *model, const Layer *layer, const AttentionShape *sh
     arena_release(scratch, mark);
     take_attention_backward(model, layer, tokens, scratch);
     layer->attention.kind->plan(&layer->attention, shape, scratch);
+    if (attention_has_gate(&layer->attention)) gate_plan(&layer->attention, shape->sequences, shape->tokens, scratch);
     if (layer->attention.norm_before_rotary) qk_norm_plan(&layer->attention, scratch);
     arena_release(scratch, mark);
 }
@@ -262,7 +263,7 @@ void layer_forward(const LayerRun *run, size_t index, const LayerSaved *saved, r
     product_forward(run, saved->qkv, normed, layer->qkv, 3 * C, C);
     qk_norm_of_layer(run, &layer->attention, saved);
     rotate(run, saved->qkv, +1);
-    if (saved->gate)
+    if (attention_has_gate(&layer->attention))
         gate_forward(&layer->attention, run->params, saved->gate, const_matrix_dense(normed, tokens, C),
                      run->shape.sequences, run->scratch);
     AttentionRun attention = attention_run(run, layer, saved);
@@ -333,7 +334,7 @@ static void attention_backward(const LayerRun *run, size_t index, const LayerSav
     norm_forward(run, buffers.normed, x, layer->attention_norm);
     real *d_normed = buffers.d_out;
     product_backward(run, d_normed, buffers.d_qkv, buffers.normed, layer->qkv, 3 * C, C);
-    if (saved->gate)
+    if (attention_has_gate(&layer->attention))
         gate_backward(&layer->attention, run->params, matrix_dense(d_normed, tokens, C), buffers.d_gate, saved->gate,
                       const_matrix_dense(buffers.normed, tokens, C), run->shape.sequences, run->scratch);
     norm_backward(run, d_x, d_normed, x, layer->attention_norm, buffers.norm_sums);

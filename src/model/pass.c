@@ -107,7 +107,8 @@ static size_t shared_attention_count(const ModelPass *pass)
     return most;
 }
 
-/* The layer whose LayerSaved serves all that take turns with it: one that keeps raw queries and keys, if there is one. */
+/* The layer whose LayerSaved serves all that take turns with it: one that keeps raw queries and keys, if there is one. Gates
+   belong to all layers or to none. */
 static const Layer *layer_to_share(const Model *model)
 {
     size_t i = model->layer_count - 1;

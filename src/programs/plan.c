@@ -101,7 +101,8 @@ static void print_messages(const Config *config, const Model *model, const Optim
         messages += forward * cost.forward.count + stretches * cost.backward.count;
         numbers += forward * (double)cost.forward.numbers + stretches * (double)cost.backward.numbers;
         if (stretches == 1 || sequence_ranks == 1) continue;
-        messages += 2 * (stretches - 1); /* what stretches add, summed over the ranks */
+        /* What stretches add, summed over the ranks: states both ways; those of gates' gradients, a small part, backward. */
+        messages += (2 + attention_has_gate(layer)) * (stretches - 1);
         numbers += 2 * (stretches - 1) * (double)layer->kind->carried(layer, &shape).sums;
     }
     messages *= micro_batches;

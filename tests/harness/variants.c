@@ -44,7 +44,8 @@ const Variant hybrids[] = {
     {"hybrid-exact", "pattern=polysketch*2,softmax"},
     {"hybrid-normed", "pattern=polysketch,softmax,performer features=12 qk_norm=true"},
     {"hybrid-all", "pattern=polynomial,performer,polysketch:random features=12 degree=2"},
-    {"hybrid-gated", "pattern=polysketch:random,polysketch:learned,performer features=12 local=window gate=data"},
+    {"hybrid-gated",
+     "pattern=polysketch:random,polysketch:learned,performer features=12 local=window gate=data far_scale=0.5"},
     {"hybrid-softmax-gated", "pattern=polysketch:learned*2,softmax local=window local_weight=exp gate=data"},
 };
 const int hybrid_count = sizeof hybrids / sizeof *hybrids;
