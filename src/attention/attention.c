@@ -23,7 +23,7 @@ static const OptionRow common_rows[] = {
     {"attention", "degree", OPTION_INTEGER, AT(degree), "4", 2, 16, "", true,
      "p of <q,k>^p, even; 2, 4 or 8 with random sketches"},
     {"attention", "scale", OPTION_REAL, AT(scale), "auto", 1e-6, 1e6, "", true,
-     "factor of <q,k> before the power; auto = 1/sqrt(head width)"},
+     "factor of <q,k> before the power or exponential; auto = 1/sqrt(head width)"},
     {"attention", "denominator_one", OPTION_REAL, AT(denominator_one), "1", 0, 1e9, "", true,
      "constant added to the normaliser"},
     {"attention", "gate", OPTION_CHOICE, AT(gate), "none", 0, 0, "none|constant|data", true,

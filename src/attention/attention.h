@@ -149,8 +149,8 @@ struct AttentionKind {
     void (*decode)(const DecodeRun *);
     void (*plan_decode)(const AttentionLayer *, const DecodeShape *, Arena *scratch);
     AttentionCost (*cost)(const AttentionLayer *, const AttentionShape *);
-    /* What one stretch of a sequence hands to the next: prefix states, the window, sums of gates' gradients. NULL for the quadratic kinds, which
-       look back at all keys. */
+    /* What one stretch of a sequence hands to the next: prefix states, the window, sums of gates' gradients. NULL for the
+       quadratic kinds, which look back at all keys. */
     CarriedCounts (*carried)(const AttentionLayer *, const AttentionShape *);
 };
 

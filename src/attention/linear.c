@@ -24,14 +24,14 @@
    Backward, with g_i the gradient of o_i and dR_i = (g_i, -<g_i, o_i>) / denominator_i the gradient of (numerator,
    denominator):
 
-       query side, in any order:  d_phi(q_i) = Z_l dR_i;      adjoint block sums  G_l = sum of phi(q_i) dR_i^T
-       adjoint states             Y_l = sum of G_l' over LATER blocks: the reversed scan
+       query side, in any order:  d_phi(q_i) = Z_l dR_i;      adjoint block sums  A_l = sum of phi(q_i) dR_i^T
+       adjoint states             Y_l = sum of A_l' over LATER blocks: the reversed scan
        key side:                  d_phi(k_j) = Y_l v~_j;      d_v~_j = Y_l^T phi(k_j), of which the value columns count
        gates                      dG_t = d_t - e_t,  d_i = sum over j of w_ij dw_ij,  e_j = sum over i of w_ij dw_ij
 
    Both need no sums of their own: d_i = <g_i, o_i> times the constant's share of the normaliser, since all else of it scales with
-   exp(G_i) (rows whose normaliser was clamped have none); and of sketched weights, which are of degree 2 in u(k_j), e_j = <u(k_j), d_u(k_j)> / 2. In the same way the gradient
-   of the log far scale is the sum of <u(q_i), d_u(q_i)> / 2.
+   exp(G_i) (rows whose normaliser was clamped count for nothing); and of sketched weights, which are of degree 2 in u(k_j),
+   e_j = <u(k_j), d_u(k_j)> / 2. In the same way the gradient of the log far scale is the sum of <u(q_i), d_u(q_i)> / 2.
 
    Prefix states are kept from the forward to the backward pass. What becomes one is summed in double: a float that grows by
    thousands of blocks would lose their last bits. The sketched sums of a row whose normaliser cannot be told from rounding

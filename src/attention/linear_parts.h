@@ -198,7 +198,7 @@ typedef struct Buffers {
     real *d_query, *d_key;     /* (B, N, C) gradients of q', k' */
     real *d_u_query, *d_u_key; /* (B, N, H, r) */
     real *delta;               /* (B, H, N) */
-    real *adjoint;             /* (B, H, blocks, state): G, then Y */
+    real *adjoint;             /* (B, H, blocks, state): A, then Y */
     real *d_window;            /* (B, H, W b, row): gradients of the window */
     real *key_sums;            /* (B, H, W b + N): ExactGradients.key_sums, of exact pairs with a gate; else NULL */
     real *log_normaliser;      /* (B, H, N): what exponential pairs need; else NULL */
