@@ -38,7 +38,7 @@ static const OptionRow attention_rows[] = {
      "polysketch:random, polysketch:learned and polysketch:projection name the sketch. Empty: all layers are "
      "attention.kind"},
     {"attention", "block_length", OPTION_INTEGER, AT(block_length), "256", 1, 1 << 20, "", MODEL_DEFINING,
-     "tokens of a block, b; part of the model when local = exact"},
+     "tokens of a block, b; part of the model unless local = sketch"},
 };
 
 static const OptionRow train_rows[] = {
