@@ -1,5 +1,5 @@
 #!/bin/bash
-# AdamW and Muon on the model and corpus of `make run`: four peak rates each, the same steps and tokens, one seed. Writes the
+# AdamW and Muon on the model of configs/paper.ini and the corpus of `make run`: four peak rates each, the same steps and tokens, one seed. Writes the
 # losses on the validation file to results/house/optimizers.csv and prints the best of each: its loss, and when it was as good as
 # the other.
 #
@@ -28,7 +28,7 @@ mkdir -p "$folder" results/house
 
 # train OPTIMIZER RATE OPTION...
 train() {
-    OMP_NUM_THREADS=1 "$program" train configs/default.ini --output.folder="$folder/$1-$2" --evaluate.every=25 \
+    OMP_NUM_THREADS=1 "$program" train configs/paper.ini --output.folder="$folder/$1-$2" --evaluate.every=25 \
         --output.log_every=100 --train.optimizer="$1" "${@:3}" >"$folder/$1-$2.log" 2>&1
 }
 

@@ -38,7 +38,7 @@ approximation() {
     }
     [ -z "$smoke" ] || steps=4
     king_james
-    OMP_NUM_THREADS=1 "$program" train configs/default.ini --attention.kind=polynomial --train.steps="$steps" \
+    OMP_NUM_THREADS=1 "$program" train configs/paper.ini --attention.kind=polynomial --train.steps="$steps" \
         --train.warmup_steps=$((steps / 12)) --output.log_every=100 --output.folder="$run"
     "$python" scripts/quality/approximation.py "$results/approximation.csv" --tokens=build/data/kjv/validation.h5 \
         --checkpoint="$(find "$run/checkpoints" -name 'step-*.h5' | sort | tail -n 1)" "$@"
