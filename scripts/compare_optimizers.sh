@@ -1,7 +1,7 @@
 #!/bin/bash
-# AdamW and Muon on the model of configs/paper.ini and the corpus of `make run`: four peak rates each, the same steps and tokens, one seed. Writes the
-# losses on the validation file to results/house/optimizers.csv and prints the best of each: its loss, and when it was as good as
-# the other.
+# AdamW and Muon on the model of configs/paper.ini and the corpus of `make run`: four peak rates each, the same steps and
+# tokens, one seed. Writes the losses on the validation file to results/house/optimizers.csv and prints the best of each: its
+# loss, and when it was as good as the other.
 #
 #     scripts/compare_optimizers.sh [--section.key=value ...]
 #

@@ -2,10 +2,11 @@
 # Makes one of the tables of results/quality: approximation, text, recall, length or time. results/quality/README.md says what is
 # in them. What is in a table already is not computed again, and what was cut off goes on.
 #
-#     scripts/quality.sh TABLE [--only PATTERN] [--smoke]
+#     scripts/quality.sh TABLE [--only PATTERNS] [--seeds LIST] [--smoke]
 #     scripts/quality.sh --smoke                                (or: make quality-smoke)    all tables
 #
-# --only runs the models whose names match, such as 'long-*'. --smoke tries the whole with tiny models in a scratch folder.
+# --only runs the models whose names match, such as 'long-*,softmax', --seeds those seeds alone. --smoke tries the whole with tiny
+# models in a scratch folder.
 set -euo pipefail
 export LC_ALL=C
 cd "$(dirname "$0")/.."
@@ -50,7 +51,7 @@ trained() {
     "$python" scripts/quality/run_table.py "$1" --output "$results" "${@:2}"
 }
 
-[ $# -gt 0 ] || fail 'usage: scripts/quality.sh TABLE [--only PATTERN] [--smoke]'
+[ $# -gt 0 ] || fail 'usage: scripts/quality.sh TABLE [--only PATTERNS] [--seeds LIST] [--smoke]'
 [ -x "$program" ] || fail "there is no $program. Try: make"
 status=0
 if [ "$*" = --smoke ]; then

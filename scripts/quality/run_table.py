@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Trains and evaluates the models of one table of results/quality, as many at a time as there is room for.
 
-    scripts/quality/run_table.py TABLE --output FOLDER [--only PATTERN] [--smoke]        (usually: scripts/quality.sh TABLE)
+    scripts/quality/run_table.py TABLE --output FOLDER [--only PATTERNS] [--seeds LIST] [--smoke]    (usually: quality.sh TABLE)
 
 The models are the lines of configs/quality/TABLE.txt,
 
@@ -362,13 +362,16 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("table")
     parser.add_argument("--output", required=True, help="folder of the CSV files")
-    parser.add_argument("--only", default="*", metavar="PATTERN", help="names to run, such as 'long-*'")
+    parser.add_argument("--only", default="*", metavar="PATTERNS", help="names to run, such as 'long-*,softmax'")
+    parser.add_argument("--seeds", metavar="LIST", help="seeds to run, such as 1 or 2,3, of those that a line has")
     parser.add_argument("--smoke", action="store_true", help="a few steps of tiny models, to try the whole")
     arguments = parser.parse_args()
     os.makedirs(arguments.output, exist_ok=True)
     table = Table(f"{arguments.output}/{arguments.table}.csv", COLUMNS)
     curves = Table(f"{arguments.output}/{arguments.table}-curves.csv", CURVE_COLUMNS)
-    runs = [run for run in read_list(arguments.table, arguments.smoke) if fnmatch.fnmatch(run.name, arguments.only)]
+    runs = [run for run in read_list(arguments.table, arguments.smoke)
+            if any(fnmatch.fnmatch(run.name, pattern) for pattern in arguments.only.split(","))
+            and (not arguments.seeds or str(run.seed) in arguments.seeds.split(","))]
     missing = [run for run in runs if not table.has(run) and can_run(run)]
     print(f"{arguments.table}: {len(runs)} runs, {len(missing)} to do", flush=True)
     if not missing:
