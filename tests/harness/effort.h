@@ -1,5 +1,6 @@
 /* How much of a repetitive test is run. valgrind and ThreadSanitizer look at every place in memory that is touched, and slow a
-   program down by ten to a hundred; there the same places need not be visited again for other numbers. */
+   program down by ten to a hundred; there the same places need not be visited again for other numbers. AddressSanitizer slows it
+   down by three. */
 #ifndef POLYSKETCH_TESTS_HARNESS_EFFORT_H
 #define POLYSKETCH_TESTS_HARNESS_EFFORT_H
 
@@ -7,6 +8,8 @@
    builds. */
 #ifdef UNDER_CHECKER
 enum { FEWER_REPETITIONS = 16, VARIANT_STEP = 3 };
+#elif defined(__SANITIZE_ADDRESS__)
+enum { FEWER_REPETITIONS = 1, VARIANT_STEP = 2 };
 #else
 enum { FEWER_REPETITIONS = 1, VARIANT_STEP = 1 };
 #endif
