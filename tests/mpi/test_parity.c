@@ -198,7 +198,7 @@ static void test_real_shapes(void)
 
 /* Six blocks in two stretches of three, in three of two, in five that are not equal, in six; each stretch on up to as many
    ranks as it has blocks. */
-static void test_stretches(void)
+static void compare_in_stretches(const Variant *variant)
 {
     static const struct {
         const char *settings;
@@ -207,12 +207,32 @@ static void test_stretches(void)
                 {"train.stretch_length=8 model.dropout=0.3 train.recompute=layer", 2},
                 {"train.stretch_length=5 train.recompute=attention", 1},
                 {"train.stretch_length=4", 1}};
-    for (int v = 0; v < variant_count; v++) {
-        for (size_t i = 0; variant_is_linear(&variants[v]) && i < sizeof cuts / sizeof *cuts; i++) {
-            Case c = case_create(&variants[v], cuts[i].settings, SEQUENCES);
-            compare_on_grids(&c, cuts[i].blocks, i % 2 ? SCAN_CHAIN : SCAN_IEXSCAN);
-            case_destroy(&c);
-        }
+    for (size_t i = 0; i < sizeof cuts / sizeof *cuts; i++) {
+        Case c = case_create(variant, cuts[i].settings, SEQUENCES);
+        compare_on_grids(&c, cuts[i].blocks, i % 2 ? SCAN_CHAIN : SCAN_IEXSCAN);
+        case_destroy(&c);
+    }
+}
+
+static void test_stretches(void)
+{
+    for (int v = 0; v < variant_count; v++)
+        if (variant_is_linear(&variants[v])) compare_in_stretches(&variants[v]);
+}
+
+/* Windows that span several ranks and several stretches, and one that is wider than the sequence. */
+static void test_wide_windows(void)
+{
+    static const Variant wide[] = {
+        {"window-3", "kind=polysketch sketch=random local=window window_blocks=3 gate=data far_scale=0.3"},
+        {"window-4", "kind=polysketch sketch=learned local=window window_blocks=4 gate=constant local_weight=exp"},
+        {"window-9", "kind=polysketch sketch=projection local=window window_blocks=9 gate=data denominator_one=0"},
+    };
+    for (int v = 0; v < 3; v++) {
+        Case c = case_create(&wide[v], "", SEQUENCES);
+        compare_on_grids(&c, 6, SCAN_EXSCAN);
+        case_destroy(&c);
+        compare_in_stretches(&wide[v]);
     }
 }
 
@@ -274,10 +294,11 @@ static const TestCase tests[] = {
     {"dropout and recomputation", test_dropout_and_recompute},
     {"blocks and sketches of real sizes", test_real_shapes},
     {"stretches of a sequence", test_stretches},
+    {"wide windows", test_wide_windows},
     {"layers of different kinds", test_hybrids},
     {"control: a broken backward scan is noticed", test_broken_backward_scan_is_noticed},
 };
-static const Suite suites[] = {{"parity", tests, 7}};
+static const Suite suites[] = {{"parity", tests, 8}};
 
 int main(int argc, char **argv)
 {
