@@ -100,20 +100,21 @@ def means(rows, column="loss"):
 
 
 def by_kind(folder):
-    """The loss of every model, the best on top; the bar reaches from the best to the worst seed."""
-    for steps in sorted({row["steps"] for row in read(folder / "text.csv")}, key=int):
-        rows = [row for row in read(folder / "text.csv") if row["steps"] == steps]
+    """The loss of every model of a context, the best on top; the bar reaches from the best to the worst seed."""
+    table = read(folder / "text.csv")
+    for steps, context in sorted({(row["steps"], row["evaluated_at"]) for row in table}):
+        rows = [row for row in table if (row["steps"], row["evaluated_at"]) == (steps, context)]
         names = sorted(means(rows).items(), key=lambda item: -item[1][0])
         if not names:
             continue
         points = [(mean, place, low, high) for place, (_, (mean, low, high)) in enumerate(names)]
         labels = ", ".join(f"'{name}' {place}" for place, (name, _) in enumerate(names))
-        settings = (f"set title 'books, {steps} steps'; set xlabel 'nats per byte'; set ytics ({labels}); unset key; "
+        settings = (f"set title 'books, {steps} steps, context {context}'; set xlabel 'nats per byte'; set ytics ({labels}); unset key; "
                     f"set yrange [-1:{len(names)}]")
-        height = 100 + 20 * len(names)
-        draw(folder / f"kinds-{steps}.png", f"1000,{height}", "1,1",
+        height = 120 + 20 * len(names)
+        draw(folder / f"kinds-{steps}-{context}.png", f"1000,{height}", "1,1",
              [(settings, [Curve(points, style="xerrorbars pointtype 7 linewidth 2", using="1:2:3:4")])],
-             f"0.25,0.97,{60 / height:.3f},{1 - 30 / height:.3f}")
+             f"0.25,0.97,{60 / height:.3f},{1 - 45 / height:.3f}")
 
 
 def by_size(folder):
@@ -127,7 +128,8 @@ def by_size(folder):
     for name in ("softmax", "softmax-norm-gate", "polynomial-4", "full-none"):
         curves.append(Curve([(r, values[name][0]) for r in (16, 64) if name in values], name, "lines linewidth 1.5 dashtype 2"))
     draw(folder / "sizes.png", "900,600", "1,1",
-         [("set title 'books: loss by sketch size'; set logscale x 2; set xlabel 'r'; set ylabel 'nats per byte'", curves)])
+         [("set title 'books: loss by sketch size'; set logscale x 2; set xlabel 'r'; set ylabel 'nats per byte'", curves)],
+         "0.12,0.98,0.12,0.93")
 
 
 def by_position(folder):
