@@ -109,7 +109,8 @@ def by_kind(folder):
             continue
         points = [(mean, place, low, high) for place, (_, (mean, low, high)) in enumerate(names)]
         labels = ", ".join(f"'{name}' {place}" for place, (name, _) in enumerate(names))
-        settings = (f"set title 'books, {steps} steps, context {context}'; set xlabel 'nats per byte'; set ytics ({labels}); unset key; "
+        settings = (f"set title 'books, {steps} steps, context {context}'; "
+                    f"set xlabel 'nats per byte'; set ytics ({labels}); unset key; "
                     f"set yrange [-1:{len(names)}]")
         height = 120 + 20 * len(names)
         draw(folder / f"kinds-{steps}-{context}.png", f"1000,{height}", "1,1",
