@@ -128,11 +128,11 @@ void gate_sum(double *sums, const real *gate, size_t count, double start)
     for (size_t t = 0; t < count; t++) sums[t] = start += (double)gate[t];
 }
 
-void gate_age(real *ages, size_t position, real gate)
+void gate_age(real *ages, size_t count, size_t own, real gate)
 {
 #pragma omp simd
-    for (size_t t = 0; t < position; t++) ages[t] += gate;
-    ages[position] = 0;
+    for (size_t t = 0; t < count; t++) ages[t] += gate;
+    ages[own] = 0;
 }
 
 /* What all tokens of this rank add to the gradients of earlier gates. */

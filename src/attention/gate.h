@@ -29,8 +29,8 @@ void gate_backward(const AttentionLayer *layer, ParamStore *params, Matrix d_x, 
    long the sequence. */
 void gate_sum(double *sums, const real *gate, size_t count, double start);
 
-/* Decoding: ages (position + 1), the sums of the gates behind each token so far, go on to the token at hand. */
-void gate_age(real *ages, size_t position, real gate);
+/* Decoding: ages (count), the sums of the gates behind each token so far, go on to the token at hand, which is row `own`. */
+void gate_age(real *ages, size_t count, size_t own, real gate);
 
 /* run->d_gate (B, H, N), which holds the gradients of the sums G_t, becomes that of the gates: its sum over t and all later
    tokens of the sequence, also those of later ranks. Collective. `offset`: ExclusiveSum.offset. */

@@ -179,8 +179,7 @@ static void enter_row(const DecodeRun *run, const Sizes *z, const DecodeState *s
     const real *key = linear_exact_local(run->layer) ? buffers->key + j * z->h : buffers->u_key + j * z->r;
     if (run->position >= ring && row % z->b == 0) fold_block(run->layer, z, state, buffers, row);
     if (state->ages) {
-        for (size_t t = 0; t < near->end; t++) state->ages[t] += run->gate[j];
-        state->ages[row] = 0;
+        gate_age(state->ages, near->end, row, run->gate[j]);
         *state->age += run->gate[j];
     }
     memcpy(state->local + row * width, key, width * sizeof *key);

@@ -92,14 +92,14 @@ static inline __attribute__((always_inline)) void backward_decayed_row(real *s, 
 static inline __attribute__((always_inline)) void backward_rows(const PairTile *tile, real *d, const real *normaliser,
                                                                 const real *delta, real *key_sums, int degree)
 {
-    real factors[EXACT_TILE_COLUMNS], unused[EXACT_TILE_COLUMNS] = {0};
+    real factors[EXACT_TILE_COLUMNS], spare[EXACT_TILE_COLUMNS];
+    if (tile->decay && !key_sums) key_sums = memset(spare, 0, sizeof spare); /* nobody asks for them */
     for (size_t i = 0; i < tile->rows; i++) {
         real *s = tile->scores + i * tile->columns, *d_row = d + i * tile->columns;
         size_t visible = visible_columns(i, tile->columns, tile->offset);
         if (tile->decay) {
             fill_factors(factors, tile->decay, i, visible);
-            backward_decayed_row(s, d_row, visible, 1 / normaliser[i], delta[i], degree, factors,
-                                 key_sums ? key_sums : unused);
+            backward_decayed_row(s, d_row, visible, 1 / normaliser[i], delta[i], degree, factors, key_sums);
         } else {
             backward_row(s, d_row, visible, 1 / normaliser[i], delta[i], degree);
         }

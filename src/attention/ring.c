@@ -327,7 +327,7 @@ const real *ring_decode_ages(const DecodeRun *run, size_t j)
 {
     if (!run->gate) return NULL;
     real *ages = run->state + run->shape.max_tokens * 2 * model_width(run->layer) + j * run->shape.max_tokens;
-    gate_age(ages, run->position, run->gate[j]);
+    gate_age(ages, run->position + 1, run->position, run->gate[j]);
     return ages;
 }
 
