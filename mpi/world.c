@@ -151,12 +151,29 @@ static int ranks_on_these_processors(void)
     return same;
 }
 
+/* Threads that a team really has. */
+static int team_size(void)
+{
+    int size = 1;
+#pragma omp parallel
+#pragma omp single
+    size = omp_get_num_threads();
+    return size;
+}
+
 int world_set_threads(void)
 {
-    if (getenv("OMP_NUM_THREADS")) return omp_get_max_threads();
-    int threads = omp_get_num_procs() / ranks_on_these_processors();
-    omp_set_num_threads(threads > 1 ? threads : 1);
-    return omp_get_max_threads();
+    bool given = getenv("OMP_NUM_THREADS") != NULL;
+    int share = omp_get_num_procs() / ranks_on_these_processors();
+    if (!given) omp_set_num_threads(share > 1 ? share : 1);
+    omp_set_dynamic(0); /* the threads of a product in OpenBLAS wait for each other: all that it counts on must come */
+    int wanted = omp_get_max_threads(), threads = team_size();
+    omp_set_num_threads(threads);
+    if (given && threads < wanted && the_world.rank == 0)
+        error_say("warning: OMP_NUM_THREADS asks for %d threads, but the OpenMP library gives %d, which are used. "
+                  "OMP_THREAD_LIMIT and OMP_MAX_ACTIVE_LEVELS say how many it may give",
+                  wanted, threads);
+    return threads;
 }
 
 void world_library(char *text, size_t size)

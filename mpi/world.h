@@ -49,8 +49,8 @@ bool world_majority(uint64_t value, char differing[WORLD_RANKS_TEXT]);
 void world_barrier(void);
 
 /* Sets the number of OpenMP threads of this rank where the user has not (OMP_NUM_THREADS): the cores the rank may use
-   (as the launcher has bound it), shared with the ranks of its node that may use the same. Returns the number.
-   Collective. */
+   (as the launcher has bound it), shared with the ranks of its node that may use the same. Where the OpenMP library gives
+   fewer (OMP_THREAD_LIMIT), so many are used from now on. Returns the number. Collective. */
 int world_set_threads(void);
 
 /* One line about the MPI library, for logs. */
