@@ -33,9 +33,11 @@ PARTS = [
 ]
 
 
-def make_model(torch, layers, vocabulary, width=WIDTH, heads=HEADS):
-    """The model as a module whose forward pass returns the mean loss."""
+def make_model(torch, layers, vocabulary, width=WIDTH, heads=HEADS, attention=None):
+    """The model as a module whose forward pass returns the mean loss; attention(q, k, v) is scaled_dot_product_attention
+    unless given."""
     nn, functional = torch.nn, torch.nn.functional
+    attention = attention or (lambda q, k, v: functional.scaled_dot_product_attention(q, k, v, is_causal=True))
     feedforward = width * 8 // 3 // 8 * 8
 
     def rotate(x, cosine, sine):  # pairs (c, c + h/2)
@@ -55,7 +57,7 @@ def make_model(torch, layers, vocabulary, width=WIDTH, heads=HEADS):
             batch, tokens, _ = x.shape
             qkv = self.qkv(self.attention_norm(x)).view(batch, tokens, 3, heads, width // heads).permute(2, 0, 3, 1, 4)
             q, k, v = rotate(qkv[0], cosine, sine), rotate(qkv[1], cosine, sine), qkv[2]
-            y = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+            y = attention(q, k, v)
             x = x + self.out(y.transpose(1, 2).reshape(batch, tokens, width))
             a, g = self.feedforward_in(self.feedforward_norm(x)).chunk(2, dim=-1)
             return x + self.feedforward_out(a * functional.gelu(g, approximate="tanh"))

@@ -71,7 +71,11 @@ fi
 mkdir -p "$results"
 case $1 in
     approximation) approximation "${@:2}" ;;
-    text | recall | length | time) trained "$@" || status=1 ;; # what did work is drawn
+    text | recall | length) trained "$@" || status=1 ;; # what did work is drawn
+    time)
+        trained "$@" || status=1
+        "$python" scripts/quality/latency.py "$results/latency.csv" ${smoke:+--smoke} || status=1
+        ;;
     *) fail "there is no table '$1'; there are ${tables[*]}" ;;
 esac
 "$python" scripts/quality/plot.py "$results"

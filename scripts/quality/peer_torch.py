@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """Trains in PyTorch what a configuration file of table `time` describes: scaled_dot_product_attention and AdamW.
 
-    scripts/quality/peer_torch.py RUN.ini SCORED_TOKENS          (run_table.py calls it for lines with quality.peer=torch)
+    scripts/quality/peer_torch.py train RUN.ini SCORED_TOKENS    (run_table.py calls it for lines with quality.peer=torch)
+    scripts/quality/peer_torch.py latency RUN.ini CONTEXT        (latency.py, for these and for quality.peer=torch-matrix)
 
 The model is that of scripts/bench_peer_torch.py: the shape, loss, distribution of initial values, optimizer, schedule and tokens
 per step of `polysketch train` with attention.kind = softmax; the order of the data is its own. Into output.folder go metrics.csv
 and evaluations.csv as `polysketch train` writes them, losses-CONTEXT.h5 as `polysketch eval` does, and peer.csv. A run that was
-cut off begins anew. Needs torch (pip install torch==2.13.0, the CPU build), numpy and h5py.
+cut off begins anew. `latency` prints the seconds of a training step; torch-matrix keeps the whole matrix of weights, as softmax
+attention was computed before there were better ways. Needs torch (pip install torch==2.13.0, the CPU build), numpy and h5py.
 """
 import configparser
 import csv
@@ -88,18 +90,27 @@ class Csv:
         self.file.flush()
 
 
-def main():
-    config = configparser.ConfigParser(inline_comment_prefixes=(";", "#"))
-    config.read(sys.argv[1])
-    model_options, train, evaluate = config["model"], config["train"], config["evaluate"]
-    T, sequences = model_options.getint("context_length"), train.getint("batch_sequences")
+def matrix_attention(q, k, v):
+    """Softmax attention by its definition: a matrix of n x n weights for every head."""
+    n = q.shape[-2]
+    later = torch.ones(n, n, dtype=torch.bool).triu(1)
+    weights = (q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])).masked_fill_(later, -math.inf).softmax(-1)
+    return weights @ v
+
+
+def model_of(config, attention=None):
+    options = config["model"]
+    return make_model(torch, options.getint("layers"), 256, options.getint("width"), options.getint("heads"), attention)
+
+
+def train_and_score(config, scored_tokens):
+    train, evaluate = config["train"], config["evaluate"]
+    T, sequences = config["model"].getint("context_length"), train.getint("batch_sequences")
     folder = Path(config["output"]["folder"])
     folder.mkdir(parents=True, exist_ok=True)
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    torch.manual_seed(train.getint("seed"))
     generator = torch.Generator().manual_seed(train.getint("seed"))
     text, validation = tokens_of(config["data"]["train"]), tokens_of(config["data"]["validation"])
-    model = make_model(torch, model_options.getint("layers"), 256, model_options.getint("width"), model_options.getint("heads"))
+    model = model_of(config)
     optimizer = make_optimizer(model, train)
     metrics = Csv(folder / "metrics.csv", ("step", "loss", "learning_rate", "seconds", "tokens_seen"))
     evaluations = Csv(folder / "evaluations.csv", ("step", "loss"))
@@ -111,9 +122,29 @@ def main():
             losses = window_losses(model, validation, T, evaluate.getint("sequences"))
             evaluations.add(step, f"{losses.mean().item():.6f}")
     with h5py.File(folder / f"losses-{T}.h5", "w") as file:
-        file["per_token_loss"] = window_losses(model, validation, T, max(1, int(sys.argv[2]) // T)).numpy()
+        file["per_token_loss"] = window_losses(model, validation, T, max(1, scored_tokens // T)).numpy()
     parameters = sum(p.numel() for p in model.parameters())
     Csv(folder / "peer.csv", ("parameters", "version")).add(parameters, f"torch {torch.__version__}")
+
+
+def print_step_seconds(config, T):
+    """The second of two steps on random tokens."""
+    model = model_of(config, matrix_attention if config["quality"]["peer"] == "torch-matrix" else None)
+    optimizer = make_optimizer(model, config["train"])
+    inputs, targets = torch.randint(256, (2, 1, T))
+    for _ in range(2):
+        start = time.perf_counter()
+        train_step(model, optimizer, 1e-6, inputs, targets)
+    print(f"{time.perf_counter() - start:.6f}")
+
+
+def main():
+    task, path, number = sys.argv[1:]
+    config = configparser.ConfigParser(inline_comment_prefixes=(";", "#"))
+    config.read(path)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    torch.manual_seed(config["train"].getint("seed"))
+    {"train": train_and_score, "latency": print_step_seconds}[task](config, int(number))
 
 
 if __name__ == "__main__":

@@ -164,12 +164,21 @@ def by_context(folder):
 
 
 def by_time(folder):
-    rows = read(folder / "time-curves.csv")
-    curves = [Curve([(float(row["seconds"]) / 60, float(row["loss"])) for row in find(rows, name=name)], name)
-              for name in dict.fromkeys(row["name"] for row in rows)]
-    draw(folder / "time.png", "900,600", "1,1",
-         [("set title 'validation loss against time, 32,768 tokens'; set xlabel 'minutes of training'; "
-           "set ylabel 'nats per byte'", curves)])
+    """What a minute of training earns, and what a token costs at each context."""
+    curves, costs = read(folder / "time-curves.csv"), read(folder / "latency.csv")
+    names = [name for name in dict.fromkeys(row["name"] for row in curves) if not name.startswith("rate-")]
+    draw(folder / "time.png", "1300,560", "1,2", [
+        ("set title 'books, contexts of 32,768 tokens: loss of held-out text'; set logscale x; set xlabel 'minutes of training'; "
+         "set ylabel 'nats per byte'; set key top right",
+         [Curve([(float(row["seconds"]) / 60, float(row["loss"])) for row in find(curves, name=name)], name) for name in names]),
+        ("set title 'a training step, two layers of width 128'; set logscale xy 2; set xlabel 'context'; "
+         "set ylabel 'microseconds per token' offset 1; set key top left",
+         [Curve(series_of(costs, name), name) for name in dict.fromkeys(row["name"] for row in costs)])],
+         "0.07,0.98,0.12,0.92")
+
+
+def series_of(costs, name):
+    return [(int(row["context"]), float(row["microseconds_per_token"])) for row in find(costs, name=name)]
 
 
 def main():

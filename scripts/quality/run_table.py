@@ -17,8 +17,10 @@ changed configuration is a new row. A model that fails is reported, and the othe
 Options of this program stand in a section of their own, [quality]:
 
     jobs, threads      models at a time, threads of each
-    eval_tokens        how many tokens of the validation file are scored
+    eval_tokens        how many tokens are scored, of the validation file or of a made source (256 sequences at most)
     eval_contexts      contexts to evaluate at, separated by commas; 0 is that of training
+    stages             T:SEQUENCES:STEPS:RATE, separated by commas: trained at one context after the other, in one run, with so
+                       many times the learning rates of the configuration, constant within a stage
     peer               torch: the same model by scripts/quality/peer_torch.py
 """
 import argparse
@@ -42,12 +44,12 @@ import numpy as np
 
 PROGRAM = "build/release/polysketch"
 DEFAULTS = {"quality.jobs": "2", "quality.threads": "1", "quality.eval_tokens": "262144", "quality.eval_contexts": "0",
-            "quality.peer": ""}
+            "quality.stages": "", "quality.peer": ""}
 PEER_PYTHON = os.environ.get("PEER_PYTHON", "python3")  # the one that has torch
 RUNS = os.environ.get("QUALITY_RUNS", "build/quality")
 SMOKE = {"train.steps": "4", "train.warmup_steps": "2", "train.batch_sequences": "1", "model.width": "32", "model.heads": "1",
          "model.context_length": "256", "attention.block_length": "32", "evaluate.every": "2", "evaluate.sequences": "2",
-         "quality.eval_tokens": "1024", "quality.eval_contexts": "256,512"}
+         "quality.eval_tokens": "1024", "quality.eval_contexts": "256,512", "quality.stages": ""}
 STARTS = (0, 16, 64, 256, 1024, 4096, 16384)  # of the buckets of "loss by position"
 KEY = ("name", "seed", "steps", "configuration")
 COLUMNS = [*KEY, "evaluated_at", "loss", "bits_per_byte", "accuracy", "sequences_right",
@@ -82,7 +84,21 @@ class Run:
         self.folder = Path(RUNS, table, f"{name}-{seed}-{self.hash}")
 
     def key(self):
-        return self.name, self.seed, self.config["train.steps"], self.hash
+        return self.name, self.seed, (self.config | self.stages()[-1])["train.steps"], self.hash
+
+    def stages(self):
+        """The options of one call of `train` after the other."""
+        if not self.config["quality.stages"]:
+            return [{}]
+        stages, steps = [], 0
+        for text in self.config["quality.stages"].split(","):
+            context, sequences, more, rate = text.split(":")
+            steps += int(more)
+            stages.append({"model.context_length": context, "train.batch_sequences": sequences, "train.steps": str(steps),
+                           "train.schedule": "constant"}
+                          | {name: f"{float(rate) * float(self.config[name]):g}"
+                             for name in ("train.learning_rate", "train.muon_learning_rate")})
+        return stages
 
     def context(self):
         return int(self.config["model.context_length"])
@@ -206,8 +222,9 @@ def train(run):
     write_ini(run, ini)
     if run.config["quality.peer"]:
         peer = f"scripts/quality/peer_{run.config['quality.peer']}.py"
-        return call(run, PEER_PYTHON, peer, str(ini), run.config["quality.eval_tokens"])
-    return call(run, PROGRAM, "train", str(ini))
+        return call(run, PEER_PYTHON, peer, "train", str(ini), run.config["quality.eval_tokens"])
+    for stage in run.stages():
+        call(run, PROGRAM, "train", str(ini), *(f"--{name}={value}" for name, value in stage.items()))
 
 
 def columns_of(path):
@@ -249,7 +266,9 @@ def evaluate_text(run, context):
 
 def evaluate_made(run, context):
     """A test of recall: what `eval` prints about its answers."""
-    command = [PROGRAM, "eval", f"--checkpoint={newest_checkpoint(run)}", f"--model.context_length={context}"]
+    sequences = min(256, max(1, int(run.config["quality.eval_tokens"]) // context))
+    command = [PROGRAM, "eval", f"--checkpoint={newest_checkpoint(run)}", f"--model.context_length={context}",
+               f"--sequences={sequences}"]
     if run.config["data.source"] == "needle":
         command.append(f"--data={run.config['data.validation']}")
     output = call(run, *command)
@@ -351,7 +370,7 @@ def run_all(runs, table, curves):
 
 def can_run(run):
     """Peers need not be there."""
-    peer = run.config["quality.peer"]
+    peer = run.config["quality.peer"].split("-")[0]
     there = not peer or subprocess.run([PEER_PYTHON, "-c", f"import {peer}"], capture_output=True).returncode == 0
     if not there:
         print(f"{run.name} is left out: {PEER_PYTHON} has no {peer}")
