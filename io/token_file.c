@@ -2,7 +2,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <xxhash.h>
 
 #include "io/file_format.h"
 #include "io/h5.h"
@@ -167,6 +166,23 @@ static bool open_tokens(TokenFile *file, Message *problem)
            fail(problem, "'%s': /tokens cannot be opened; the file is damaged. %s", file->path, remedy);
 }
 
+/* Starts of documents are not in every file. */
+static bool open_documents(TokenFile *file, Message *problem)
+{
+    hid_t dataset;
+    hsize_t count;
+    if (!h5_has(file->file, "documents")) return true;
+    if (!h5_open_dataset(file->file, "documents", file->path, 1, &dataset, &count, problem)) return false;
+    file->documents = dataset;
+    file->document_count = count;
+    hid_t type = CHECK_H5(H5Dget_type(dataset));
+    bool right = H5Tget_class(type) == H5T_INTEGER && H5Tget_size(type) == sizeof(uint64_t);
+    CHECK_H5(H5Tclose(type));
+    if (!right) return fail(problem, "'%s': /documents is not of type uint64. %s", file->path, remedy);
+    return (1 <= count && count <= file->count) || fail(problem, "'%s': /documents has %zu starts for %zu tokens. %s",
+                                                        file->path, file->document_count, file->count, remedy);
+}
+
 static bool read_contents(TokenFile *file, Message *problem)
 {
     if (!h5_check_format(file->file, file->path, FORMAT_TOKENS, remedy, problem)) return false;
@@ -175,7 +191,7 @@ static bool read_contents(TokenFile *file, Message *problem)
     if (file->vocab_size < 1 || file->vocab_size > 1 << 24)
         return fail(problem, "'%s': vocab_size = %lld is not in 1 .. 2^24. %s", file->path, (long long)file->vocab_size,
                     remedy);
-    return open_tokens(file, problem) && read_tokenizer(file, problem);
+    return open_tokens(file, problem) && open_documents(file, problem) && read_tokenizer(file, problem);
 }
 
 TokenFile *token_file_open(const char *path, Message *problem)
@@ -185,7 +201,7 @@ TokenFile *token_file_open(const char *path, Message *problem)
     TokenFile *file = checked_calloc(1, sizeof *file);
     file->path = strdup(path);
     file->file = handle;
-    file->tokens = -1;
+    file->tokens = file->documents = -1;
     if (read_contents(file, problem)) return file;
     token_file_close(file);
     return NULL;
@@ -195,6 +211,7 @@ void token_file_close(TokenFile *file)
 {
     if (!file) return;
     if (file->tokens >= 0) CHECK_H5(H5Dclose(file->tokens));
+    if (file->documents >= 0) CHECK_H5(H5Dclose(file->documents));
     CHECK_H5(H5Fclose(file->file));
     tokenizer_destroy(&file->tokenizer);
     free(file->path);
@@ -203,11 +220,11 @@ void token_file_close(TokenFile *file)
 
 /* ---- reading ---- */
 
-static bool read_elements(TokenFile *file, hid_t type, size_t first, size_t count, void *elements)
+static bool read_elements(hid_t dataset, hid_t type, size_t first, size_t count, void *elements)
 {
-    hid_t space = H5Dget_space(file->tokens), memory = CHECK_H5(H5Screate_simple(1, &(hsize_t){count}, NULL));
+    hid_t space = H5Dget_space(dataset), memory = CHECK_H5(H5Screate_simple(1, &(hsize_t){count}, NULL));
     bool good = H5Sselect_hyperslab(space, H5S_SELECT_SET, &(hsize_t){first}, NULL, &(hsize_t){count}, NULL) >= 0 &&
-                H5Dread(file->tokens, type, memory, space, H5P_DEFAULT, elements) >= 0;
+                H5Dread(dataset, type, memory, space, H5P_DEFAULT, elements) >= 0;
     CHECK_H5(H5Sclose(memory));
     if (space >= 0) H5Sclose(space);
     return good;
@@ -219,7 +236,7 @@ bool token_file_read(TokenFile *file, size_t first, size_t count, int32_t *token
         return fail(problem, "'%s' has %zu tokens, but tokens %zu to %zu are needed. Use a longer text", file->path,
                     file->count, first, first + count);
     if (count == 0) return true;
-    if (!read_elements(file, H5T_NATIVE_INT32, first, count, tokens))
+    if (!read_elements(file->tokens, H5T_NATIVE_INT32, first, count, tokens))
         return fail(problem,
                     "'%s': tokens %zu to %zu cannot be read; the file is damaged. Copy it again, or make it again",
                     file->path, first, first + count);
@@ -229,6 +246,32 @@ bool token_file_read(TokenFile *file, size_t first, size_t count, int32_t *token
                         "'%s': token %zu is %d, but vocab_size is %lld. Set vocab_size to the size of the vocabulary "
                         "it was made with, or make it again",
                         file->path, first + i, (int)tokens[i], (long long)file->vocab_size);
+    return true;
+}
+
+/* With the start before the first one, so that they can be compared. */
+bool token_file_documents(TokenFile *file, size_t first, size_t count, int64_t *starts, Message *problem)
+{
+    if (first > file->document_count || count > file->document_count - first)
+        return fail(problem, "'%s' has %zu documents, but documents %zu to %zu are needed", file->path,
+                    file->document_count, first, first + count);
+    if (count == 0) return true;
+    int64_t before = -1;
+    if (!read_elements(file->documents, H5T_NATIVE_INT64, first, count, starts) ||
+        (first > 0 && !read_elements(file->documents, H5T_NATIVE_INT64, first - 1, 1, &before)))
+        return fail(problem,
+                    "'%s': documents %zu to %zu cannot be read; the file is damaged. Copy it again, or make it "
+                    "again",
+                    file->path, first, first + count);
+    for (size_t i = 0; i < count; before = starts[i++]) {
+        bool right = first + i == 0 ? starts[i] == 0 : starts[i] > before && starts[i] < (int64_t)file->count;
+        if (!right)
+            return fail(
+                problem,
+                "'%s': document %zu starts at token %lld, but starts rise from 0 and are below %zu, the number of "
+                "tokens. Correct /documents, or delete it",
+                file->path, first + i, (long long)starts[i], file->count);
+    }
     return true;
 }
 
@@ -246,40 +289,5 @@ bool token_file_digest(TokenFile *file, uint64_t *digest, Message *problem)
     }
     free(tokens);
     *digest = chain[0];
-    return good;
-}
-
-/* Tokens as they are stored, in place: little-endian numbers of 1, 2 or 4 bytes. */
-static void narrow(int32_t *tokens, size_t count, int bytes)
-{
-    uint8_t *narrow1 = (uint8_t *)tokens;
-    uint16_t *narrow2 = (uint16_t *)tokens;
-    for (size_t i = 0; i < count && bytes < 4; i++) {
-        uint16_t token = (uint16_t)tokens[i];
-        if (bytes == 1)
-            narrow1[i] = (uint8_t)token;
-        else
-            memcpy(&narrow2[i], &token, sizeof token);
-    }
-}
-
-bool token_file_check(TokenFile *file, Message *problem)
-{
-    const size_t chunk = 1 << 20;
-    XXH3_state_t *state = XXH3_createState();
-    CHECK(state && XXH3_64bits_reset(state) == XXH_OK, "cannot start a digest: no memory is left");
-    int32_t *tokens = checked_calloc(chunk, sizeof *tokens);
-    bool good = true;
-    for (size_t first = 0; first < file->count && good; first += chunk) {
-        size_t count = file->count - first < chunk ? file->count - first : chunk;
-        good = token_file_read(file, first, count, tokens, problem);
-        if (good) narrow(tokens, count, file->token_bytes);
-        if (good) XXH3_64bits_update(state, tokens, count * (size_t)file->token_bytes);
-    }
-    if (good && !h5_digest_agrees(file->tokens, XXH3_64bits_digest(state)))
-        good = fail(problem, "'%s': the tokens are not those that were written. Copy it again, or make it again",
-                    file->path);
-    free(tokens);
-    XXH3_freeState(state);
     return good;
 }

@@ -242,6 +242,32 @@ static bool print_contents(TokenFile *file, int32_t *tokens, size_t chunk, size_
     return true;
 }
 
+static bool print_documents(TokenFile *file, Message *problem)
+{
+    enum { CHUNK = 1 << 16 };
+    if (file->document_count == 0) {
+        printf("documents       the file does not say where they start\n");
+        return true;
+    }
+    int64_t *starts = checked_calloc(CHUNK, sizeof *starts);
+    size_t least = file->count, most = 0, start = 0;
+    bool good = true;
+    for (size_t first = 1; first <= file->document_count && good;
+         first += CHUNK) { /* the last one ends with the file */
+        size_t left = file->document_count - first, count = left < CHUNK ? left : CHUNK;
+        good = token_file_documents(file, first, count, starts, problem);
+        if (count < CHUNK) starts[count++] = (int64_t)file->count;
+        for (size_t i = 0; i < count && good; start = (size_t)starts[i++]) {
+            size_t length = (size_t)starts[i] - start;
+            least = length < least ? length : least;
+            most = length > most ? length : most;
+        }
+    }
+    free(starts);
+    if (good) printf("documents       %zu, of %zu to %zu tokens\n", file->document_count, least, most);
+    return good;
+}
+
 static bool inspect_tokens(const char *path, Message *problem)
 {
     enum { CHUNK = 1 << 20 };
@@ -252,7 +278,8 @@ static bool inspect_tokens(const char *path, Message *problem)
            tokenizer_has_pieces(&file->tokenizer) ? "" : " (no pieces)");
     int32_t *tokens = checked_calloc(CHUNK, sizeof *tokens);
     size_t *counts = checked_calloc((size_t)file->vocab_size, sizeof *counts);
-    bool good = print_contents(file, tokens, CHUNK, counts, problem) && token_file_check(file, problem);
+    bool good = print_documents(file, problem) && print_contents(file, tokens, CHUNK, counts, problem) &&
+                token_file_check(file, problem);
     free(counts);
     free(tokens);
     token_file_close(file);

@@ -123,6 +123,7 @@ static bool write_document(TokenWriter *writer, const Corpus *corpus, const Docu
     enum { CHUNK = 1 << 18 };
     int32_t *tokens = checked_calloc(CHUNK, sizeof *tokens);
     bool good = true;
+    token_file_begin_document(writer);
     for (size_t first = 0; first < document->length && good; first += CHUNK) {
         size_t count = document->length - first < CHUNK ? document->length - first : CHUNK, length;
         good = corpus_tokens(corpus, document, first, count, tokens, problem) &&

@@ -33,6 +33,7 @@ with h5py.File(tokens) as file:
     assert open(text, "rb").read().startswith(data[...].tobytes())
     assert [bytes(piece) for piece in file["pieces"][...]] == [bytes([i]) for i in range(256)]
     assert file["tokenizer/bytes"][...].tobytes() == bytes(range(256))
+    assert file["documents"].dtype == np.uint64 and file["documents"][...].tolist() == [0] and file["documents"].chunks
     assert file["tokenizer/ends"][...].tolist() == list(range(1, 257))
 with h5py.File(checkpoint) as file:
     assert word(file.attrs["format"]) == "polysketch-checkpoint" and file.attrs["format_version"] == 1
@@ -62,7 +63,7 @@ require_words() {
 
 test_inspect() {
     require_words "$final" 'step +3' 'kind = polysketch' 'layers.1.feedforward.out.weight +\(32, 80\)' 'are finite'
-    require_words "$data/train.h5" 'stored as uint8' 'vocabulary +256' 'tokenizer +bytes' 'as text +"'
+    require_words "$data/train.h5" 'stored as uint8' 'vocabulary +256' 'tokenizer +bytes' 'documents +1, of' 'as text +"'
     require_words "$TEST_FOLDER/run/metrics.h5" '/steps/loss +3' '/evaluations/perplexity +1'
 }
 

@@ -188,6 +188,40 @@ static void test_wrong_tokens(void)
                    "nowhere");
 }
 
+/* Starts that fill more than a chunk of them; a document without tokens leaves no trace. */
+static void test_documents(void)
+{
+    enum { DOCUMENTS = (1 << 13) + 5 };
+    Message problem = {""};
+    Tokenizer tokenizer = {.name = "numbers", .vocab_size = 300};
+    TokenWriter *writer = token_file_create(scratch_path("documents.h5"), &tokenizer, 0, &problem);
+    int64_t *expected = checked_calloc(DOCUMENTS, sizeof *expected),
+            *starts = checked_calloc(DOCUMENTS, sizeof *starts);
+    int64_t total = 0;
+    for (int i = 0; i < DOCUMENTS; i++) {
+        expected[i] = total;
+        token_file_begin_document(writer);
+        if (i % 7 == 3) token_file_begin_document(writer);
+        for (int t = 0; t < 1 + i % 4; t++, total++)
+            check_true(token_file_append(writer, &(int32_t){t}, 1, &problem), "appended: %s", problem.text);
+    }
+    token_file_begin_document(writer);
+    check_true(token_file_finish(&writer, 1, &problem), "finished: %s", problem.text);
+    TokenFile *file = token_file_open(scratch_path("documents.h5"), &problem);
+    if (!check_true(file != NULL, "opened: %s", problem.text)) return;
+    check_true(file->document_count == DOCUMENTS && (int64_t)file->count == total, "%zu documents",
+               file->document_count);
+    check_true(token_file_check(file, &problem), "checked: %s", problem.text);
+    check_true(token_file_documents(file, 0, DOCUMENTS, starts, &problem), "read: %s", problem.text);
+    check_true(memcmp(starts, expected, DOCUMENTS * sizeof *starts) == 0, "all starts");
+    check_true(token_file_documents(file, 8189, 8, starts, &problem), "read: %s", problem.text);
+    check_true(memcmp(starts, expected + 8189, 8 * sizeof *starts) == 0, "starts on both sides of a chunk's end");
+    expect_failure(token_file_documents(file, DOCUMENTS, 1, starts, &problem), &problem, "documents");
+    token_file_close(file);
+    free(expected);
+    free(starts);
+}
+
 /* ---- files of others ---- */
 
 /* False where there is no h5py to make the files with. */
@@ -202,7 +236,7 @@ static bool run_python(const char *script)
 
 static const char make_files[] =
     "import h5py, numpy as np\n"
-    "def make(name, tokens, pieces=None, bytes_attributes=False, **changes):\n"
+    "def make(name, tokens, pieces=None, bytes_attributes=False, documents=None, **changes):\n"
     "    attributes = dict(format='polysketch-tokens', format_version=1, tokenizer='mine', vocab_size=4) | changes\n"
     "    with h5py.File(name + '.h5', 'w') as f:\n"
     "        for key, value in attributes.items():\n"
@@ -210,6 +244,7 @@ static const char make_files[] =
     "                f.attrs[key] = np.bytes_(value) if bytes_attributes and isinstance(value, str) else value\n"
     "        if tokens is not None: f['tokens'] = tokens\n"
     "        if pieces is not None: f['pieces'] = pieces\n"
+    "        if documents is not None: f['documents'] = documents\n"
     "tokens = np.array([0, 1, 2, 3, 3], np.uint16)\n"
     "texts = ['a', '', 'b\\u00e9', '\\n']\n"
     "vlen = np.empty(4, dtype=h5py.vlen_dtype(np.uint8))\n"
@@ -229,6 +264,15 @@ static const char make_files[] =
     "make('long', tokens.astype(np.int64))\n"
     "make('square', tokens[:4].reshape(2, 2))\n"
     "make('none', None)\n"
+    "starts = lambda *numbers: dict(documents=np.array(numbers, np.uint64))\n"
+    "make('documents-good', tokens, **starts(0, 3))\n"
+    "make('documents-late', tokens, **starts(1, 3))\n"
+    "make('documents-back', tokens, **starts(0, 3, 2))\n"
+    "make('documents-outside', tokens, **starts(0, 5))\n"
+    "make('documents-huge', tokens, **starts(0, 2**64 - 1))\n"
+    "make('documents-many', tokens, **starts(0, 1, 2, 3, 4, 5))\n"
+    "make('documents-real', tokens, documents=np.array([0., 3.]))\n"
+    "make('documents-empty', tokens, **starts())\n"
     "make('other-format', tokens, format='others')\n"
     "make('newer', tokens, format_version=2)\n"
     "h5py.File('foreign.h5', 'w').close()\n";
@@ -258,7 +302,7 @@ static void check_refused(const char *name, const char *word)
     TokenFile *file = token_file_open(scratch_path(name), &problem);
     bool good = file != NULL;
     int32_t ids[8];
-    if (file) good = token_file_read(file, 0, file->count, ids, &problem);
+    if (file) good = token_file_read(file, 0, file->count, ids, &problem) && token_file_check(file, &problem);
     expect_failure(good, &problem, word);
     check_true(strstr(problem.text, name) != NULL, "'%s' must name %s", problem.text, name);
     token_file_close(file);
@@ -273,6 +317,7 @@ static void test_files_of_h5py(void)
     check_accepted("plain.h5", false);
     check_accepted("fixed-attributes.h5", false);
     check_accepted("array-attributes.h5", false);
+    check_accepted("documents-good.h5", false);
     check_accepted("pieces-vlen.h5", true);
     check_accepted("pieces-string.h5", true);
     check_accepted("pieces-fixed.h5", true);
@@ -284,6 +329,13 @@ static void test_files_of_h5py(void)
     check_refused("long.h5", "uint8");
     check_refused("square.h5", "2 dimensions");
     check_refused("none.h5", "no dataset tokens");
+    check_refused("documents-late.h5", "document 0 starts at token 1");
+    check_refused("documents-back.h5", "document 2 starts at token 2");
+    check_refused("documents-outside.h5", "document 1 starts at token 5");
+    check_refused("documents-huge.h5", "document 1 starts at token");
+    check_refused("documents-many.h5", "6 starts for 5 tokens");
+    check_refused("documents-real.h5", "uint64");
+    check_refused("documents-empty.h5", "0 starts");
     check_refused("other-format.h5", "others");
     check_refused("newer.h5", "version 2");
     check_refused("foreign.h5", "no attribute format");
@@ -806,10 +858,9 @@ int main(int argc, char **argv)
         {"SentencePiece table", test_sentencepiece_table},
     };
     static const TestCase tokens[] = {
-        {"round trip", test_round_trip},         {"pieces", test_pieces_round_trip},
-        {"wrong tokens", test_wrong_tokens},     {"files of h5py", test_files_of_h5py},
-        {"bad files", test_bad_files},           {"hostile files", test_hostile_files},
-        {"a changed token", test_changed_token},
+        {"round trip", test_round_trip},       {"pieces", test_pieces_round_trip},      {"documents", test_documents},
+        {"wrong tokens", test_wrong_tokens},   {"files of h5py", test_files_of_h5py},   {"bad files", test_bad_files},
+        {"hostile files", test_hostile_files}, {"a changed token", test_changed_token},
     };
     static const TestCase loader[] = {
         {"epochs", test_epochs},
