@@ -53,6 +53,7 @@ static Column create_column(hid_t file, const char *name, hid_t memory_type, hid
 {
     Column column = {.memory_type = memory_type, .type = type, .chunk = chunk_bytes / H5Tget_size(type)};
     hid_t properties = CHECK_H5(H5Pcreate(H5P_DATASET_CREATE));
+    CHECK_H5(H5Pset_obj_track_times(properties, false)); /* the same tokens are the same bytes */
     CHECK_H5(H5Pset_chunk(properties, 1, &(hsize_t){column.chunk}));
     CHECK_H5(H5Pset_shuffle(properties));
     CHECK_H5(H5Pset_deflate(properties, 1));

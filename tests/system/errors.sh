@@ -100,6 +100,9 @@ refuse "unexpected argument|--section.key=value" train tests/data/tiny.ini tests
 refuse "vocabulary|--model.vocab_size" plan tests/data/tiny.ini
 refuse "--checkpoint=FILE" eval
 refuse "--output=FOLDER" prepare
+refuse "--input=FILE_OR_FOLDER" prepare --output=@/data
+refuse "no token numbers" prepare --ids --vocab_size=9 --output=@/data
+refuse "vocab_size = 20000000|out of range" prepare --ids --vocab_size=20000000 --output=@/data
 refuse_train "train.beta1 = 2|out of range|0.999999" --train.beta1=2
 refuse_train "train.steps = 'many'|whole number" --train.steps=many
 refuse_train "attention.kind = 'linear'|softmax|performer" --attention.kind=linear
@@ -167,6 +170,7 @@ refuse_train "/STOP'|Remove that file" --output.folder="$TEST_FOLDER/stop"
 refuse_train "should be a folder|Choose another folder" --output.folder="$TEST_FOLDER/text.txt/run"
 refuse_train "cannot make the folder|Choose a folder" --output.folder=/proc/polysketch
 refuse_eval "losses.h5|Choose another folder" --per_token_loss="$TEST_FOLDER/missing/losses.h5"
+refuse "is there already|--overwrite" prepare --input="$TEST_FOLDER/text.txt" --output="$data"
 refuse "should be a folder" prepare --input="$TEST_FOLDER/text.txt" --output="$TEST_FOLDER/text.txt/data"
 
 # A loss that is not a number

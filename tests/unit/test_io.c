@@ -14,8 +14,6 @@
 #include "io/token_file.h"
 #include "mpi/world.h"
 #include "src/base/memory.h"
-#include "src/programs/corpus.h"
-#include "src/programs/programs.h"
 #include "tests/harness/check.h"
 #include "tests/harness/scratch.h"
 #include "tests/harness/suite.h"
@@ -31,9 +29,9 @@ static void expect_failure(bool good, const Message *problem, const char *word)
 static Tokenizer tokenizer_of_text(const char *name, const char *text)
 {
     Tokenizer tokenizer = {0};
-    Message problem = {""};
+    Message remark, problem = {""};
     scratch_write(name, text, strlen(text));
-    check_true(piece_table_read(scratch_path(name), &tokenizer, &problem), "table read: %s", problem.text);
+    check_true(piece_table_read(scratch_path(name), &tokenizer, &remark, &problem), "table read: %s", problem.text);
     return tokenizer;
 }
 
@@ -91,10 +89,77 @@ static void test_sentencepiece_table(void)
     check_true(length == 1 && piece[0] == '\t', "a TAB can be a piece");
     check_encoding(&tokenizer, "   the", (int32_t[]){3, 2}, 2);
     tokenizer_destroy(&tokenizer);
-    Message problem;
-    scratch_write("bad.vocab", "a\t-1\nb\n", 7);
-    expect_failure(piece_table_read(scratch_path("bad.vocab"), &tokenizer, &problem), &problem, "bad.vocab':2");
-    expect_failure(piece_table_read(scratch_path("no.vocab"), &tokenizer, &problem), &problem, "No such file");
+}
+
+/* As tools write them, and what cannot be told from an error. */
+static void test_odd_tables(void)
+{
+    static const struct {
+        const char *name, *text, *remark;
+        const char *pieces[4]; /* of 3 tokens at most, then NULL */
+    } taken[] = {
+        {"crlf.vocab",
+         "<unk>\t0\r\n\xe2\x96\x81"
+         "a\t-1\r\nb\t-2\r\n",
+         "",
+         {"<unk>", " a", "b"}},
+        {"newline.vocab", "<unk>\t0\n\n\t-1\nb\t-2\n", "", {"<unk>", "\n", "b"}},
+        {"newlines.vocab", "<unk>\t0\n\n\n\t-1\n\t-2", "", {"<unk>", "\n\n", ""}},
+        {"return.vocab", "<unk>\t0\n\r\t-1\n\t\t-2\n", "", {"<unk>", "\r", "\t"}},
+        {"crlf.txt", "a\r\nb\r\n<0x0D>\r\n", "", {"a", "b", "\r"}},
+        {"mark.txt",
+         "\xef\xbb\xbf"
+         "a\nb\n<0x A>",
+         "byte order mark",
+         {"a", "b", "<0x A>"}},
+        {"blank-end.txt", "a\n<0x>\nc\n\n\n", "2 empty lines at the end", {"a", "", "c"}},
+        {"cut.txt",
+         "\xe2\x96\x81"
+         "a\nb\nc",
+         "1 pieces begin with U+2581",
+         {"\xe2\x96\x81"
+          "a",
+          "b", "c"}},
+    };
+    static const struct {
+        const char *name, *text, *words;
+    } refused[] = {
+        {"bad.vocab", "a\t-1\nb\n", "bad.vocab':2: no TAB"},
+        {"hole.vocab", "a\t0\n\nb\t-1\n", "hole.vocab':2: an empty"},
+        {"hole.txt", "a\n\n\nb\n", "hole.txt':3: an empty"},
+        {"mixed.txt", "a\nb\r\nc\n", "mixed.txt':2: this line"},
+        {"mixed2.txt", "a\r\nb\n", "mixed2.txt':2: this line"},
+        {"list.json", "{\"a\": 0,\n\"b\": 1}\n", "is JSON"},
+        {"short.txt", "a\n", "has 1 pieces"},
+        {"empty.txt", "", "has 0 pieces"},
+    };
+    Message problem, remark;
+    Tokenizer tokenizer;
+    for (size_t i = 0; i < sizeof taken / sizeof *taken; i++) {
+        scratch_write(taken[i].name, taken[i].text, strlen(taken[i].text));
+        bool good = piece_table_read(scratch_path(taken[i].name), &tokenizer, &remark, &problem);
+        if (!check_true(good, "%s: %s", taken[i].name, problem.text)) continue;
+        check_true(taken[i].remark[0] ? strstr(remark.text, taken[i].remark) != NULL : remark.text[0] == 0, "%s: '%s'",
+                   taken[i].name, remark.text);
+        check_true(tokenizer.vocab_size == 3, "%s: %d pieces", taken[i].name, (int)tokenizer.vocab_size);
+        for (int id = 0; id < 3 && id < tokenizer.vocab_size; id++) {
+            size_t length;
+            const uint8_t *piece = tokenizer_piece(&tokenizer, id, &length);
+            check_true(length == strlen(taken[i].pieces[id]) && memcmp(piece, taken[i].pieces[id], length) == 0,
+                       "%s: piece %d is '%.*s'", taken[i].name, id, (int)length, (const char *)piece);
+        }
+        tokenizer_destroy(&tokenizer);
+    }
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+        scratch_write(refused[i].name, refused[i].text, strlen(refused[i].text));
+        expect_failure(piece_table_read(scratch_path(refused[i].name), &tokenizer, &remark, &problem), &problem,
+                       refused[i].words);
+    }
+    scratch_write("binary.model", "a\nb\0c\n", 6);
+    expect_failure(piece_table_read(scratch_path("binary.model"), &tokenizer, &remark, &problem), &problem,
+                   "binary.model':2: a zero byte");
+    expect_failure(piece_table_read(scratch_path("no.vocab"), &tokenizer, &remark, &problem), &problem, "No such file");
+    expect_failure(piece_table_read(scratch_path("."), &tokenizer, &remark, &problem), &problem, "directory");
 }
 
 /* ---- token files ---- */
@@ -159,7 +224,7 @@ static void test_round_trip(void)
 static void test_pieces_round_trip(void)
 {
     Tokenizer tokenizer =
-        tokenizer_of_text("pieces", "x\n\nlonger piece\n<0x00>\n"); /* with an empty one and a zero byte */
+        tokenizer_of_text("pieces", "x\n<0x>\nlonger piece\n<0x00>\n"); /* with an empty one and a zero byte */
     write_tokens(scratch_path("pieces.h5"), &tokenizer, 10);
     Message problem = {""};
     TokenFile *file = token_file_open(scratch_path("pieces.h5"), &problem);
@@ -785,77 +850,13 @@ static void test_metrics_several_rows(void)
     metrics_close(metrics);
 }
 
-/* ---- prepare ---- */
-
-static void test_utf8(void)
-{
-    static const struct {
-        const char *text;
-        size_t error; /* the length when it is valid */
-    } cases[] = {{"plain", 5},
-                 {"\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80", 9},
-                 {"a\x80", 1},
-                 {"\xc0\xaf", 0},
-                 {"b\xe0\x80\x80", 1},
-                 {"\xed\xa0\x80", 0},
-                 {"\xf4\x90\x80\x80", 0},
-                 {"ab\xc3", 2},
-                 {"\xff", 0},
-                 {"\xf0\x8f\xbf\xbf", 0}};
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-        check_true(utf8_first_error((const uint8_t *)cases[i].text, strlen(cases[i].text)) == cases[i].error,
-                   "case %zu", i);
-}
-
-static size_t tokens_of(const char *name, char *text, size_t size)
-{
-    Message problem = {""};
-    int32_t ids[256] = {0};
-    TokenFile *file = token_file_open(scratch_path(name), &problem);
-    if (!check_true(file != NULL, "%s: %s", name, problem.text)) return 0;
-    size_t count = file->count < size - 1 ? file->count : size - 1;
-    check_true(token_file_read(file, 0, count, ids, &problem), "%s: %s", name, problem.text);
-    for (size_t i = 0; i < count; i++) text[i] = (char)ids[i];
-    text[count] = 0;
-    token_file_close(file);
-    return count;
-}
-
-static void test_prepare(void)
-{
-    char input[600], output[600], train[256], validation[256];
-    mkdir(scratch_path("texts"), 0777);
-    scratch_write("texts/b", "second document, the longest of all\n", 36);
-    scratch_write("texts/a", "first\n-\nlast\n", 13);
-    snprintf(input, sizeof input, "--input=%s", scratch_path("texts"));
-    snprintf(output, sizeof output, "--output=%s", scratch_path("prepared"));
-    char *arguments[] = {input, output, (char[]){"--document_separator=-"}, (char[]){"--utf8"}};
-    check_true(prepare_main(4, arguments) == 0, "prepared");
-    size_t total = tokens_of("prepared/train.h5", train, 256) + tokens_of("prepared/validation.h5", validation, 256);
-    check_true(total == 36 + 6 + 5, "%zu tokens: all but the line between", total);
-    check_true(strcmp(validation, "last\n") == 0, "the shortest document is for validation: '%s'", validation);
-    check_true(strcmp(train, "first\nsecond document, the longest of all\n") == 0, "the others in order: '%s'", train);
-
-    snprintf(input, sizeof input, "--input=%s", scratch_path("texts/b"));
-    char *single[] = {input, output, (char[]){"--validation_fraction=0.25"}};
-    check_true(prepare_main(3, single) == 0, "prepared");
-    check_true(tokens_of("prepared/train.h5", train, 256) == 27 &&
-                   tokens_of("prepared/validation.h5", validation, 256) == 9 && strcmp(validation, "t of all\n") == 0,
-               "a single document is cut: '%s'", validation);
-
-    snprintf(output, sizeof output, "--output=%s", scratch_path("whole"));
-    char *whole[] = {input, output, (char[]){"--validation_fraction=0"}};
-    check_true(prepare_main(3, whole) == 0, "prepared");
-    check_true(tokens_of("whole/train.h5", train, 256) == 36 && access(scratch_path("whole/validation.h5"), F_OK) != 0,
-               "without a fraction all is for training");
-}
-
 int main(int argc, char **argv)
 {
     static const TestCase tokenizer[] = {
         {"bytes", test_bytes},
         {"longest match", test_longest_match},
         {"SentencePiece table", test_sentencepiece_table},
+        {"odd tables", test_odd_tables},
     };
     static const TestCase tokens[] = {
         {"round trip", test_round_trip},       {"pieces", test_pieces_round_trip},      {"documents", test_documents},
@@ -876,15 +877,15 @@ int main(int argc, char **argv)
         {"two tables, new columns", test_metrics_tables},
         {"several rows of a step", test_metrics_several_rows},
     };
-    static const TestCase prepare[] = {{"UTF-8", test_utf8}, {"documents", test_prepare}};
     static const Suite suites[] = {
-        {"tokenizer", tokenizer, 3}, {"token file", tokens, sizeof tokens / sizeof *tokens},
-        {"batch loader", loader, 4}, {"metrics", metrics, 6},
-        {"prepare", prepare, 2},
+        {"tokenizer", tokenizer, 4},
+        {"token file", tokens, sizeof tokens / sizeof *tokens},
+        {"batch loader", loader, 4},
+        {"metrics", metrics, 6},
     };
     world_start(&argc, &argv);
     scratch_make();
-    int code = run_suites("test_io", suites, 5);
+    int code = run_suites("test_io", suites, 4);
     scratch_remove();
     world_stop();
     return code;
