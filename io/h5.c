@@ -239,6 +239,10 @@ bool h5_open_array(hid_t parent, const char *name, const char *path, hid_t *data
 {
     *dataset = h5_has(parent, name) ? H5Dopen2(parent, name, H5P_DEFAULT) : -1;
     if (*dataset < 0) return fail(problem, "'%s' has no dataset %s. Try: h5ls -r %s", path, name, path);
+    if (!h5_check_storage(*dataset, name, path, problem)) {
+        H5Dclose(*dataset);
+        return false;
+    }
     bool known = read_shape(*dataset, dimensions, shape);
     if (known && holds_its_data(*dataset, *dimensions, shape)) return true;
     H5Dclose(*dataset);
@@ -395,7 +399,8 @@ bool h5_check_format(hid_t file, const char *path, const char *format, const cha
     if (strcmp(found, format))
         return fail(problem, "'%s' is a %s file, but a %s file is needed here. %s", path, found, format, remedy);
     if (!h5_read_integer(file, "format_version", &version) || version < 1)
-        return fail(problem, "'%s' has no attribute format_version. Set it to %d", path, FORMAT_VERSION);
+        return fail(problem, "'%s' has no attribute format_version that is a number. Set it to %d", path,
+                    FORMAT_VERSION);
     if (version > FORMAT_VERSION)
         return fail(problem,
                     "'%s' has format version %lld, this program knows versions up to %d. Use a newer polysketch", path,

@@ -94,6 +94,17 @@ bool h5_holds_its_data(hid_t dataset);
 /* Are its elements of this class? What HDF5 would convert, such as integers to floats, does not count. */
 bool h5_is_of(hid_t dataset, H5T_class_t kind);
 
+/* Can its values be read here? False with a message when they are in other files, or packed by a filter that this library
+   does not have. The functions that open a dataset ask it. */
+bool h5_check_storage(hid_t dataset, const char *name, const char *path, Message *problem);
+
+/* Bytes of an unpacked chunk, all of which must be unpacked to read one value; 0 when it is not packed in chunks. */
+size_t h5_packed_chunk_bytes(hid_t dataset);
+
+/* "uint16", "float32", ... of its elements, for people. */
+enum { H5_TYPE_NAME_SIZE = 24 };
+void h5_type_name(hid_t dataset, char name[H5_TYPE_NAME_SIZE]);
+
 /* A new dataset in one piece, to be filled whole (nothing is written in advance). */
 hid_t h5_create_dataset(hid_t parent, const char *name, hid_t type, int dimensions, const hsize_t *shape);
 

@@ -5,6 +5,7 @@
 
 #include "io/h5.h"
 #include "io/token_file.h"
+#include "io/token_verdict.h"
 #include "src/base/memory.h"
 
 /* Tokens as they are stored, in place: little-endian numbers of 1, 2 or 4 bytes. */
@@ -53,21 +54,37 @@ static bool check_documents(TokenFile *file, XXH3_state_t *state, Message *probl
 typedef bool CheckValues(TokenFile *file, XXH3_state_t *state, Message *problem);
 
 /* Reads all values of a dataset with `check`, and compares their digest with the stored one. */
-static bool check_dataset(TokenFile *file, hid_t dataset, const char *what, CheckValues *check, Message *problem)
+static bool check_dataset(TokenFile *file, hid_t dataset, const char *what, CheckValues *check, uint64_t *digest,
+                          Message *problem)
 {
     XXH3_state_t *state = XXH3_createState();
     CHECK(state && XXH3_64bits_reset(state) == XXH_OK, "cannot start a digest: no memory is left");
     bool good = check(file, state, problem);
-    if (good && !h5_digest_agrees(dataset, XXH3_64bits_digest(state)))
+    *digest = XXH3_64bits_digest(state);
+    if (good && !h5_digest_agrees(dataset, *digest))
         good = fail(problem, "'%s': the %s are not those that were written. Copy it again, or make it again",
                     file->path, what);
     XXH3_freeState(state);
     return good;
 }
 
+bool token_file_examine(TokenFile *file, Message *problem)
+{
+    uint64_t digest, unused;
+    TokenFileState state;
+    bool known = token_verdict_state(file->path, &state); /* before, so that a change meanwhile shows */
+    bool good = check_dataset(file, file->tokens, "tokens", check_tokens, &digest, problem) &&
+                (file->document_count == 0 ||
+                 check_dataset(file, file->documents, "starts of documents", check_documents, &unused, problem));
+    if (good && known) token_verdict_write(file->path, &state, digest);
+    return good;
+}
+
 bool token_file_check(TokenFile *file, Message *problem)
 {
-    return check_dataset(file, file->tokens, "tokens", check_tokens, problem) &&
-           (file->document_count == 0 ||
-            check_dataset(file, file->documents, "starts of documents", check_documents, problem));
+    uint64_t digest;
+    TokenFileState state;
+    bool checked = token_verdict_state(file->path, &state) && token_verdict_read(file->path, &state, &digest) &&
+                   h5_digest_agrees(file->tokens, digest);
+    return checked || token_file_examine(file, problem);
 }

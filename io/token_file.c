@@ -7,6 +7,7 @@
 #include "io/h5.h"
 #include "io/piece_store.h"
 #include "src/base/digest.h"
+#include "src/base/log.h"
 #include "src/base/memory.h"
 
 /* ---- opening ---- */
@@ -127,8 +128,11 @@ static bool read_piece_group(TokenFile *file, Message *problem)
 static bool read_tokenizer(TokenFile *file, Message *problem)
 {
     Tokenizer *tokenizer = &file->tokenizer;
-    if (!h5_read_text(file->file, "tokenizer", tokenizer->name, sizeof tokenizer->name))
+    if (H5Aexists(file->file, "tokenizer") == 0)
         strcpy(tokenizer->name, "unknown");
+    else if (!h5_read_text(file->file, "tokenizer", tokenizer->name, sizeof tokenizer->name))
+        return fail(problem, "'%s': the attribute tokenizer is no text of at most %zu bytes. Give it a short name",
+                    file->path, sizeof tokenizer->name - 1);
     if (h5_has(file->file, "tokenizer")) return read_piece_group(file, problem);
     bool listed = h5_has(file->file, "pieces");
     if (!listed && strcmp(tokenizer->name, "bytes") == 0 && file->vocab_size <= 256)
@@ -137,33 +141,59 @@ static bool read_tokenizer(TokenFile *file, Message *problem)
     return !listed || read_piece_dataset(file, problem);
 }
 
+/* Large chunks are kept whole up to this; how fast larger ones are read is said. */
+enum { CACHE_BYTES = 32 << 20, LARGEST_CACHE = 256 << 20 };
+
 /* The chunks that the pieces of a step lie in are read again and again; HDF5's own cache of 1 MiB holds one at most. */
-static hid_t cache_properties(void)
+static hid_t cache_properties(size_t chunk_bytes)
 {
-    const size_t slots = 1009, bytes = 32 << 20;
+    const size_t slots = 1009,
+                 bytes = chunk_bytes <= CACHE_BYTES || chunk_bytes > LARGEST_CACHE ? CACHE_BYTES : chunk_bytes;
     hid_t properties = CHECK_H5(H5Pcreate(H5P_DATASET_ACCESS));
     CHECK_H5(H5Pset_chunk_cache(properties, slots, bytes, 1.0));
     return properties;
+}
+
+/* Each piece of a chunk that the cache does not hold costs the unpacking of all of it. */
+static void warn_of_chunks(const TokenFile *file, size_t chunk_bytes)
+{
+    char size[32];
+    bool kept = chunk_bytes <= CACHE_BYTES ||
+                (chunk_bytes <= LARGEST_CACHE && chunk_bytes >= file->count * (size_t)file->token_bytes);
+    if (!kept)
+        log_line("warning: '%s' is packed in chunks of %s, each unpacked for every sequence from it, which is slow. "
+                 "Faster is "
+                 "what this makes: h5repack -l tokens:CHUNK=%d %s NEW.h5",
+                 file->path, log_bytes((double)chunk_bytes, size), 1 << 20, file->path);
 }
 
 static bool open_tokens(TokenFile *file, Message *problem)
 {
     hid_t dataset;
     hsize_t count;
+    char type_name[H5_TYPE_NAME_SIZE];
     if (!h5_open_dataset(file->file, "tokens", file->path, 1, &dataset, &count, problem)) return false;
     bool integer = h5_is_of(dataset, H5T_INTEGER);
     hid_t type = CHECK_H5(H5Dget_type(dataset));
+    size_t chunk_bytes = h5_packed_chunk_bytes(dataset);
+    h5_type_name(dataset, type_name);
     file->token_bytes = (int)H5Tget_size(type);
     CHECK_H5(H5Tclose(type));
     CHECK_H5(H5Dclose(dataset));
     if (!integer || (file->token_bytes != 1 && file->token_bytes != 2 && file->token_bytes != 4))
-        return fail(problem, "'%s': /tokens is not of type uint8, uint16 or uint32. %s", file->path, remedy);
+        return fail(
+            problem,
+            "'%s': /tokens has type %s, not uint8, uint16 or uint32. Save f['tokens'][...] with numpy.save() and "
+            "convert that: polysketch prepare --tokens=FILE.npy --vocab_size=N",
+            file->path, type_name);
     file->count = count;
-    hid_t cache = cache_properties();
+    hid_t cache = cache_properties(chunk_bytes);
     file->tokens = H5Dopen2(file->file, "tokens", cache);
     CHECK_H5(H5Pclose(cache));
-    return file->tokens >= 0 ||
-           fail(problem, "'%s': /tokens cannot be opened; the file is damaged. %s", file->path, remedy);
+    if (file->tokens < 0)
+        return fail(problem, "'%s': /tokens cannot be opened; the file is damaged. %s", file->path, remedy);
+    warn_of_chunks(file, chunk_bytes);
+    return true;
 }
 
 /* Starts of documents are not in every file. */
@@ -187,7 +217,7 @@ static bool read_contents(TokenFile *file, Message *problem)
 {
     if (!h5_check_format(file->file, file->path, FORMAT_TOKENS, remedy, problem)) return false;
     if (!h5_read_integer(file->file, "vocab_size", &file->vocab_size))
-        return fail(problem, "'%s' has no attribute vocab_size. %s", file->path, remedy);
+        return fail(problem, "'%s' has no attribute vocab_size that is a number. %s", file->path, remedy);
     if (file->vocab_size < 1 || file->vocab_size > 1 << 24)
         return fail(problem, "'%s': vocab_size = %lld is not in 1 .. 2^24. %s", file->path, (long long)file->vocab_size,
                     remedy);

@@ -39,8 +39,13 @@ bool token_file_documents(TokenFile *file, size_t first, size_t count, int64_t *
 /* Of the number of tokens and of samples spread over all of them: tells files apart without reading them whole. */
 bool token_file_digest(TokenFile *file, uint64_t *digest, Message *problem);
 
-/* Reads all tokens and starts of documents, once, before they are used: each token must be below vocab_size, and together
-   they must agree with the digests that token_file_finish() left, where there are some. False with a message. */
+/* Reads all tokens and starts of documents: each token must be below vocab_size, and together they must agree with the
+   digests that token_file_finish() left, where there are some. False with a message. A file that is good gets a verdict
+   beside it. */
+bool token_file_examine(TokenFile *file, Message *problem);
+
+/* The same, before tokens are used; but a file that has not changed since its verdict (io/token_verdict.h) is not read
+   again. */
 bool token_file_check(TokenFile *file, Message *problem);
 
 /* Writing, by one process. The file grows as `path`.tmp and takes its name when it is finished, so that a file under

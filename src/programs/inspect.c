@@ -279,7 +279,7 @@ static bool inspect_tokens(const char *path, Message *problem)
     int32_t *tokens = checked_calloc(CHUNK, sizeof *tokens);
     size_t *counts = checked_calloc((size_t)file->vocab_size, sizeof *counts);
     bool good = print_documents(file, problem) && print_contents(file, tokens, CHUNK, counts, problem) &&
-                token_file_check(file, problem);
+                token_file_examine(file, problem);
     free(counts);
     free(tokens);
     token_file_close(file);

@@ -229,7 +229,7 @@ static bool read_tokens(const char *path, uint64_t *digest, Message *problem)
     add_tokenizer(digest, &file->tokenizer);
     add_number(digest, (int64_t)file->count);
     int32_t *ids = checked_calloc(PIECE, sizeof *ids);
-    bool good = token_file_check(file, problem);
+    bool good = token_file_examine(file, problem);
     for (size_t first = 0; good && first < file->count; first += PIECE) {
         size_t count = file->count - first < PIECE ? file->count - first : PIECE;
         good = token_file_read(file, first, count, ids, problem);

@@ -91,6 +91,26 @@ END
     done
 }
 
+# One chunk of 40 MB is kept in memory, of two each sequence would unpack one.
+test_large_chunks() {
+    local chunks=$TEST_FOLDER/chunks
+    mkdir "$chunks"
+    python - "$chunks" <<'END'
+import sys
+import h5py
+import numpy as np
+for name, count in (("one", 40_000_000), ("two", 40_000_001)):
+    with h5py.File(f"{sys.argv[1]}/{name}.h5", "w") as file:
+        file.attrs.update({"format": "polysketch-tokens", "format_version": 1, "tokenizer": "mine", "vocab_size": 256})
+        file.create_dataset("tokens", data=np.zeros(count, np.uint8), chunks=(40_000_000,), compression="gzip")
+END
+    require_words "$chunks/two.h5" 'warning: .*two.h5.* chunks of 40.0 MB' 'h5repack -l tokens:CHUNK='
+    "$program" inspect "$chunks/one.h5" | grep -q warning && give_up "one chunk of 40 MB is called slow"
+    quiet h5repack -l tokens:CHUNK=1048576 "$chunks/two.h5" "$chunks/new.h5"
+    "$program" inspect "$chunks/new.h5" | grep -q warning && give_up "the remedy for large chunks does not help"
+    require_words "$chunks/new.h5" 'tokens +40000001'
+}
+
 # eval_loss RANKS OPTIONS...: the loss to six digits.
 eval_loss() {
     local ranks=$1
@@ -149,4 +169,5 @@ start test_foreign_tokens
 start test_eval
 start test_plan
 start test_stacks
+start test_large_chunks
 finish

@@ -1,4 +1,5 @@
 /* Tokenizers, token files, the choice of sequences and metrics tables. */
+#include <fcntl.h>
 #include <hdf5.h>
 #include <math.h>
 #include <stdio.h>
@@ -9,9 +10,11 @@
 
 #include "io/batch_loader.h"
 #include "io/file_format.h"
+#include "io/h5.h"
 #include "io/metrics.h"
 #include "io/piece_table.h"
 #include "io/token_file.h"
+#include "io/token_verdict.h"
 #include "mpi/world.h"
 #include "src/base/memory.h"
 #include "tests/harness/check.h"
@@ -287,6 +290,78 @@ static void test_documents(void)
     free(starts);
 }
 
+static bool has_verdict(const char *path)
+{
+    char name[600];
+    snprintf(name, sizeof name, "%s.checked", path);
+    return access(name, F_OK) == 0;
+}
+
+/* Changes a token behind HDF5's back, and sets the time of the change back to the one before. */
+static void change_byte(const char *path, size_t place, int byte)
+{
+    struct stat status;
+    check_true(stat(path, &status) == 0, "there");
+    FILE *file = fopen(path, "r+b");
+    fseek(file, (long)place, SEEK_SET);
+    fputc(byte, file);
+    fclose(file);
+    check_true(utimensat(AT_FDCWD, path, (struct timespec[]){status.st_atim, status.st_mtim}, 0) == 0, "times");
+}
+
+static bool check_file(const char *path, Message *problem)
+{
+    TokenFile *file = token_file_open(path, problem);
+    bool good = file && token_file_check(file, problem);
+    token_file_close(file);
+    return good;
+}
+
+/* A file is read whole once; whatever happens to it or to the verdict makes it be read again. */
+static void test_verdict(void)
+{
+    Message problem = {""};
+    const char *path = scratch_path("verdict.h5");
+    char verdict[600], line[300] = "", other[300] = "";
+    hid_t file = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT), space, tokens;
+    h5_write_text(file, "format", FORMAT_TOKENS), h5_write_integer(file, "format_version", 1);
+    h5_write_integer(file, "vocab_size", 100);
+    space = H5Screate_simple(1, &(hsize_t){5000}, NULL);
+    tokens = H5Dcreate2(file, "tokens", H5T_STD_U8LE, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+    uint8_t ids[5000] = {99};
+    H5Dwrite(tokens, H5T_NATIVE_UINT8, H5S_ALL, H5S_ALL, H5P_DEFAULT, ids);
+    size_t place = H5Dget_offset(tokens);
+    H5Dclose(tokens), H5Sclose(space), H5Fclose(file);
+    check_true(check_file(path, &problem) && !has_verdict(path), "a file of this moment gets none: %s", problem.text);
+    sleep(3);
+    check_true(check_file(path, &problem) && has_verdict(path), "an older one gets it: %s", problem.text);
+    snprintf(verdict, sizeof verdict, "%s.checked", path);
+    FILE *text = fopen(verdict, "r");
+    check_true(text && fgets(line, sizeof line, text) && strstr(line, "bytes ") && strstr(line, " xxh3 "), "'%s'",
+               line);
+    if (text) fclose(text);
+    struct stat before, after;
+    check_true(stat(verdict, &before) == 0 && check_file(path, &problem) && stat(verdict, &after) == 0 &&
+                   before.st_ino == after.st_ino,
+               "a second check leaves it: it was not read again");
+    change_byte(path, place, 120);
+    expect_failure(check_file(path, &problem), &problem, "token 0 is 120");
+    strcpy(other, line); /* cut off */
+    other[strlen(other) / 2] = 0;
+    scratch_write("verdict.h5.checked", other, strlen(other));
+    expect_failure(check_file(path, &problem), &problem, "token 0 is 120");
+    scratch_write("verdict.h5.checked", line, strlen(line)); /* about the contents before */
+    expect_failure(check_file(path, &problem), &problem, "token 0 is 120");
+    sleep(3);
+    TokenFileState state; /* a verdict that is wrong shows that nothing else was looked at */
+    check_true(token_verdict_state(path, &state), "state");
+    token_verdict_write(path, &state, 1);
+    check_true(check_file(path, &problem), "the verdict counts: %s", problem.text);
+    TokenFile *opened = token_file_open(path, &problem);
+    expect_failure(opened && token_file_examine(opened, &problem), &problem, "token 0 is 120");
+    token_file_close(opened);
+}
+
 /* ---- files of others ---- */
 
 /* False where there is no h5py to make the files with. */
@@ -301,13 +376,13 @@ static bool run_python(const char *script)
 
 static const char make_files[] =
     "import h5py, numpy as np\n"
-    "def make(name, tokens, pieces=None, bytes_attributes=False, documents=None, **changes):\n"
+    "def make(name, tokens, pieces=None, bytes_attributes=False, documents=None, compression=None, **changes):\n"
     "    attributes = dict(format='polysketch-tokens', format_version=1, tokenizer='mine', vocab_size=4) | changes\n"
     "    with h5py.File(name + '.h5', 'w') as f:\n"
     "        for key, value in attributes.items():\n"
     "            if value is not None:\n"
     "                f.attrs[key] = np.bytes_(value) if bytes_attributes and isinstance(value, str) else value\n"
-    "        if tokens is not None: f['tokens'] = tokens\n"
+    "        if tokens is not None: f.create_dataset('tokens', data=tokens, compression=compression)\n"
     "        if pieces is not None: f['pieces'] = pieces\n"
     "        if documents is not None: f['documents'] = documents\n"
     "tokens = np.array([0, 1, 2, 3, 3], np.uint16)\n"
@@ -327,6 +402,10 @@ static const char make_files[] =
     "make('few-pieces', tokens, vlen[:3])\n"
     "make('floats', tokens.astype(np.float32))\n"
     "make('long', tokens.astype(np.int64))\n"
+    "make('lzf', tokens, compression='lzf')\n"
+    "make('text-vocabulary', tokens, vocab_size='4')\n"
+    "make('text-version', tokens, format_version='1')\n"
+    "make('long-name', tokens, tokenizer='x' * 64)\n"
     "make('square', tokens[:4].reshape(2, 2))\n"
     "make('none', None)\n"
     "starts = lambda *numbers: dict(documents=np.array(numbers, np.uint64))\n"
@@ -391,7 +470,12 @@ static void test_files_of_h5py(void)
     check_refused("negative.h5", "token 1 is -1");
     check_refused("few-pieces.h5", "3 entries");
     check_refused("floats.h5", "uint8");
-    check_refused("long.h5", "uint8");
+    check_refused("floats.h5", "float32");
+    check_refused("long.h5", "int64, not uint8");
+    check_refused("lzf.h5", "filter lzf (32000)");
+    check_refused("text-vocabulary.h5", "vocab_size that is a number");
+    check_refused("text-version.h5", "format_version that is a number");
+    check_refused("long-name.h5", "at most 63 bytes");
     check_refused("square.h5", "2 dimensions");
     check_refused("none.h5", "no dataset tokens");
     check_refused("documents-late.h5", "document 0 starts at token 1");
@@ -455,7 +539,7 @@ static void test_hostile_files(void)
         const char *name, *word;
     } cases[] = {
         {"endless.h5", "does not hold"},   {"wide-chunk.h5", "does not hold"}, {"soft.h5", "no dataset"},
-        {"external.h5", "no dataset"},     {"virtual.h5", "does not hold"},    {"elsewhere.h5", "does not hold"},
+        {"external.h5", "no dataset"},     {"virtual.h5", "in other files"},   {"elsewhere.h5", "in other files"},
         {"compound.h5", "uint8"},          {"null.h5", "0 dimensions"},        {"group.h5", "no dataset"},
         {"words.h5", "vocab_size"},        {"wide-pieces.h5", "dimensions"},   {"many-pieces.h5", "does not hold"},
         {"ends-outside.h5", "at token 3"}, {"ends-back.h5", "at token 2"},     {"three-ends.h5", "3 entries"}};
@@ -859,9 +943,9 @@ int main(int argc, char **argv)
         {"odd tables", test_odd_tables},
     };
     static const TestCase tokens[] = {
-        {"round trip", test_round_trip},       {"pieces", test_pieces_round_trip},      {"documents", test_documents},
-        {"wrong tokens", test_wrong_tokens},   {"files of h5py", test_files_of_h5py},   {"bad files", test_bad_files},
-        {"hostile files", test_hostile_files}, {"a changed token", test_changed_token},
+        {"round trip", test_round_trip}, {"pieces", test_pieces_round_trip},    {"documents", test_documents},
+        {"verdict", test_verdict},       {"wrong tokens", test_wrong_tokens},   {"files of h5py", test_files_of_h5py},
+        {"bad files", test_bad_files},   {"hostile files", test_hostile_files}, {"a changed token", test_changed_token},
     };
     static const TestCase loader[] = {
         {"epochs", test_epochs},
