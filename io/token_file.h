@@ -65,8 +65,7 @@ void token_file_begin_document(TokenWriter *writer);
 bool token_file_append(TokenWriter *writer, const int32_t *ids, size_t count, Message *problem);
 
 /* Brings `count` files to disk, then names all of them, so that files which belong together appear together.
-   The writers are freed, whatever the outcome; when it is false (no permission to rename) the unfinished files are
-   removed. */
+   The writers are freed, whatever the outcome; when it is false (one cannot be renamed) none of the files is there. */
 bool token_file_finish(TokenWriter *const *writers, int count, Message *problem);
 
 /* Removes the unfinished file and frees the writer; NULL is allowed. */

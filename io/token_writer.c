@@ -217,7 +217,10 @@ bool token_file_finish(TokenWriter *const *writers, int count, Message *problem)
 {
     bool good = true;
     for (int i = 0; i < count && good; i++) good = bring_to_disk(writers[i], problem);
-    for (int i = 0; i < count && good; i++) good = disk_rename(writers[i]->temporary, writers[i]->path, problem);
+    int named = 0;
+    while (named < count && (good = good && disk_rename(writers[named]->temporary, writers[named]->path, problem)))
+        named++;
+    for (int i = 0; i < named && !good; i++) unlink(writers[i]->path); /* not without those that it belongs to */
     for (int i = 0; i < count; i++)
         token_file_abandon(writers[i]); /* after the renaming there is nothing left to remove */
     return good;

@@ -202,8 +202,24 @@ END
     refuse "is that of --tokens" --input="$inputs/text.txt" --token_format=npy
 }
 
+# A file that cannot grow: what a full disk looks like. One line, and no file is left.
+test_full_disk() {
+    local full=$TEST_FOLDER/full
+    head -c 600000 /dev/urandom >"$inputs/random"
+    od -An -v -tu1 "$inputs/random" >"$inputs/random.ids"
+    for options in "--input=$inputs/random" "--ids --vocab_size=256"; do
+        # shellcheck disable=SC2086
+        (ulimit -f 300; "$program" prepare --output="$full" $options) <"$inputs/random.ids" >"$full.log" 2>"$full.err" &&
+            give_up "written beyond the limit: $options"
+        [ "$(wc -l <"$full.err")" -eq 1 ] || give_up "not one line: $(<"$full.err")"
+        grep -q "File too large. Free some space" "$full.err" || give_up "says: $(<"$full.err")"
+        [ -z "$(find "$full" -type f 2>/dev/null)" ] || give_up "left: $(find "$full" -type f)"
+    done
+}
+
 start test_texts
 start test_earlier_files
 start test_ids
 start test_token_files
+start test_full_disk
 finish

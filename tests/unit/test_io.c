@@ -256,6 +256,21 @@ static void test_wrong_tokens(void)
                    "nowhere");
 }
 
+/* Files that belong together appear together or not at all. */
+static void test_together(void)
+{
+    Message problem = {""};
+    Tokenizer tokenizer = {.name = "numbers", .vocab_size = 300};
+    TokenWriter *writers[2] = {token_file_create(scratch_path("first.h5"), &tokenizer, 0, &problem),
+                               token_file_create(scratch_path("second.h5"), &tokenizer, 0, &problem)};
+    for (int i = 0; i < 2; i++) token_file_append(writers[i], (int32_t[]){1, 2}, 2, &problem);
+    mkdir(scratch_path("second.h5"), 0777); /* stands in the way of the second */
+    expect_failure(token_file_finish(writers, 2, &problem), &problem, "second.h5");
+    check_true(access(scratch_path("first.h5"), F_OK) != 0 && access(scratch_path("first.h5.tmp"), F_OK) != 0 &&
+                   access(scratch_path("second.h5.tmp"), F_OK) != 0,
+               "nothing is left");
+}
+
 /* Starts that fill more than a chunk of them; a document without tokens leaves no trace. */
 static void test_documents(void)
 {
@@ -943,9 +958,11 @@ int main(int argc, char **argv)
         {"odd tables", test_odd_tables},
     };
     static const TestCase tokens[] = {
-        {"round trip", test_round_trip}, {"pieces", test_pieces_round_trip},    {"documents", test_documents},
-        {"verdict", test_verdict},       {"wrong tokens", test_wrong_tokens},   {"files of h5py", test_files_of_h5py},
-        {"bad files", test_bad_files},   {"hostile files", test_hostile_files}, {"a changed token", test_changed_token},
+        {"round trip", test_round_trip},       {"pieces", test_pieces_round_trip},
+        {"documents", test_documents},         {"verdict", test_verdict},
+        {"together", test_together},           {"wrong tokens", test_wrong_tokens},
+        {"files of h5py", test_files_of_h5py}, {"bad files", test_bad_files},
+        {"hostile files", test_hostile_files}, {"a changed token", test_changed_token},
     };
     static const TestCase loader[] = {
         {"epochs", test_epochs},
