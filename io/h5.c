@@ -114,7 +114,9 @@ bool h5_create(const char *path, hid_t *file, Message *problem)
     hid_t access = h5_access_properties();
     *file = h5_create_with(path, access);
     CHECK_H5(H5Pclose(access));
-    return *file >= 0 || fail(problem, "cannot create '%s'. Is its folder there and writable?", path);
+    return *file >= 0 ||
+           fail(problem, "cannot create '%s'. Is its folder there and writable, and no other program writing it?",
+                path);
 }
 
 /* ---- groups and datasets ---- */

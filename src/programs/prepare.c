@@ -71,7 +71,7 @@ static void print_help(const OptionTable *table)
            "       polysketch prepare --tokens=FILE[,FILE] --vocab_size=N --output=FOLDER [options]\n\n"
            "Writes FOLDER/train.h5 and FOLDER/validation.h5. With --input each byte is a token (256 in all). In "
            "folders, names\n"
-           "that begin with '.' or end with '~' are left out. Besides a fixed 30 MB, memory is needed for 24 to 72 "
+           "that begin with '.' or end with '~' are left out. Besides some 40 MB, memory is needed for 24 to 72 "
            "bytes a\n"
            "document; --ids needs room on the disk for 4 bytes a token beside what is written.\n\n");
     option_print_help(table, stdout);
