@@ -17,6 +17,7 @@
 #include "src/model/model.h"
 #include "src/train/announce.h"
 #include "src/train/evaluate.h"
+#include "src/train/init_from.h"
 #include "src/train/pass_loader.h"
 #include "src/train/resume.h"
 #include "src/train/run_folder.h"
@@ -87,6 +88,7 @@ static void start_state(Trainer *t, const Resume *resume)
         t->last_saved = t->progress.step;
     } else {
         param_store_initialise(t->step->store, (uint64_t)t->config->train.seed);
+        init_from_load(t->config, t->step->store, t->train);
     }
     t->before_skips = t->progress;
 }
@@ -106,25 +108,29 @@ static void open_data(Trainer *t)
     require_all(t->evaluator != NULL, &problem);
 }
 
-Trainer *trainer_create(const Config *config, bool overwrite, TokenFile *train, TokenFile *validation)
+Trainer *trainer_create(Config *config, const Config *asked, const ResumeChoice *choice, TokenFile *train,
+                        TokenFile *validation)
 {
     Trainer *t = checked_calloc(1, sizeof *t);
     *t = (Trainer){.config = config, .train = train, .validation = validation};
     static Resume resume;
     t->clock = (StopClock){.config = config};
-    resume_check_model(config);
+    bool continues = resume_check_model(config, choice);
     t->data = data_of(train);
     ModelSpec spec = config_model_spec(config);
     t->model = model_create(&spec);
+    if (!continues) init_from_check(config, &t->model->table, train);
     t->folder = run_folder_open(config);
     announce_machine(config);
-    resume_choose(config, overwrite, &resume);
+    resume_choose(config, choice, &resume);
     t->topology = topology_create((int)config->parallel.data_ranks, (ScanKind)config->parallel.scan);
     announce_run(config, t->model, train, t->topology.sequence_ranks);
     t->step = train_step_create(config, t->model, &t->topology);
     open_data(t);
     start_state(t, &resume);
-    run_folder_open_tables(t->folder, resume.found ? t->progress.step : -1);
+    schedule_announce(&config->train, resume.found ? &resume.config.train : NULL, t->progress.step);
+    if (choice->from >= 0) resume_leave_later(config, &resume);
+    run_folder_open_tables(t->folder, asked, resume.found ? t->progress.step : -1);
     t->last_evaluated = run_folder_last_step(t->folder, TABLE_EVALUATIONS);
     return t;
 }

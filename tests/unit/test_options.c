@@ -75,7 +75,7 @@ static void test_printed_and_read(void)
     char *text = NULL;
     size_t length;
     FILE *file = open_memstream(&text, &length);
-    option_print_ini(&table, file);
+    option_print_ini(&table, NULL, file);
     fclose(file);
     check_true(option_read_ini(&others, text, "printed", &problem), "read: %s", problem.text);
     for (int i = 0; i < table.count; i++)
@@ -97,7 +97,7 @@ static void test_odd_texts(void)
         char *text = NULL;
         size_t length;
         FILE *file = open_memstream(&text, &length);
-        option_print_ini(&table, file);
+        option_print_ini(&table, NULL, file);
         fclose(file);
         check_true(option_read_ini(&others, text, "printed", &problem), "read '%s': %s", texts[i], problem.text);
         check_true(strcmp(other.data.train, texts[i]) == 0, "'%s' comes back as '%s'", texts[i], other.data.train);
