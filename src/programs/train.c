@@ -31,7 +31,7 @@ static void print_help(const OptionTable tables[2])
 {
     printf("Usage: mpirun -n RANKS polysketch train FILE.ini [--section.key=value ...]\n"
            "       mpirun -n RANKS polysketch train RUN_FOLDER [--section.key=value ...]\n\n"
-           "Trains, and writes checkpoints, metrics (HDF5 and CSV), the resolved configuration and a log to "
+           "Trains, and writes checkpoints, metrics (HDF5 and CSV), the configuration and a log to "
            "output.folder.\n"
            "Where that folder has a checkpoint, the run continues from it, on any number of ranks: the same command "
            "starts\n"

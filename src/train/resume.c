@@ -6,6 +6,7 @@
 #include "io/disk.h"
 #include "io/metrics.h"
 #include "mpi/world.h"
+#include "src/base/digest.h"
 #include "src/base/log.h"
 
 /* ---- choosing ---- */
@@ -148,6 +149,23 @@ void resume_leave_later(const Config *config, const Resume *resume)
 }
 
 /* ---- comparing ---- */
+
+CheckpointData resume_data(TokenFile *train)
+{
+    if (!train) return (CheckpointData){.tokens = -1};
+    CheckpointData data = {.tokens = (int64_t)train->count};
+    Message problem;
+    char ranks[WORLD_RANKS_TEXT];
+    uint64_t digest = 0;
+    require_all(token_file_digest(train, &digest, &problem), &problem);
+    digest_format(digest, data.digest);
+    bool same = world_majority(digest, ranks);
+    if (!same)
+        fail(&problem, "'%s' is another file on rank %s than on most ranks. Copy the same file to all nodes",
+             train->path, ranks);
+    require_all(same, &problem);
+    return data;
+}
 
 /* Options that differ from the checkpoint's and may: worth a line each. */
 static void say_changed_options(const Config *config, const Config *saved)

@@ -10,7 +10,6 @@
 #include "io/checkpoint.h"
 #include "mpi/topology.h"
 #include "mpi/world.h"
-#include "src/base/digest.h"
 #include "src/base/log.h"
 #include "src/base/memory.h"
 #include "src/base/usage.h"
@@ -28,6 +27,7 @@
 
 struct Trainer {
     const Config *config;
+    const ResumeChoice *choice;
     TokenFile *train, *validation; /* or NULL */
     Model *model;
     Topology topology;
@@ -57,24 +57,6 @@ static Checkpoint checkpoint_of(const Trainer *t)
         .tokenizer = t->train ? &t->train->tokenizer : NULL,
         .data = t->train ? &t->data : NULL,
     };
-}
-
-/* All ranks must read the same data, each perhaps from a disk of its own. Nothing of a source that reads no file. */
-static CheckpointData data_of(TokenFile *train)
-{
-    if (!train) return (CheckpointData){.tokens = -1};
-    CheckpointData data = {.tokens = (int64_t)train->count};
-    Message problem;
-    char ranks[WORLD_RANKS_TEXT];
-    uint64_t digest = 0;
-    require_all(token_file_digest(train, &digest, &problem), &problem);
-    digest_format(digest, data.digest);
-    bool same = world_majority(digest, ranks);
-    if (!same)
-        fail(&problem, "'%s' is another file on rank %s than on most ranks. Copy the same file to all nodes",
-             train->path, ranks);
-    require_all(same, &problem);
-    return data;
 }
 
 static void start_state(Trainer *t, const Resume *resume)
@@ -112,11 +94,11 @@ Trainer *trainer_create(Config *config, const Config *asked, const ResumeChoice 
                         TokenFile *validation)
 {
     Trainer *t = checked_calloc(1, sizeof *t);
-    *t = (Trainer){.config = config, .train = train, .validation = validation};
+    *t = (Trainer){.config = config, .choice = choice, .train = train, .validation = validation};
     static Resume resume;
     t->clock = (StopClock){.config = config};
     bool continues = resume_check_model(config, choice);
-    t->data = data_of(train);
+    t->data = resume_data(train);
     ModelSpec spec = config_model_spec(config);
     t->model = model_create(&spec);
     if (!continues) init_from_check(config, &t->model->table, train);
@@ -418,8 +400,8 @@ static void say_end(const Trainer *t, const char *cause)
     char text[32], memory[32];
     int64_t step = t->progress.step;
     if (cause)
-        log_line("stopped by %s at step %lld of %lld; the same command goes on from there", cause, (long long)step,
-                 (long long)t->config->train.steps);
+        log_line("stopped by %s at step %lld of %lld; the same command%s goes on from there", cause, (long long)step,
+                 (long long)t->config->train.steps, t->choice->from >= 0 ? " without --from" : "");
     log_line("done: %lld steps in %s, peak memory of rank 0 %s", (long long)(step - t->start_step),
              log_duration(usage_seconds() - t->start_seconds, text), log_bytes(usage_peak_bytes(), memory));
 }
