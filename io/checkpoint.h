@@ -72,8 +72,12 @@ int checkpoint_remove_old(const char *folder, int64_t keep, int64_t keep_every, 
 
 /* The rest reads on the calling rank alone, unless it says collective. */
 
-/* Options missing in the file keep the value they have, unknown ones are skipped. */
+/* Options missing in the file keep the value they have; of unknown ones see below. */
 bool checkpoint_read_options(const char *path, const OptionTable *options, Message *problem);
+
+/* True with a message that names them when the file has options that are not in the table, as one of a newer program may: they
+   are not used, which is worth a warning. */
+bool checkpoint_has_unknown_options(const char *path, const OptionTable *options, Message *names);
 
 /* All tensors of into->store and into->progress; states only where the store keeps some. False with a message when
    the file is no checkpoint, or a tensor is missing, has another shape, another digest than was written, or a value

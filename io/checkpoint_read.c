@@ -63,6 +63,42 @@ bool checkpoint_read_options(const char *path, const OptionTable *options, Messa
     return good;
 }
 
+typedef struct Unknown {
+    const OptionTable *options;
+    char names[512];
+} Unknown;
+
+static herr_t note_unknown(hid_t group, const char *name, const H5A_info_t *info, void *context)
+{
+    (void)group, (void)info;
+    Unknown *unknown = context;
+    char known[128];
+    for (int i = 0; i < unknown->options->count; i++) {
+        option_name(&unknown->options->rows[i], known);
+        if (strcmp(known, name) == 0) return 0;
+    }
+    size_t length = strlen(unknown->names);
+    snprintf(unknown->names + length, sizeof unknown->names - length, "%s%.100s", length ? ", " : "", name);
+    return 0;
+}
+
+bool checkpoint_has_unknown_options(const char *path, const OptionTable *options, Message *names)
+{
+    hid_t file, group = -1;
+    Message unused;
+    Unknown unknown = {.options = options};
+    if (!checkpoint_open(path, &file, &unused)) return false;
+    if (checkpoint_open_group(file, path, "config", &group, &unused)) {
+        H5Aiterate2(group, H5_INDEX_NAME, H5_ITER_NATIVE, NULL, note_unknown, &unknown);
+        CHECK_H5(H5Gclose(group));
+    }
+    CHECK_H5(H5Fclose(file));
+    return unknown.names[0] && !fail(names,
+                                     "'%.300s' has options that this program does not know, so that they mean nothing: "
+                                     "%s. Another version made it",
+                                     path, unknown.names);
+}
+
 /* ---- tensors ---- */
 
 bool checkpoint_open_tensor(hid_t group, const char *name, const char *path, hid_t *dataset, TensorShape *shape,

@@ -222,6 +222,8 @@ void resume_compare(const Resume *resume, const Config *config, const TokenFile 
     bool first = world().rank == 0;
     require_all(!first || !train || tokenizer_fits(resume, train, &problem), &problem);
     require_all(!first || checkpoint_read_data(resume->path, &saved, &problem), &problem);
+    OptionTable known = config_options((Config *)config);
+    if (first && checkpoint_has_unknown_options(resume->path, &known, &problem)) log_line("warning: %s", problem.text);
     say_changed_options(config, &resume->config);
     say_order(config, &resume->config);
     if (first && train && saved.tokens >= 0 && (saved.tokens != data->tokens || strcmp(saved.digest, data->digest)))

@@ -257,6 +257,21 @@ test_warnings() {
     says flat "train.min_learning_rate means nothing"
 }
 
+# An option that another version wrote is named, by all who read the model.
+test_unknown_option() {
+    local file
+    train 1 unknown --train.steps=1
+    file=$(checkpoint unknown 1)
+    "$program" generate --checkpoint="$file" --prompt=the --tokens=1 2>&1 | grep -qF warning && give_up "all options are known"
+    quiet python -c 'import h5py, sys; h5py.File(sys.argv[1], "r+")["config"].attrs["model.wings"] = 2' "$file"
+    train 1 unknown --train.steps=2
+    says unknown "warning: '$file' has options that this program does not know, so that they mean nothing: model.wings."
+    "$program" generate --checkpoint="$file" --prompt=the --tokens=1 2>&1 >"$TEST_FOLDER/text" | grep -qF ": model.wings." ||
+        give_up "generate does not name an option that it does not know"
+    grep -q warning "$TEST_FOLDER/text" && give_up "a warning is among the text"
+    [ "$("$program" inspect "$(checkpoint unknown 2)" | grep -c wings)" -eq 0 ] || give_up "an unknown option is written"
+}
+
 prepare_data
 run 2 whole --train.steps=6 --output.checkpoint_every=3
 require_rows whole 6
@@ -272,4 +287,5 @@ start test_configuration
 start test_from
 start test_rows_kept
 start test_warnings
+start test_unknown_option
 finish
