@@ -65,6 +65,23 @@ bool checkpoint_find_newest(const char *folder, int64_t limit, char path[CHECKPO
     return found;
 }
 
+bool checkpoint_list(const char *folder, char *text, size_t size)
+{
+    enum { MOST = 16 };
+    size_t count, length = 0;
+    int64_t *steps = list_steps(folder, &count);
+    size_t named = count < MOST ? count : MOST;
+    text[0] = 0;
+    for (size_t i = named; i-- > 0 && length < size;)
+        length += (size_t)snprintf(text + length, size - length, "%s%lld",
+                                   length          ? ", "
+                                   : count > named ? "..., "
+                                                   : "",
+                                   (long long)steps[i]);
+    free(steps);
+    return count > 0;
+}
+
 bool checkpoint_set_aside(const char *path, char place[CHECKPOINT_PATH_SIZE + 16], Message *problem)
 {
     snprintf(place, CHECKPOINT_PATH_SIZE + 16, "%s.damaged", path);

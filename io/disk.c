@@ -43,6 +43,24 @@ void disk_folder_of(const char *path, char folder[DISK_PATH_SIZE])
     snprintf(folder, DISK_PATH_SIZE, "%.*s", slash > path ? (int)(slash - path) : (int)strlen(path), path);
 }
 
+bool disk_same_file(const char *path, const char *other)
+{
+    struct stat one, two;
+    return stat(path, &one) == 0 && stat(other, &two) == 0 && one.st_dev == two.st_dev && one.st_ino == two.st_ino;
+}
+
+bool disk_keep_aside(const char *path, char place[DISK_PATH_SIZE], Message *problem)
+{
+    enum { MOST = 100000 };
+    for (int number = 1; number < MOST; number++) {
+        snprintf(place, DISK_PATH_SIZE, "%.1000s.%d", path, number);
+        if (link(path, place) == 0) return true;
+        if (errno == EEXIST || access(place, F_OK) == 0) continue;
+        return disk_rename(path, place, problem);
+    }
+    return fail(problem, "there are %d older files '%s.1' and so on. Remove some", MOST, path);
+}
+
 bool disk_has_room(const char *path, uint64_t bytes, Message *problem)
 {
     char folder[DISK_PATH_SIZE];
@@ -119,6 +137,12 @@ bool disk_rename(const char *temporary, const char *path, Message *problem)
     disk_folder_of(path, folder);
     sync_path(folder); /* a file system that cannot do this for a folder has renamed the file all the same */
     return true;
+}
+
+bool disk_remove(const char *path, Message *problem)
+{
+    return unlink(path) == 0 || errno == ENOENT ||
+           fail(problem, "cannot remove '%s': %s. Remove it yourself", path, strerror(errno));
 }
 
 bool disk_replace(FILE *file, const char *temporary, const char *path, Message *problem)

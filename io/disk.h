@@ -20,6 +20,13 @@ bool disk_make_folder(const char *folder, Message *problem);
 /* The folder of `path`: "." for a bare name. */
 void disk_folder_of(const char *path, char folder[DISK_PATH_SIZE]);
 
+/* Do both names lead to one file that is there? */
+bool disk_same_file(const char *path, const char *other);
+
+/* Gives a file a second name before its own is used for another: the first of <path>.1, <path>.2, ... that is free. Where the
+   file system knows no second names the file is renamed. */
+bool disk_keep_aside(const char *path, char place[DISK_PATH_SIZE], Message *problem);
+
 /* Can a file of `bytes` bytes be written to `path`? Looks at the folder and at the free space. */
 bool disk_has_room(const char *path, uint64_t bytes, Message *problem);
 
@@ -38,6 +45,9 @@ bool disk_sync(const char *path, Message *problem);
 
 /* Gives the file `temporary` its final name, replacing one that has it, and brings the change to disk. */
 bool disk_rename(const char *temporary, const char *path, Message *problem);
+
+/* Removes a file. */
+bool disk_remove(const char *path, Message *problem);
 
 /* Replaces `path` by what was printed into `file`, which is open on `temporary`: to disk, closed, renamed. When
    anything fails the old file is untouched and the temporary removed. */

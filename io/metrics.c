@@ -19,6 +19,8 @@ enum { CHUNK_ROWS = 1024, LINE_SIZE = 1 << 14 };
 
 struct Metrics {
     char csv_path[DISK_PATH_SIZE], h5_path[DISK_PATH_SIZE];
+    char aside[DISK_PATH_SIZE]; /* the CSV file as it was, */
+    size_t left_out;            /* which has so many rows more */
     const MetricsKind *kind;
     int count;    /* of columns */
     double *rows; /* (row_count, count): all of the run */
@@ -151,8 +153,12 @@ static void load_csv(Metrics *metrics, int64_t last_step)
     if (file && fgets(line, LINE_SIZE, file)) {
         line[strcspn(line, "\r\n")] = 0;
         for (char *text = line; text;) target[fields++] = column_index(metrics, strsep(&text, ","));
-        while (fgets(line, LINE_SIZE, file))
-            if (parse_line(line, target, fields, row, metrics->count)) keep_row(metrics, row, last_step);
+        while (fgets(line, LINE_SIZE, file)) {
+            bool ended = strchr(line, '\n') != NULL;
+            bool read = parse_line(line, target, fields, row, metrics->count);
+            metrics->left_out += read ? !(row[0] <= (double)last_step) : ended;
+            if (read) keep_row(metrics, row, last_step);
+        }
     }
     if (file) fclose(file);
     free(row);
@@ -324,11 +330,10 @@ Metrics *metrics_open(const char *folder, const MetricsKind *kind, int64_t last_
     metrics->csv = -1;
     metrics->kind = kind;
     while (kind->columns[metrics->count]) metrics->count++;
-    if (last_step >= 0) {
-        load_h5(metrics, last_step);
-        load_csv(metrics, last_step);
-    }
-    if (start_csv(metrics, problem)) return metrics;
+    load_h5(metrics, last_step);
+    load_csv(metrics, last_step);
+    bool kept = metrics->left_out == 0 || disk_keep_aside(metrics->csv_path, metrics->aside, problem);
+    if (kept && start_csv(metrics, problem)) return metrics;
     metrics_close(metrics);
     return NULL;
 }
@@ -343,6 +348,12 @@ bool metrics_exist(const char *folder, const char *csv_name)
         lines += character == '\n'; /* the first is the header */
     if (file) fclose(file);
     return lines >= 2;
+}
+
+size_t metrics_left_out(const Metrics *metrics, const char **place)
+{
+    *place = metrics->aside;
+    return metrics->left_out;
 }
 
 int64_t metrics_last_step(const Metrics *metrics)

@@ -26,9 +26,14 @@ typedef struct MetricsKind {
     const char *columns[METRICS_MAX_COLUMNS + 1];
 } MetricsKind;
 
-/* Rows of an earlier run are kept up to last_step, the step of the checkpoint that the run continues from; -1 starts anew. NULL
-   with a message when the folder cannot be written. `kind` must outlive the table. */
+/* Rows of an earlier run are kept up to last_step, the step of the checkpoint that the run continues from; -1 starts anew. A CSV
+   file with later ones, or with lines that are none, is kept aside as it is. NULL with a message when the folder cannot be
+   written. `kind` must outlive the table. */
 Metrics *metrics_open(const char *folder, const MetricsKind *kind, int64_t last_step, Message *problem);
+
+/* How many rows of the CSV file were left out when it was opened; where there are some, `place` is what the file is called now,
+   valid as long as the table. */
+size_t metrics_left_out(const Metrics *metrics, const char **place);
 
 /* Whether a table of this folder has rows: an earlier run was here. */
 bool metrics_exist(const char *folder, const char *csv_name);

@@ -332,7 +332,7 @@ bool option_equal(const OptionRow *row, const void *values, const void *other_va
     return strcmp(text, other) == 0;
 }
 
-void option_print_ini(const OptionTable *table, FILE *file)
+void option_print_ini(const OptionTable *table, const void *resolved, FILE *file)
 {
     const char *section = "";
     char text[OPTION_TEXT_SIZE];
@@ -343,6 +343,11 @@ void option_print_ini(const OptionTable *table, FILE *file)
         option_format(row, table->values, text);
         fprintf(file, "%s = ", row->key);
         print_quoted(file, text);
+        if (resolved && !option_equal(row, table->values, resolved)) {
+            option_format(row, resolved, text);
+            fputs(" ; here ", file);
+            print_quoted(file, text);
+        }
         fputc('\n', file);
     }
 }

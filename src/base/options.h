@@ -74,7 +74,8 @@ void option_choice_word(const OptionRow *row, int choice, char word[64]);
 
 bool option_equal(const OptionRow *row, const void *values, const void *other_values);
 
-void option_print_ini(const OptionTable *table, FILE *file);
+/* As an INI file that reads back the same. `resolved` (the same struct, or NULL): values that differ in it are comments. */
+void option_print_ini(const OptionTable *table, const void *resolved, FILE *file);
 void option_print_help(const OptionTable *table, FILE *file);
 
 #endif

@@ -87,10 +87,13 @@ LoadedModel loaded_model_read(const char *path)
     LoadedModel loaded = {.step = 0};
     OptionTable options = config_options(&loaded.config);
     option_set_defaults(&options);
+    Message unknown;
     bool given = path[0] != 0;
     if (!given) fail(&problem, "--checkpoint=FILE is missing: a file of a run folder's checkpoints/");
     require_all(given, &problem);
     require_all(checkpoint_load_options(path, &options, sizeof loaded.config, &problem), &problem);
+    if (world().rank == 0 && checkpoint_has_unknown_options(path, &options, &unknown))
+        error_say("warning: %s", unknown.text); /* standard output may be for text alone */
     require_all(config_finish(&loaded.config, 0, &problem), &problem);
     ModelSpec spec = config_model_spec(&loaded.config);
     loaded.model = model_create(&spec);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "io/disk.h"
 #include "mpi/topology.h"
 #include "mpi/world.h"
 #include "src/base/log.h"
@@ -96,6 +97,19 @@ static TokenFile *open_data(const char *path, const LoadedModel *loaded)
     return file;
 }
 
+/* What is read must not be replaced by what is written. */
+static void require_separate_output(const EvalOptions *options)
+{
+    Message problem;
+    const char *losses = options->per_token_loss;
+    const char *input = disk_same_file(losses, options->checkpoint) ? "checkpoint"
+                        : disk_same_file(losses, options->data)     ? "data"
+                                                                    : NULL;
+    if (input)
+        fail(&problem, "--per_token_loss='%s' would replace the file of --%s. Choose another name", losses, input);
+    require_all(!input, &problem);
+}
+
 static void print_accuracy(const Evaluation *e, int strata)
 {
     log_line("accuracy         %.6g", e->accuracy);
@@ -178,6 +192,7 @@ int eval_main(int argc, char **argv)
         return EXIT_SUCCESS;
     }
     Message problem;
+    require_separate_output(&options);
     LoadedModel loaded = loaded_model_read(options.checkpoint);
     Config *config = &loaded.config;
     set_source(config, &options);

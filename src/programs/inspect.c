@@ -155,7 +155,7 @@ static bool inspect_checkpoint(const char *path, Message *problem)
     tokenizer_destroy(&tokenizer);
     print_losses(path, info.step);
     printf("\n");
-    option_print_ini(&options, stdout);
+    option_print_ini(&options, NULL, stdout);
     printf("\n%-58s %-16s %-8s %11s %11s %11s\n", "tensor", "shape", "use", "norm", "min", "max");
     Totals totals = {0};
     if (!checkpoint_visit(path, print_tensor, &totals, problem)) return false;

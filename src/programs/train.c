@@ -9,15 +9,21 @@
 #include "src/base/log.h"
 #include "src/programs/configuration.h"
 #include "src/programs/programs.h"
+#include "src/train/schedule.h"
 #include "src/train/trainer.h"
 
 typedef struct TrainOptions {
-    bool help, overwrite;
+    ResumeChoice choice;
+    bool help;
 } TrainOptions;
 
 static const OptionRow rows[] = {
-    {"", "overwrite", OPTION_BOOL, offsetof(TrainOptions, overwrite), "false", 0, 0, "", false,
-     "start anew over the metrics of a run that has no checkpoint left"},
+    {"", "from", OPTION_INTEGER, offsetof(TrainOptions, choice.from), "-1", -1, 1e9, "", false,
+     "continue from the checkpoint of this step, this once: later checkpoints and rows are kept under other names; -1 "
+     "= "
+     "from the newest"},
+    {"", "overwrite", OPTION_BOOL, offsetof(TrainOptions, choice.overwrite), "false", 0, 0, "", false,
+     "start anew in the folder of a run that has no checkpoint left; its tables are kept under other names"},
     {"", "help", OPTION_BOOL, offsetof(TrainOptions, help), "false", 0, 0, "", false, "print this"},
 };
 
@@ -25,7 +31,7 @@ static void print_help(const OptionTable tables[2])
 {
     printf("Usage: mpirun -n RANKS polysketch train FILE.ini [--section.key=value ...]\n"
            "       mpirun -n RANKS polysketch train RUN_FOLDER [--section.key=value ...]\n\n"
-           "Trains, and writes checkpoints, metrics (HDF5 and CSV), the resolved configuration and a log to "
+           "Trains, and writes checkpoints, metrics (HDF5 and CSV), the configuration and a log to "
            "output.folder.\n"
            "Where that folder has a checkpoint, the run continues from it, on any number of ranks: the same command "
            "starts\n"
@@ -88,13 +94,13 @@ static void open_files(Config *config, TokenFile **train, TokenFile **validation
 static void finish_configuration(Config *config)
 {
     Message problem;
-    require_all(config_finish(config, world().size, &problem), &problem);
+    require_all(config_finish(config, world().size, &problem) && schedule_check(&config->train, &problem), &problem);
     require_same_configuration(config);
 }
 
 int train_main(int argc, char **argv)
 {
-    Config config;
+    static Config config, asked;
     TrainOptions options;
     OptionTable tables[2] = {{rows, sizeof rows / sizeof *rows, &options}, config_options(&config)};
     configuration_read(&tables[0], &config, argc, argv);
@@ -102,10 +108,11 @@ int train_main(int argc, char **argv)
         if (world().rank == 0) print_help(tables);
         return EXIT_SUCCESS;
     }
+    asked = config;
     TokenFile *train = NULL, *validation = NULL;
     if (source_reads_file(&config.data.source)) open_files(&config, &train, &validation);
     finish_configuration(&config);
-    Trainer *trainer = trainer_create(&config, options.overwrite, train, validation);
+    Trainer *trainer = trainer_create(&config, &asked, &options.choice, train, validation);
     bool finished = trainer_run(trainer);
     trainer_destroy(trainer);
     if (validation) token_file_close(validation);

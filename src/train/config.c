@@ -70,6 +70,10 @@ static const OptionRow train_rows[] = {
      "skip steps whose gradient is longer than this times the usual; 0 = off"},
     {"train", "seed", OPTION_INTEGER, AT(train.seed), "1", 0, 9e15, "", FREE,
      "of initial values, data order and dropout"},
+    {"train", "init_from", OPTION_TEXT, AT(train.init_from), "", 0, 0, "", FREE,
+     "checkpoint of another run, with whose tensors, where name and shape are the same, a new run begins; optimizer "
+     "and "
+     "step begin anew. A run that has a checkpoint does not read it again"},
     {"train", "recompute", OPTION_CHOICE, AT(train.recompute), "none", 0, 0, "none|attention|layer", FREE,
      "what the backward pass computes again instead of keeping it"},
     {"train", "stretch_length", OPTION_INTEGER, AT(train.stretch_length), "0", 0, 1e9, "", FREE,

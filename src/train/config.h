@@ -37,6 +37,7 @@ typedef struct TrainConfig {
     int64_t max_skipped_steps;
     double skip_above_norm;
     int64_t seed;
+    char init_from[OPTION_TEXT_SIZE];
     int recompute; /* RecomputeKind */
     int64_t stretch_length;
 } TrainConfig;

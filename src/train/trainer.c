@@ -10,13 +10,13 @@
 #include "io/checkpoint.h"
 #include "mpi/topology.h"
 #include "mpi/world.h"
-#include "src/base/digest.h"
 #include "src/base/log.h"
 #include "src/base/memory.h"
 #include "src/base/usage.h"
 #include "src/model/model.h"
 #include "src/train/announce.h"
 #include "src/train/evaluate.h"
+#include "src/train/init_from.h"
 #include "src/train/pass_loader.h"
 #include "src/train/resume.h"
 #include "src/train/run_folder.h"
@@ -27,6 +27,7 @@
 
 struct Trainer {
     const Config *config;
+    const ResumeChoice *choice;
     TokenFile *train, *validation; /* or NULL */
     Model *model;
     Topology topology;
@@ -58,24 +59,6 @@ static Checkpoint checkpoint_of(const Trainer *t)
     };
 }
 
-/* All ranks must read the same data, each perhaps from a disk of its own. Nothing of a source that reads no file. */
-static CheckpointData data_of(TokenFile *train)
-{
-    if (!train) return (CheckpointData){.tokens = -1};
-    CheckpointData data = {.tokens = (int64_t)train->count};
-    Message problem;
-    char ranks[WORLD_RANKS_TEXT];
-    uint64_t digest = 0;
-    require_all(token_file_digest(train, &digest, &problem), &problem);
-    digest_format(digest, data.digest);
-    bool same = world_majority(digest, ranks);
-    if (!same)
-        fail(&problem, "'%s' is another file on rank %s than on most ranks. Copy the same file to all nodes",
-             train->path, ranks);
-    require_all(same, &problem);
-    return data;
-}
-
 static void start_state(Trainer *t, const Resume *resume)
 {
     t->last_saved = -1;
@@ -87,6 +70,7 @@ static void start_state(Trainer *t, const Resume *resume)
         t->last_saved = t->progress.step;
     } else {
         param_store_initialise(t->step->store, (uint64_t)t->config->train.seed);
+        init_from_load(t->config, t->step->store, t->train);
     }
     t->before_skips = t->progress;
 }
@@ -106,25 +90,29 @@ static void open_data(Trainer *t)
     require_all(t->evaluator != NULL, &problem);
 }
 
-Trainer *trainer_create(const Config *config, bool overwrite, TokenFile *train, TokenFile *validation)
+Trainer *trainer_create(Config *config, const Config *asked, const ResumeChoice *choice, TokenFile *train,
+                        TokenFile *validation)
 {
     Trainer *t = checked_calloc(1, sizeof *t);
-    *t = (Trainer){.config = config, .train = train, .validation = validation};
+    *t = (Trainer){.config = config, .choice = choice, .train = train, .validation = validation};
     static Resume resume;
     t->clock = (StopClock){.config = config};
-    resume_check_model(config);
-    t->data = data_of(train);
+    bool continues = resume_check_model(config, choice);
+    t->data = resume_data(train);
     ModelSpec spec = config_model_spec(config);
     t->model = model_create(&spec);
+    if (!continues) init_from_check(config, &t->model->table, train);
     t->folder = run_folder_open(config);
     announce_machine(config);
-    resume_choose(config, overwrite, &resume);
+    resume_choose(config, choice, &resume);
     t->topology = topology_create((int)config->parallel.data_ranks, (ScanKind)config->parallel.scan);
     announce_run(config, t->model, train, t->topology.sequence_ranks);
     t->step = train_step_create(config, t->model, &t->topology);
     open_data(t);
     start_state(t, &resume);
-    run_folder_open_tables(t->folder, resume.found ? t->progress.step : -1);
+    schedule_announce(&config->train, resume.found ? &resume.config.train : NULL, t->progress.step);
+    if (choice->from >= 0) resume_leave_later(config, &resume);
+    run_folder_open_tables(t->folder, asked, resume.found ? t->progress.step : -1);
     t->last_evaluated = run_folder_last_step(t->folder, TABLE_EVALUATIONS);
     return t;
 }
@@ -412,8 +400,8 @@ static void say_end(const Trainer *t, const char *cause)
     char text[32], memory[32];
     int64_t step = t->progress.step;
     if (cause)
-        log_line("stopped by %s at step %lld of %lld; the same command goes on from there", cause, (long long)step,
-                 (long long)t->config->train.steps);
+        log_line("stopped by %s at step %lld of %lld; the same command%s goes on from there", cause, (long long)step,
+                 (long long)t->config->train.steps, t->choice->from >= 0 ? " without --from" : "");
     log_line("done: %lld steps in %s, peak memory of rank 0 %s", (long long)(step - t->start_step),
              log_duration(usage_seconds() - t->start_seconds, text), log_bytes(usage_peak_bytes(), memory));
 }

@@ -550,6 +550,99 @@ static void test_other_optimizer(void)
     fixture_destroy(&untouched);
 }
 
+/* One of its tensors gets another name. */
+static void rename_tensor(Fixture *fixture, int row, const char *name)
+{
+    snprintf(fixture->table.params[row].name, sizeof fixture->table.params[row].name, "%s", name);
+}
+
+/* Reading must not leave a tensor of the file out. */
+static void test_unused_tensor(void)
+{
+    Fixture written, smaller;
+    Message problem = {""};
+    const char *path = scratch_path("more.h5");
+    fixture_create(&written, 5, "adamw");
+    check_true(checkpoint_write(&written.checkpoint, path, &problem), "written: %s", problem.text);
+    fixture_empty(&smaller, 5, "adamw");
+    smaller.table.count--; /* its last tensor */
+    expect_failure(checkpoint_load(path, &smaller.checkpoint, false, &problem), &problem, "does not use: final.stack");
+    smaller.table.count++;
+    ParamTable *states = (ParamTable *)smaller.store->states;
+    states->count--;
+    expect_failure(checkpoint_load(path, &smaller.checkpoint, true, &problem), &problem, "does not use: v/final.stack");
+    states->count++;
+    check_true(checkpoint_load(path, &smaller.checkpoint, true, &problem), "all are used: %s", problem.text);
+    fixture_destroy(&written);
+    fixture_destroy(&smaller);
+}
+
+typedef struct Fates {
+    int counts[TENSOR_FATES];
+    char last[TENSOR_FATES][112];
+} Fates;
+
+static void count_fate(void *context, TensorFate fate, const char *name)
+{
+    Fates *fates = context;
+    fates->counts[fate]++;
+    snprintf(fates->last[fate], sizeof *fates->last, "%s", name);
+}
+
+/* Another model takes what it has in common with the file; all else stays as it was. */
+static void test_matching(void)
+{
+    Fixture written, other, before;
+    Message problem = {""};
+    Fates fates = {0};
+    const char *path = scratch_path("matching.h5");
+    fixture_create(&written, 5, "adamw");
+    check_true(checkpoint_write(&written.checkpoint, path, &problem), "written: %s", problem.text);
+    fixture_empty(&other, 5, "muon");
+    fixture_empty(&before, 5, "muon");
+    rename_tensor(&other, BIAS, "layers.0.gate");
+    check_true(checkpoint_match(path, &other.table, count_fate, &fates, &problem), "matched: %s", problem.text);
+    check_true(fates.counts[TENSOR_TAKEN] == 5 && fates.counts[TENSOR_NEW] == 1 && fates.counts[TENSOR_LEFT] == 1,
+               "%d taken, %d new, %d left", fates.counts[TENSOR_TAKEN], fates.counts[TENSOR_NEW],
+               fates.counts[TENSOR_LEFT]);
+    check_true(strcmp(fates.last[TENSOR_NEW], "layers.0.gate") == 0 &&
+                   strcmp(fates.last[TENSOR_LEFT], "layers.0.bias") == 0,
+               "new '%s', left '%s'", fates.last[TENSOR_NEW], fates.last[TENSOR_LEFT]);
+    check_true(checkpoint_load_matching(path, other.store, &problem), "loaded: %s", problem.text);
+    for (int i = 0; i < other.table.count; i++) {
+        const Fixture *source = i == BIAS ? &before : &written;
+        check_true(memcmp(values_of(&other, i), values_of(source, i), other.table.params[i].count * sizeof(real)) == 0,
+                   "values of %s", other.table.params[i].name);
+    }
+    check_true(same_states(&before, &other, "momentum"), "states stay as they were");
+    fixture_destroy(&before);
+    fixture_destroy(&other);
+    fixture_empty(&other, 4, "adamw"); /* another width: two tensors are of it */
+    expect_failure(checkpoint_load_matching(path, other.store, &problem), &problem, "(7, 5) there, (7, 4) here");
+    expect_failure(false, &problem, "2 tensors have another shape");
+    for (int i = 0; i < other.table.count; i++) other.table.params[i].name[0] = '#';
+    expect_failure(checkpoint_load_matching(path, other.store, &problem), &problem, "no tensor that this model has");
+    fixture_destroy(&other);
+    fixture_destroy(&written);
+}
+
+static void test_list(void)
+{
+    char text[256];
+    const char *folder = scratch_path("list");
+    Fixture written;
+    Message problem = {""};
+    fixture_create(&written, 5, NULL);
+    check_true(!checkpoint_list(folder, text, sizeof text) && !text[0], "none");
+    for (int step = 0; step <= 20; step += 10) {
+        char path[CHECKPOINT_PATH_SIZE];
+        checkpoint_path(folder, step, path);
+        check_true(checkpoint_write(&written.checkpoint, path, &problem), "written: %s", problem.text);
+    }
+    check_true(checkpoint_list(folder, text, sizeof text) && strcmp(text, "0, 10, 20") == 0, "'%s'", text);
+    fixture_destroy(&written);
+}
+
 int main(int argc, char **argv)
 {
     static const TestCase tests[] = {
@@ -569,6 +662,9 @@ int main(int argc, char **argv)
         {"which ones stay", test_retention},
         {"states of Muon", test_muon},
         {"of another optimizer", test_other_optimizer},
+        {"a tensor that is not used", test_unused_tensor},
+        {"tensors of another model", test_matching},
+        {"a list of steps", test_list},
     };
     static const Suite suites[] = {{"checkpoint", tests, sizeof tests / sizeof *tests}};
     world_start(&argc, &argv);

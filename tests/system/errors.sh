@@ -151,6 +151,11 @@ refuse_eval "version 99|newer" --checkpoint="$bad/from_the_future.h5"
 refuse_eval "no dataset layers.1.attention.out.weight" --checkpoint="$bad/without_a_tensor.h5"
 refuse_eval "not finite|final_norm.weight|earlier checkpoint" --checkpoint="$bad/with_nan.h5"
 refuse_eval "logit_bias has shape (7)|needs (256)" --checkpoint="$bad/with_another_shape.h5"
+refuse_eval "does not use: layers.2.attention.out.weight" --checkpoint="$bad/with_one_more.h5"
+refuse "does not use: layers.2.attention.out.weight" generate --checkpoint="$bad/with_one_more.h5" --prompt=a
+mkdir -p "$TEST_FOLDER/more/checkpoints"
+cp "$bad/with_one_more.h5" "$(checkpoint more 1)"
+refuse_train "does not use: layers.2.attention.out.weight|model options" --output.folder="$TEST_FOLDER/more"
 refuse "prompt is empty|--prompt" generate --checkpoint="$good"
 refuse "no such file" inspect "$bad/missing.h5"
 refuse "values are not finite" inspect "$bad/with_nan.h5"
@@ -158,6 +163,26 @@ refuse_train "was trained with tokenizer 'bytes'|made with 'mine'|another output
     --data.train="$bad/other-tokenizer.h5"
 refuse_train "model.width = 32|this configuration 64|another output.folder" --output.folder="$TEST_FOLDER/good" \
     --model.width=64
+
+# What is read must not be replaced
+refuse_eval "would replace the file of --data" --per_token_loss="$data/validation.h5"
+refuse_eval "would replace the file of --checkpoint" --per_token_loss="$good"
+refuse_eval "not replaced|polysketch-tokens file|another name" --per_token_loss="$data/train.h5"
+refuse_eval "not a regular file" --per_token_loss=/dev/null
+refuse_eval "no such file" --data="$bad/missing.h5" --per_token_loss="$bad/missing.h5"
+
+# Continuing, and beginning with another run's weights
+refuse_train "no checkpoint of that step|those of 1" --output.folder="$TEST_FOLDER/good" --from=3
+refuse_train "has no checkpoints|leave --from out" --from=3
+refuse_train "train.min_learning_rate = 0.1|train.learning_rate = 0.003|Lower" --train.min_learning_rate=0.1
+refuse_train "39 tensors have another shape|token_embedding.weight (256, 32) there, (256, 64) here" --train.init_from="$good" \
+    --model.width=64
+refuse_train "model.heads = 2, this configuration 4" --train.init_from="$good" --attention.kind=softmax --model.heads=4
+refuse_train "train.init_from|no such file" --train.init_from="$bad/missing.h5"
+refuse_train "train.init_from|polysketch-checkpoint file is needed" --train.init_from="$data/train.h5"
+refuse_train "not finite|final_norm.weight" --train.init_from="$bad/with_nan.h5"
+refuse_train "trained with tokenizer 'bytes'|made with 'mine'" --train.init_from="$good" --data.train="$bad/other-tokenizer.h5"
+refuse_train "began with train.init_from = ''|Leave the option out" --output.folder="$TEST_FOLDER/good" --train.init_from="$good"
 
 printf 'step,loss\n1,5\n' >"$TEST_FOLDER/metrics-only.csv"
 mkdir "$TEST_FOLDER/lost" "$TEST_FOLDER/stop"

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "io/batch_loader.h"
+#include "io/disk.h"
 #include "io/file_format.h"
 #include "io/h5.h"
 #include "io/metrics.h"
@@ -949,6 +950,64 @@ static void test_metrics_several_rows(void)
     metrics_close(metrics);
 }
 
+static size_t lines_of(const char *name)
+{
+    size_t lines = 0;
+    FILE *file = fopen(scratch_path(name), "r");
+    for (int c; file && (c = getc(file)) != EOF;) lines += c == '\n';
+    if (file) fclose(file);
+    return lines;
+}
+
+/* Whoever opens a table with fewer rows than its file has leaves the file under another name, each time another one. */
+static void test_metrics_kept_aside(void)
+{
+    const char *place;
+    Metrics *metrics = open_metrics("aside", -1);
+    append_steps(metrics, 1, 9);
+    check_true(metrics_left_out(metrics, &place) == 0, "a new table leaves nothing out");
+    store_and_close(metrics);
+    for (int round = 1, last = 6; last >= -1; round++, last -= 7) {
+        char name[64];
+        snprintf(name, sizeof name, "aside/metrics.csv.%d", round);
+        metrics = open_metrics("aside", last);
+        size_t left_out = metrics_left_out(metrics, &place);
+        check_true(left_out == (round == 1 ? 3 : 6), "up to step %d: %zu left out", last, left_out);
+        check_true(strcmp(place, scratch_path(name)) == 0, "called '%s'", place);
+        check_true(lines_of(name) == (round == 1 ? 10 : 7), "%s: %zu lines", name, lines_of(name));
+        store_and_close(metrics);
+    }
+    check_true(access(scratch_path("aside/metrics.csv.3"), F_OK) != 0, "nothing more");
+    scratch_write("aside/metrics.csv", "my notes\nof today\n", 18); /* not a table of ours */
+    metrics = open_metrics("aside", 3);
+    check_true(metrics_left_out(metrics, &place) == 1, "lines that are no rows are left out");
+    check_true(lines_of("aside/metrics.csv.3") == 2, "another file is '%s'", place);
+    metrics_close(metrics);
+}
+
+/* ---- names on the disk ---- */
+
+static void test_same_file(void)
+{
+    Message problem = {""};
+    char place[DISK_PATH_SIZE];
+    mkdir(scratch_path("names"), 0777);
+    scratch_write("names/one", "1", 1);
+    scratch_write("names/two", "1", 1);
+    check_true(symlink(scratch_path("names/one"), scratch_path("names/soft")) == 0, "linked");
+    check_true(disk_same_file(scratch_path("names/one"), scratch_path("names/soft")), "a link leads to its file");
+    check_true(!disk_same_file(scratch_path("names/one"), scratch_path("names/two")), "equal contents are two files");
+    check_true(!disk_same_file(scratch_path("names/none"), scratch_path("names/none")) && !disk_same_file("", ""),
+               "no file at all");
+    for (int i = 1; i <= 2; i++) {
+        check_true(disk_keep_aside(scratch_path("names/one"), place, &problem), "kept: %s", problem.text);
+        check_true(strcmp(place + strlen(place) - 6, i == 1 ? "/one.1" : "/one.2") == 0 &&
+                       disk_same_file(place, scratch_path("names/one")),
+                   "a second name: '%s'", place);
+    }
+    expect_failure(disk_keep_aside(scratch_path("names/none"), place, &problem), &problem, "No such file");
+}
+
 int main(int argc, char **argv)
 {
     static const TestCase tokenizer[] = {
@@ -977,16 +1036,17 @@ int main(int argc, char **argv)
         {"full disk", test_metrics_full_disk},
         {"two tables, new columns", test_metrics_tables},
         {"several rows of a step", test_metrics_several_rows},
+        {"files are kept aside", test_metrics_kept_aside},
     };
+    static const TestCase names[] = {{"the same file, a second name", test_same_file}};
     static const Suite suites[] = {
-        {"tokenizer", tokenizer, 4},
-        {"token file", tokens, sizeof tokens / sizeof *tokens},
-        {"batch loader", loader, 4},
-        {"metrics", metrics, 6},
+        {"tokenizer", tokenizer, 4}, {"token file", tokens, sizeof tokens / sizeof *tokens},
+        {"batch loader", loader, 4}, {"metrics", metrics, 7},
+        {"names on the disk", names, 1},
     };
     world_start(&argc, &argv);
     scratch_make();
-    int code = run_suites("test_io", suites, 4);
+    int code = run_suites("test_io", suites, 5);
     scratch_remove();
     world_stop();
     return code;

@@ -75,7 +75,7 @@ static void test_printed_and_read(void)
     char *text = NULL;
     size_t length;
     FILE *file = open_memstream(&text, &length);
-    option_print_ini(&table, file);
+    option_print_ini(&table, NULL, file);
     fclose(file);
     check_true(option_read_ini(&others, text, "printed", &problem), "read: %s", problem.text);
     for (int i = 0; i < table.count; i++)
@@ -97,7 +97,7 @@ static void test_odd_texts(void)
         char *text = NULL;
         size_t length;
         FILE *file = open_memstream(&text, &length);
-        option_print_ini(&table, file);
+        option_print_ini(&table, NULL, file);
         fclose(file);
         check_true(option_read_ini(&others, text, "printed", &problem), "read '%s': %s", texts[i], problem.text);
         check_true(strcmp(other.data.train, texts[i]) == 0, "'%s' comes back as '%s'", texts[i], other.data.train);
@@ -268,6 +268,36 @@ static void test_finish(void)
     expect_finished(&config, 1);
 }
 
+/* What was asked for is written, with what follows from it as comments: read again it is what was asked for, with other options
+   too. */
+static void test_asked(void)
+{
+    Config asked, config, again;
+    Message problem = {""};
+    configure(&asked, CHANGES("model.width=96", "model.heads=6", "attention.degree=2", "attention.sketch=random"));
+    config = asked;
+    check_true(config_finish(&config, 1, &problem), "finished: %s", problem.text);
+    char *text = NULL;
+    size_t length;
+    FILE *file = open_memstream(&text, &length);
+    OptionTable table = config_options(&asked), others = defaults(&again);
+    option_print_ini(&table, &config, file);
+    fclose(file);
+    const char *const lines[] = {"feedforward_width = 0 ; here 256\n", "scale = auto ; here 0.25\n", "width = 96\n",
+                                 "sketch_size = 32 ; here 16\n", "micro_batch_sequences = 0 ; here 8\n"};
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
+        check_true(strstr(text, lines[i]) != NULL, "no line '%s' in %s", lines[i], text);
+    check_true(option_read_ini(&others, text, "printed", &problem), "read: %s", problem.text);
+    for (int i = 0; i < table.count; i++)
+        check_true(option_equal(&table.rows[i], &asked, &again), "%s.%s", table.rows[i].section, table.rows[i].key);
+    again.train.batch_sequences = 6;
+    again.model.width = 60;
+    check_true(config_finish(&again, 1, &problem) && again.train.micro_batch_sequences == 6 &&
+                   again.model.feedforward_width == 160,
+               "another width and batch: %s", problem.text);
+    free(text);
+}
+
 static void test_model_rules(void)
 {
     Config config;
@@ -433,6 +463,7 @@ int main(int argc, char **argv)
     };
     static const TestCase config[] = {
         {"finishing", test_finish},
+        {"what was asked for", test_asked},
         {"rules of the model", test_model_rules},
         {"rules of the ranks", test_rank_rules},
         {"rules of stretches", test_stretch_rules},
@@ -440,7 +471,7 @@ int main(int argc, char **argv)
         {"rules of layers of different kinds", test_pattern_rules},
         {"the same model", test_same_model},
     };
-    static const Suite suites[] = {{"options", options, 6}, {"config", config, 7}};
+    static const Suite suites[] = {{"options", options, 6}, {"config", config, 8}};
     world_start(&argc, &argv);
     int code = run_suites("test_options", suites, 2);
     world_stop();
