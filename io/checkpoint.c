@@ -48,6 +48,7 @@ static void write_option(hid_t group, const OptionRow *row, const void *values)
     case OPTION_REAL: h5_write_real(group, name, *(const double *)field); break;
     case OPTION_BOOL: h5_write_integer(group, name, *(const bool *)field); break;
     case OPTION_TEXT:
+    case OPTION_LONG_TEXT:
     case OPTION_CHOICE:
         option_format(row, values, text);
         h5_write_text(group, name, text);
