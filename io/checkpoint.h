@@ -47,6 +47,15 @@ typedef struct Checkpoint {
    that fails for whatever reason; the file is then removed, and one that had its name is as before. */
 bool checkpoint_write(const Checkpoint *checkpoint, const char *path, Message *problem);
 
+/* About the bytes of the file. Local. */
+uint64_t checkpoint_bytes(const Checkpoint *checkpoint);
+
+/* Could it be written to this run folder, whose folder checkpoints/ is there? A file of the same size, with one number of
+   each rank and else without values, goes the way of a checkpoint: room reserved, written by all ranks, brought to disk, read
+   back by all, renamed, removed. A killed job leaves a name that ends in ".tmp". Collective; milliseconds; false with the same
+   message on every rank. */
+bool checkpoint_probe(const Checkpoint *checkpoint, const char *folder, Message *problem);
+
 /* Do all ranks hold the same values and states? A message names the ranks that differ from most. Collective. */
 bool checkpoint_same_on_all_ranks(const Checkpoint *checkpoint, Message *problem);
 

@@ -45,38 +45,66 @@ static bool fail_of_system(const char *path, Message *problem)
     }
 }
 
-/* Looks before HDF5 does, whose own errors do not tell these cases apart. `bytes` is the size of the file. */
-static bool look_first(const char *path, int64_t *bytes, Message *problem)
+/* Some file systems have no locks (NFS without its lock service, Lustre mounted without flock, FUSE). */
+typedef enum LockState { LOCK_FREE, LOCK_IN_USE, LOCK_NOT_THERE } LockState;
+
+static LockState try_lock(int descriptor, int kind)
+{
+    if (flock(descriptor, kind | LOCK_NB) == 0) return LOCK_FREE;
+    return errno == EWOULDBLOCK ? LOCK_IN_USE : LOCK_NOT_THERE;
+}
+
+void h5_without_lock(hid_t access)
+{
+#if H5_VERSION_GE(1, 10, 7)
+    CHECK_H5(H5Pset_file_locking(access, false, true));
+#else
+    (void)access;
+    setenv("HDF5_USE_FILE_LOCKING", "FALSE", 1);
+#endif
+}
+
+/* What is seen of a file before HDF5 opens it, whose own errors do not tell these cases apart. */
+typedef struct Look {
+    int64_t bytes; /* -1: unknown */
+    LockState lock;
+} Look;
+
+static bool look_first(const char *path, Look *look, Message *problem)
 {
     struct stat status;
     int descriptor = open(path, O_RDONLY);
     if (descriptor < 0) return fail_of_system(path, problem);
     bool known = fstat(descriptor, &status) == 0;
-    bool in_use = flock(descriptor, LOCK_SH | LOCK_NB) && errno == EWOULDBLOCK;
+    *look = (Look){known ? (int64_t)status.st_size : -1, try_lock(descriptor, LOCK_SH)};
     close(descriptor);
-    *bytes = known ? (int64_t)status.st_size : -1;
     if (known && S_ISDIR(status.st_mode)) return fail(problem, "'%s' is a folder. Name a file in it", path);
-    if (in_use) return fail(problem, "'%s' is in use by another program. Wait for it, or end it", path);
+    if (look->lock == LOCK_IN_USE)
+        return fail(problem, "'%s' is in use by another program. Wait for it, or end it", path);
     return true;
 }
 
 bool h5_may_open(const char *path, Message *problem)
 {
-    int64_t bytes = -1;
-    return look_first(path, &bytes, problem);
+    Look look = {.bytes = -1};
+    return look_first(path, &look, problem);
 }
 
 bool h5_open_readonly(const char *path, hid_t *file, Message *problem)
 {
     h5_start();
-    int64_t bytes = -1;
-    if (!look_first(path, &bytes, problem)) return false;
-    if (bytes == 0) return fail(problem, "'%s' is empty: its writer was stopped. Remove it and make it again", path);
+    Look look = {.bytes = -1};
+    if (!look_first(path, &look, problem)) return false;
+    if (look.bytes == 0)
+        return fail(problem, "'%s' is empty: its writer was stopped. Remove it and make it again", path);
     if (H5Fis_hdf5(path) <= 0)
         return fail(problem,
                     "'%s' is not an HDF5 file. Make a token file of a text with: polysketch prepare --input=%s", path,
                     path);
-    *file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
+    hid_t access = CHECK_H5(H5Pcreate(H5P_FILE_ACCESS));
+    if (look.lock == LOCK_NOT_THERE) h5_without_lock(access);
+    *file = H5Fopen(path, H5F_ACC_RDONLY, access);
+    CHECK_H5(H5Pclose(access));
     if (*file >= 0) return true;
     return fail(problem, "'%s' is truncated or damaged: HDF5 cannot open it. Copy it again, or make it again", path);
 }
@@ -111,12 +139,19 @@ hid_t h5_create_with(const char *path, hid_t access)
 
 bool h5_create(const char *path, hid_t *file, Message *problem)
 {
+    int descriptor = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+    if (descriptor < 0)
+        return fail(problem, "cannot create '%s': %s. Choose a folder you can write to", path, strerror(errno));
+    LockState lock = try_lock(descriptor, LOCK_EX);
+    close(descriptor);
+    if (lock == LOCK_IN_USE) return fail(problem, "'%s' is in use by another program. Wait for it, or end it", path);
     hid_t access = h5_access_properties();
+    if (lock == LOCK_NOT_THERE) h5_without_lock(access);
     *file = h5_create_with(path, access);
     CHECK_H5(H5Pclose(access));
-    return *file >= 0 ||
-           fail(problem, "cannot create '%s'. Is its folder there and writable, and no other program writing it?",
-                path);
+    if (*file >= 0) return true;
+    unlink(path);
+    return fail(problem, "cannot create '%s': HDF5 cannot write there. Choose another folder", path);
 }
 
 /* ---- groups and datasets ---- */

@@ -18,8 +18,8 @@ hid_t h5_checked(int64_t result, const char *file, int line, const char *call);
 /* Keeps HDF5 from printing its own stack of errors. The functions that open or create a file do it themselves. */
 void h5_start(void);
 
-/* Opens with the POSIX driver. False with a message that tells a missing file from one that is empty, not HDF5, without
-   permission, in use, or truncated. */
+/* Opens with the POSIX driver, locked against writers where the file system has locks. False with a message that tells a
+   missing file from one that is empty, not HDF5, without permission, in use, or truncated. */
 bool h5_open_readonly(const char *path, hid_t *file, Message *problem);
 
 /* Is the file there, permitted and not in use? It may be damaged all the same. */
@@ -31,6 +31,7 @@ bool h5_create(const char *path, hid_t *file, Message *problem);
 /* For files with a layout of their own (io/h5_layout.c): how ours are accessed, which the caller closes with H5Pclose,
    and a new file of that sort; negative when it cannot be made. */
 hid_t h5_access_properties(void);
+void h5_without_lock(hid_t access); /* where there are no locks HDF5 would call a file damaged that it opens with one */
 hid_t h5_create_with(const char *path, hid_t access);
 
 /* The attribute of a dataset that holds the digest of its values, in the bytes of the file's type; see src/base/digest.h. */

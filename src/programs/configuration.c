@@ -61,6 +61,7 @@ void configuration_read(const OptionTable *own, Config *config, int argc, char *
     option_set_defaults(&tables[1]);
     /* The file comes before the options, but only reading them tells where it is: they are read twice. */
     require_all(option_read_arguments(tables, 2, argc, argv, &positional, 1, &problem), &problem);
+    option_say_repeated(tables, 2, argc, argv);
     if (!positional) return;
     option_set_defaults(&tables[1]);
     if (is_folder(positional)) {
@@ -79,6 +80,7 @@ void arguments_read(const OptionTable *own, int argc, char **argv)
     Message problem;
     option_set_defaults(own);
     require_all(option_read_arguments(own, 1, argc, argv, NULL, 0, &problem), &problem);
+    option_say_repeated(own, 1, argc, argv);
 }
 
 LoadedModel loaded_model_read(const char *path)

@@ -24,9 +24,9 @@ typedef struct EvalOptions {
 #define AT(field) offsetof(EvalOptions, field)
 
 static const OptionRow rows[] = {
-    {"", "checkpoint", OPTION_TEXT, AT(checkpoint), "", 0, 0, "", false, "the model"},
-    {"", "data", OPTION_TEXT, AT(data), "", 0, 0, "", false, "token file"},
-    {"", "per_token_loss", OPTION_TEXT, AT(per_token_loss), "", 0, 0, "", false,
+    {"", "checkpoint", OPTION_TEXT, AT(checkpoint), "", 1, 0, "", false, "the model"},
+    {"", "data", OPTION_TEXT, AT(data), "", 1, 0, "", false, "token file"},
+    {"", "per_token_loss", OPTION_TEXT, AT(per_token_loss), "", 1, 0, "", false,
      "write the loss of every token to this HDF5 file, /per_token_loss (sequences, T); of a made source its tokens "
      "too"},
     {"", "sequences", OPTION_INTEGER, AT(sequences), "0", 0, 1e12, "", false,
@@ -171,7 +171,14 @@ static void set_length(Config *config, const EvalOptions *options)
     Config trained = *config;
     if (options->context_length > 0) config->model.context_length = options->context_length;
     if (options->block_length > 0) config->block_length = options->block_length;
-    require_all(config_same_model(config, &trained, &problem), &problem);
+    bool same = config_same_model(config, &trained, &problem);
+    if (!same)
+        fail(
+            &problem,
+            "attention.block_length = %lld is part of this model, which cannot be evaluated with blocks of %lld. Leave "
+            "--attention.block_length out",
+            (long long)trained.block_length, (long long)config->block_length);
+    require_all(same, &problem);
     int64_t several = 8192 / config->model.context_length;
     int64_t micro = options->micro_batch_sequences > 0 ? options->micro_batch_sequences : several > 0 ? several : 1;
     if (options->stretch_length >= 0) config->train.stretch_length = options->stretch_length;

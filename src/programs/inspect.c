@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "io/checkpoint.h"
@@ -306,11 +307,29 @@ static bool inspect_metrics(const char *path, Message *problem)
 
 /* ---- any file ---- */
 
+/* A folder or a table as text has something beside or in it that can be inspected. */
+static bool check_is_file(const char *path, Message *problem)
+{
+    char newest[CHECKPOINT_PATH_SIZE], folder[DISK_PATH_SIZE];
+    int64_t step;
+    struct stat status;
+    bool is_folder = stat(path, &status) == 0 && S_ISDIR(status.st_mode);
+    const char *end = strrchr(path, '.');
+    if (is_folder && checkpoint_find_newest(path, INT64_MAX, newest, &step))
+        return fail(problem, "'%s' is the folder of a run. Name a file in it, such as '%s'", path, newest);
+    if (is_folder)
+        return fail(problem, "'%s' is a folder. Name a checkpoint, a token file or a metrics file in it", path);
+    if (!end || strcmp(end, ".csv") || access(path, R_OK)) return true;
+    disk_folder_of(path, folder);
+    return fail(problem, "'%s' is a table as text: look at it with any program. Of a run, '%s/metrics.h5' has the same",
+                path, folder);
+}
+
 static bool inspect(const char *path, Message *problem)
 {
     char format[64];
     int64_t version;
-    if (!file_format_read(path, format, &version, problem)) return false;
+    if (!check_is_file(path, problem) || !file_format_read(path, format, &version, problem)) return false;
     printf("file            %s\nformat          %s, version %lld\n", path, format, (long long)version);
     if (strcmp(format, FORMAT_CHECKPOINT) == 0) return inspect_checkpoint(path, problem);
     if (strcmp(format, FORMAT_TOKENS) == 0) return inspect_tokens(path, problem);

@@ -101,7 +101,7 @@ static const OptionRow run_rows[] = {
      "sum the gradients of a layer over the ranks while other layers are computed, or all at the end of a step; auto = "
      "overlapped when the ranks are on several nodes"},
 
-    {"output", "folder", OPTION_TEXT, AT(output.folder), "results/run", 0, 0, "", FREE, "the run folder"},
+    {"output", "folder", OPTION_TEXT, AT(output.folder), "results/run", 1, 0, "", FREE, "the run folder"},
     {"output", "checkpoint_every", OPTION_INTEGER, AT(output.checkpoint_every), "0", 0, 1e9, "", FREE,
      "steps between checkpoints; the last step is always written"},
     {"output", "checkpoint_minutes", OPTION_REAL, AT(output.checkpoint_minutes), "30", 0, 1e6, "", FREE,

@@ -24,6 +24,7 @@
 #include "src/train/share_report.h"
 #include "src/train/step.h"
 #include "src/train/stop.h"
+#include "src/train/verdict.h"
 
 struct Trainer {
     const Config *config;
@@ -264,19 +265,7 @@ static bool evaluate(Trainer *t)
 
 /* ---- saving --------------------------------------------------------------------------------------------------------- */
 
-/* A checkpoint that nobody could continue from must not become the newest one. */
-static void require_finite_state(const Trainer *t)
-{
-    Message problem;
-    const char *name;
-    bool finite = param_store_finite(t->step->store, &name);
-    if (!finite)
-        fail(&problem,
-             "step %lld: %s is not finite, so no checkpoint is written. Lower train.learning_rate or set "
-             "train.clip_norm; earlier checkpoints are untouched",
-             (long long)t->progress.step, name);
-    require_all(finite, &problem);
-}
+static void save_before_leaving(void *context);
 
 static void save_failed(Trainer *t, const Message *problem)
 {
@@ -303,15 +292,16 @@ static bool save(Trainer *t)
     Message problem;
     Checkpoint checkpoint = checkpoint_of(t);
     double start = usage_seconds();
-    require_finite_state(t);
+    world_set_leave_hook(NULL, NULL); /* what ends the run here would end another attempt too */
+    verdict_require_finite(t->step->store, t->progress.step);
     require_all(checkpoint_same_on_all_ranks(&checkpoint, &problem), &problem);
     run_folder_require_held(t->folder);
     checkpoint_path(output->folder, t->progress.step, path);
     t->clock.saved_seconds = start;
-    if (!checkpoint_write(&checkpoint, path, &problem)) {
-        save_failed(t, &problem);
-        return false;
-    }
+    bool written = checkpoint_write(&checkpoint, path, &problem);
+    if (!written) save_failed(t, &problem);
+    world_set_leave_hook(save_before_leaving, t);
+    if (!written) return false;
     t->last_saved = t->progress.step;
     t->failed_saves = 0;
     int removed = world().rank > 0 ? 0
@@ -331,6 +321,15 @@ static void save_for_certain(Trainer *t)
     while (!save(t)) sleep(1);
 }
 
+/* Whatever ends the run early, as data that can no longer be read: its steps are not lost. */
+static void save_before_leaving(void *context)
+{
+    Trainer *t = context;
+    if (t->last_saved >= t->before_skips.step) return;
+    t->progress = t->before_skips;
+    save_for_certain(t);
+}
+
 /* ---- the loop ------------------------------------------------------------------------------------------------------- */
 
 /* Every rank sees the same numbers here, so all leave together: with a checkpoint from before the first of the skipped
@@ -346,30 +345,11 @@ static void give_up_if_hopeless(Trainer *t, const StepReport *report)
          "%lld, before them",
          (long long)t->progress.step, fabs(report->loss), fabs(report->gradient_norm), (long long)in_a_row,
          (long long)t->before_skips.step);
-    if (t->last_saved < t->before_skips.step) {
-        t->progress = t->before_skips;
-        save_for_certain(t);
-    }
     run_folder_store(t->folder);
-    require_all(false, &problem);
+    require_all(false, &problem); /* save_before_leaving() */
 }
 
 static bool due(int64_t step, int64_t every) { return every > 0 && step % every == 0; }
-
-/* A job that has done nothing but a part of an evaluation would do the same the next time, for ever. */
-static void require_progress(const Trainer *t, double evaluating_seconds)
-{
-    enum { LONG_SECONDS = 60 };
-    Message problem;
-    double stuck = t->progress.step == t->start_step && evaluating_seconds > LONG_SECONDS;
-    world_max_doubles(&stuck, 1);
-    if (stuck > 0)
-        fail(&problem,
-             "the evaluation of step %lld does not fit into the time of a job (%.0f s of it were not enough). Lower "
-             "evaluate.sequences, or give the job more time",
-             (long long)t->progress.step, evaluating_seconds);
-    require_all(stuck == 0, &problem);
-}
 
 /* What follows a step, or the continuing from its checkpoint: save first, so that nothing that happens later costs the
    step. */
@@ -392,7 +372,7 @@ static void after_step(Trainer *t, bool skipped, double wishes[WISHES])
     }
     if (!stop_cause(wishes)) return;
     save_for_certain(t);
-    require_progress(t, usage_seconds() - start);
+    if (t->progress.step == t->start_step) verdict_require_time(t->progress.step, usage_seconds() - start);
 }
 
 static void say_end(const Trainer *t, const char *cause)
@@ -406,14 +386,26 @@ static void say_end(const Trainer *t, const char *cause)
              log_duration(usage_seconds() - t->start_seconds, text), log_bytes(usage_peak_bytes(), memory));
 }
 
+/* On every path out of a step whose work would be lost; before the first one, whether that can be done at all. */
+static void secure_saving(Trainer *t)
+{
+    Message problem;
+    Checkpoint checkpoint = checkpoint_of(t);
+    require_all(checkpoint_probe(&checkpoint, t->config->output.folder, &problem), &problem);
+    world_set_leave_hook(save_before_leaving, t);
+}
+
 bool trainer_run(Trainer *t)
 {
     int64_t steps = t->config->train.steps;
     StepReport report = {.loss = 0};
     t->start_seconds = t->clock.saved_seconds = usage_seconds();
     t->start_step = t->progress.step;
-    if (t->progress.step >= steps) log_line("all %lld steps are done; raise train.steps to go on", (long long)steps);
-    /* Step 0 too: whether a checkpoint can be written shows before any work, and a run that is killed early has one. */
+    if (t->progress.step >= steps)
+        log_line("all %lld steps are done; raise train.steps to go on", (long long)steps);
+    else
+        secure_saving(t);
+    /* Step 0 too: a run that is killed early has one. */
     if (t->progress.step == 0) save_for_certain(t);
     after_step(t, report.skipped, report.wishes);
     while (t->progress.step < steps && !stop_cause(report.wishes)) {
@@ -423,6 +415,7 @@ bool trainer_run(Trainer *t)
         give_up_if_hopeless(t, &report);
         after_step(t, report.skipped, report.wishes);
     }
+    world_set_leave_hook(NULL, NULL);
     run_folder_store(t->folder);
     bool finished = t->progress.step >= steps && (!t->evaluator || t->last_evaluated == t->progress.step);
     const char *cause = finished ? NULL : stop_cause(report.wishes);

@@ -420,6 +420,26 @@ static void test_failing_write(void)
     fixture_destroy(&loaded);
 }
 
+/* It finds what would stop a checkpoint, on the last rank alone too, and leaves nothing behind. */
+static void test_probe(void)
+{
+    Fixture fixture;
+    fixture_create(&fixture, 5, "adamw");
+    Message problem = {""};
+    const char *folder = scratch_path("probed");
+    expect_failure(checkpoint_probe(&fixture.checkpoint, folder, &problem), &problem, "not writable");
+    check_true(checkpoint_write(&fixture.checkpoint, scratch_path("probed/checkpoints/step-00000100.h5"), &problem),
+               "written: %s", problem.text);
+    check_true(checkpoint_probe(&fixture.checkpoint, folder, &problem), "probed: %s", problem.text);
+    bool last = world().rank == world().size - 1;
+    if (last) scratch_limit_files(64);
+    expect_failure(checkpoint_probe(&fixture.checkpoint, folder, &problem), &problem, "no checkpoint could be written");
+    if (last) scratch_unlimit_files();
+    world_barrier(); /* rank 0 removes what was begun */
+    check_true(count_files("probed/checkpoints") == 1, "nothing is left of it");
+    fixture_destroy(&fixture);
+}
+
 static void write_steps(const Fixture *fixture, const char *folder, const int64_t *steps, int count)
 {
     char path[CHECKPOINT_PATH_SIZE];
@@ -658,6 +678,7 @@ int main(int argc, char **argv)
         {"a flipped bit", test_flipped_bit},
         {"ranks with other values", test_replicas},
         {"a write that fails", test_failing_write},
+        {"probe", test_probe},
         {"the newest", test_newest},
         {"which ones stay", test_retention},
         {"states of Muon", test_muon},

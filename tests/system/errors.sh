@@ -67,18 +67,26 @@ refuse() {
     for ranks in 1 3; do start refuse_on "$ranks" "$TEST_FOLDER/case-$cases-$ranks" "$@"; done
 }
 
-# refuse_train WORDS OPTIONS...: the last of two equal options counts.
+# add_default OPTION VALUE: to the array `options`, where it does not stand yet.
+add_default() {
+    [[ " ${options[*]}" == *" --$1="* ]] || options+=("--$1=$2")
+}
+
+# refuse_train WORDS OPTIONS...
 refuse_train() {
-    local words=$1
-    shift
-    refuse "$words" train tests/data/tiny.ini --data.train="$data/train.h5" --output.folder=@/run "$@"
+    local words=$1 options=("${@:2}")
+    add_default data.train "$data/train.h5"
+    add_default output.folder @/run
+    refuse "$words" train tests/data/tiny.ini "${options[@]}"
 }
 
 # refuse_eval WORDS OPTIONS...
 refuse_eval() {
-    local words=$1
-    shift
-    refuse "$words" eval --checkpoint="$good" --data="$data/validation.h5" --per_token_loss=@/losses.h5 "$@"
+    local words=$1 options=("${@:2}")
+    add_default checkpoint "$good"
+    add_default data "$data/validation.h5"
+    add_default per_token_loss @/losses.h5
+    refuse "$words" eval "${options[@]}"
 }
 
 prepare_data
@@ -89,20 +97,34 @@ bad=$TEST_FOLDER/bad
 quiet python "$tools"/make_bad_files.py "$data/train.h5" "$good" "$bad"
 printf '[train]\nstepz = 3\n' >"$bad/option.ini"
 printf 'nonsense\n' >"$bad/line.ini"
+printf '[train]\nsteps = 3\n\n[train]\nsteps = 4\n' >"$bad/twice.ini"
 
 # The command line and the configuration
 refuse "unknown subcommand 'trian'|--help" trian
 refuse "unknown option 'train.stepz'|'train.steps'" train --train.stepz=3
 refuse "unknown option 'train.stepz'|'train.steps'|option.ini" train "$bad/option.ini"
 refuse "line.ini:1|key = value" train "$bad/line.ini"
+refuse "unknown option 'steps'|'train.steps'" train --steps=3
+refuse "unknown option 'train.lr'|'train.learning_rate'" train --train.lr=1
+refuse "unknown option 'learning-rate'|'train.learning_rate'" train --learning-rate=1
+refuse "unknown option 'zzzzzz'. --help" train --zzzzzz=1
+refuse "unknown option '-x'|--section.key=value|--help" train -x
+refuse "twice.ini:5|train.steps was set in line 2|Keep one" train "$bad/twice.ini"
+refuse "--input is given twice, as 'a' and as 'b'|one of them" prepare --input=a --input=b --output=@/data
+refuse "option 'prompt' needs a value: --prompt=" generate --checkpoint=x --prompt --tokens=3
 refuse "cannot open the configuration|missing.ini|configs/" train "$bad/missing.ini"
 refuse "unexpected argument|--section.key=value" train tests/data/tiny.ini tests/data/tiny.ini
 refuse "vocabulary|--model.vocab_size" plan tests/data/tiny.ini
+refuse "vocabulary is unknown|missing.h5|no such file|--model.vocab_size" plan tests/data/tiny.ini --data.train="$bad/missing.h5"
 refuse "--checkpoint=FILE" eval
 refuse "--output=FOLDER" prepare
 refuse "--input=FILE_OR_FOLDER" prepare --output=@/data
 refuse "no token numbers" prepare --ids --vocab_size=9 --output=@/data
 refuse "vocab_size = 20000000|out of range" prepare --ids --vocab_size=20000000 --output=@/data
+refuse_train "output.folder is empty|leave it out|results/run" --output.folder=
+refuse_eval "per_token_loss is empty|leave it out" --per_token_loss=
+refuse "prompt is empty|leave it out" generate --checkpoint="$good" --prompt=
+refuse "prompt_file is empty|leave it out" generate --checkpoint="$good" --prompt_file=
 refuse_train "train.beta1 = 2|out of range|0.999999" --train.beta1=2
 refuse_train "train.steps = 'many'|whole number" --train.steps=many
 refuse_train "attention.kind = 'linear'|softmax|performer" --attention.kind=linear
@@ -157,7 +179,13 @@ mkdir -p "$TEST_FOLDER/more/checkpoints"
 cp "$bad/with_one_more.h5" "$(checkpoint more 1)"
 refuse_train "does not use: layers.2.attention.out.weight|model options" --output.folder="$TEST_FOLDER/more"
 refuse "prompt is empty|--prompt" generate --checkpoint="$good"
+refuse "--prompt and --prompt_file|Leave one" generate --checkpoint="$good" --prompt=a --prompt_file="$bad/line.ini"
+refuse "cannot read a prompt|directory|--prompt_file" generate --checkpoint="$good" --prompt_file="$bad"
+refuse_eval "attention.block_length = 16 is part of this model|blocks of 32|Leave" --attention.block_length=32
 refuse "no such file" inspect "$bad/missing.h5"
+refuse "is a folder|Name a checkpoint" inspect "$bad"
+refuse "folder of a run|checkpoints/step-00000001.h5" inspect "$TEST_FOLDER/good"
+refuse "table as text|good/metrics.h5" inspect "$TEST_FOLDER/good/metrics.csv"
 refuse "values are not finite" inspect "$bad/with_nan.h5"
 refuse_train "was trained with tokenizer 'bytes'|made with 'mine'|another output.folder" --output.folder="$TEST_FOLDER/good" \
     --data.train="$bad/other-tokenizer.h5"

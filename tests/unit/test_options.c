@@ -61,6 +61,12 @@ static void test_ini(void)
     expect_failure(option_read_ini(&table, "[model]\nlayer = 3\n", "test.ini", &problem), &problem, "'model.layers'");
     check_true(strstr(problem.text, "test.ini"), "'%s' must name the file", problem.text);
     expect_failure(option_read_ini(&table, "[model]\nnonsense\n", "test.ini", &problem), &problem, "test.ini");
+    const char *twice = "[model]\nlayers = 3\n[train]\nsteps = 2\n[model]\nlayers = 3\n";
+    expect_failure(option_read_ini(&table, twice, "test.ini", &problem), &problem,
+                   "test.ini:6: model.layers was set in line 2");
+    check_true(option_read_ini(&table, "\xEF\xBB\xBF[model]\r\nlayers = 5\r\n", "test.ini", &problem) &&
+                   config.model.layers == 5,
+               "a byte order mark and ends of lines of other systems: %s", problem.text);
 }
 
 static void test_printed_and_read(void)
@@ -116,18 +122,20 @@ typedef struct Own {
     int64_t count;
     bool quick;
     char name[OPTION_TEXT_SIZE];
+    const char *words;
 } Own;
 
 static const OptionRow own_rows[] = {
     {"", "count", OPTION_INTEGER, offsetof(Own, count), "3", 1, 10, "", false, "a number"},
     {"", "quick", OPTION_BOOL, offsetof(Own, quick), "false", 0, 0, "", false, "a truth value"},
-    {"", "name", OPTION_TEXT, offsetof(Own, name), "", 0, 0, "", false, "a text"},
+    {"", "name", OPTION_TEXT, offsetof(Own, name), "", 1, 0, "", false, "a text"},
+    {"", "words", OPTION_LONG_TEXT, offsetof(Own, words), "", 0, 0, "", false, "a text of any length"},
 };
 
 static bool read_arguments(Own *own, Config *config, const char *const *words, const char **positional,
                            Message *problem)
 {
-    OptionTable tables[2] = {{own_rows, 3, own}, defaults(config)};
+    OptionTable tables[2] = {{own_rows, sizeof own_rows / sizeof *own_rows, own}, defaults(config)};
     option_set_defaults(&tables[0]);
     char copies[8][128], *arguments[8];
     int count = 0;
@@ -174,6 +182,13 @@ static void test_arguments(void)
         {"--attention.sketch=gaussian", "random|learned|projection"},
         {"--train.optimizer=sgd", "adamw|muon"},
         {"--name", "needs a value"},
+        {"--name=", "name is empty"},
+        {"--output.folder=", "results/run"},
+        {"-count=3", "unknown option '-count=3'"},
+        {"--layers=3", "'model.layers'"},
+        {"--lr=3", "'train.learning_rate'"},
+        {"--Train.Warmup=3", "'train.warmup_steps'"},
+        {"--nothing_like_it=3", "unknown option 'nothing_like_it'. --help"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const char *const words[] = {cases[i].argument, NULL};
@@ -185,6 +200,15 @@ static void test_arguments(void)
     check_true(read_arguments(&own, &config, odd, &file, &problem) && strcmp(own.name, "a #b\n") == 0 &&
                    strcmp(config.data.train, "a#b;c") == 0,
                "texts that are not kept may be anything, and signs within a word start no comment");
+    const char *const no_value[] = {"--name", "--quick", NULL};
+    expect_failure(read_arguments(&own, &config, no_value, &file, &problem), &problem, "'name' needs a value");
+    const char *const dashes[] = {"--name=--quick", NULL};
+    check_true(read_arguments(&own, &config, dashes, &file, &problem) && strcmp(own.name, "--quick") == 0, "dashes");
+    const char *const twice[] = {"--count=3", "--count=4", NULL};
+    expect_failure(read_arguments(&own, &config, twice, &file, &problem), &problem, "as '3' and as '4'");
+    const char *const same[] = {"--count=3", "--count=3", "--model.layers=3", "--model.layers=4", NULL};
+    check_true(read_arguments(&own, &config, same, &file, &problem) && own.count == 3 && config.model.layers == 4,
+               "the same again, and the last of a configuration's: %s", problem.text);
     const char *const automatic[] = {"--attention.scale=auto", NULL};
     check_true(read_arguments(&own, &config, automatic, &file, &problem) && isnan(config.attention.scale), "auto");
 }
@@ -198,6 +222,14 @@ static void test_long_text(void)
     memset(text, 'x', sizeof text);
     text[OPTION_TEXT_SIZE - 1] = 0;
     check_true(option_set(&table, 1, "data.train", text, &problem), "the longest text: %s", problem.text);
+    Own own;
+    OptionTable own_table = {own_rows, sizeof own_rows / sizeof *own_rows, &own};
+    char longer[3 * OPTION_TEXT_SIZE] = "--words=";
+    memset(longer + 8, 'x', sizeof longer - 9);
+    char *arguments[] = {longer};
+    option_set_defaults(&own_table);
+    check_true(option_read_arguments(&own_table, 1, 1, arguments, NULL, 0, &problem) && own.words == longer + 8,
+               "a text of any length is read whole: %s", problem.text);
     text[OPTION_TEXT_SIZE - 1] = 'x';
     text[OPTION_TEXT_SIZE] = 0;
     expect_failure(option_set(&table, 1, "data.train", text, &problem), &problem, "longer than");
