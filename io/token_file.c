@@ -4,6 +4,7 @@
 #include <string.h>
 #include <xxhash.h>
 
+#include "io/documents.h"
 #include "io/file_format.h"
 #include "io/h5.h"
 #include "io/piece_store.h"
@@ -197,6 +198,7 @@ void token_file_close(TokenFile *file)
     if (file->tokens >= 0) CHECK_H5(H5Dclose(file->tokens));
     CHECK_H5(H5Fclose(file->file));
     tokenizer_destroy(&file->tokenizer);
+    documents_destroy(file->documents);
     free(file->path);
     free(file);
 }

@@ -18,7 +18,8 @@ typedef struct TokenFile {
     size_t count;    /* tokens */
     int token_bytes; /* bytes of a stored token: 1, 2 or 4 */
     Tokenizer tokenizer;
-    int64_t file, tokens; /* handles of HDF5 */
+    struct Documents *documents; /* NULL until documents_read() of io/documents.h */
+    int64_t file, tokens;        /* handles of HDF5 */
 } TokenFile;
 
 /* Checks the format, the attributes and the shape, not yet every token. NULL with a message when the file is missing,

@@ -39,6 +39,7 @@ typedef struct TrainConfig {
     int64_t seed;
     int recompute; /* RecomputeKind */
     int64_t stretch_length;
+    bool document_mask;
 } TrainConfig;
 
 typedef struct DataConfig {

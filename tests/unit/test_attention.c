@@ -38,6 +38,7 @@ static void run_watched(const Model *model, const PassSpec *spec, real *params, 
     const AttentionLayer *layer = &model->layers[0].attention;
     SequenceLink link = sequence_link_single();
     AttentionShape shape = pass_shape(spec, 0, 1);
+    int32_t *starts = variant_document_starts(spec);
     ParamStore *store = param_store_over(&model->table, params, NULL);
     param_store_acquire_all(store);
     Arena measure = arena_measure();
@@ -50,13 +51,14 @@ static void run_watched(const Model *model, const PassSpec *spec, real *params, 
                         .params = store,
                         .qkv = input->qkv,
                         .gate = input->gate,
+                        .document_starts = starts,
                         .out = out,
                         .saved = saved,
                         .watch = watch,
                         .scratch = &scratch};
     layer->kind->forward(&run);
     param_store_destroy(store);
-    free(saved);
+    free(saved), free(starts);
     arena_destroy(&scratch);
 }
 
@@ -115,11 +117,13 @@ static double tolerance_of(Measure *measure, const Model *model, const PassSpec 
     return rounding_tolerance(movement, numbers, count);
 }
 
-/* Sequence s. */
-static NaiveInput naive_input(const Model *model, const PassSpec *spec, const Input *input, size_t s)
+/* Sequence s, whose documents are among `starts` (B, T) or NULL. */
+static NaiveInput naive_input(const Model *model, const PassSpec *spec, const Input *input, const int32_t *starts,
+                              size_t s)
 {
     size_t T = spec->context_length;
-    return (NaiveInput){.qkv = input->qkv + s * T * 3 * model->width,
+    return (NaiveInput){.starts = starts ? starts + s * T : NULL,
+                        .qkv = input->qkv + s * T * 3 * model->width,
                         .gate = input->gate ? input->gate + s * T * model->heads : NULL,
                         .tokens = T,
                         .block = spec->block_length};
@@ -136,8 +140,9 @@ static void compare_with_definition(const Variant *variant, const char *more)
     real *out = checked_calloc(B * T * C, sizeof *out);
     double *expected = checked_calloc(B * T * C, sizeof *expected);
     run_attention(model, &spec, params, &input, out);
+    int32_t *starts = variant_document_starts(&spec);
     for (size_t s = 0; s < B; s++) {
-        NaiveInput one = naive_input(model, &spec, &input, s);
+        NaiveInput one = naive_input(model, &spec, &input, starts, s);
         naive_attention(&model->layers[0].attention, &model->table, params, &one, expected + s * T * C);
     }
     char what[256];
@@ -145,7 +150,7 @@ static void compare_with_definition(const Variant *variant, const char *more)
     check_close_double(what, out, expected, B * T * C,
                        tolerance_of(run_attention, model, &spec, params, &input, out, B * T * C));
     free_input(&input);
-    free(params), free(out), free(expected);
+    free(params), free(out), free(expected), free(starts);
     model_destroy(model);
 }
 
@@ -162,8 +167,9 @@ static void compare_shares(const Variant *variant, const char *more)
     HeadShares *shares = checked_calloc(2 * H, sizeof *shares);
     TokenRange rows = {FIRST_ROW, ROWS};
     run_shares(model, &spec, params, &input, numbers);
+    int32_t *starts = variant_document_starts(&spec);
     for (size_t s = 0; s < 2; s++) {
-        NaiveInput one = naive_input(model, &spec, &input, s);
+        NaiveInput one = naive_input(model, &spec, &input, starts, s);
         one.watch = (ShareWatch){&rows, shares + s * H};
         naive_attention(&model->layers[0].attention, &model->table, params, &one, out);
     }
@@ -173,7 +179,7 @@ static void compare_shares(const Variant *variant, const char *more)
     check_close_double(what, numbers, expected, count,
                        tolerance_of(run_shares, model, &spec, params, &input, numbers, count));
     free_input(&input);
-    free(params), free(numbers), free(expected), free(out), free(shares);
+    free(params), free(numbers), free(expected), free(out), free(shares), free(starts);
     model_destroy(model);
 }
 
@@ -183,6 +189,8 @@ static void test_shares(void)
         compare_shares(&variants[v], "model.context_length=150 attention.sketch_size=5 attention.block_length=7");
         compare_shares(&variants[v], "model.context_length=150 attention.sketch_size=5 attention.block_length=64 "
                                      "attention.denominator_one=0.5");
+        compare_shares(&variants[v], "model.context_length=150 attention.sketch_size=5 attention.block_length=7 "
+                                     "train.document_mask=true");
     }
 }
 
@@ -190,20 +198,26 @@ static void test_definition(void)
 {
     const char *lengths[] = {"attention.block_length=1", "attention.block_length=7", "attention.block_length=64",
                              "attention.block_length=150"};
+    const char *masks[] = {"false", "true"};
     char more[256];
     for (int v = 0; v < variant_count; v++)
-        for (int i = 0; i < 4; i++) {
-            snprintf(more, sizeof more, "model.context_length=150 attention.sketch_size=5 %s", lengths[i]);
+        for (int i = 0; i < 8; i++) {
+            snprintf(more, sizeof more, "model.context_length=150 attention.sketch_size=5 %s train.document_mask=%s",
+                     lengths[i / 2], masks[i % 2]);
             compare_with_definition(&variants[v], more);
         }
 }
 
 /* Sizes at which tiles and panels are cut: more than one tile of queries and of keys, several panels of features. */
+#define TILES                                                                                                          \
+    "model.context_length=700 attention.block_length=320 attention.sketch_size=20 attention.denominator_one=0.5"
+
 static void test_definition_over_tiles(void)
 {
-    for (int v = 0; v < variant_count; v += VARIANT_STEP)
-        compare_with_definition(&variants[v], "model.context_length=700 attention.block_length=320 "
-                                              "attention.sketch_size=20 attention.denominator_one=0.5");
+    for (int v = 0; v < variant_count; v += VARIANT_STEP) {
+        compare_with_definition(&variants[v], TILES);
+        compare_with_definition(&variants[v], TILES " train.document_mask=true");
+    }
 }
 
 static void change_token(const Model *model, Input *input, size_t T, size_t t, real by)
@@ -237,6 +251,38 @@ static void test_causality(void)
         }
         free_input(&input);
         free(params), free(before), free(after);
+        model_destroy(model);
+    }
+}
+
+/* Documents do not see each other: a token changes outputs of its own document, from itself on, and not a bit elsewhere. */
+static void test_isolation(void)
+{
+    enum { T = 90 };
+    for (int v = 0; v < variant_count; v++) {
+        Config config = variant_config(&variants[v], "model.context_length=90 attention.block_length=16 "
+                                                     "train.document_mask=true attention.denominator_one=0.01");
+        Model *model = variant_model(&config);
+        PassSpec spec = variant_pass(&config, 1);
+        real *params = variant_parameters(model, 3);
+        size_t C = model->width, bytes = C * sizeof(real);
+        int32_t *starts = variant_document_starts(&spec);
+        Input input = random_input(model, 1, T, 6);
+        real *before = checked_calloc(T * C, sizeof *before), *after = checked_calloc(T * C, sizeof *after);
+        run_attention(model, &spec, params, &input, before);
+        for (size_t t = 1; t < T; t += 11) {
+            Input changed = random_input(model, 1, T, 6);
+            change_token(model, &changed, T, t, 3);
+            run_attention(model, &spec, params, &changed, after);
+            for (size_t i = 0; i < T; i++) {
+                bool same = memcmp(before + i * C, after + i * C, bytes) == 0, sees = i >= t && starts[i] == starts[t];
+                check_true(same || sees, "%s: token %zu changes the output of token %zu", variants[v].name, t, i);
+                check_true(!same || i != t, "%s: the output of token %zu changes", variants[v].name, t);
+            }
+            free_input(&changed);
+        }
+        free_input(&input);
+        free(params), free(before), free(after), free(starts);
         model_destroy(model);
     }
 }
@@ -328,9 +374,10 @@ static const TestCase tests[] = {
     {"the same over several tiles and panels", test_definition_over_tiles},
     {"shares of exact and sketched weight", test_shares},
     {"causality, bit by bit", test_causality},
+    {"documents do not see each other, bit by bit", test_isolation},
     {"special cases", test_special_cases},
 };
-static const Suite suites[] = {{"attention", tests, 6}};
+static const Suite suites[] = {{"attention", tests, 7}};
 
 int main(int argc, char **argv)
 {
