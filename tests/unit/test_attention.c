@@ -31,15 +31,22 @@ static Input random_input(const Model *model, size_t sequences, size_t T, uint64
 
 static void free_input(Input *input) { free(input->qkv), free(input->gate); }
 
-/* Runs layer 0's attention over whole sequences, which this process holds. */
-static void run_watched(const Model *model, const PassSpec *spec, real *params, const Input *input, real *out,
-                        ShareWatch watch)
+/* What goes into a backward pass, (B, T, C), and what comes out: as an Input. */
+typedef struct Gradients {
+    const real *d_out;
+    Input d;
+} Gradients;
+
+/* Runs layer 0's attention over whole sequences, which this process holds; backward too unless `gradients` is NULL. */
+static void run_passes(const Model *model, const PassSpec *spec, real *params, const Input *input, real *out,
+                       ShareWatch watch, Gradients *gradients)
 {
     const AttentionLayer *layer = &model->layers[0].attention;
     SequenceLink link = sequence_link_single();
     AttentionShape shape = pass_shape(spec, 0, 1);
     int32_t *starts = variant_document_starts(spec);
-    ParamStore *store = param_store_over(&model->table, params, NULL);
+    real *unused = checked_calloc(model->table.trained_count, sizeof *unused);
+    ParamStore *store = param_store_over(&model->table, params, unused);
     param_store_acquire_all(store);
     Arena measure = arena_measure();
     layer->kind->plan(layer, &shape, &measure);
@@ -57,9 +64,21 @@ static void run_watched(const Model *model, const PassSpec *spec, real *params, 
                         .watch = watch,
                         .scratch = &scratch};
     layer->kind->forward(&run);
+    if (gradients) {
+        run.d_out = gradients->d_out;
+        run.d_qkv = gradients->d.qkv;
+        run.d_gate = gradients->d.gate;
+        layer->kind->backward(&run);
+    }
     param_store_destroy(store);
-    free(saved), free(starts);
+    free(saved), free(starts), free(unused);
     arena_destroy(&scratch);
+}
+
+static void run_watched(const Model *model, const PassSpec *spec, real *params, const Input *input, real *out,
+                        ShareWatch watch)
+{
+    run_passes(model, spec, params, input, out, watch, NULL);
 }
 
 /* Numbers that come from layer 0: its output (B, T, C), ... */
@@ -287,6 +306,55 @@ static void test_isolation(void)
     }
 }
 
+/* Of one sequence, whose output at token t has another gradient when `changed`. */
+static Gradients gradients_of(const Model *model, const PassSpec *spec, real *params, const Input *input, size_t t,
+                              bool changed)
+{
+    size_t C = model->width, T = spec->context_length;
+    real *d_out = random_reals(T * C, 1, 8), *out = checked_calloc(T * C, sizeof *out);
+    Gradients gradients = {.d_out = d_out, .d = random_input(model, 1, T, 9)}; /* overwritten */
+    for (size_t c = 0; c < C && changed; c++) d_out[t * C + c] += 1;
+    run_passes(model, spec, params, input, out, (ShareWatch){0}, &gradients);
+    free(d_out), free(out);
+    return gradients;
+}
+
+static bool same_gradients(const Model *model, const Gradients *a, const Gradients *b, size_t T, size_t t)
+{
+    size_t width = 3 * model->width;
+    bool same = memcmp(a->d.qkv + t * width, b->d.qkv + t * width, width * sizeof(real)) == 0;
+    for (size_t j = 0; a->d.gate && j < model->heads; j++) same = same && a->d.gate[j * T + t] == b->d.gate[j * T + t];
+    return same;
+}
+
+/* Nor do their gradients: that of an output flows to its own document, up to it, and not a bit elsewhere. */
+static void test_isolated_gradients(void)
+{
+    enum { T = 90 };
+    for (int v = 0; v < variant_count; v++) {
+        Config config = variant_config(&variants[v], "model.context_length=90 attention.block_length=16 "
+                                                     "train.document_mask=true attention.denominator_one=0.01");
+        Model *model = variant_model(&config);
+        PassSpec spec = variant_pass(&config, 1);
+        real *params = variant_parameters(model, 3);
+        int32_t *starts = variant_document_starts(&spec);
+        Input input = random_input(model, 1, T, 6);
+        Gradients before = gradients_of(model, &spec, params, &input, 0, false);
+        for (size_t t = 1; t < T; t += 11) {
+            Gradients after = gradients_of(model, &spec, params, &input, t, true);
+            for (size_t i = 0; i < T; i++) {
+                bool same = same_gradients(model, &before, &after, T, i), seen = i <= t && starts[i] == starts[t];
+                check_true(same || seen, "%s: output %zu changes the gradient of token %zu", variants[v].name, t, i);
+                check_true(!same || i != t, "%s: the gradient of token %zu changes", variants[v].name, t);
+            }
+            free_input(&after.d);
+        }
+        free_input(&before.d), free_input(&input);
+        free(params), free(starts);
+        model_destroy(model);
+    }
+}
+
 /* With `tolerance`, unless it is NULL, to compare them. */
 static real *outputs_of(const char *settings, const char *more, size_t T, double *tolerance)
 {
@@ -375,9 +443,10 @@ static const TestCase tests[] = {
     {"shares of exact and sketched weight", test_shares},
     {"causality, bit by bit", test_causality},
     {"documents do not see each other, bit by bit", test_isolation},
+    {"nor do their gradients", test_isolated_gradients},
     {"special cases", test_special_cases},
 };
-static const Suite suites[] = {{"attention", tests, 7}};
+static const Suite suites[] = {{"attention", tests, 8}};
 
 int main(int argc, char **argv)
 {

@@ -238,11 +238,12 @@ static void test_reported_loss(void)
 }
 
 /* Recomputation changes what is kept, not a bit of the result. */
+#define RECOMPUTED "model.layers=3 model.dropout=0.1 train.document_mask=true"
+
 static void check_recompute(const Variant *variant)
 {
-    Problem kept = problem_create(variant, "model.layers=3 model.dropout=0.1", SEQUENCES);
-    const char *const choices[] = {"model.layers=3 model.dropout=0.1 train.recompute=attention",
-                                   "model.layers=3 model.dropout=0.1 train.recompute=layer"};
+    Problem kept = problem_create(variant, RECOMPUTED, SEQUENCES);
+    const char *const choices[] = {RECOMPUTED " train.recompute=attention", RECOMPUTED " train.recompute=layer"};
     for (int i = 0; i < 2; i++) {
         Problem again = problem_create(variant, choices[i], SEQUENCES);
         check_true(memcmp(kept.grads, again.grads, kept.model->table.trained_count * sizeof(real)) == 0,
