@@ -22,6 +22,7 @@
 #include "io/token_file.h"
 #include "src/base/error.h"
 #include "src/core/sequence_link.h"
+#include "src/core/token_batch.h"
 
 typedef struct BatchLoader BatchLoader;
 
@@ -40,13 +41,14 @@ void batch_loader_destroy(BatchLoader *loader);
 /* W: windows of an epoch; of a loader for evaluation, those of the whole file; of a made source more than anybody can count. */
 uint64_t batch_loader_windows(const BatchLoader *loader);
 
-/* This rank's part of training sequences first_sequence .. first_sequence + count - 1. Local, not collective. */
-bool batch_loader_training(BatchLoader *loader, uint64_t first_sequence, int64_t count,
-                           int32_t *inputs /* (count, N) */, int32_t *targets /* (count, N) */, Message *problem);
+/* This rank's part of training sequences first_sequence .. first_sequence + count - 1: the arrays of the batch are (count, N), of
+   which document_starts may be given where the file has documents (documents_read()). Local, not collective. */
+bool batch_loader_training(BatchLoader *loader, uint64_t first_sequence, int64_t count, const TokenBatch *batch,
+                           Message *problem);
 
 /* The same for windows in the order of the file, without a phase: window i starts at token i * stride; i < W. */
-bool batch_loader_sequential(BatchLoader *loader, uint64_t first_window, int64_t count,
-                             int32_t *inputs /* (count, N) */, int32_t *targets /* (count, N) */, Message *problem);
+bool batch_loader_sequential(BatchLoader *loader, uint64_t first_window, int64_t count, const TokenBatch *batch,
+                             Message *problem);
 
 /* Whether the target at `position` of a window counts, unless it is -1 (io/source.h). */
 bool batch_loader_scores(const BatchLoader *loader, uint64_t window, size_t position);

@@ -75,7 +75,7 @@ bool token_file_examine(TokenFile *file, Message *problem)
     bool known = token_verdict_state(file->path, &state); /* before, so that a change meanwhile shows */
     bool good = check_dataset(file, file->tokens, "tokens", check_tokens, &digest, problem) &&
                 (file->document_count == 0 ||
-                 check_dataset(file, file->documents, "starts of documents", check_documents, &unused, problem));
+                 check_dataset(file, file->starts, "starts of documents", check_documents, &unused, problem));
     if (good && known) token_verdict_write(file->path, &state, digest);
     return good;
 }

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "io/documents.h"
 #include "io/file_format.h"
 #include "io/h5.h"
 #include "io/piece_store.h"
@@ -203,7 +204,7 @@ static bool open_documents(TokenFile *file, Message *problem)
     hsize_t count;
     if (!h5_has(file->file, "documents")) return true;
     if (!h5_open_dataset(file->file, "documents", file->path, 1, &dataset, &count, problem)) return false;
-    file->documents = dataset;
+    file->starts = dataset;
     file->document_count = count;
     hid_t type = CHECK_H5(H5Dget_type(dataset));
     bool right = H5Tget_class(type) == H5T_INTEGER && H5Tget_size(type) == sizeof(uint64_t);
@@ -231,7 +232,7 @@ TokenFile *token_file_open(const char *path, Message *problem)
     TokenFile *file = checked_calloc(1, sizeof *file);
     file->path = strdup(path);
     file->file = handle;
-    file->tokens = file->documents = -1;
+    file->tokens = file->starts = -1;
     if (read_contents(file, problem)) return file;
     token_file_close(file);
     return NULL;
@@ -241,9 +242,10 @@ void token_file_close(TokenFile *file)
 {
     if (!file) return;
     if (file->tokens >= 0) CHECK_H5(H5Dclose(file->tokens));
-    if (file->documents >= 0) CHECK_H5(H5Dclose(file->documents));
+    if (file->starts >= 0) CHECK_H5(H5Dclose(file->starts));
     CHECK_H5(H5Fclose(file->file));
     tokenizer_destroy(&file->tokenizer);
+    documents_destroy(file->documents);
     free(file->path);
     free(file);
 }
@@ -287,8 +289,8 @@ bool token_file_documents(TokenFile *file, size_t first, size_t count, int64_t *
                     file->document_count, first, first + count);
     if (count == 0) return true;
     int64_t before = -1;
-    if (!read_elements(file->documents, H5T_NATIVE_INT64, first, count, starts) ||
-        (first > 0 && !read_elements(file->documents, H5T_NATIVE_INT64, first - 1, 1, &before)))
+    if (!read_elements(file->starts, H5T_NATIVE_INT64, first, count, starts) ||
+        (first > 0 && !read_elements(file->starts, H5T_NATIVE_INT64, first - 1, 1, &before)))
         return fail(problem,
                     "'%s': documents %zu to %zu cannot be read; the file is damaged. Copy it again, or make it "
                     "again",

@@ -19,7 +19,8 @@ typedef struct TokenFile {
     int token_bytes;       /* bytes of a stored token: 1, 2 or 4 */
     size_t document_count; /* 0: the file does not say where documents start */
     Tokenizer tokenizer;
-    int64_t file, tokens, documents; /* handles of HDF5; documents is -1 without them */
+    struct Documents *documents;  /* NULL until documents_read() of io/documents.h */
+    int64_t file, tokens, starts; /* handles of HDF5; starts, of /documents, is -1 without them */
 } TokenFile;
 
 /* Checks the format, the attributes and the shape, not yet every token. NULL with a message when the file is missing,

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "io/disk.h"
+#include "io/documents.h"
 #include "mpi/topology.h"
 #include "mpi/world.h"
 #include "src/base/log.h"
@@ -16,10 +17,14 @@
 typedef struct EvalOptions {
     char checkpoint[OPTION_TEXT_SIZE], data[OPTION_TEXT_SIZE], per_token_loss[OPTION_TEXT_SIZE];
     char source[OPTION_TEXT_SIZE];
+    int document_mask; /* MaskChoice */
     int64_t sequences, stride, context_length, block_length, items, source_vocab;
     int64_t micro_batch_sequences, stretch_length, data_ranks;
     bool help;
 } EvalOptions;
+
+/* train.document_mask: in the order of its choices. */
+typedef enum MaskChoice { MASK_TRAINED, MASK_FALSE, MASK_TRUE } MaskChoice;
 
 #define AT(field) offsetof(EvalOptions, field)
 
@@ -50,6 +55,8 @@ static const OptionRow rows[] = {
      "sequences computed at a time; 0 = as many as make 8192 tokens, at least 1"},
     {"train", "stretch_length", OPTION_INTEGER, AT(stretch_length), "-1", -1, 1e9, "", false,
      "tokens of a sequence computed at a time, linear kinds only; 0 = all; -1 = as trained"},
+    {"train", "document_mask", OPTION_CHOICE, AT(document_mask), "trained", 0, 0, "trained|false|true", false,
+     "tokens attend only to tokens of their own document, whose starts the token file says; trained = as trained"},
     {"parallel", "data_ranks", OPTION_INTEGER, AT(data_ranks), "1", 1, 1 << 20, "", false,
      "groups of ranks that hold different sequences"},
 };
@@ -94,6 +101,7 @@ static TokenFile *open_data(const char *path, const LoadedModel *loaded)
         file = NULL;
     }
     require_all(file != NULL, &problem);
+    require_all(!loaded->config.train.document_mask || documents_read(file, &problem), &problem);
     return file;
 }
 
@@ -120,11 +128,13 @@ static void print_accuracy(const Evaluation *e, int strata)
         log_line("%3d to %3d %%     %.6g", 100 * i / strata, 100 * (i + 1) / strata, e->accuracy_by_stratum[i]);
 }
 
+/* `documents`: what the file says of them, where it was asked; or NULL. */
 static void write_and_run(Evaluator *evaluator, const EvalOptions *options, const LoadedModel *loaded,
-                          size_t context_length)
+                          const Documents *documents)
 {
     Message problem;
     LossFile *losses = NULL;
+    size_t context_length = (size_t)loaded->config.model.context_length;
     const SourceSpec *source = &loaded->config.data.source;
     if (options->per_token_loss[0]) {
         size_t windows = (size_t)evaluator_windows(evaluator);
@@ -140,6 +150,7 @@ static void write_and_run(Evaluator *evaluator, const EvalOptions *options, cons
     log_line("checkpoint       %s (step %lld)", options->checkpoint, (long long)loaded->step);
     if (source_is_made(source)) log_line("source           %s", source_summary(source));
     if (options->data[0]) log_line("data             %s", options->data);
+    if (documents) log_line("documents        %zu, none of which sees another", documents->count);
     log_line("windows          %lld of %zu tokens, stride %lld", (long long)e.windows, context_length,
              (long long)e.stride);
     log_line("loss             %.9g", e.loss);
@@ -150,9 +161,10 @@ static void write_and_run(Evaluator *evaluator, const EvalOptions *options, cons
     share_report_print(loaded->model, e.shares);
 }
 
-/* Another source, or another size of it. */
+/* Another source, another size of it, documents or none. */
 static void set_source(Config *config, const EvalOptions *options)
 {
+    if (options->document_mask != MASK_TRAINED) config->train.document_mask = options->document_mask == MASK_TRUE;
     Message problem;
     SourceSpec *source = &config->data.source;
     int trained = source->kind;
@@ -206,13 +218,12 @@ int eval_main(int argc, char **argv)
     TokenFile *file = open_data(options.data, &loaded);
     set_length(config, &options);
     Topology topology = topology_create((int)options.data_ranks, (ScanKind)config->parallel.scan);
-    size_t context_length = (size_t)config->model.context_length;
     PassSpec spec = config_pass_spec(config);
     ModelPass *pass = model_pass_create(loaded.model, &spec, topology.link, PASS_EVALUATE);
     DataSource source = config_data_source(config, file);
     Evaluator *evaluator = evaluator_create(&topology, &source, pass, &config->evaluate, &problem);
     require_all(evaluator != NULL, &problem);
-    write_and_run(evaluator, &options, &loaded, context_length);
+    write_and_run(evaluator, &options, &loaded, file ? file->documents : NULL);
     evaluator_destroy(evaluator);
     model_pass_destroy(pass);
     topology_destroy(&topology);

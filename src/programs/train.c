@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "io/documents.h"
 #include "mpi/world.h"
 #include "src/train/config.h"
 #include "src/base/exit_code.h"
@@ -76,16 +77,23 @@ static TokenFile *open_tokens(const char *option, const char *path, const Config
     return NULL;
 }
 
-static void open_files(Config *config, TokenFile **train, TokenFile **validation)
+/* On all ranks, with the documents if they matter. */
+static TokenFile *require_tokens(const char *option, const char *path, const Config *config)
 {
     Message problem;
-    *train = open_tokens("data.train", config->data.train, config, &problem);
-    require_all(*train != NULL, &problem);
+    TokenFile *file = open_tokens(option, path, config, &problem);
+    require_all(file != NULL, &problem);
+    require_all(!config->train.document_mask || documents_read(file, &problem), &problem);
+    return file;
+}
+
+static void open_files(Config *config, TokenFile **train, TokenFile **validation)
+{
+    *train = require_tokens("data.train", config->data.train, config);
     if (config->model.vocab_size == 0 && !source_is_made(&config->data.source))
         config->model.vocab_size = (*train)->vocab_size;
     if (!config->data.validation[0]) return;
-    *validation = open_tokens("data.validation", config->data.validation, config, &problem);
-    require_all(*validation != NULL, &problem);
+    *validation = require_tokens("data.validation", config->data.validation, config);
     if (!tokenizer_same(&(*train)->tokenizer, &(*validation)->tokenizer))
         log_line("warning: data.train has tokenizer '%s', data.validation '%s' or other pieces",
                  (*train)->tokenizer.name, (*validation)->tokenizer.name);

@@ -3,6 +3,7 @@
 #include <omp.h>
 #include <stdio.h>
 
+#include "io/documents.h"
 #include "mpi/world.h"
 #include "src/base/log.h"
 #include "src/base/version.h"
@@ -73,6 +74,8 @@ void announce_run(const Config *config, const Model *model, const TokenFile *tra
              (long long)(config->train.batch_sequences * config->model.context_length),
              (long long)config->train.micro_batch_sequences, tokens);
     say_source(config);
+    if (train && train->documents)
+        log_line("documents: %zu in data.train; tokens attend to those of their own", train->documents->count);
     PassSpec pass = config_pass_spec(config);
     MemoryReport report = memory_report(model, &pass, &config->train.optimizer, sequence_ranks);
     memory_report_print(&report);

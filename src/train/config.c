@@ -79,6 +79,8 @@ static const OptionRow train_rows[] = {
     {"train", "stretch_length", OPTION_INTEGER, AT(train.stretch_length), "0", 0, 1e9, "", FREE,
      "tokens of a sequence computed at a time, about; 0 = all. Linear kinds: memory for activations then does not grow "
      "with T"},
+    {"train", "document_mask", OPTION_BOOL, AT(train.document_mask), "false", 0, 0, "", FREE,
+     "tokens attend only to tokens of their own document, whose starts the token file says"},
 
 };
 
@@ -220,6 +222,7 @@ PassSpec config_pass_spec(const Config *config)
         .block_length = (size_t)config->block_length,
         .stretches = (size_t)stretches_of(config),
         .recompute = (RecomputeKind)config->train.recompute,
+        .documents = config->train.document_mask,
         .dropout = config->model.dropout,
         .z_loss = config->train.z_loss,
         .label_smoothing = config->train.label_smoothing,
@@ -337,6 +340,11 @@ static bool check_sequences(const Config *config, int ranks, Message *problem)
     REQUIRE(config->evaluate.stride == 0 || !source_is_made(&config->data.source),
             "evaluate.stride = %lld is for windows of a file, but data.source = %s has whole sequences. Set it to 0",
             (long long)config->evaluate.stride, source_name(&config->data.source));
+    REQUIRE(
+        !config->train.document_mask || !source_is_made(&config->data.source),
+        "train.document_mask = true is for the documents of a file, but data.source = %s has whole sequences. Set it "
+        "to false",
+        source_name(&config->data.source));
     REQUIRE(
         config->evaluate.stride <= context,
         "evaluate.stride = %lld is longer than a sequence of model.context_length = %lld: tokens would be left out. "

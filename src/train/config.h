@@ -40,6 +40,7 @@ typedef struct TrainConfig {
     char init_from[OPTION_TEXT_SIZE];
     int recompute; /* RecomputeKind */
     int64_t stretch_length;
+    bool document_mask;
 } TrainConfig;
 
 typedef struct DataConfig {

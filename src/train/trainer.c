@@ -137,12 +137,12 @@ typedef struct StepReport {
     double wishes[WISHES];
 } StepReport;
 
-static void read_tokens(void *context, uint64_t in_batch, int32_t *inputs, int32_t *targets)
+static void read_tokens(void *context, uint64_t in_batch, const TokenBatch *part)
 {
     Trainer *t = context;
     Message problem;
     bool ok = batch_loader_training(t->loader, (uint64_t)t->progress.sequences_seen + in_batch,
-                                    t->config->train.micro_batch_sequences, inputs, targets, &problem);
+                                    t->config->train.micro_batch_sequences, part, &problem);
     require_all(ok, &problem);
 }
 

@@ -186,6 +186,14 @@ static void test_every_kind(void)
     for (int v = 0; v < variant_count; v++) check_problem(&variants[v], NULL);
 }
 
+/* Documents, of which one begins in the middle of a block. */
+static void test_documents(void)
+{
+    for (int v = 0; v < variant_count; v++) check_problem(&variants[v], "train.document_mask=true");
+    for (int v = 0; v < hybrid_count; v++)
+        check_problem(&hybrids[v], HYBRID_LAYERS "attention.sketch_size=7 train.document_mask=true");
+}
+
 static void test_hybrids(void)
 {
     for (int v = 0; v < hybrid_count; v++) check_problem(&hybrids[v], HYBRID_LAYERS "attention.sketch_size=7");
@@ -230,11 +238,12 @@ static void test_reported_loss(void)
 }
 
 /* Recomputation changes what is kept, not a bit of the result. */
+#define RECOMPUTED "model.layers=3 model.dropout=0.1 train.document_mask=true"
+
 static void check_recompute(const Variant *variant)
 {
-    Problem kept = problem_create(variant, "model.layers=3 model.dropout=0.1", SEQUENCES);
-    const char *const choices[] = {"model.layers=3 model.dropout=0.1 train.recompute=attention",
-                                   "model.layers=3 model.dropout=0.1 train.recompute=layer"};
+    Problem kept = problem_create(variant, RECOMPUTED, SEQUENCES);
+    const char *const choices[] = {RECOMPUTED " train.recompute=attention", RECOMPUTED " train.recompute=layer"};
     for (int i = 0; i < 2; i++) {
         Problem again = problem_create(variant, choices[i], SEQUENCES);
         check_true(memcmp(kept.grads, again.grads, kept.model->table.trained_count * sizeof(real)) == 0,
@@ -328,6 +337,7 @@ static void test_long_blocks(void)
 static const TestCase tests[] = {
     {"every kind, every tensor", test_every_kind},
     {"layers of different kinds", test_hybrids},
+    {"documents", test_documents},
     {"gelu, dropout, other constants", test_feedforward_and_dropout},
     {"soft cap of the logits", test_soft_cap},
     {"z-loss and label smoothing", test_objective},
@@ -338,7 +348,7 @@ static const TestCase tests[] = {
     {"real sizes: block lengths that do not matter", test_block_lengths},
     {"real sizes: long exact blocks", test_long_blocks},
 };
-static const Suite suites[] = {{"gradients", tests, 11}};
+static const Suite suites[] = {{"gradients", tests, 12}};
 
 int main(int argc, char **argv)
 {

@@ -643,7 +643,8 @@ static void test_epochs(void)
     int phases_seen = 0, orders_differ = 0;
     int32_t inputs[8 * T], targets[8 * T], first_order[8] = {0};
     for (uint64_t epoch = 0; epoch < 20; epoch++) {
-        check_true(batch_loader_training(loader, 8 * epoch, 8, inputs, targets, &problem), "read: %s", problem.text);
+        check_true(batch_loader_training(loader, 8 * epoch, 8, &(TokenBatch){inputs, targets, NULL}, &problem),
+                   "read: %s", problem.text);
         int phase = inputs[0] % T, windows = 0;
         for (int i = 0; i < 8; i++) {
             check_true(inputs[i * T] % T == phase, "one phase in an epoch");
@@ -673,19 +674,23 @@ static void test_parts_of_a_sequence(void)
     BatchLoader *whole = batch_loader_create(file, T, &(TokenRange){0, T}, 1, 3, &problem);
     BatchLoader *part = batch_loader_create(file, T, &(TokenRange){2, 3}, 1, 3, &problem);
     int32_t inputs[12 * T], targets[12 * T], part_inputs[3], part_targets[3];
-    check_true(batch_loader_training(whole, 3, 12, inputs, targets, &problem), "read: %s", problem.text);
+    check_true(batch_loader_training(whole, 3, 12, &(TokenBatch){inputs, targets, NULL}, &problem), "read: %s",
+               problem.text);
     for (int i = 0; i < 12; i++) {
-        check_true(batch_loader_training(part, (uint64_t)(3 + i), 1, part_inputs, part_targets, &problem), "read: %s",
-                   problem.text);
+        check_true(
+            batch_loader_training(part, (uint64_t)(3 + i), 1, &(TokenBatch){part_inputs, part_targets, NULL}, &problem),
+            "read: %s", problem.text);
         check_true(memcmp(part_inputs, inputs + i * T + 2, sizeof part_inputs) == 0, "inputs of sequence %d", i);
         check_true(memcmp(part_targets, targets + i * T + 2, sizeof part_targets) == 0, "targets of sequence %d", i);
     }
-    check_true(batch_loader_sequential(part, 7, 1, part_inputs, part_targets, &problem), "read: %s", problem.text);
+    check_true(batch_loader_sequential(part, 7, 1, &(TokenBatch){part_inputs, part_targets, NULL}, &problem),
+               "read: %s", problem.text);
     check_true(part_inputs[0] == 37 && part_targets[2] == 40, "window 7, from its token 2");
     batch_loader_destroy(part);
     const TokenRange ranges[] = {{0, 1}, {3, 2}};
     part = batch_loader_create(file, T, ranges, 2, 3, &problem);
-    check_true(batch_loader_training(part, 3, 1, part_inputs, part_targets, &problem), "read: %s", problem.text);
+    check_true(batch_loader_training(part, 3, 1, &(TokenBatch){part_inputs, part_targets, NULL}, &problem), "read: %s",
+               problem.text);
     check_true(part_inputs[0] == inputs[0] && part_inputs[1] == inputs[3] && part_inputs[2] == inputs[4],
                "two ranges, one after another: inputs");
     check_true(part_targets[0] == targets[0] && part_targets[1] == targets[3] && part_targets[2] == targets[4],
@@ -702,7 +707,8 @@ static void test_short_files(void)
     BatchLoader *loader = batch_loader_create(one, T, &(TokenRange){0, T}, 1, 3, &problem);
     check_true(loader && batch_loader_windows(loader) == 1, "T + 1 tokens are one sequence: %s", problem.text);
     int32_t inputs[3 * T], targets[3 * T];
-    check_true(batch_loader_training(loader, 41, 3, inputs, targets, &problem), "read: %s", problem.text);
+    check_true(batch_loader_training(loader, 41, 3, &(TokenBatch){inputs, targets, NULL}, &problem), "read: %s",
+               problem.text);
     for (int i = 0; i < 3; i++) check_true(inputs[i * T] == 0 && targets[i * T + T - 1] == T, "used at every step");
     batch_loader_destroy(loader);
     expect_failure(batch_loader_create(none, T, &(TokenRange){0, T}, 1, 3, &problem) != NULL, &problem, "at least 6");
@@ -721,7 +727,8 @@ static void check_windows(TokenFile *file, size_t context_length, size_t stride)
     check_true(loader != NULL, "loader: %s", problem.text);
     int32_t inputs[8], targets[8];
     for (uint64_t w = 0; w < batch_loader_windows(loader); w++) {
-        check_true(batch_loader_sequential(loader, w, 1, inputs, targets, &problem), "read: %s", problem.text);
+        check_true(batch_loader_sequential(loader, w, 1, &(TokenBatch){inputs, targets, NULL}, &problem), "read: %s",
+                   problem.text);
         for (size_t t = 0; t < context_length; t++) {
             size_t token = w * stride + t;
             check_true(inputs[t] == (int32_t)(token < file->count ? token : 0), "window %d, input %zu", (int)w, t);
@@ -1040,8 +1047,8 @@ int main(int argc, char **argv)
     };
     static const TestCase names[] = {{"the same file, a second name", test_same_file}};
     static const Suite suites[] = {
-        {"tokenizer", tokenizer, 4}, {"token file", tokens, sizeof tokens / sizeof *tokens},
-        {"batch loader", loader, 4}, {"metrics", metrics, 7},
+        {"tokenizer", tokenizer, 4},     {"token file", tokens, sizeof tokens / sizeof *tokens},
+        {"batch loader", loader, 4},     {"metrics", metrics, 7},
         {"names on the disk", names, 1},
     };
     world_start(&argc, &argv);
