@@ -98,12 +98,13 @@ static void test_reading(void)
     token_file_close(file);
 }
 
+/* Whoever trains opens a file, looks at all of it, and reads where documents begin. */
 static void check_refused(const char *name, const char *word)
 {
     Message problem = {""};
-    TokenFile *file = open_file(name);
-    bool good = documents_read(file, &problem);
-    check_true(!good && file->documents == NULL, "%s must be refused", name);
+    TokenFile *file = token_file_open(scratch_path(name), &problem);
+    bool good = file && token_file_examine(file, &problem) && documents_read(file, &problem);
+    check_true(!good && (!file || file->documents == NULL), "%s must be refused", name);
     check_true(good || (strstr(problem.text, word) && strstr(problem.text, name)), "'%s' must say: %s", problem.text,
                word);
     token_file_close(file);
@@ -120,9 +121,10 @@ static void test_refusals(void)
 {
     write_file("silent.h5");
     check_refused("silent.h5", "train.document_mask = false");
-    refuse("empty.h5", NULL, 0, "begin with 0");
-    refuse("late.h5", (uint64_t[]){1, 5}, 2, "begin with 0");
-    refuse("falling.h5", (uint64_t[]){0, 5, 4}, 3, "/documents[2] is 4");
+    refuse("empty.h5", NULL, 0, "0 starts");
+    refuse("late.h5", (uint64_t[]){1, 5}, 2, "starts at token 1, but starts rise from 0");
+    refuse("falling.h5", (uint64_t[]){0, 5, 4}, 3, "document 2 starts at token 4");
+    refuse("twice.h5", (uint64_t[]){0, 5, 5}, 3, "document 2 starts at token 5");
     refuse("beyond.h5", (uint64_t[]){0, TOKENS}, 2, "below 44");
     refuse("huge.h5", (uint64_t[]){0, UINT64_MAX}, 2, "below 44");
     write_file("narrow.h5");
