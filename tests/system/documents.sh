@@ -104,6 +104,20 @@ check_choice() {
     by_numpy masked "$(checkpoint plain 2)" "$TEST_FOLDER/starts.h5" --document_mask=true --stride=40
 }
 
+# Evaluations of a run heed documents too: their loss and what heads attend with.
+check_evaluations() {
+    local file loss
+    train 2 evaluated "${model[@]}" --data.validation="$TEST_FOLDER/starts.h5" --attention.local=window --attention.gate=data
+    file=$(checkpoint evaluated 2)
+    quiet python "$tools"/numpy_reference.py "$file" "$TEST_FOLDER/starts.h5" \
+        --attention="$TEST_FOLDER/evaluated/attention.csv"
+    evaluate 2 evaluated "$file" "$TEST_FOLDER/starts.h5" --train.micro_batch_sequences=4
+    by_numpy evaluated "$file" "$TEST_FOLDER/starts.h5"
+    loss=$(awk '$1 == "loss" { print $2 }' "$TEST_FOLDER/evaluated.txt")
+    [ "$loss" = "$(printf '%.9g' "$(column loss "$TEST_FOLDER/evaluated/evaluations.csv")")" ] ||
+        give_up "loss $loss in eval, $(column loss "$TEST_FOLDER/evaluated/evaluations.csv") in training"
+}
+
 # Stopped and continued: the same bits.
 check_resume() {
     local options=("${model[@]}" --attention.local=window --attention.gate=data --train.schedule=constant)
@@ -146,5 +160,6 @@ start check_gradient gradient-window --attention.local=window --attention.gate=d
     --attention.far_scale=0.3
 start check_refusals
 start check_choice
+start check_evaluations
 start check_resume
 finish
