@@ -5,6 +5,7 @@
 
 #include "io/h5.h"
 #include "mpi/world.h"
+#include "src/base/log.h"
 #include "src/base/memory.h"
 
 static const char remedy[] = "Make the file again, or set train.document_mask = false";
@@ -61,6 +62,8 @@ static bool find_documents(TokenFile *file, Documents *documents, Message *probl
     if (end < 0 || end >= file->vocab_size)
         return fail(problem, "'%s': end_of_document = %lld is no token: vocab_size is %lld. %s", file->path,
                     (long long)end, (long long)file->vocab_size, remedy);
+    log_line("'%s' has no /documents: all of its tokens are looked at for %lld, which ends documents, at every start",
+             file->path, (long long)end);
     return find_ends(file, end, documents, problem);
 }
 

@@ -117,7 +117,7 @@ const real *linear_key_factors(real *factors, const SlotKeys *keys, size_t first
     double end = keys->gates ? keys->gates[keys->u.rows - 1] : 0;
 #pragma omp simd
     for (size_t i = 0; i < count; i++) factors[i] = keys->gates ? vector_exp((real)(end - keys->gates[first + i])) : 1;
-    for (size_t i = 0; i < count && first + i < keys->hidden; i++) factors[i] = 0;
+    for (size_t i = 0; i < count && first + i < keys->hidden; i++) factors[i] = 0; /* may be infinite: not multiplied */
     return factors;
 }
 

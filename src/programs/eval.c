@@ -101,7 +101,6 @@ static TokenFile *open_data(const char *path, const LoadedModel *loaded)
         file = NULL;
     }
     require_all(file != NULL, &problem);
-    require_all(!loaded->config.train.document_mask || documents_read(file, &problem), &problem);
     return file;
 }
 
@@ -164,7 +163,6 @@ static void write_and_run(Evaluator *evaluator, const EvalOptions *options, cons
 /* Another source, another size of it, documents or none. */
 static void set_source(Config *config, const EvalOptions *options)
 {
-    if (options->document_mask != MASK_TRAINED) config->train.document_mask = options->document_mask == MASK_TRUE;
     Message problem;
     SourceSpec *source = &config->data.source;
     int trained = source->kind;
@@ -174,6 +172,10 @@ static void set_source(Config *config, const EvalOptions *options)
     if (source->kind != trained) source->alphabet = 0; /* by the rule of the new one */
     if (options->items > 0) source->items = options->items;
     if (options->source_vocab > 0) source->alphabet = options->source_vocab;
+    if (options->document_mask != MASK_TRAINED)
+        config->train.document_mask = options->document_mask == MASK_TRUE;
+    else if (source_is_made(source))
+        config->train.document_mask = false; /* each of its sequences is one document */
 }
 
 /* The model on another length, checked like a configuration for training. */
@@ -217,6 +219,7 @@ int eval_main(int argc, char **argv)
     set_source(config, &options);
     TokenFile *file = open_data(options.data, &loaded);
     set_length(config, &options);
+    require_all(!config->train.document_mask || documents_read(file, &problem), &problem);
     Topology topology = topology_create((int)options.data_ranks, (ScanKind)config->parallel.scan);
     PassSpec spec = config_pass_spec(config);
     ModelPass *pass = model_pass_create(loaded.model, &spec, topology.link, PASS_EVALUATE);

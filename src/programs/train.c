@@ -77,13 +77,11 @@ static TokenFile *open_tokens(const char *option, const char *path, const Config
     return NULL;
 }
 
-/* On all ranks, with the documents if they matter. */
 static TokenFile *require_tokens(const char *option, const char *path, const Config *config)
 {
     Message problem;
     TokenFile *file = open_tokens(option, path, config, &problem);
     require_all(file != NULL, &problem);
-    require_all(!config->train.document_mask || documents_read(file, &problem), &problem);
     return file;
 }
 
@@ -106,6 +104,15 @@ static void finish_configuration(Config *config)
     require_same_configuration(config);
 }
 
+/* Where documents start, if it matters. All ranks know by now that they have the same options. */
+static void read_documents(const Config *config, TokenFile *train, TokenFile *validation)
+{
+    Message problem;
+    if (!config->train.document_mask) return;
+    require_all(documents_read(train, &problem), &problem);
+    require_all(!validation || documents_read(validation, &problem), &problem);
+}
+
 int train_main(int argc, char **argv)
 {
     static Config config, asked;
@@ -120,6 +127,7 @@ int train_main(int argc, char **argv)
     TokenFile *train = NULL, *validation = NULL;
     if (source_reads_file(&config.data.source)) open_files(&config, &train, &validation);
     finish_configuration(&config);
+    read_documents(&config, train, validation);
     Trainer *trainer = trainer_create(&config, &asked, &options.choice, train, validation);
     bool finished = trainer_run(trainer);
     trainer_destroy(trainer);

@@ -59,6 +59,15 @@ static void say_source(const Config *config)
                  source_counted(source, context_length), context_length);
 }
 
+static void say_documents(const TokenFile *train)
+{
+    char bytes[32];
+    if (!train || !train->documents) return;
+    size_t count = train->documents->count;
+    log_line("documents: %zu in data.train; tokens attend to those of their own; %s of starts per rank", count,
+             log_bytes((double)count * sizeof *train->documents->starts, bytes));
+}
+
 void announce_run(const Config *config, const Model *model, const TokenFile *train, int sequence_ranks)
 {
     log_line("model: %lld layers, width %lld, %lld heads, vocabulary %lld, context %lld, %.2f million parameters",
@@ -74,8 +83,7 @@ void announce_run(const Config *config, const Model *model, const TokenFile *tra
              (long long)(config->train.batch_sequences * config->model.context_length),
              (long long)config->train.micro_batch_sequences, tokens);
     say_source(config);
-    if (train && train->documents)
-        log_line("documents: %zu in data.train; tokens attend to those of their own", train->documents->count);
+    say_documents(train);
     PassSpec pass = config_pass_spec(config);
     MemoryReport report = memory_report(model, &pass, &config->train.optimizer, sequence_ranks);
     memory_report_print(&report);

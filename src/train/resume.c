@@ -158,6 +158,11 @@ CheckpointData resume_data(TokenFile *train)
     char ranks[WORLD_RANKS_TEXT];
     uint64_t digest = 0;
     require_all(token_file_digest(train, &digest, &problem), &problem);
+    if (train->documents) { /* they are part of what is learned from */
+        const Documents *documents = train->documents;
+        uint64_t both[2] = {digest, digest_bytes(documents->starts, documents->count * sizeof *documents->starts)};
+        digest = digest_bytes(both, sizeof both);
+    }
     digest_format(digest, data.digest);
     bool same = world_majority(digest, ranks);
     if (!same)
