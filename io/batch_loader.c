@@ -23,6 +23,8 @@ struct BatchLoader {
     int32_t *read;     /* (longest range + 1) */
     DataSource source; /* of made sequences, instead of all that a file needs */
     SourceUse use;
+    const TokenMix *mix; /* of several files, likewise, */
+    BatchLoader **parts; /* (mix->count): with a loader for each */
 };
 
 /* ---- reading ---- */
@@ -83,6 +85,12 @@ static bool read_made(BatchLoader *loader, uint64_t number, TokenBatch part, Mes
     return true;
 }
 
+static bool read_mixed(BatchLoader *loader, uint64_t number, TokenBatch part, Message *problem)
+{
+    MixPlace place = token_mix_place(loader->mix, loader->seed, number);
+    return read_drawn(loader->parts[place.file], place.number, part, problem);
+}
+
 /* ---- loaders ---- */
 
 static BatchLoader *create(TokenFile *file, size_t context_length, const TokenRange *ranges, size_t range_count)
@@ -119,6 +127,25 @@ BatchLoader *batch_loader_create(TokenFile *file, size_t context_length, const T
     return loader;
 }
 
+BatchLoader *batch_loader_create_mixed(const TokenMix *mix, size_t context_length, const TokenRange *ranges,
+                                       size_t range_count, uint64_t seed, Message *problem)
+{
+    if (mix->count == 1) return batch_loader_create(mix->files[0], context_length, ranges, range_count, seed, problem);
+    BatchLoader *loader = create(mix->files[0], context_length, ranges, range_count);
+    loader->training = read_mixed;
+    loader->seed = seed;
+    loader->mix = mix;
+    loader->parts = checked_calloc((size_t)mix->count, sizeof *loader->parts);
+    bool good = true;
+    for (int i = 0; i < mix->count && good; i++) {
+        loader->parts[i] = batch_loader_create(mix->files[i], context_length, ranges, range_count, seed, problem);
+        good = loader->parts[i] != NULL;
+    }
+    if (good) return loader;
+    batch_loader_destroy(loader);
+    return NULL;
+}
+
 BatchLoader *batch_loader_create_evaluation(TokenFile *file, size_t context_length, size_t stride,
                                             const TokenRange *ranges, size_t range_count, Message *problem)
 {
@@ -148,6 +175,8 @@ BatchLoader *batch_loader_create_made(const DataSource *source, SourceUse use, s
 void batch_loader_destroy(BatchLoader *loader)
 {
     if (!loader) return;
+    for (int i = 0; loader->parts && i < loader->mix->count; i++) batch_loader_destroy(loader->parts[i]);
+    free(loader->parts);
     free(loader->ranges);
     free(loader->read);
     free(loader);

@@ -20,6 +20,7 @@
 
 #include "io/source.h"
 #include "io/token_file.h"
+#include "io/token_mix.h"
 #include "src/base/error.h"
 #include "src/core/sequence_link.h"
 #include "src/core/token_batch.h"
@@ -30,6 +31,9 @@ typedef struct BatchLoader BatchLoader;
    stays with the caller and must outlive the loader. NULL with a message when the file has fewer than T + 1 tokens. */
 BatchLoader *batch_loader_create(TokenFile *file, size_t context_length, const TokenRange *ranges, size_t range_count,
                                  uint64_t seed, Message *problem);
+/* Sequences of several files, each from the file, and with the number within it, that token_mix_place() says. */
+BatchLoader *batch_loader_create_mixed(const TokenMix *mix, size_t context_length, const TokenRange *ranges,
+                                       size_t range_count, uint64_t seed, Message *problem);
 /* For evaluation: windows `stride` tokens apart, 1 <= stride <= T. Two tokens are enough. */
 BatchLoader *batch_loader_create_evaluation(TokenFile *file, size_t context_length, size_t stride,
                                             const TokenRange *ranges, size_t range_count, Message *problem);
@@ -38,7 +42,8 @@ BatchLoader *batch_loader_create_made(const DataSource *source, SourceUse use, s
                                       const TokenRange *ranges, size_t range_count, Message *problem);
 void batch_loader_destroy(BatchLoader *loader);
 
-/* W: windows of an epoch; of a loader for evaluation, those of the whole file; of a made source more than anybody can count. */
+/* W: windows of an epoch of a single file; of a loader for evaluation, those of the whole file; of a made source more than
+   anybody can count. */
 uint64_t batch_loader_windows(const BatchLoader *loader);
 
 /* This rank's part of training sequences first_sequence .. first_sequence + count - 1: the arrays of the batch are (count, N), of

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "io/token_file.h"
+#include "io/token_mix.h"
 #include "mpi/world.h"
 #include "src/base/log.h"
 #include "src/programs/configuration.h"
@@ -39,10 +39,10 @@ static bool find_vocabulary(Config *config, Message *problem)
     if (!config->data.train[0])
         return fail(problem, "the vocabulary is unknown. Give --model.vocab_size=N, or --data.train=FILE.h5");
     Message cause;
-    TokenFile *file = token_file_open(config->data.train, &cause);
-    if (!file) return fail(problem, "the vocabulary is unknown: %.800s. Or give --model.vocab_size=N", cause.text);
-    config->model.vocab_size = file->vocab_size;
-    token_file_close(file);
+    TokenMix *train = token_mix_open(config->data.train, &cause);
+    if (!train) return fail(problem, "the vocabulary is unknown: %.800s. Or give --model.vocab_size=N", cause.text);
+    config->model.vocab_size = train->files[0]->vocab_size;
+    token_mix_close(train);
     return true;
 }
 

@@ -57,44 +57,51 @@ static void require_same_configuration(const Config *config)
     require_all(same, &problem);
 }
 
-static TokenFile *open_tokens(const char *option, const char *path, const Config *config, Message *problem)
+/* Of an open file: all of it, which one rank reads once, and whether the model has its tokens. */
+static bool check_tokens(TokenFile *file, const Config *config, Message *problem)
 {
-    if (!path[0]) {
-        fail(problem, "%s is not set. Give --%s=FILE.h5; polysketch prepare makes one from text", option, option);
-        return NULL;
-    }
-    TokenFile *file = token_file_open(path, problem);
-    if (file && world().rank == 0 && !token_file_check(file, problem)) { /* one rank reads all of it, once */
-        token_file_close(file);
-        return NULL;
-    }
-    if (!file || config->model.vocab_size == 0 || file->vocab_size <= config->model.vocab_size) return file;
-    fail(problem,
-         "'%s' has a vocabulary of %lld tokens, the model one of %lld. Use data made with the same tokenizer, or "
-         "set model.vocab_size = %lld for a new model",
-         path, (long long)file->vocab_size, (long long)config->model.vocab_size, (long long)file->vocab_size);
-    token_file_close(file);
-    return NULL;
+    if (world().rank == 0 && !token_file_check(file, problem)) return false;
+    if (config->model.vocab_size == 0 || file->vocab_size <= config->model.vocab_size) return true;
+    return fail(
+        problem,
+        "'%s' has a vocabulary of %lld tokens, the model one of %lld. Use data made with the same tokenizer, or "
+        "set model.vocab_size = %lld for a new model",
+        file->path, (long long)file->vocab_size, (long long)config->model.vocab_size, (long long)file->vocab_size);
 }
 
-static TokenFile *require_tokens(const char *option, const char *path, const Config *config)
+static bool open_training(const Config *config, TokenMix **train, Message *problem)
+{
+    if (!config->data.train[0])
+        return fail(problem,
+                    "data.train is not set. Give --data.train=FILE.h5; polysketch prepare makes one from text");
+    *train = token_mix_open(config->data.train, problem);
+    if (!*train) return false;
+    if ((*train)->count > 1 && source_is_made(&config->data.source))
+        return fail(problem, "data.train names %d files, but data.source = %s takes its text from one. Name one",
+                    (*train)->count, source_name(&config->data.source));
+    for (int i = 0; i < (*train)->count; i++)
+        if (!check_tokens((*train)->files[i], config, problem)) return false;
+    return true;
+}
+
+static bool open_validation(const Config *config, TokenFile **validation, Message *problem)
+{
+    *validation = token_file_open(config->data.validation, problem);
+    return *validation && check_tokens(*validation, config, problem);
+}
+
+static void open_files(Config *config, TokenMix **train, TokenFile **validation)
 {
     Message problem;
-    TokenFile *file = open_tokens(option, path, config, &problem);
-    require_all(file != NULL, &problem);
-    return file;
-}
-
-static void open_files(Config *config, TokenFile **train, TokenFile **validation)
-{
-    *train = require_tokens("data.train", config->data.train, config);
+    require_all(open_training(config, train, &problem), &problem);
+    const TokenFile *first = (*train)->files[0];
     if (config->model.vocab_size == 0 && !source_is_made(&config->data.source))
-        config->model.vocab_size = (*train)->vocab_size;
+        config->model.vocab_size = first->vocab_size;
     if (!config->data.validation[0]) return;
-    *validation = require_tokens("data.validation", config->data.validation, config);
-    if (!tokenizer_same(&(*train)->tokenizer, &(*validation)->tokenizer))
-        log_line("warning: data.train has tokenizer '%s', data.validation '%s' or other pieces",
-                 (*train)->tokenizer.name, (*validation)->tokenizer.name);
+    require_all(open_validation(config, validation, &problem), &problem);
+    if (!tokenizer_same(&first->tokenizer, &(*validation)->tokenizer))
+        log_line("warning: data.train has tokenizer '%s', data.validation '%s' or other pieces", first->tokenizer.name,
+                 (*validation)->tokenizer.name);
 }
 
 static void finish_configuration(Config *config)
@@ -105,11 +112,11 @@ static void finish_configuration(Config *config)
 }
 
 /* Where documents start, if it matters. All ranks know by now that they have the same options. */
-static void read_documents(const Config *config, TokenFile *train, TokenFile *validation)
+static void read_documents(const Config *config, const TokenMix *train, TokenFile *validation)
 {
     Message problem;
     if (!config->train.document_mask) return;
-    require_all(documents_read(train, &problem), &problem);
+    for (int i = 0; i < train->count; i++) require_all(documents_read(train->files[i], &problem), &problem);
     require_all(!validation || documents_read(validation, &problem), &problem);
 }
 
@@ -124,14 +131,15 @@ int train_main(int argc, char **argv)
         return EXIT_SUCCESS;
     }
     asked = config;
-    TokenFile *train = NULL, *validation = NULL;
+    TokenMix *train = NULL;
+    TokenFile *validation = NULL;
     if (source_reads_file(&config.data.source)) open_files(&config, &train, &validation);
     finish_configuration(&config);
     read_documents(&config, train, validation);
     Trainer *trainer = trainer_create(&config, &asked, &options.choice, train, validation);
     bool finished = trainer_run(trainer);
     trainer_destroy(trainer);
-    if (validation) token_file_close(validation);
-    if (train) token_file_close(train);
+    token_file_close(validation);
+    token_mix_close(train);
     return finished ? EXIT_SUCCESS : EXIT_CONTINUE;
 }

@@ -85,7 +85,8 @@ static const OptionRow train_rows[] = {
 };
 
 static const OptionRow run_rows[] = {
-    {"data", "train", OPTION_TEXT, AT(data.train), "", 0, 0, "", FREE, "token file to train on"},
+    {"data", "train", OPTION_TEXT, AT(data.train), "", 0, 0, "", FREE,
+     "token file to train on, or several with their shares of the sequences: a.h5:0.7,b.h5:0.3"},
     {"data", "validation", OPTION_TEXT, AT(data.validation), "", 0, 0, "", FREE, "token file to evaluate on"},
 
     {"evaluate", "every", OPTION_INTEGER, AT(evaluate.every), "0", 0, 1e9, "", FREE,

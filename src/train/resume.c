@@ -150,24 +150,19 @@ void resume_leave_later(const Config *config, const Resume *resume)
 
 /* ---- comparing ---- */
 
-CheckpointData resume_data(TokenFile *train)
+CheckpointData resume_data(TokenMix *train)
 {
     if (!train) return (CheckpointData){.tokens = -1};
-    CheckpointData data = {.tokens = (int64_t)train->count};
+    CheckpointData data = {.tokens = (int64_t)token_mix_tokens(train)};
     Message problem;
     char ranks[WORLD_RANKS_TEXT];
     uint64_t digest = 0;
-    require_all(token_file_digest(train, &digest, &problem), &problem);
-    if (train->documents) { /* they are part of what is learned from */
-        const Documents *documents = train->documents;
-        uint64_t both[2] = {digest, digest_bytes(documents->starts, documents->count * sizeof *documents->starts)};
-        digest = digest_bytes(both, sizeof both);
-    }
+    require_all(token_mix_digest(train, &digest, &problem), &problem);
     digest_format(digest, data.digest);
     bool same = world_majority(digest, ranks);
     if (!same)
-        fail(&problem, "'%s' is another file on rank %s than on most ranks. Copy the same file to all nodes",
-             train->path, ranks);
+        fail(&problem, "'%s'%s is another file on rank %s than on most ranks. Copy the same files to all nodes",
+             train->files[0]->path, train->count > 1 ? " or one of the other training files" : "", ranks);
     require_all(same, &problem);
     return data;
 }

@@ -5,7 +5,7 @@
 #include <stdbool.h>
 
 #include "io/checkpoint.h"
-#include "io/token_file.h"
+#include "io/token_mix.h"
 #include "src/train/config.h"
 
 /* What the command line says about it. */
@@ -33,12 +33,12 @@ void resume_choose(Config *config, const ResumeChoice *choice, Resume *resume);
 /* Checkpoints of later steps get other names, under which nothing looks for them, with a line each. Collective. */
 void resume_leave_later(const Config *config, const Resume *resume);
 
-/* What is kept of the training data; tokens = -1 where there is no file (NULL). All ranks must read the same, each perhaps from a
-   disk of its own: else they leave together. Collective. */
-CheckpointData resume_data(TokenFile *train);
+/* What is kept of the training data; tokens = -1 where there are no files (NULL). All ranks must read the same, each perhaps
+   from a disk of its own: else they leave together. Collective. */
+CheckpointData resume_data(TokenMix *train);
 
 /* What must be the same, or is worth a line when it is not: the tokenizer, the training data, options. Leaves together
-   when the tokenizer is another. `train` may be NULL: no file. Collective. */
+   when the tokenizer is another. `train` is a training file, or NULL: there are none. Collective. */
 void resume_compare(const Resume *resume, const Config *config, const TokenFile *train, const CheckpointData *data);
 
 /* False with a message when the checkpoint was trained with another tokenizer than the data have. Local. */

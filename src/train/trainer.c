@@ -29,7 +29,8 @@
 struct Trainer {
     const Config *config;
     const ResumeChoice *choice;
-    TokenFile *train, *validation; /* or NULL */
+    TokenMix *train;       /* or NULL */
+    TokenFile *validation; /* likewise */
     Model *model;
     Topology topology;
     TrainStep *step;
@@ -49,13 +50,16 @@ struct Trainer {
 
 /* ---- start ---------------------------------------------------------------------------------------------------------- */
 
+/* Of which the others have the tokenizer. */
+static TokenFile *first_file(const Trainer *t) { return t->train ? t->train->files[0] : NULL; }
+
 static Checkpoint checkpoint_of(const Trainer *t)
 {
     return (Checkpoint){
         .options = config_options((Config *)t->config), /* only read here */
         .store = t->step->store,
         .progress = t->progress,
-        .tokenizer = t->train ? &t->train->tokenizer : NULL,
+        .tokenizer = t->train ? &first_file(t)->tokenizer : NULL,
         .data = t->train ? &t->data : NULL,
     };
 }
@@ -65,13 +69,13 @@ static void start_state(Trainer *t, const Resume *resume)
     t->last_saved = -1;
     if (resume->found) {
         Checkpoint into = checkpoint_of(t);
-        resume_compare(resume, t->config, t->train, &t->data);
+        resume_compare(resume, t->config, first_file(t), &t->data);
         resume_load(resume, t->config, &into);
         t->progress = into.progress;
         t->last_saved = t->progress.step;
     } else {
         param_store_initialise(t->step->store, (uint64_t)t->config->train.seed);
-        init_from_load(t->config, t->step->store, t->train);
+        init_from_load(t->config, t->step->store, first_file(t));
     }
     t->before_skips = t->progress;
 }
@@ -82,16 +86,16 @@ static void open_data(Trainer *t)
     Message problem;
     const Config *config = t->config;
     bool made = source_is_made(&config->data.source);
-    DataSource training = config_data_source(config, t->train);
-    DataSource evaluation = config_data_source(config, t->validation ? t->validation : t->train);
-    t->loader = pass_loader_training(t->step->pass, &training, &problem);
+    DataSource training = config_data_source(config, first_file(t));
+    DataSource evaluation = config_data_source(config, t->validation ? t->validation : first_file(t));
+    t->loader = pass_loader_training(t->step->pass, &training, t->train, &problem);
     require_all(t->loader != NULL, &problem);
     if (!t->validation && !made) return;
     t->evaluator = evaluator_create(&t->topology, &evaluation, t->step->pass, &config->evaluate, &problem);
     require_all(t->evaluator != NULL, &problem);
 }
 
-Trainer *trainer_create(Config *config, const Config *asked, const ResumeChoice *choice, TokenFile *train,
+Trainer *trainer_create(Config *config, const Config *asked, const ResumeChoice *choice, TokenMix *train,
                         TokenFile *validation)
 {
     Trainer *t = checked_calloc(1, sizeof *t);
@@ -102,7 +106,7 @@ Trainer *trainer_create(Config *config, const Config *asked, const ResumeChoice 
     t->data = resume_data(train);
     ModelSpec spec = config_model_spec(config);
     t->model = model_create(&spec);
-    if (!continues) init_from_check(config, &t->model->table, train);
+    if (!continues) init_from_check(config, &t->model->table, first_file(t));
     t->folder = run_folder_open(config);
     announce_machine(config);
     resume_choose(config, choice, &resume);

@@ -7,7 +7,7 @@
 
 #include <stdbool.h>
 
-#include "io/token_file.h"
+#include "io/token_mix.h"
 #include "src/train/config.h"
 #include "src/train/resume.h"
 
@@ -17,7 +17,7 @@ typedef struct Trainer Trainer;
    which are open. `validation` may be NULL, and so may `train` where the source reads no file. Continues from a checkpoint of
    config->output.folder where there is one, as `choice` says; `config` then gets its train.init_from. Collective over all ranks;
    leaves together with one line when something is wrong. */
-Trainer *trainer_create(Config *config, const Config *asked, const ResumeChoice *choice, TokenFile *train,
+Trainer *trainer_create(Config *config, const Config *asked, const ResumeChoice *choice, TokenMix *train,
                         TokenFile *validation);
 
 /* Trains up to config->train.steps, writes checkpoints and metrics. False when a signal, the file STOP or
