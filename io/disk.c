@@ -49,16 +49,20 @@ bool disk_same_file(const char *path, const char *other)
     return stat(path, &one) == 0 && stat(other, &two) == 0 && one.st_dev == two.st_dev && one.st_ino == two.st_ino;
 }
 
-bool disk_keep_aside(const char *path, char place[DISK_PATH_SIZE], Message *problem)
+bool disk_free_name(const char *path, char place[DISK_PATH_SIZE], Message *problem)
 {
     enum { MOST = 100000 };
+    struct stat status;
     for (int number = 1; number < MOST; number++) {
         snprintf(place, DISK_PATH_SIZE, "%.1000s.%d", path, number);
-        if (link(path, place) == 0) return true;
-        if (errno == EEXIST || access(place, F_OK) == 0) continue;
-        return disk_rename(path, place, problem);
+        if (lstat(place, &status)) return true;
     }
     return fail(problem, "there are %d older files '%s.1' and so on. Remove some", MOST, path);
+}
+
+bool disk_keep_aside(const char *path, char place[DISK_PATH_SIZE], Message *problem)
+{
+    return disk_free_name(path, place, problem) && (link(path, place) == 0 || disk_rename(path, place, problem));
 }
 
 bool disk_has_room(const char *path, uint64_t bytes, Message *problem)

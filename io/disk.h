@@ -23,8 +23,11 @@ void disk_folder_of(const char *path, char folder[DISK_PATH_SIZE]);
 /* Do both names lead to one file that is there? */
 bool disk_same_file(const char *path, const char *other);
 
-/* Gives a file a second name before its own is used for another: the first of <path>.1, <path>.2, ... that is free. Where the
-   file system knows no second names the file is renamed. */
+/* The first of <path>.1, <path>.2, ... that is free. The caller knows that no other job takes such names. */
+bool disk_free_name(const char *path, char place[DISK_PATH_SIZE], Message *problem);
+
+/* Gives a file that second name before its own is used for another. Where the file system knows no second names the file is
+   renamed. */
 bool disk_keep_aside(const char *path, char place[DISK_PATH_SIZE], Message *problem);
 
 /* Can a file of `bytes` bytes be written to `path`? Looks at the folder and at the free space. */

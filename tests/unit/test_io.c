@@ -966,7 +966,7 @@ static size_t lines_of(const char *name)
     return lines;
 }
 
-/* Whoever opens a table with fewer rows than its file has leaves the file under another name, each time another one. */
+/* Whoever opens a table with fewer rows than an earlier run left keeps the others in a file of their own. */
 static void test_metrics_kept_aside(void)
 {
     const char *place;
@@ -977,19 +977,69 @@ static void test_metrics_kept_aside(void)
     for (int round = 1, last = 6; last >= -1; round++, last -= 7) {
         char name[64];
         snprintf(name, sizeof name, "aside/metrics.csv.%d", round);
+        if (last < 0) unlink(scratch_path("aside/metrics.csv")); /* metrics.h5 has the rows, too */
         metrics = open_metrics("aside", last);
         size_t left_out = metrics_left_out(metrics, &place);
         check_true(left_out == (round == 1 ? 3 : 6), "up to step %d: %zu left out", last, left_out);
         check_true(strcmp(place, scratch_path(name)) == 0, "called '%s'", place);
-        check_true(lines_of(name) == (round == 1 ? 10 : 7), "%s: %zu lines", name, lines_of(name));
+        check_true(lines_of(name) == 1 + left_out, "%s: %zu lines", name, lines_of(name));
         store_and_close(metrics);
     }
     check_true(access(scratch_path("aside/metrics.csv.3"), F_OK) != 0, "nothing more");
-    scratch_write("aside/metrics.csv", "my notes\nof today\n", 18); /* not a table of ours */
-    metrics = open_metrics("aside", 3);
-    check_true(metrics_left_out(metrics, &place) == 1, "lines that are no rows are left out");
-    check_true(lines_of("aside/metrics.csv.3") == 2, "another file is '%s'", place);
-    metrics_close(metrics);
+}
+
+/* A CSV file that the table cannot hold whole stays as it was; what the table has, and a line that was cut off, is no reason. */
+static void test_metrics_of_others(void)
+{
+    static const struct {
+        const char *text;
+        size_t rows; /* that are kept, up to step 2 */
+        bool whole;
+    } cases[] = {
+        {"my notes\nof today\n", 0, false},
+        {"step,loss,seconds\n1,5,1\n2,4,1\nthree\n", 2, false},
+        {"step,loss,note,seconds\n1,5,7,1\n", 1, false},
+        {"step,loss,seconds\n1,5,1\n2,4,1\n1,3,1\n", 2, false},
+        {"step,loss,seconds\n-1,5,1\n", 0, false},
+        {"step,loss\n1,5\n2,4\n1,5\n2,3", 2, true},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char name[64], folder[32];
+        snprintf(folder, sizeof folder, "others-%zu", i);
+        mkdir(scratch_path(folder), 0777);
+        snprintf(name, sizeof name, "%s/metrics.csv", folder);
+        scratch_write(name, cases[i].text, strlen(cases[i].text));
+        Metrics *metrics = open_metrics(folder, 2);
+        check_true(lines_of(name) == 1 + cases[i].rows, "case %zu: %zu lines", i, lines_of(name));
+        strcat(name, ".1");
+        bool kept = access(scratch_path(name), F_OK) == 0;
+        check_true(kept != cases[i].whole, "case %zu: %s", i, kept ? "kept aside" : "gone");
+        metrics_close(metrics);
+    }
+}
+
+/* Files that are there and cannot be read are not replaced. */
+static void test_metrics_unreadable(void)
+{
+    Message problem = {""};
+    mkdir(scratch_path("unreadable"), 0777);
+    check_true(symlink("metrics.csv", scratch_path("unreadable/metrics.csv")) == 0, "a link to itself");
+    expect_failure(metrics_open(scratch_path("unreadable"), &steps_table, 3, &problem) != NULL, &problem,
+                   "cannot read");
+    unlink(scratch_path("unreadable/metrics.csv"));
+    check_true(!metrics_exist(scratch_path("unreadable"), "metrics.csv"), "nothing is there");
+    Metrics *metrics = open_metrics("unreadable", -1);
+    store(metrics);
+    check_true(!metrics_exist(scratch_path("unreadable"), "metrics.csv"), "no rows are there");
+    append_steps(metrics, 1, 3);
+    check_true(metrics_exist(scratch_path("unreadable"), "metrics.csv"), "rows are there");
+    store_and_close(metrics);
+    unlink(scratch_path("unreadable/metrics.csv"));
+    check_true(metrics_exist(scratch_path("unreadable"), "metrics.csv"), "metrics.h5 has them");
+    check_true(truncate(scratch_path("unreadable/metrics.h5"), 600) == 0, "cut");
+    check_true(metrics_exist(scratch_path("unreadable"), "metrics.csv"), "it cannot be read");
+    metrics_close(open_metrics("unreadable", 3));
+    check_true(access(scratch_path("unreadable/metrics.h5.1"), F_OK) == 0, "it is kept aside");
 }
 
 /* ---- names on the disk ---- */
@@ -1043,7 +1093,9 @@ int main(int argc, char **argv)
         {"full disk", test_metrics_full_disk},
         {"two tables, new columns", test_metrics_tables},
         {"several rows of a step", test_metrics_several_rows},
-        {"files are kept aside", test_metrics_kept_aside},
+        {"later rows are kept", test_metrics_kept_aside},
+        {"files of others", test_metrics_of_others},
+        {"unreadable", test_metrics_unreadable},
     };
     static const TestCase names[] = {{"the same file, a second name", test_same_file}};
     static const Suite suites[] = {
