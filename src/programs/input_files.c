@@ -38,15 +38,10 @@ static int compare_places(const void *a, const void *b)
 /* Where `output` is, or the folder in which it will be made. */
 static Place place_of_output(const char *output)
 {
-    char path[DISK_PATH_SIZE], above[DISK_PATH_SIZE];
+    char path[DISK_PATH_SIZE];
     struct stat status = {0};
-    snprintf(path, sizeof path, "%s", output);
-    while (stat(path, &status) && strcmp(path, "/") && strcmp(path, ".")) {
-        size_t length = strlen(path);
-        while (length > 1 && path[length - 1] == '/') path[--length] = 0;
-        disk_folder_of(path, above);
-        strcpy(path, above);
-    }
+    disk_nearest(output, path);
+    (void)stat(path, &status);
     return (Place){status.st_dev, status.st_ino};
 }
 

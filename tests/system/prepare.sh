@@ -25,7 +25,7 @@ says() {
 refuse() {
     local words=$1 message word list
     shift
-    message=$("$program" prepare --output="$TEST_FOLDER/refused" "$@" 2>&1 >"$TEST_FOLDER/refused.out") && give_up "accepted: $*"
+    message=$("$program" prepare --output="$TEST_FOLDER/refused/deep//er/" "$@" 2>&1 >"$TEST_FOLDER/refused.out") && give_up "accepted: $*"
     [ "$(wc -l <<<"$message")" -eq 1 ] || give_up "not one line: $message"
     IFS='|' read -ra list <<<"$words"
     for word in "${list[@]}"; do grep -qF -e "$word" <<<"$message" || give_up "no '$word' in: $message"; done

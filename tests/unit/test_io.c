@@ -1,4 +1,5 @@
 /* Tokenizers, token files, the choice of sequences and metrics tables. */
+#include <dirent.h>
 #include <fcntl.h>
 #include <hdf5.h>
 #include <math.h>
@@ -181,7 +182,7 @@ static void write_tokens(const char *path, const Tokenizer *tokenizer, size_t co
     check_true(token_file_append(writer, ids, half, &problem), "appended: %s", problem.text);
     check_true(token_file_append(writer, ids + half, count - half, &problem), "appended: %s", problem.text);
     check_true(access(path, F_OK) != 0, "no file under the final name before the end");
-    check_true(token_file_finish(&writer, 1, &problem), "finished: %s", problem.text);
+    check_true(token_file_finish(&writer, 1, NULL, &problem), "finished: %s", problem.text);
     free(ids);
 }
 
@@ -243,6 +244,15 @@ static void test_pieces_round_trip(void)
     tokenizer_destroy(&tokenizer);
 }
 
+static int temporaries_in(const char *folder)
+{
+    int count = 0;
+    DIR *entries = opendir(scratch_path(folder));
+    for (struct dirent *entry; entries && (entry = readdir(entries));) count += strstr(entry->d_name, ".tmp") != NULL;
+    if (entries) closedir(entries);
+    return count;
+}
+
 static void test_wrong_tokens(void)
 {
     Message problem = {""};
@@ -250,26 +260,53 @@ static void test_wrong_tokens(void)
     TokenWriter *writer = token_file_create(scratch_path("wrong.h5"), &tokenizer, 0, &problem);
     expect_failure(token_file_append(writer, (int32_t[]){1, 300}, 2, &problem), &problem, "token 1 is 300");
     token_file_abandon(writer);
-    check_true(access(scratch_path("wrong.h5.tmp"), F_OK) != 0, "nothing is left of an abandoned file");
+    check_true(temporaries_in(".") == 0, "nothing is left of an abandoned file");
     expect_failure(token_file_create(scratch_path("huge.h5"), &tokenizer, (size_t)1 << 60, &problem) != NULL, &problem,
                    "MB are free");
     expect_failure(token_file_create(scratch_path("nowhere/a.h5"), &tokenizer, 0, &problem) != NULL, &problem,
                    "nowhere");
 }
 
-/* Files that belong together appear together or not at all. */
+static bool write_both(int32_t token, const char *obsolete, Message *problem)
+{
+    Tokenizer tokenizer = {.name = "numbers", .vocab_size = 300};
+    TokenWriter *writers[2] = {token_file_create(scratch_path("pair/first.h5"), &tokenizer, 0, problem),
+                               token_file_create(scratch_path("pair/second.h5"), &tokenizer, 0, problem)};
+    for (int i = 0; i < 2; i++) token_file_append(writers[i], (int32_t[]){token, token}, 2, problem);
+    return token_file_finish(writers, 2, obsolete, problem);
+}
+
+static int32_t first_token(const char *name)
+{
+    int32_t token = -1;
+    Message problem;
+    TokenFile *file = token_file_open(scratch_path(name), &problem);
+    if (file && !token_file_read(file, 0, 1, &token, &problem)) token = -2;
+    token_file_close(file);
+    return token;
+}
+
+/* Files that belong together appear together or not at all, and earlier ones stay or go together. */
 static void test_together(void)
 {
     Message problem = {""};
-    Tokenizer tokenizer = {.name = "numbers", .vocab_size = 300};
-    TokenWriter *writers[2] = {token_file_create(scratch_path("first.h5"), &tokenizer, 0, &problem),
-                               token_file_create(scratch_path("second.h5"), &tokenizer, 0, &problem)};
-    for (int i = 0; i < 2; i++) token_file_append(writers[i], (int32_t[]){1, 2}, 2, &problem);
-    mkdir(scratch_path("second.h5"), 0777); /* stands in the way of the second */
-    expect_failure(token_file_finish(writers, 2, &problem), &problem, "second.h5");
-    check_true(access(scratch_path("first.h5"), F_OK) != 0 && access(scratch_path("first.h5.tmp"), F_OK) != 0 &&
-                   access(scratch_path("second.h5.tmp"), F_OK) != 0,
-               "nothing is left");
+    mkdir(scratch_path("pair"), 0777);
+    mkdir(scratch_path("pair/second.h5"), 0777); /* stands in the way of the second */
+    expect_failure(write_both(1, NULL, &problem), &problem, "second.h5");
+    check_true(access(scratch_path("pair/first.h5"), F_OK) != 0 && temporaries_in("pair") == 0, "nothing is left");
+    rmdir(scratch_path("pair/second.h5"));
+    check_true(write_both(1, NULL, &problem), "written: %s", problem.text);
+    scratch_write("pair/second.h5.checked", "old", 3);
+    scratch_write("pair/third.h5", "old", 3);
+    check_true(write_both(2, scratch_path("pair/third.h5"), &problem), "replaced: %s", problem.text);
+    check_true(first_token("pair/first.h5") == 2 && first_token("pair/second.h5") == 2, "both are new");
+    check_true(access(scratch_path("pair/third.h5"), F_OK) != 0 &&
+                   access(scratch_path("pair/second.h5.checked"), F_OK) != 0,
+               "what belonged to the old ones is gone");
+    mkdir(scratch_path("pair/third.h5"), 0777);
+    expect_failure(write_both(3, scratch_path("pair/third.h5"), &problem), &problem, "third.h5");
+    check_true(first_token("pair/first.h5") == 2 && first_token("pair/second.h5") == 2, "both are the earlier ones");
+    check_true(temporaries_in("pair") == 0, "no other name is left");
 }
 
 /* Starts that fill more than a chunk of them; a document without tokens leaves no trace. */
@@ -290,7 +327,7 @@ static void test_documents(void)
             check_true(token_file_append(writer, &(int32_t){t}, 1, &problem), "appended: %s", problem.text);
     }
     token_file_begin_document(writer);
-    check_true(token_file_finish(&writer, 1, &problem), "finished: %s", problem.text);
+    check_true(token_file_finish(&writer, 1, NULL, &problem), "finished: %s", problem.text);
     TokenFile *file = token_file_open(scratch_path("documents.h5"), &problem);
     if (!check_true(file != NULL, "opened: %s", problem.text)) return;
     check_true(file->document_count == DOCUMENTS && (int64_t)file->count == total, "%zu documents",
@@ -628,7 +665,7 @@ static TokenFile *numbered_tokens(size_t count)
     snprintf(name, sizeof name, "numbered%zu.h5", count);
     TokenWriter *writer = token_file_create(scratch_path(name), &tokenizer, 0, &problem);
     for (size_t i = 0; i < count; i++) token_file_append(writer, &(int32_t){(int32_t)i}, 1, &problem);
-    check_true(token_file_finish(&writer, 1, &problem), "finished: %s", problem.text);
+    check_true(token_file_finish(&writer, 1, NULL, &problem), "finished: %s", problem.text);
     TokenFile *file = token_file_open(scratch_path(name), &problem);
     check_true(file != NULL, "opened: %s", problem.text);
     return file;
