@@ -174,11 +174,7 @@ static herr_t add_member(hid_t group, const char *name, const H5L_info_t *info, 
     H5Members *members = context;
     (void)group, (void)info;
     if (strlen(name) >= H5_NAME_SIZE) return -1;
-    if (members->count == members->capacity) {
-        members->capacity = members->capacity ? 2 * members->capacity : 64;
-        members->names = realloc(members->names, members->capacity * sizeof *members->names);
-        CHECK(members->names, "cannot allocate a list of %zu names", members->capacity);
-    }
+    members->names = checked_grow(members->names, members->count, &members->capacity, sizeof *members->names);
     strcpy(members->names[members->count++], name);
     return 0;
 }
@@ -239,13 +235,12 @@ static bool plausible(hid_t dataset, hid_t properties, int dimensions, const hsi
     return element_count(dimensions, shape, most) <= most && element_count(dimensions, chunk, most) <= most;
 }
 
-/* Whether the data are in this very file, and can be as many as `shape` says. */
+/* Whether the data can be as many as `shape` says. */
 static bool holds_its_data(hid_t dataset, int dimensions, const hsize_t *shape)
 {
     hid_t properties = H5Dget_create_plist(dataset);
     if (properties < 0) return false;
-    bool good = H5Pget_layout(properties) != H5D_VIRTUAL && H5Pget_external_count(properties) == 0 &&
-                plausible(dataset, properties, dimensions, shape);
+    bool good = plausible(dataset, properties, dimensions, shape);
     H5Pclose(properties);
     return good;
 }
@@ -266,7 +261,9 @@ bool h5_holds_its_data(hid_t dataset)
 {
     hsize_t shape[H5_DIMENSIONS];
     int dimensions;
-    return read_shape(dataset, &dimensions, shape) && holds_its_data(dataset, dimensions, shape);
+    Message unused;
+    return h5_check_storage(dataset, "", "", &unused) && read_shape(dataset, &dimensions, shape) &&
+           holds_its_data(dataset, dimensions, shape);
 }
 
 bool h5_open_array(hid_t parent, const char *name, const char *path, hid_t *dataset, int *dimensions, hsize_t *shape,
