@@ -55,9 +55,9 @@ bool disk_sync(const char *path, Message *problem);
 /* Gives the file `temporary` its final name, replacing one that has it, and brings the change to disk. */
 bool disk_rename(const char *temporary, const char *path, Message *problem);
 
-/* Gives `count` files that belong together their final names, all or none; where a temporary name is NULL the file is only removed.
-   Earlier files get out of the way first, so that new ones never stand beside old ones: when one cannot be named they come
-   back; a program that is killed meanwhile leaves them as <path>.earlier.<host>-<process>.tmp. */
+/* Gives `count` files that belong together their final names, all or none; where a temporary name is NULL the file is
+   only removed. Earlier files get out of the way first, so that new ones never stand beside old ones: when one cannot be
+   named they come back; a program that is killed meanwhile leaves them as <path>.earlier.<host>-<process>.tmp. */
 bool disk_rename_all(const char *const *temporaries, const char *const *paths, int count, Message *problem);
 
 /* Removes a file. */
