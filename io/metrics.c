@@ -144,7 +144,8 @@ static bool load_csv(Metrics *metrics, int64_t last_step, bool *whole, Message *
     if (file && fgets(line, LINE_SIZE, file)) fields = read_header(metrics, line, target, whole);
     while (file && fgets(line, LINE_SIZE, file)) {
         bool read = parse_line(line, target, fields, row, metrics->count);
-        *whole = *whole && (read ? take_row(metrics, row, last_step) : feof(file) != 0);
+        bool fits = read ? take_row(metrics, row, last_step) : feof(file) != 0;
+        *whole = *whole && fits;
     }
     bool good = file && !ferror(file);
     if (!good)
@@ -240,39 +241,46 @@ typedef struct Loaded {
     const Metrics *metrics;
     double **columns; /* (count), each (rows) long or NULL */
     size_t rows;      /* of the shortest column */
+    bool whole;       /* there was nothing else, nor a longer one */
 } Loaded;
 
 static void load_column(void *context, const char *group, const char *column, const double *values, size_t rows)
 {
     Loaded *loaded = context;
     int index = column_index(loaded->metrics, column);
-    if (index < 0 || strcmp(group, loaded->metrics->kind->group)) return;
+    if (strcmp(group, loaded->metrics->kind->group)) return;
+    loaded->whole = loaded->whole && index >= 0 && (loaded->rows == SIZE_MAX || loaded->rows == rows);
+    if (index < 0) return;
     loaded->columns[index] = checked_calloc(rows, sizeof *values);
     memcpy(loaded->columns[index], values, rows * sizeof *values);
     if (rows < loaded->rows) loaded->rows = rows;
 }
 
-/* One that cannot be read gives no rows, and goes out of the way of the next. */
+/* One with more than the table can hold is kept aside; one that cannot be read also goes out of the way of the next table. */
 static bool load_h5(Metrics *metrics, int64_t last_step, Message *problem)
 {
     Message cause;
     char place[DISK_PATH_SIZE];
     if (access(metrics->h5_path, F_OK) && errno == ENOENT) return true;
-    Loaded loaded = {metrics, checked_calloc((size_t)metrics->count, sizeof *loaded.columns), SIZE_MAX};
+    Loaded loaded = {metrics, checked_calloc((size_t)metrics->count, sizeof *loaded.columns), SIZE_MAX, true};
     double *row = checked_calloc((size_t)metrics->count, sizeof *row);
     bool read = metrics_visit(metrics->h5_path, load_column, &loaded, &cause);
     for (size_t i = 0; read && loaded.columns[0] && i < loaded.rows; i++) {
         for (int c = 0; c < metrics->count; c++) row[c] = loaded.columns[c] ? loaded.columns[c][i] : NAN;
-        (void)take_row(metrics, row, last_step);
+        loaded.whole = take_row(metrics, row, last_step) && loaded.whole;
     }
     for (int c = 0; c < metrics->count; c++) free(loaded.columns[c]);
     free(loaded.columns);
     free(row);
-    if (read) return true;
-    if (!disk_keep_aside(metrics->h5_path, place, problem) || !disk_remove(metrics->h5_path, problem)) return false;
-    log_line("warning: %s", cause.text);
-    log_line("warning: it is kept as %s; the rows of the CSV files are used", place);
-    return true;
+    if (read && loaded.whole) return true;
+    if (!disk_keep_aside(metrics->h5_path, place, problem)) return false;
+    if (read)
+        log_line(
+            "warning: /%s of '%s' has columns or rows that are none of this table; as it was, the file is kept as %s",
+            metrics->kind->group, metrics->h5_path, place);
+    else
+        log_line("warning: %s; it is kept as %s, and the rows of the CSV files are used", cause.text, place);
+    return read || disk_remove(metrics->h5_path, problem);
 }
 
 /* ---- metrics.h5: writing ---- */

@@ -1055,6 +1055,26 @@ static void test_metrics_of_others(void)
     }
 }
 
+/* A program that knows fewer columns keeps the files aside; one that knows more has no reason to. */
+static void test_metrics_of_versions(void)
+{
+    static const MetricsKind less = {"steps", "metrics.csv", 1, {"step", "loss"}},
+                             more = {"steps", "metrics.csv", 1, {"step", "new", "loss", "seconds"}};
+    Message problem = {""};
+    Metrics *metrics = open_metrics("versions", -1);
+    append_steps(metrics, 1, 3);
+    store_and_close(metrics);
+    metrics = metrics_open(scratch_path("versions"), &more, 3, &problem);
+    check_true(access(scratch_path("versions/metrics.h5.1"), F_OK) != 0 &&
+                   access(scratch_path("versions/metrics.csv.1"), F_OK) != 0,
+               "nothing is lost");
+    store_and_close(metrics);
+    metrics = metrics_open(scratch_path("versions"), &less, 3, &problem);
+    check_true(access(scratch_path("versions/metrics.h5.1"), F_OK) == 0 && lines_of("versions/metrics.csv.1") == 4,
+               "both files are kept");
+    store_and_close(metrics);
+}
+
 /* Files that are there and cannot be read are not replaced. */
 static void test_metrics_unreadable(void)
 {
@@ -1132,12 +1152,13 @@ int main(int argc, char **argv)
         {"several rows of a step", test_metrics_several_rows},
         {"later rows are kept", test_metrics_kept_aside},
         {"files of others", test_metrics_of_others},
+        {"files of other versions", test_metrics_of_versions},
         {"unreadable", test_metrics_unreadable},
     };
     static const TestCase names[] = {{"the same file, a second name", test_same_file}};
     static const Suite suites[] = {
         {"tokenizer", tokenizer, 4},     {"token file", tokens, sizeof tokens / sizeof *tokens},
-        {"batch loader", loader, 4},     {"metrics", metrics, 7},
+        {"batch loader", loader, 4},     {"metrics", metrics, sizeof metrics / sizeof *metrics},
         {"names on the disk", names, 1},
     };
     world_start(&argc, &argv);
