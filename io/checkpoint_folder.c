@@ -7,6 +7,7 @@
 
 #include "io/checkpoint.h"
 #include "io/disk.h"
+#include "src/base/memory.h"
 
 void checkpoint_path(const char *folder, int64_t step, char path[CHECKPOINT_PATH_SIZE])
 {
@@ -41,11 +42,7 @@ static int64_t *list_steps(const char *folder, size_t *count)
     for (struct dirent *entry; entries && (entry = readdir(entries));) {
         int64_t step = step_of(entry->d_name);
         if (step < 0) continue;
-        if (*count == capacity) {
-            capacity = capacity ? 2 * capacity : 64;
-            steps = realloc(steps, capacity * sizeof *steps);
-            CHECK(steps, "cannot allocate a list of %zu checkpoints", capacity);
-        }
+        steps = checked_grow(steps, *count, &capacity, sizeof *steps);
         steps[(*count)++] = step;
     }
     if (entries) closedir(entries);

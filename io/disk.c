@@ -43,22 +43,50 @@ void disk_folder_of(const char *path, char folder[DISK_PATH_SIZE])
     snprintf(folder, DISK_PATH_SIZE, "%.*s", slash > path ? (int)(slash - path) : (int)strlen(path), path);
 }
 
+/* From `path` to the folder it is in. */
+static void go_up(char path[DISK_PATH_SIZE])
+{
+    char above[DISK_PATH_SIZE];
+    size_t length = strlen(path);
+    while (length > 1 && path[length - 1] == '/') path[--length] = 0;
+    disk_folder_of(path, above);
+    strcpy(path, above);
+}
+
+void disk_nearest(const char *path, char nearest[DISK_PATH_SIZE])
+{
+    struct stat status;
+    snprintf(nearest, DISK_PATH_SIZE, "%s", path);
+    while (stat(nearest, &status) && strcmp(nearest, "/") && strcmp(nearest, ".")) go_up(nearest);
+}
+
+void disk_remove_folders(const char *path, const char *nearest)
+{
+    char folder[DISK_PATH_SIZE];
+    for (snprintf(folder, sizeof folder, "%s", path); strlen(folder) > 1 && strcmp(folder, nearest); go_up(folder))
+        rmdir(folder); /* stays when there is something in it */
+}
+
 bool disk_same_file(const char *path, const char *other)
 {
     struct stat one, two;
     return stat(path, &one) == 0 && stat(other, &two) == 0 && one.st_dev == two.st_dev && one.st_ino == two.st_ino;
 }
 
-bool disk_keep_aside(const char *path, char place[DISK_PATH_SIZE], Message *problem)
+bool disk_free_name(const char *path, char place[DISK_PATH_SIZE], Message *problem)
 {
     enum { MOST = 100000 };
+    struct stat status;
     for (int number = 1; number < MOST; number++) {
         snprintf(place, DISK_PATH_SIZE, "%.1000s.%d", path, number);
-        if (link(path, place) == 0) return true;
-        if (errno == EEXIST || access(place, F_OK) == 0) continue;
-        return disk_rename(path, place, problem);
+        if (lstat(place, &status)) return true;
     }
     return fail(problem, "there are %d older files '%s.1' and so on. Remove some", MOST, path);
+}
+
+bool disk_keep_aside(const char *path, char place[DISK_PATH_SIZE], Message *problem)
+{
+    return disk_free_name(path, place, problem) && (link(path, place) == 0 || disk_rename(path, place, problem));
 }
 
 bool disk_has_room(const char *path, uint64_t bytes, Message *problem)
@@ -143,6 +171,55 @@ bool disk_remove(const char *path, Message *problem)
 {
     return unlink(path) == 0 || errno == ENOENT ||
            fail(problem, "cannot remove '%s': %s. Remove it yourself", path, strerror(errno));
+}
+
+static void name_of_earlier(const char *path, char place[DISK_PATH_SIZE])
+{
+    char name[DISK_PATH_SIZE];
+    snprintf(name, sizeof name, "%.890s.earlier", path);
+    disk_temporary_of(name, place);
+}
+
+static bool move_away(const char *path, Message *problem)
+{
+    char place[DISK_PATH_SIZE];
+    struct stat status;
+    name_of_earlier(path, place);
+    if (lstat(path, &status) == 0 && S_ISDIR(status.st_mode))
+        return fail(problem, "'%s' is a folder. Choose another folder for the files", path);
+    return rename(path, place) == 0 || errno == ENOENT ||
+           fail(problem, "cannot replace '%s': %s. Choose another folder", path, strerror(errno));
+}
+
+static void move_back(const char *path, bool replaced)
+{
+    char place[DISK_PATH_SIZE];
+    name_of_earlier(path, place);
+    if (replaced) unlink(path);
+    if (rename(place, path) && errno != ENOENT)
+        error_say("warning: the earlier '%s' is now called '%s': %s", path, place, strerror(errno));
+}
+
+static void remove_earlier(const char *path)
+{
+    char place[DISK_PATH_SIZE];
+    Message problem;
+    name_of_earlier(path, place);
+    if (!disk_remove(place, &problem)) error_say("warning: %s", problem.text);
+}
+
+bool disk_rename_all(const char *const *temporaries, const char *const *paths, int count, Message *problem)
+{
+    int away = 0, named = 0;
+    while (away < count && move_away(paths[away], problem)) away++;
+    bool good = away == count;
+    while (good && named < count) {
+        good = !temporaries[named] || disk_rename(temporaries[named], paths[named], problem);
+        named += good;
+    }
+    for (int i = 0; i < away && !good; i++) move_back(paths[i], i < named && temporaries[i]);
+    for (int i = 0; i < count && good; i++) remove_earlier(paths[i]);
+    return good;
 }
 
 bool disk_replace(FILE *file, const char *temporary, const char *path, Message *problem)

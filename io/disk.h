@@ -20,11 +20,20 @@ bool disk_make_folder(const char *folder, Message *problem);
 /* The folder of `path`: "." for a bare name. */
 void disk_folder_of(const char *path, char folder[DISK_PATH_SIZE]);
 
+/* `path` when it is there, else the nearest folder above it that is. */
+void disk_nearest(const char *path, char nearest[DISK_PATH_SIZE]);
+
+/* Removes the folder `path` and those above it up to `nearest`, which stays; one with something in it stays too. */
+void disk_remove_folders(const char *path, const char *nearest);
+
 /* Do both names lead to one file that is there? */
 bool disk_same_file(const char *path, const char *other);
 
-/* Gives a file a second name before its own is used for another: the first of <path>.1, <path>.2, ... that is free. Where the
-   file system knows no second names the file is renamed. */
+/* The first of <path>.1, <path>.2, ... that is free. The caller knows that no other job takes such names. */
+bool disk_free_name(const char *path, char place[DISK_PATH_SIZE], Message *problem);
+
+/* Gives a file that second name before its own is used for another. Where the file system knows no second names the file is
+   renamed. */
 bool disk_keep_aside(const char *path, char place[DISK_PATH_SIZE], Message *problem);
 
 /* Can a file of `bytes` bytes be written to `path`? Looks at the folder and at the free space. */
@@ -45,6 +54,11 @@ bool disk_sync(const char *path, Message *problem);
 
 /* Gives the file `temporary` its final name, replacing one that has it, and brings the change to disk. */
 bool disk_rename(const char *temporary, const char *path, Message *problem);
+
+/* Gives `count` files that belong together their final names, all or none; where a temporary name is NULL the file is
+   only removed. Earlier files get out of the way first, so that new ones never stand beside old ones: when one cannot be
+   named they come back; a program that is killed meanwhile leaves them as <path>.earlier.<host>-<process>.tmp. */
+bool disk_rename_all(const char *const *temporaries, const char *const *paths, int count, Message *problem);
 
 /* Removes a file. */
 bool disk_remove(const char *path, Message *problem);

@@ -21,11 +21,7 @@ static bool read_starts(TokenFile *file, Documents *documents, Message *problem)
 
 static void add_start(Documents *documents, size_t *capacity, int64_t start)
 {
-    if (documents->count == *capacity) {
-        *capacity = *capacity ? 2 * *capacity : 1024;
-        documents->starts = realloc(documents->starts, *capacity * sizeof *documents->starts);
-        CHECK(documents->starts, "cannot allocate the starts of %zu documents: no memory is left", *capacity);
-    }
+    documents->starts = checked_grow(documents->starts, documents->count, capacity, sizeof *documents->starts);
     documents->starts[documents->count++] = start;
 }
 

@@ -48,9 +48,9 @@ static bool fail_of_system(const char *path, Message *problem)
 /* Some file systems have no locks (NFS without its lock service, Lustre mounted without flock, FUSE). */
 typedef enum LockState { LOCK_FREE, LOCK_IN_USE, LOCK_NOT_THERE } LockState;
 
-static LockState try_lock(int descriptor, int kind)
+static LockState try_lock(int descriptor)
 {
-    if (flock(descriptor, kind | LOCK_NB) == 0) return LOCK_FREE;
+    if (flock(descriptor, LOCK_SH | LOCK_NB) == 0) return LOCK_FREE;
     return errno == EWOULDBLOCK ? LOCK_IN_USE : LOCK_NOT_THERE;
 }
 
@@ -76,7 +76,7 @@ static bool look_first(const char *path, Look *look, Message *problem)
     int descriptor = open(path, O_RDONLY);
     if (descriptor < 0) return fail_of_system(path, problem);
     bool known = fstat(descriptor, &status) == 0;
-    *look = (Look){known ? (int64_t)status.st_size : -1, try_lock(descriptor, LOCK_SH)};
+    *look = (Look){known ? (int64_t)status.st_size : -1, try_lock(descriptor)};
     close(descriptor);
     if (known && S_ISDIR(status.st_mode)) return fail(problem, "'%s' is a folder. Name a file in it", path);
     if (look->lock == LOCK_IN_USE)
@@ -142,11 +142,9 @@ bool h5_create(const char *path, hid_t *file, Message *problem)
     int descriptor = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
     if (descriptor < 0)
         return fail(problem, "cannot create '%s': %s. Choose a folder you can write to", path, strerror(errno));
-    LockState lock = try_lock(descriptor, LOCK_EX);
     close(descriptor);
-    if (lock == LOCK_IN_USE) return fail(problem, "'%s' is in use by another program. Wait for it, or end it", path);
     hid_t access = h5_access_properties();
-    if (lock == LOCK_NOT_THERE) h5_without_lock(access);
+    h5_without_lock(access);
     *file = h5_create_with(path, access);
     CHECK_H5(H5Pclose(access));
     if (*file >= 0) return true;
@@ -176,11 +174,7 @@ static herr_t add_member(hid_t group, const char *name, const H5L_info_t *info, 
     H5Members *members = context;
     (void)group, (void)info;
     if (strlen(name) >= H5_NAME_SIZE) return -1;
-    if (members->count == members->capacity) {
-        members->capacity = members->capacity ? 2 * members->capacity : 64;
-        members->names = realloc(members->names, members->capacity * sizeof *members->names);
-        CHECK(members->names, "cannot allocate a list of %zu names", members->capacity);
-    }
+    members->names = checked_grow(members->names, members->count, &members->capacity, sizeof *members->names);
     strcpy(members->names[members->count++], name);
     return 0;
 }
@@ -241,13 +235,12 @@ static bool plausible(hid_t dataset, hid_t properties, int dimensions, const hsi
     return element_count(dimensions, shape, most) <= most && element_count(dimensions, chunk, most) <= most;
 }
 
-/* Whether the data are in this very file, and can be as many as `shape` says. */
+/* Whether the data can be as many as `shape` says. */
 static bool holds_its_data(hid_t dataset, int dimensions, const hsize_t *shape)
 {
     hid_t properties = H5Dget_create_plist(dataset);
     if (properties < 0) return false;
-    bool good = H5Pget_layout(properties) != H5D_VIRTUAL && H5Pget_external_count(properties) == 0 &&
-                plausible(dataset, properties, dimensions, shape);
+    bool good = plausible(dataset, properties, dimensions, shape);
     H5Pclose(properties);
     return good;
 }
@@ -268,7 +261,9 @@ bool h5_holds_its_data(hid_t dataset)
 {
     hsize_t shape[H5_DIMENSIONS];
     int dimensions;
-    return read_shape(dataset, &dimensions, shape) && holds_its_data(dataset, dimensions, shape);
+    Message unused;
+    return h5_check_storage(dataset, "", "", &unused) && read_shape(dataset, &dimensions, shape) &&
+           holds_its_data(dataset, dimensions, shape);
 }
 
 bool h5_open_array(hid_t parent, const char *name, const char *path, hid_t *dataset, int *dimensions, hsize_t *shape,

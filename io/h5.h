@@ -25,7 +25,7 @@ bool h5_open_readonly(const char *path, hid_t *file, Message *problem);
 /* Is the file there, permitted and not in use? It may be damaged all the same. */
 bool h5_may_open(const char *path, Message *problem);
 
-/* A new file, replacing an old one, by this process alone. */
+/* A new file under a name that no other program has, so without a lock; it replaces an old one. */
 bool h5_create(const char *path, hid_t *file, Message *problem);
 
 /* For files with a layout of their own (io/h5_layout.c): how ours are accessed, which the caller closes with H5Pclose,

@@ -94,7 +94,7 @@ static bool read_piece_dataset(TokenFile *file, Message *problem)
     PieceReader reader;
     bool good = choose_reader(type, &reader);
     if (!good)
-        fail(problem, "'%s': /pieces holds neither bytes nor strings of variable length. %s", file->path, remedy);
+        fail(problem, "'%s': /pieces holds neither strings nor bytes of variable length. %s", file->path, remedy);
     else
         good = check_piece_count(file, (int64_t)entries, problem);
     if (good) {
@@ -142,7 +142,7 @@ static bool read_tokenizer(TokenFile *file, Message *problem)
     return !listed || read_piece_dataset(file, problem);
 }
 
-/* Large chunks are kept whole up to this; how fast larger ones are read is said. */
+/* Large chunks are kept whole up to this, one at a time; what that costs, and how fast larger ones are read, is said. */
 enum { CACHE_BYTES = 32 << 20, LARGEST_CACHE = 256 << 20 };
 
 /* The chunks that the pieces of a step lie in are read again and again; HDF5's own cache of 1 MiB holds one at most. */
@@ -159,13 +159,13 @@ static hid_t cache_properties(size_t chunk_bytes)
 static void warn_of_chunks(const TokenFile *file, size_t chunk_bytes)
 {
     char size[32];
-    bool kept = chunk_bytes <= CACHE_BYTES ||
-                (chunk_bytes <= LARGEST_CACHE && chunk_bytes >= file->count * (size_t)file->token_bytes);
-    if (!kept)
-        log_line("warning: '%s' is packed in chunks of %s, each unpacked for every sequence from it, which is slow. "
-                 "Faster is "
-                 "what this makes: h5repack -l tokens:CHUNK=%d %s NEW.h5",
-                 file->path, log_bytes((double)chunk_bytes, size), 1 << 20, file->path);
+    bool kept = chunk_bytes <= LARGEST_CACHE, only_one = chunk_bytes >= file->count * (size_t)file->token_bytes;
+    if (chunk_bytes <= CACHE_BYTES) return;
+    log_line("%s'%s' is packed in chunks of %s%s%s. Better is what this makes: h5repack -l tokens:CHUNK=%d %s NEW.h5",
+             kept && only_one ? "" : "warning: ", file->path, log_bytes((double)chunk_bytes, size),
+             kept && only_one ? "" : ", each unpacked for every sequence from it, which is slow",
+             kept ? "; each rank keeps one in memory, beside what the memory report and plan count" : "", 1 << 20,
+             file->path);
 }
 
 static bool open_tokens(TokenFile *file, Message *problem)

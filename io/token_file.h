@@ -49,8 +49,8 @@ bool token_file_examine(TokenFile *file, Message *problem);
    again. */
 bool token_file_check(TokenFile *file, Message *problem);
 
-/* Writing, by one process. The file grows as `path`.tmp and takes its name when it is finished, so that a file under
-   its final name is always whole. Tokens are stored in 1, 2 or 4 bytes as tokenizer->vocab_size needs.
+/* Writing, by one process. The file grows under a temporary name (io/disk.h) and takes its own when it is finished, so that
+   a file under its final name is always whole. Tokens are stored in 1, 2 or 4 bytes as tokenizer->vocab_size needs.
 
    token_file_create() returns NULL with a message when the folder is not writable or has no room for `expected` tokens
    (0: not known). A disk that fills up later ends the job; the unfinished file is removed. */
@@ -65,9 +65,10 @@ void token_file_begin_document(TokenWriter *writer);
 /* False with a message for an id that is not below vocab_size. */
 bool token_file_append(TokenWriter *writer, const int32_t *ids, size_t count, Message *problem);
 
-/* Brings `count` files to disk, then names all of them, so that files which belong together appear together.
-   The writers are freed, whatever the outcome; when it is false (one cannot be renamed) none of the files is there. */
-bool token_file_finish(TokenWriter *const *writers, int count, Message *problem);
+/* Brings `count` files to disk, then names all of them in the place of earlier ones and removes the file `obsolete`
+   (NULL: none), so that files which belong together appear together. The writers are freed, whatever the outcome; when it
+   is false (one cannot be renamed or removed) none of the files is there, and the earlier ones are. */
+bool token_file_finish(TokenWriter *const *writers, int count, const char *obsolete, Message *problem);
 
 /* Removes the unfinished file and frees the writer; NULL is allowed. */
 void token_file_abandon(TokenWriter *writer);

@@ -77,3 +77,9 @@ void token_verdict_write(const char *path, const TokenFileState *state, uint64_t
            token_verdict_state(path, &now) && same_state(&now, state);
     if (!good || rename(temporary, name)) unlink(temporary);
 }
+
+void token_verdict_remove(const char *path)
+{
+    char name[DISK_PATH_SIZE];
+    if (path_of(path, name)) unlink(name); /* one that stays counts for nothing */
+}

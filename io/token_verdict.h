@@ -27,4 +27,7 @@ bool token_verdict_read(const char *path, const TokenFileState *state, uint64_t 
    is said of that. */
 void token_verdict_write(const char *path, const TokenFileState *state, uint64_t digest);
 
+/* The verdict about a file that is no longer there. */
+void token_verdict_remove(const char *path);
+
 #endif

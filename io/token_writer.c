@@ -11,6 +11,7 @@
 #include "io/h5.h"
 #include "io/piece_store.h"
 #include "io/token_file.h"
+#include "io/token_verdict.h"
 #include "src/base/memory.h"
 
 enum { TOKEN_CHUNK_BYTES = 1 << 20, DOCUMENT_CHUNK_BYTES = 1 << 16 };
@@ -142,13 +143,14 @@ static void write_pieces(TokenWriter *writer, const Tokenizer *tokenizer)
 TokenWriter *token_file_create(const char *path, const Tokenizer *tokenizer, size_t expected, Message *problem)
 {
     const uint64_t descriptions = 1 << 16;
+    const size_t longest = DISK_PATH_SIZE - 200; /* names that are made of it are longer */
     char temporary[DISK_PATH_SIZE];
-    int length = snprintf(temporary, sizeof temporary, "%s.tmp", path);
     hid_t file;
-    if (length >= (int)sizeof temporary) {
+    if (strlen(path) > longest) {
         fail(problem, "the name of the file '%.80s...' is too long", path);
         return NULL;
     }
+    disk_temporary_of(path, temporary);
     uint64_t room = expected * (uint64_t)bytes_of_token(tokenizer->vocab_size) + descriptions;
     if (!disk_has_room(path, room, problem) || !h5_create(temporary, &file, problem)) return NULL;
     TokenWriter *writer = checked_calloc(1, sizeof *writer);
@@ -213,16 +215,24 @@ static bool bring_to_disk(TokenWriter *writer, Message *problem)
     return disk_sync(writer->temporary, problem);
 }
 
-bool token_file_finish(TokenWriter *const *writers, int count, Message *problem)
+bool token_file_finish(TokenWriter *const *writers, int count, const char *obsolete, Message *problem)
 {
+    int names = count + (obsolete != NULL);
+    const char **temporaries = checked_calloc((size_t)names, sizeof *temporaries),
+               **paths = checked_calloc((size_t)names, sizeof *paths);
     bool good = true;
-    for (int i = 0; i < count && good; i++) good = bring_to_disk(writers[i], problem);
-    int named = 0;
-    while (named < count && (good = good && disk_rename(writers[named]->temporary, writers[named]->path, problem)))
-        named++;
-    for (int i = 0; i < named && !good; i++) unlink(writers[i]->path); /* not without those that it belongs to */
+    if (obsolete) paths[count] = obsolete;
+    for (int i = 0; i < count && good; i++) {
+        temporaries[i] = writers[i]->temporary;
+        paths[i] = writers[i]->path;
+        good = bring_to_disk(writers[i], problem);
+    }
+    good = good && disk_rename_all(temporaries, paths, names, problem);
+    for (int i = 0; i < names && good; i++) token_verdict_remove(paths[i]);
     for (int i = 0; i < count; i++)
         token_file_abandon(writers[i]); /* after the renaming there is nothing left to remove */
+    free(temporaries);
+    free(paths);
     return good;
 }
 

@@ -67,7 +67,7 @@ bool corpus_read_token_files(Corpus *corpus, const InputFiles *files, TokenForma
 /* For the readers above: takes over source->path, and returns the number of the source. */
 int corpus_add_source(Corpus *corpus, Source source);
 
-/* One without numbers is only counted. `last` is its last number, -1 for texts. */
+/* One without numbers is only counted. `last` is its last number, -1 for none. */
 void corpus_add_document(Corpus *corpus, int source, size_t start, size_t length, int64_t last);
 
 /* Numbers first .. first + count - 1 of a source, at most CORPUS_CHUNK; each must be a token. */

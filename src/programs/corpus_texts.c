@@ -57,7 +57,8 @@ static void add_stretch(TextReader *reader, int source, const uint8_t *text, siz
 {
     size_t place = start;
     while (place < end && is_blank(text[place])) place++;
-    corpus_add_document(reader->corpus, source, start, place < end ? end - start : 0, -1);
+    bool empty = place == end;
+    corpus_add_document(reader->corpus, source, start, empty ? 0 : end - start, empty ? -1 : text[end - 1]);
 }
 
 static bool equal(const uint8_t *line, size_t length, const char *separator)

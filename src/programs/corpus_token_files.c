@@ -54,7 +54,8 @@ static const char *npy_value(const char *header, const char *key)
 /* '<u2' and its like. */
 static bool npy_form(const char *value, NumberForm *form)
 {
-    if (!value || value[0] != '\'' || !strchr("<>|=", value[1]) || !strchr("iu", value[2])) return false;
+    if (!value || strlen(value) < 5) return false; /* every character below is there */
+    if (value[0] != '\'' || !strchr("<>|=", value[1]) || !strchr("iu", value[2])) return false;
     *form = (NumberForm){value[3] - '0', value[2] == 'i', value[1] == '>'};
     return strchr("1248", value[3]) && value[4] == '\'';
 }

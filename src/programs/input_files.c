@@ -13,7 +13,7 @@
 #include "io/disk.h"
 #include "src/base/memory.h"
 
-/* A folder, whatever its name. */
+/* A file or folder, whatever its name. */
 typedef struct Place {
     dev_t device;
     ino_t inode;
@@ -24,7 +24,6 @@ typedef struct Walk {
     const char *option;
     Place output; /* the folder for results, or the nearest one above it that exists */
     const char *output_path;
-    void *visited; /* tree of the Places of folders */
     Message *problem;
 } Walk;
 
@@ -38,15 +37,10 @@ static int compare_places(const void *a, const void *b)
 /* Where `output` is, or the folder in which it will be made. */
 static Place place_of_output(const char *output)
 {
-    char path[DISK_PATH_SIZE], above[DISK_PATH_SIZE];
+    char path[DISK_PATH_SIZE];
     struct stat status = {0};
-    snprintf(path, sizeof path, "%s", output);
-    while (stat(path, &status) && strcmp(path, "/") && strcmp(path, ".")) {
-        size_t length = strlen(path);
-        while (length > 1 && path[length - 1] == '/') path[--length] = 0;
-        disk_folder_of(path, above);
-        strcpy(path, above);
-    }
+    disk_nearest(output, path);
+    (void)stat(path, &status);
     return (Place){status.st_dev, status.st_ino};
 }
 
@@ -55,19 +49,22 @@ static void leave_out(Walk *walk, LeftOut kind, const char *path)
     if (walk->files->left_out[kind]++ == 0) walk->files->example[kind] = strdup(path);
 }
 
-static bool enter(Walk *walk, const char *path, const struct stat *status, bool *first_time)
+/* Is it met for the first time, under whatever name? */
+static bool is_new(InputFiles *files, const struct stat *status)
 {
     Place place = {status->st_dev, status->st_ino};
-    if (compare_places(&place, &walk->output) == 0)
-        return fail(walk->problem,
-                    "--output=%s is in the folder '%s', which %s reads. Choose a folder outside it for the results",
-                    walk->output_path, path, walk->option);
-    *first_time = !tfind(&place, &walk->visited, compare_places);
-    if (!*first_time) return true;
+    if (tfind(&place, &files->visited, compare_places)) return false;
     Place *kept = checked_calloc(1, sizeof *kept);
     *kept = place;
-    CHECK(tsearch(kept, &walk->visited, compare_places), "cannot allocate a list of folders");
+    CHECK(tsearch(kept, &files->visited, compare_places), "cannot allocate a list of files");
     return true;
+}
+
+static bool fail_of_output(const Walk *walk, const char *path)
+{
+    return fail(walk->problem,
+                "--output=%s is in the folder '%s', which %s reads. Choose a folder outside it for the results",
+                walk->output_path, path, walk->option);
 }
 
 static bool add_folder(Walk *walk, const char *folder);
@@ -83,19 +80,20 @@ static bool add_path(Walk *walk, const char *path, bool named_by_user)
                              : "cannot open '%s': %s. Check %s",
                     path, strerror(errno), walk->option);
     }
-    if (S_ISDIR(status.st_mode)) {
-        bool first_time;
-        if (!enter(walk, path, &status, &first_time)) return false;
-        if (first_time) return add_folder(walk, path);
-        leave_out(walk, LEFT_REPEATED, path);
-        return true;
-    }
-    if (!S_ISREG(status.st_mode)) {
+    bool folder = S_ISDIR(status.st_mode);
+    if (folder && compare_places(&(Place){status.st_dev, status.st_ino}, &walk->output) == 0)
+        return fail_of_output(walk, path);
+    if (!folder && !S_ISREG(status.st_mode)) {
         if (named_by_user)
             return fail(walk->problem, "'%s' is neither a file nor a folder. Check %s", path, walk->option);
         leave_out(walk, LEFT_SPECIAL, path);
         return true;
     }
+    if (!is_new(files, &status)) {
+        leave_out(walk, LEFT_REPEATED, path);
+        return true;
+    }
+    if (folder) return add_folder(walk, path);
     files->paths = checked_grow(files->paths, files->count, &files->capacity, sizeof *files->paths);
     files->paths[files->count++] = strdup(path);
     return true;
@@ -143,7 +141,6 @@ bool input_files_add(InputFiles *files, const char *option, const char *path, co
     size_t before = files->count;
     walk.output = place_of_output(output);
     bool good = add_path(&walk, path, true);
-    tdestroy(walk.visited, free);
     if (files->count > before) qsort(files->paths + before, files->count - before, sizeof *files->paths, compare_paths);
     return good;
 }
@@ -154,7 +151,7 @@ void input_files_print_left_out(const InputFiles *files)
         [LEFT_HIDDEN] = {"name that begins with '.'", "names that begin with '.'"},
         [LEFT_BACKUP] = {"name that ends with '~'", "names that end with '~'"},
         [LEFT_SPECIAL] = {"pipe, socket or device", "pipes, sockets or devices"},
-        [LEFT_REPEATED] = {"folder that was read already", "folders that were read already"},
+        [LEFT_REPEATED] = {"name of what is read already", "names of what is read already"},
     };
     const char *between = "left out: ";
     for (int kind = 0; kind < LEFT_KINDS; kind++) {
@@ -172,5 +169,6 @@ void input_files_destroy(InputFiles *files)
     for (size_t i = 0; i < files->count; i++) free(files->paths[i]);
     for (int kind = 0; kind < LEFT_KINDS; kind++) free(files->example[kind]);
     free(files->paths);
+    tdestroy(files->visited, free);
     *files = (InputFiles){0};
 }

@@ -16,12 +16,14 @@ typedef struct InputFiles {
     size_t count, capacity;
     size_t left_out[LEFT_KINDS];
     char *example[LEFT_KINDS]; /* the first of them; NULL: none */
+    void *visited;             /* tree of the files and folders that were met */
 } InputFiles;
 
-/* Adds a file, or all regular files of a folder and the folders in it, links to files and folders among them; each folder
-   once, whatever leads to it. In folders, names that begin with "." or end with "~" and what is no file (pipes, sockets,
-   devices) are left out and counted. The paths of one call are in the order of their bytes. False with a message about
-   `option` when something cannot be read, or when the folder `output` is, or would be made, in a folder that is read. */
+/* Adds a file, or all regular files of a folder and the folders in it, links to files and folders among them; each file
+   and folder once, whatever leads to it in this call and those before: again, it is left out and counted. In folders,
+   names that begin with "." or end with "~" and what is no file (pipes, sockets, devices) are left out and counted. The
+   paths of one call are in the order of their bytes. False with a message about `option` when something cannot be read,
+   or when the folder `output` is, or would be made, in a folder that is read. */
 bool input_files_add(InputFiles *files, const char *option, const char *path, const char *output, Message *problem);
 
 /* One line on standard output with numbers, reasons and an example of each; nothing when nothing was left out. */

@@ -270,11 +270,14 @@ static bool write_files(Corpus *corpus, const Split *split, const Tokenizer *tok
         good = write_document(writers[file], corpus, &corpus->documents[d], tokenizer, tokens, &bytes[file], problem);
     }
     free(tokens);
+    good = good && check_earlier_files(options, problem); /* others may have written meanwhile */
+    struct stat status;
+    bool obsolete = files == 1 && lstat(paths[1], &status) == 0;
     if (good)
-        good = token_file_finish(writers, files, problem);
+        good = token_file_finish(writers, files, obsolete ? paths[1] : NULL, problem);
     else
         for (int i = 0; i < files; i++) token_file_abandon(writers[i]);
-    if (good && files == 1 && unlink(paths[1]) == 0) printf("%s: the earlier one is removed\n", paths[1]);
+    if (good && obsolete) printf("%s: the earlier one is removed\n", paths[1]);
     for (int i = 0; i < files && good; i++) print_file(paths[i], split, i, tokenizer, bytes[i]);
     return good;
 }
@@ -298,8 +301,8 @@ static bool prepare(const PrepareOptions *options, Message *problem)
     Corpus corpus = {0};
     InputFiles files = {0};
     Tokenizer tokenizer = {0};
-    struct stat status;
-    bool new_folder = stat(options->output, &status) != 0;
+    char nearest[DISK_PATH_SIZE];
+    disk_nearest(options->output, nearest);
     bool good = check_earlier_files(options, problem) &&
                 choose_tokenizer(options, &tokenizer, &corpus.end_of_document, problem) &&
                 find_files(&files, options, problem) && disk_make_folder(options->output, problem);
@@ -308,7 +311,7 @@ static bool prepare(const PrepareOptions *options, Message *problem)
         input_files_print_left_out(&files);
         good = read_and_write(&corpus, options, &files, &tokenizer, problem);
     }
-    if (!good && new_folder) rmdir(options->output); /* stays when there is something in it */
+    if (!good) disk_remove_folders(options->output, nearest);
     corpus_destroy(&corpus);
     input_files_destroy(&files);
     tokenizer_destroy(&tokenizer);

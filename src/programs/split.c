@@ -78,8 +78,8 @@ static bool cut(Split *split, Corpus *corpus, size_t number, size_t tail, Messag
     Document whole = corpus->documents[number];
     if (!place_of_cut(corpus, &whole, tail, &place, problem)) return false;
     corpus->documents = checked_grow(corpus->documents, corpus->count, &corpus->capacity, sizeof whole);
-    split->validation = realloc(split->validation, (corpus->count + 1) * sizeof *split->validation);
-    CHECK(split->validation, "cannot allocate a list of %zu documents", corpus->count + 1);
+    size_t room = corpus->count; /* of `validation` */
+    split->validation = checked_grow(split->validation, corpus->count, &room, sizeof *split->validation);
     size_t later = corpus->count++ - number;
     Document *documents = corpus->documents + number;
     memmove(documents + 1, documents, later * sizeof *documents);

@@ -77,7 +77,7 @@ static void say_left_out(const Metrics *table, const char *csv, int64_t last_ste
     if (rows == 0) return;
     char from[64] = "begins anew";
     if (last_step >= 0) snprintf(from, sizeof from, "goes on after step %lld", (long long)last_step);
-    log_line("%s %s; as it was, with %zu rows more, it is kept as %s", csv, from, rows, place);
+    log_line("%s %s; the %zu later rows of the earlier run are kept in %s", csv, from, rows, place);
 }
 
 /* An evaluation is made again when its own row is missing. Its rows of heads were written before, and go. */

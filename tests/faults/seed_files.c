@@ -204,7 +204,7 @@ static void write_tokens(const char *path)
         token_file_begin_document(writer);
         good = token_file_append(writer, ids + first, count, &problem);
     }
-    good = good && token_file_finish(&writer, 1, &problem);
+    good = good && token_file_finish(&writer, 1, NULL, &problem);
     CHECK(good, "%s", problem.text);
     free(ids);
     tokenizer_destroy(&tokenizer);

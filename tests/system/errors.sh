@@ -217,6 +217,9 @@ mkdir "$TEST_FOLDER/lost" "$TEST_FOLDER/stop"
 cp "$TEST_FOLDER/metrics-only.csv" "$TEST_FOLDER/lost/metrics.csv"
 touch "$TEST_FOLDER/stop/STOP"
 refuse_train "no checkpoint to continue from|--overwrite" --output.folder="$TEST_FOLDER/lost"
+cp "$TEST_FOLDER/good/metrics.h5" "$TEST_FOLDER/lost/metrics.h5"
+rm "$TEST_FOLDER/lost/metrics.csv"
+refuse_train "no checkpoint to continue from|--overwrite" --output.folder="$TEST_FOLDER/lost"
 refuse_train "/STOP'|Remove that file" --output.folder="$TEST_FOLDER/stop"
 
 # Where nothing can be written, also for root

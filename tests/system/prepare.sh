@@ -25,7 +25,8 @@ says() {
 refuse() {
     local words=$1 message word list
     shift
-    message=$("$program" prepare --output="$TEST_FOLDER/refused" "$@" 2>&1 >"$TEST_FOLDER/refused.out") && give_up "accepted: $*"
+    message=$("$program" prepare --output="$TEST_FOLDER/refused/deep//er/" "$@" 2>&1 >"$TEST_FOLDER/refused.out") &&
+        give_up "accepted: $*"
     [ "$(wc -l <<<"$message")" -eq 1 ] || give_up "not one line: $message"
     IFS='|' read -ra list <<<"$words"
     for word in "${list[@]}"; do grep -qF -e "$word" <<<"$message" || give_up "no '$word' in: $message"; done
@@ -79,7 +80,7 @@ test_texts() {
     "$program" eval --checkpoint="$(checkpoint long-run 1)" --data="$TEST_FOLDER/long/validation.h5" >"$TEST_FOLDER/long-eval"
     grep -qE '^bits per byte +[0-9]+\.[0-9]+$' "$TEST_FOLDER/long-eval" || give_up "eval says: $(<"$TEST_FOLDER/long-eval")"
     prepare ten --input="$inputs/three.txt" --document_separator=--- --end_of_document=10 --validation_fraction=0
-    holds ten train 'vocab_size == 256 and documents == [0, 5, 19] and tokens[4] == 10'
+    holds ten train 'vocab_size == 256 and documents == [0, 4, 17] and text == "one\ntwo and more\nthree\n"'
 
     refuse "no line is equal to|leave it out" --input="$inputs/three.txt" --document_separator='-+-'
     refuse "but for blanks this one is: '$inputs/three.txt':2" --input="$inputs/three.txt" --document_separator=' ---'
@@ -183,6 +184,9 @@ END
     prepare documents --tokens="$folder/gpt2.bin,$folder/u2.npy" --end_of_document=50256 "${gpt[@]}"
     says documents "gpt2.bin: llmc, 300000 tokens of 2 bytes" "u2.npy: npy, 300000 tokens" "6 documents"
     holds documents train 'documents == [0, 1001, 299_001, 300_001, 301_002, 599_002] and len(tokens) == 600_002'
+    prepare twice --tokens="$folder/u2.npy,$folder/../foreign/u2.npy" "${gpt[@]}"
+    says twice "left out: 1 name of what is read already"
+    cmp "$TEST_FOLDER/npy/train.h5" "$TEST_FOLDER/twice/train.h5" >&2 || give_up "a file that is named twice is read twice"
     prepare parts --tokens="$folder/u2.npy" --vocab_size=50257
     says parts "validation: 5 % of the tokens, 1 document"
 

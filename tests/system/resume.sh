@@ -220,7 +220,7 @@ test_from() {
     run 2 back --from=3 --train.steps=6 --output.checkpoint_every=3
     require_same_state "$(checkpoint whole 6)" "$(checkpoint back 6)"
     cmp "$(checkpoint whole 6)" "$(checkpoint back 6).1" || give_up "the later checkpoint is not kept"
-    cmp "$TEST_FOLDER/whole/metrics.csv" "$TEST_FOLDER/back/metrics.csv.1" || give_up "the later rows are not kept"
+    cmp <(sed 2,4d "$TEST_FOLDER/whole/metrics.csv") "$TEST_FOLDER/back/metrics.csv.1" || give_up "the later rows are not kept"
     require_same_losses whole back
     require_rows back 6
     run 2 back --train.steps=7
@@ -233,7 +233,7 @@ test_rows_kept() {
     head -n 4 "$TEST_FOLDER/whole/metrics.csv" >"$TEST_FOLDER/early/metrics.csv"
     run 1 early --train.steps=1 --train.learning_rate=0.001
     cmp <(head -n 4 "$TEST_FOLDER/whole/metrics.csv") "$TEST_FOLDER/early/metrics.csv.1" || give_up "rows are lost"
-    says early "metrics.csv goes on after step 0; as it was, with 3 rows more, it is kept as"
+    says early "metrics.csv goes on after step 0; the 3 later rows of the earlier run are kept in"
     rm "$TEST_FOLDER"/early/checkpoints/*
     run 1 early --train.steps=1 --overwrite
     cmp <(tail -n 1 "$TEST_FOLDER/early/metrics.csv.2" | cut -d, -f1) <(echo 1) || give_up "rows are overwritten"

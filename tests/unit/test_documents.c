@@ -27,7 +27,7 @@ static void write_file(const char *name)
         next += last;
         token_file_append(writer, &(int32_t){last ? END : 10 + (int32_t)i}, 1, &problem);
     }
-    check_true(token_file_finish(&writer, 1, &problem), "finished: %s", problem.text);
+    check_true(token_file_finish(&writer, 1, NULL, &problem), "finished: %s", problem.text);
 }
 
 /* Gives it /documents of this type and these elements, with a digest unless it is "". */

@@ -1,4 +1,5 @@
 /* Tokenizers, token files, the choice of sequences and metrics tables. */
+#include <dirent.h>
 #include <fcntl.h>
 #include <hdf5.h>
 #include <math.h>
@@ -181,7 +182,7 @@ static void write_tokens(const char *path, const Tokenizer *tokenizer, size_t co
     check_true(token_file_append(writer, ids, half, &problem), "appended: %s", problem.text);
     check_true(token_file_append(writer, ids + half, count - half, &problem), "appended: %s", problem.text);
     check_true(access(path, F_OK) != 0, "no file under the final name before the end");
-    check_true(token_file_finish(&writer, 1, &problem), "finished: %s", problem.text);
+    check_true(token_file_finish(&writer, 1, NULL, &problem), "finished: %s", problem.text);
     free(ids);
 }
 
@@ -243,6 +244,15 @@ static void test_pieces_round_trip(void)
     tokenizer_destroy(&tokenizer);
 }
 
+static int temporaries_in(const char *folder)
+{
+    int count = 0;
+    DIR *entries = opendir(scratch_path(folder));
+    for (struct dirent *entry; entries && (entry = readdir(entries));) count += strstr(entry->d_name, ".tmp") != NULL;
+    if (entries) closedir(entries);
+    return count;
+}
+
 static void test_wrong_tokens(void)
 {
     Message problem = {""};
@@ -250,26 +260,53 @@ static void test_wrong_tokens(void)
     TokenWriter *writer = token_file_create(scratch_path("wrong.h5"), &tokenizer, 0, &problem);
     expect_failure(token_file_append(writer, (int32_t[]){1, 300}, 2, &problem), &problem, "token 1 is 300");
     token_file_abandon(writer);
-    check_true(access(scratch_path("wrong.h5.tmp"), F_OK) != 0, "nothing is left of an abandoned file");
+    check_true(temporaries_in(".") == 0, "nothing is left of an abandoned file");
     expect_failure(token_file_create(scratch_path("huge.h5"), &tokenizer, (size_t)1 << 60, &problem) != NULL, &problem,
                    "MB are free");
     expect_failure(token_file_create(scratch_path("nowhere/a.h5"), &tokenizer, 0, &problem) != NULL, &problem,
                    "nowhere");
 }
 
-/* Files that belong together appear together or not at all. */
+static bool write_both(int32_t token, const char *obsolete, Message *problem)
+{
+    Tokenizer tokenizer = {.name = "numbers", .vocab_size = 300};
+    TokenWriter *writers[2] = {token_file_create(scratch_path("pair/first.h5"), &tokenizer, 0, problem),
+                               token_file_create(scratch_path("pair/second.h5"), &tokenizer, 0, problem)};
+    for (int i = 0; i < 2; i++) token_file_append(writers[i], (int32_t[]){token, token}, 2, problem);
+    return token_file_finish(writers, 2, obsolete, problem);
+}
+
+static int32_t first_token(const char *name)
+{
+    int32_t token = -1;
+    Message problem;
+    TokenFile *file = token_file_open(scratch_path(name), &problem);
+    if (file && !token_file_read(file, 0, 1, &token, &problem)) token = -2;
+    token_file_close(file);
+    return token;
+}
+
+/* Files that belong together appear together or not at all, and earlier ones stay or go together. */
 static void test_together(void)
 {
     Message problem = {""};
-    Tokenizer tokenizer = {.name = "numbers", .vocab_size = 300};
-    TokenWriter *writers[2] = {token_file_create(scratch_path("first.h5"), &tokenizer, 0, &problem),
-                               token_file_create(scratch_path("second.h5"), &tokenizer, 0, &problem)};
-    for (int i = 0; i < 2; i++) token_file_append(writers[i], (int32_t[]){1, 2}, 2, &problem);
-    mkdir(scratch_path("second.h5"), 0777); /* stands in the way of the second */
-    expect_failure(token_file_finish(writers, 2, &problem), &problem, "second.h5");
-    check_true(access(scratch_path("first.h5"), F_OK) != 0 && access(scratch_path("first.h5.tmp"), F_OK) != 0 &&
-                   access(scratch_path("second.h5.tmp"), F_OK) != 0,
-               "nothing is left");
+    mkdir(scratch_path("pair"), 0777);
+    mkdir(scratch_path("pair/second.h5"), 0777); /* stands in the way of the second */
+    expect_failure(write_both(1, NULL, &problem), &problem, "second.h5");
+    check_true(access(scratch_path("pair/first.h5"), F_OK) != 0 && temporaries_in("pair") == 0, "nothing is left");
+    rmdir(scratch_path("pair/second.h5"));
+    check_true(write_both(1, NULL, &problem), "written: %s", problem.text);
+    scratch_write("pair/second.h5.checked", "old", 3);
+    scratch_write("pair/third.h5", "old", 3);
+    check_true(write_both(2, scratch_path("pair/third.h5"), &problem), "replaced: %s", problem.text);
+    check_true(first_token("pair/first.h5") == 2 && first_token("pair/second.h5") == 2, "both are new");
+    check_true(access(scratch_path("pair/third.h5"), F_OK) != 0 &&
+                   access(scratch_path("pair/second.h5.checked"), F_OK) != 0,
+               "what belonged to the old ones is gone");
+    mkdir(scratch_path("pair/third.h5"), 0777);
+    expect_failure(write_both(3, scratch_path("pair/third.h5"), &problem), &problem, "third.h5");
+    check_true(first_token("pair/first.h5") == 2 && first_token("pair/second.h5") == 2, "both are the earlier ones");
+    check_true(temporaries_in("pair") == 0, "no other name is left");
 }
 
 /* Starts that fill more than a chunk of them; a document without tokens leaves no trace. */
@@ -290,7 +327,7 @@ static void test_documents(void)
             check_true(token_file_append(writer, &(int32_t){t}, 1, &problem), "appended: %s", problem.text);
     }
     token_file_begin_document(writer);
-    check_true(token_file_finish(&writer, 1, &problem), "finished: %s", problem.text);
+    check_true(token_file_finish(&writer, 1, NULL, &problem), "finished: %s", problem.text);
     TokenFile *file = token_file_open(scratch_path("documents.h5"), &problem);
     if (!check_true(file != NULL, "opened: %s", problem.text)) return;
     check_true(file->document_count == DOCUMENTS && (int64_t)file->count == total, "%zu documents",
@@ -628,7 +665,7 @@ static TokenFile *numbered_tokens(size_t count)
     snprintf(name, sizeof name, "numbered%zu.h5", count);
     TokenWriter *writer = token_file_create(scratch_path(name), &tokenizer, 0, &problem);
     for (size_t i = 0; i < count; i++) token_file_append(writer, &(int32_t){(int32_t)i}, 1, &problem);
-    check_true(token_file_finish(&writer, 1, &problem), "finished: %s", problem.text);
+    check_true(token_file_finish(&writer, 1, NULL, &problem), "finished: %s", problem.text);
     TokenFile *file = token_file_open(scratch_path(name), &problem);
     check_true(file != NULL, "opened: %s", problem.text);
     return file;
@@ -966,7 +1003,7 @@ static size_t lines_of(const char *name)
     return lines;
 }
 
-/* Whoever opens a table with fewer rows than its file has leaves the file under another name, each time another one. */
+/* Whoever opens a table with fewer rows than an earlier run left keeps the others in a file of their own. */
 static void test_metrics_kept_aside(void)
 {
     const char *place;
@@ -977,19 +1014,89 @@ static void test_metrics_kept_aside(void)
     for (int round = 1, last = 6; last >= -1; round++, last -= 7) {
         char name[64];
         snprintf(name, sizeof name, "aside/metrics.csv.%d", round);
+        if (last < 0) unlink(scratch_path("aside/metrics.csv")); /* metrics.h5 has the rows, too */
         metrics = open_metrics("aside", last);
         size_t left_out = metrics_left_out(metrics, &place);
         check_true(left_out == (round == 1 ? 3 : 6), "up to step %d: %zu left out", last, left_out);
         check_true(strcmp(place, scratch_path(name)) == 0, "called '%s'", place);
-        check_true(lines_of(name) == (round == 1 ? 10 : 7), "%s: %zu lines", name, lines_of(name));
+        check_true(lines_of(name) == 1 + left_out, "%s: %zu lines", name, lines_of(name));
         store_and_close(metrics);
     }
     check_true(access(scratch_path("aside/metrics.csv.3"), F_OK) != 0, "nothing more");
-    scratch_write("aside/metrics.csv", "my notes\nof today\n", 18); /* not a table of ours */
-    metrics = open_metrics("aside", 3);
-    check_true(metrics_left_out(metrics, &place) == 1, "lines that are no rows are left out");
-    check_true(lines_of("aside/metrics.csv.3") == 2, "another file is '%s'", place);
-    metrics_close(metrics);
+}
+
+/* A CSV file that the table cannot hold whole stays as it was; what the table has, and a line that was cut off, is no reason. */
+static void test_metrics_of_others(void)
+{
+    static const struct {
+        const char *text;
+        size_t rows; /* that are kept, up to step 2 */
+        bool whole;
+    } cases[] = {
+        {"my notes\nof today\n", 0, false},
+        {"step,loss,seconds\n1,5,1\n2,4,1\nthree\n", 2, false},
+        {"step,loss,note,seconds\n1,5,7,1\n", 1, false},
+        {"step,loss,seconds\n1,5,1\n2,4,1\n1,3,1\n", 2, false},
+        {"step,loss,seconds\n-1,5,1\n", 0, false},
+        {"step,loss\n1,5\n2,4\n1,5\n2,3", 2, true},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char name[64], folder[32];
+        snprintf(folder, sizeof folder, "others-%zu", i);
+        mkdir(scratch_path(folder), 0777);
+        snprintf(name, sizeof name, "%s/metrics.csv", folder);
+        scratch_write(name, cases[i].text, strlen(cases[i].text));
+        Metrics *metrics = open_metrics(folder, 2);
+        check_true(lines_of(name) == 1 + cases[i].rows, "case %zu: %zu lines", i, lines_of(name));
+        strcat(name, ".1");
+        bool kept = access(scratch_path(name), F_OK) == 0;
+        check_true(kept != cases[i].whole, "case %zu: %s", i, kept ? "kept aside" : "gone");
+        metrics_close(metrics);
+    }
+}
+
+/* A program that knows fewer columns keeps the files aside; one that knows more has no reason to. */
+static void test_metrics_of_versions(void)
+{
+    static const MetricsKind less = {"steps", "metrics.csv", 1, {"step", "loss"}},
+                             more = {"steps", "metrics.csv", 1, {"step", "new", "loss", "seconds"}};
+    Message problem = {""};
+    Metrics *metrics = open_metrics("versions", -1);
+    append_steps(metrics, 1, 3);
+    store_and_close(metrics);
+    metrics = metrics_open(scratch_path("versions"), &more, 3, &problem);
+    check_true(access(scratch_path("versions/metrics.h5.1"), F_OK) != 0 &&
+                   access(scratch_path("versions/metrics.csv.1"), F_OK) != 0,
+               "nothing is lost");
+    store_and_close(metrics);
+    metrics = metrics_open(scratch_path("versions"), &less, 3, &problem);
+    check_true(access(scratch_path("versions/metrics.h5.1"), F_OK) == 0 && lines_of("versions/metrics.csv.1") == 4,
+               "both files are kept");
+    store_and_close(metrics);
+}
+
+/* Files that are there and cannot be read are not replaced. */
+static void test_metrics_unreadable(void)
+{
+    Message problem = {""};
+    mkdir(scratch_path("unreadable"), 0777);
+    check_true(symlink("metrics.csv", scratch_path("unreadable/metrics.csv")) == 0, "a link to itself");
+    expect_failure(metrics_open(scratch_path("unreadable"), &steps_table, 3, &problem) != NULL, &problem,
+                   "cannot read");
+    unlink(scratch_path("unreadable/metrics.csv"));
+    check_true(!metrics_exist(scratch_path("unreadable"), "metrics.csv"), "nothing is there");
+    Metrics *metrics = open_metrics("unreadable", -1);
+    store(metrics);
+    check_true(!metrics_exist(scratch_path("unreadable"), "metrics.csv"), "no rows are there");
+    append_steps(metrics, 1, 3);
+    check_true(metrics_exist(scratch_path("unreadable"), "metrics.csv"), "rows are there");
+    store_and_close(metrics);
+    unlink(scratch_path("unreadable/metrics.csv"));
+    check_true(metrics_exist(scratch_path("unreadable"), "metrics.csv"), "metrics.h5 has them");
+    check_true(truncate(scratch_path("unreadable/metrics.h5"), 600) == 0, "cut");
+    check_true(metrics_exist(scratch_path("unreadable"), "metrics.csv"), "it cannot be read");
+    metrics_close(open_metrics("unreadable", 3));
+    check_true(access(scratch_path("unreadable/metrics.h5.1"), F_OK) == 0, "it is kept aside");
 }
 
 /* ---- names on the disk ---- */
@@ -1043,12 +1150,15 @@ int main(int argc, char **argv)
         {"full disk", test_metrics_full_disk},
         {"two tables, new columns", test_metrics_tables},
         {"several rows of a step", test_metrics_several_rows},
-        {"files are kept aside", test_metrics_kept_aside},
+        {"later rows are kept", test_metrics_kept_aside},
+        {"files of others", test_metrics_of_others},
+        {"files of other versions", test_metrics_of_versions},
+        {"unreadable", test_metrics_unreadable},
     };
     static const TestCase names[] = {{"the same file, a second name", test_same_file}};
     static const Suite suites[] = {
         {"tokenizer", tokenizer, 4},     {"token file", tokens, sizeof tokens / sizeof *tokens},
-        {"batch loader", loader, 4},     {"metrics", metrics, 7},
+        {"batch loader", loader, 4},     {"metrics", metrics, sizeof metrics / sizeof *metrics},
         {"names on the disk", names, 1},
     };
     world_start(&argc, &argv);

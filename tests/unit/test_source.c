@@ -32,7 +32,8 @@ static void open_book(void)
     TokenWriter *writer = token_file_create(scratch_path("book.h5"), &tokenizer, 0, &problem);
     int32_t *letters = random_tokens(BOOK, 26, 5);
     for (int i = 0; i < BOOK; i++) letters[i] = letters[i] ? 'a' + letters[i] : ' ';
-    bool good = writer && token_file_append(writer, letters, BOOK, &problem) && token_file_finish(&writer, 1, &problem);
+    bool good =
+        writer && token_file_append(writer, letters, BOOK, &problem) && token_file_finish(&writer, 1, NULL, &problem);
     if (good) book = token_file_open(scratch_path("book.h5"), &problem);
     CHECK(book, "no book: %s", problem.text);
     tokenizer_destroy(&tokenizer);
