@@ -27,7 +27,7 @@ static bool keep_beginning(Config *config, const Resume *resume, Message *proble
 }
 
 /* False when the checkpoint cannot be read at all; leaves when it is of another model. */
-static bool load_config(Resume *resume, Config *config, Message *problem)
+static bool load_config(Resume *resume, const Config *config, Message *problem)
 {
     OptionTable options = config_options(&resume->config);
     option_set_defaults(&options); /* what older files do not say was so */
@@ -35,7 +35,7 @@ static bool load_config(Resume *resume, Config *config, Message *problem)
     Message cause;
     bool same = config_same_model(config, &resume->config, &cause);
     if (!same) fail(problem, "cannot continue %.200s: %.700s", resume->path, cause.text);
-    require_all(same && keep_beginning(config, resume, problem), problem);
+    require_all(same, problem);
     return true;
 }
 
@@ -67,7 +67,7 @@ static bool find_first(const Config *config, const ResumeChoice *choice, Resume 
     return found;
 }
 
-bool resume_check_model(Config *config, const ResumeChoice *choice)
+bool resume_check_model(const Config *config, const ResumeChoice *choice)
 {
     static Resume resume;
     Message unused;
@@ -119,7 +119,7 @@ void resume_choose(Config *config, const ResumeChoice *choice, Resume *resume)
         require_all(health == CHECKPOINT_WHOLE || (health == CHECKPOINT_DAMAGED && choice->from < 0), &problem);
         if (health == CHECKPOINT_WHOLE) {
             bool read = load_config(resume, config, &problem);
-            require_all(read, &problem);
+            require_all(read && keep_beginning(config, resume, &problem), &problem);
             if (choice->overwrite) log_line("--overwrite means nothing here: the run has a checkpoint and continues");
             return;
         }

@@ -227,6 +227,18 @@ test_from() {
     require_rows back 7
 }
 
+# As slurm/README.md says it: first back alone, then, as often as the job is requeued, on to all the steps.
+test_back_then_on() {
+    cp -r "$TEST_FOLDER/whole" "$TEST_FOLDER/requeued"
+    quiet launch 1 1 "$program" train "$TEST_FOLDER/requeued" --from=3 --train.steps=3
+    [ ! -e "$(checkpoint requeued 6)" ] || give_up "the run did not go back"
+    quiet launch 2 1 "$program" train "$TEST_FOLDER/requeued" --train.steps=6
+    quiet launch 2 1 "$program" train "$TEST_FOLDER/requeued" --train.steps=6
+    require_same_state "$(checkpoint whole 6)" "$(checkpoint requeued 6)"
+    require_same_losses whole requeued
+    require_rows requeued 6
+}
+
 # Killed before its first checkpoint but that of step 0: a start with other options keeps the rows.
 test_rows_kept() {
     run 1 early --train.steps=0 --output.checkpoint_at_start=true
@@ -285,6 +297,7 @@ start test_other_data
 start test_when_to_save
 start test_configuration
 start test_from
+start test_back_then_on
 start test_rows_kept
 start test_warnings
 start test_unknown_option
