@@ -54,11 +54,10 @@ static void read_file(Config *config, const char *path)
 
 void configuration_read(const OptionTable *own, Config *config, int argc, char **argv)
 {
-    OptionTable tables[2] = {*own, config_options(config)};
+    OptionTable tables[2] = {*own, config_defaults(config)};
     const char *positional = NULL;
     Message problem;
-    option_set_defaults(&tables[0]);
-    option_set_defaults(&tables[1]);
+    option_set_defaults(own);
     /* The file comes before the options, but only reading them tells where it is: they are read twice. */
     require_all(option_read_arguments(tables, 2, argc, argv, &positional, 1, &problem), &problem);
     option_say_repeated(tables, 2, argc, argv);
@@ -87,8 +86,7 @@ LoadedModel loaded_model_read(const char *path)
 {
     Message problem;
     LoadedModel loaded = {.step = 0};
-    OptionTable options = config_options(&loaded.config);
-    option_set_defaults(&options);
+    OptionTable options = config_defaults(&loaded.config);
     Message unknown;
     bool given = path[0] != 0;
     if (!given) fail(&problem, "--checkpoint=FILE is missing: a file of a run folder's checkpoints/");

@@ -277,10 +277,18 @@ test_unknown_option() {
     "$program" generate --checkpoint="$file" --prompt=the --tokens=1 2>&1 | grep -qF warning && give_up "all options are known"
     quiet python -c 'import h5py, sys; h5py.File(sys.argv[1], "r+")["config"].attrs["model.wings"] = 2' "$file"
     train 1 unknown --train.steps=2
-    says unknown "warning: '$file' has options that this program does not know, so that they mean nothing: model.wings."
-    "$program" generate --checkpoint="$file" --prompt=the --tokens=1 2>&1 >"$TEST_FOLDER/text" | grep -qF ": model.wings." ||
+    says unknown "warning: '$file' has options that this program does not know, so that they" "mean nothing: model.wings (1 in all)."
+    "$program" generate --checkpoint="$file" --prompt=the --tokens=1 2>&1 >"$TEST_FOLDER/text" | grep -qF ": model.wings (" ||
         give_up "generate does not name an option that it does not know"
     grep -q warning "$TEST_FOLDER/text" && give_up "a warning is among the text"
+    quiet python -c 'import h5py, sys
+with h5py.File(sys.argv[1], "r+") as file:
+    for i in range(40): file["config"].attrs[f"model.feathers_of_the_wing_{i}"] = 2' "$file"
+    "$program" generate --checkpoint="$file" --prompt=the --tokens=1 >"$TEST_FOLDER/text" 2>&1
+    grep -qF ", ... (41 in all). Another" "$TEST_FOLDER/text" ||
+        give_up "generate does not say how many options it does not know"
+    train 1 from-unknown --train.init_from="$file" --train.steps=0
+    says from-unknown ", ... (41 in all). Another version made it"
     [ "$("$program" inspect "$(checkpoint unknown 2)" | grep -c wings)" -eq 0 ] || give_up "an unknown option is written"
 }
 
