@@ -22,15 +22,11 @@ static bool is_folder(const char *path)
 /* The file as text, which the caller frees; NULL with a message. */
 static char *read_text(const char *path, Message *problem)
 {
-    FILE *file = fopen(path, "r");
-    if (!file) {
-        fail(problem, "cannot open the configuration '%s'. Examples are in configs/", path);
-        return NULL;
-    }
-    char *text = checked_calloc(MAX_CONFIG_BYTES, 1);
-    size_t length = fread(text, 1, MAX_CONFIG_BYTES - 1, file);
-    fclose(file);
-    if (length < MAX_CONFIG_BYTES - 1 && strlen(text) == length) return text;
+    Message cause;
+    size_t length;
+    char *text = disk_read_all(path, MAX_CONFIG_BYTES, &length, &cause);
+    if (!text) fail(problem, "cannot read the configuration '%s': %.200s. Examples are in configs/", path, cause.text);
+    if (!text || strlen(text) == length) return text;
     fail(problem, "'%s' is not a configuration in INI form. Examples are in configs/", path);
     free(text);
     return NULL;
@@ -52,6 +48,18 @@ static void read_file(Config *config, const char *path)
     require_all(ok, &problem);
 }
 
+/* A run folder, which may have been moved since its configuration was written. */
+static void read_folder(Config *config, const char *folder)
+{
+    OptionTable table = config_options(config);
+    char path[OPTION_TEXT_SIZE + 16];
+    Message problem;
+    require_all(option_set(&table, 1, "output.folder", folder, &problem), &problem); /* before: it may be too long */
+    snprintf(path, sizeof path, "%s/config.ini", folder);
+    read_file(config, path);
+    require_all(option_set(&table, 1, "output.folder", folder, &problem), &problem);
+}
+
 void configuration_read(const OptionTable *own, Config *config, int argc, char **argv)
 {
     OptionTable tables[2] = {*own, config_defaults(config)};
@@ -63,14 +71,10 @@ void configuration_read(const OptionTable *own, Config *config, int argc, char *
     option_say_repeated(tables, 2, argc, argv);
     if (!positional) return;
     option_set_defaults(&tables[1]);
-    if (is_folder(positional)) {
-        char path[DISK_PATH_SIZE];
-        snprintf(path, sizeof path, "%s/config.ini", positional);
-        read_file(config, path);
-        snprintf(config->output.folder, sizeof config->output.folder, "%s", positional);
-    } else {
+    if (is_folder(positional))
+        read_folder(config, positional);
+    else
         read_file(config, positional);
-    }
     require_all(option_read_arguments(tables, 2, argc, argv, &positional, 1, &problem), &problem);
 }
 

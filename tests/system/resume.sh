@@ -212,6 +212,10 @@ test_configuration() {
     sha256sum --quiet --check <<<"$sum" >&2 || give_up "a configuration that was edited was overwritten"
     grep -qx 'steps = 4' "$TEST_FOLDER/asked/config.used.ini" || give_up "what was used is not written"
     says asked "config.ini' was written or edited by hand"
+    rm "$config"
+    mkdir "$config"
+    train 1 asked --train.steps=5
+    says asked "config.ini' cannot be read (it is a folder) and stays as it is"
 }
 
 # From a chosen step: later checkpoints and rows get other names, and the run is as it was.
@@ -277,7 +281,7 @@ test_unknown_option() {
     "$program" generate --checkpoint="$file" --prompt=the --tokens=1 2>&1 | grep -qF warning && give_up "all options are known"
     quiet python -c 'import h5py, sys; h5py.File(sys.argv[1], "r+")["config"].attrs["model.wings"] = 2' "$file"
     train 1 unknown --train.steps=2
-    says unknown "warning: '$file' has options that this program does not know, so that they" "mean nothing: model.wings (1 in all)."
+    says unknown "warning: '$file' has options that this program does not know, so that they mean nothing: model.wings (1 "
     "$program" generate --checkpoint="$file" --prompt=the --tokens=1 2>&1 >"$TEST_FOLDER/text" | grep -qF ": model.wings (" ||
         give_up "generate does not name an option that it does not know"
     grep -q warning "$TEST_FOLDER/text" && give_up "a warning is among the text"

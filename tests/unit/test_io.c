@@ -163,7 +163,7 @@ static void test_odd_tables(void)
     expect_failure(piece_table_read(scratch_path("binary.model"), &tokenizer, &remark, &problem), &problem,
                    "binary.model':2: a zero byte");
     expect_failure(piece_table_read(scratch_path("no.vocab"), &tokenizer, &remark, &problem), &problem, "No such file");
-    expect_failure(piece_table_read(scratch_path("."), &tokenizer, &remark, &problem), &problem, "directory");
+    expect_failure(piece_table_read(scratch_path("."), &tokenizer, &remark, &problem), &problem, "a folder");
 }
 
 /* ---- token files ---- */
@@ -1015,6 +1015,31 @@ static void test_same_file(void)
     expect_failure(disk_keep_aside(scratch_path("names/none"), place, &problem), &problem, "No such file");
 }
 
+static void test_read_all(void)
+{
+    enum { MANY = 100000 };
+    static char many[MANY];
+    Message cause;
+    size_t length;
+    for (int i = 0; i < MANY; i++) many[i] = (char)i; /* zeros too */
+    scratch_write("all", many, MANY);
+    for (int most = MANY; most >= MANY - 1; most--) {
+        char *text = disk_read_all(scratch_path("all"), (size_t)most, &length, &cause);
+        if (most == MANY)
+            check_true(text && length == MANY && !text[MANY] && memcmp(text, many, MANY) == 0, "%zu bytes", length);
+        else
+            expect_failure(text != NULL, &cause, "it has more than 99999 bytes");
+        free(text);
+    }
+    scratch_write("empty", "", 0);
+    char *text = disk_read_all(scratch_path("empty"), MANY, &length, &cause);
+    check_true(text && length == 0 && !text[0], "an empty file");
+    free(text);
+    expect_failure(disk_read_all(scratch_path("none"), MANY, &length, &cause), &cause, "No such file");
+    expect_failure(disk_read_all(scratch_path("."), MANY, &length, &cause), &cause, "it is a folder");
+    expect_failure(disk_read_all("/proc/self/mem", MANY, &length, &cause), &cause, "Input/output error");
+}
+
 int main(int argc, char **argv)
 {
     static const TestCase tokenizer[] = {
@@ -1045,11 +1070,11 @@ int main(int argc, char **argv)
         {"several rows of a step", test_metrics_several_rows},
         {"files are kept aside", test_metrics_kept_aside},
     };
-    static const TestCase names[] = {{"the same file, a second name", test_same_file}};
+    static const TestCase names[] = {{"the same file, a second name", test_same_file}, {"a file whole", test_read_all}};
     static const Suite suites[] = {
         {"tokenizer", tokenizer, 4},     {"token file", tokens, sizeof tokens / sizeof *tokens},
         {"batch loader", loader, 4},     {"metrics", metrics, 7},
-        {"names on the disk", names, 1},
+        {"names on the disk", names, 2},
     };
     world_start(&argc, &argv);
     scratch_make();
