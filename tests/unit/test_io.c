@@ -95,7 +95,7 @@ static void test_sentencepiece_table(void)
     tokenizer_destroy(&tokenizer);
 }
 
-/* As tools write them, and what cannot be told from an error. */
+/* As tools write them. */
 static void test_odd_tables(void)
 {
     static const struct {
@@ -125,18 +125,6 @@ static void test_odd_tables(void)
           "a",
           "b", "c"}},
     };
-    static const struct {
-        const char *name, *text, *words;
-    } refused[] = {
-        {"bad.vocab", "a\t-1\nb\n", "bad.vocab':2: no TAB"},
-        {"hole.vocab", "a\t0\n\nb\t-1\n", "hole.vocab':2: an empty"},
-        {"hole.txt", "a\n\n\nb\n", "hole.txt':3: an empty"},
-        {"mixed.txt", "a\nb\r\nc\n", "mixed.txt':2: this line"},
-        {"mixed2.txt", "a\r\nb\n", "mixed2.txt':2: this line"},
-        {"list.json", "{\"a\": 0,\n\"b\": 1}\n", "is JSON"},
-        {"short.txt", "a\n", "has 1 pieces"},
-        {"empty.txt", "", "has 0 pieces"},
-    };
     Message problem, remark;
     Tokenizer tokenizer;
     for (size_t i = 0; i < sizeof taken / sizeof *taken; i++) {
@@ -154,6 +142,25 @@ static void test_odd_tables(void)
         }
         tokenizer_destroy(&tokenizer);
     }
+}
+
+/* What cannot be told from an error. */
+static void test_refused_tables(void)
+{
+    static const struct {
+        const char *name, *text, *words;
+    } refused[] = {
+        {"bad.vocab", "a\t-1\nb\n", "bad.vocab':2: no TAB"},
+        {"hole.vocab", "a\t0\n\nb\t-1\n", "hole.vocab':2: an empty"},
+        {"hole.txt", "a\n\n\nb\n", "hole.txt':3: an empty"},
+        {"mixed.txt", "a\nb\r\nc\n", "mixed.txt':2: this line"},
+        {"mixed2.txt", "a\r\nb\n", "mixed2.txt':2: this line"},
+        {"list.json", "{\"a\": 0,\n\"b\": 1}\n", "is JSON"},
+        {"short.txt", "a\n", "has 1 pieces"},
+        {"empty.txt", "", "has 0 pieces"},
+    };
+    Message problem, remark;
+    Tokenizer tokenizer;
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
         scratch_write(refused[i].name, refused[i].text, strlen(refused[i].text));
         expect_failure(piece_table_read(scratch_path(refused[i].name), &tokenizer, &remark, &problem), &problem,
@@ -1047,6 +1054,7 @@ int main(int argc, char **argv)
         {"longest match", test_longest_match},
         {"SentencePiece table", test_sentencepiece_table},
         {"odd tables", test_odd_tables},
+        {"refused tables", test_refused_tables},
     };
     static const TestCase tokens[] = {
         {"round trip", test_round_trip},       {"pieces", test_pieces_round_trip},
@@ -1072,7 +1080,7 @@ int main(int argc, char **argv)
     };
     static const TestCase names[] = {{"the same file, a second name", test_same_file}, {"a file whole", test_read_all}};
     static const Suite suites[] = {
-        {"tokenizer", tokenizer, 4},     {"token file", tokens, sizeof tokens / sizeof *tokens},
+        {"tokenizer", tokenizer, 5},     {"token file", tokens, sizeof tokens / sizeof *tokens},
         {"batch loader", loader, 4},     {"metrics", metrics, 7},
         {"names on the disk", names, 2},
     };
