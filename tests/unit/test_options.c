@@ -517,7 +517,7 @@ int main(int argc, char **argv)
         {"the same model", test_same_model},
     };
     static const Suite suites[] = {{"options", options, sizeof options / sizeof *options},
-{"config", config, sizeof config / sizeof *config}};
+                                   {"config", config, sizeof config / sizeof *config}};
     world_start(&argc, &argv);
     int code = run_suites("test_options", suites, 2);
     world_stop();
