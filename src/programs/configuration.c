@@ -13,10 +13,13 @@
 
 enum { MAX_CONFIG_BYTES = 1 << 20 };
 
+/* As rank 0 sees it, which reads. */
 static bool is_folder(const char *path)
 {
     struct stat status;
-    return stat(path, &status) == 0 && S_ISDIR(status.st_mode);
+    bool folder = world().rank == 0 && stat(path, &status) == 0 && S_ISDIR(status.st_mode);
+    world_broadcast(&folder, sizeof folder);
+    return folder;
 }
 
 /* The file as text, which the caller frees; NULL with a message. */
