@@ -70,7 +70,8 @@ bool checkpoint_find_newest(const char *folder, int64_t limit, char path[CHECKPO
 /* The steps of all, the oldest first, as "0, 10, 20"; of many the newest. False when there are none. */
 bool checkpoint_list(const char *folder, char *text, size_t size);
 
-/* Renames a damaged one to <path>.damaged, where nothing looks for it again, and says in `place` where it is. */
+/* Renames a damaged one to <path>.damaged, where nothing looks for it again, and says in `place` where it is. One that has that
+   name already is first kept under another (disk_keep_aside), with a line. */
 bool checkpoint_set_aside(const char *path, char place[CHECKPOINT_PATH_SIZE + 16], Message *problem);
 
 /* Removes all but the newest `keep` and those whose step is a multiple of `keep_every` (0: none); step 0 stays only when

@@ -8,6 +8,7 @@
 #include "io/checkpoint.h"
 #include "io/disk.h"
 #include "src/base/memory.h"
+#include "src/base/log.h"
 
 void checkpoint_path(const char *folder, int64_t step, char path[CHECKPOINT_PATH_SIZE])
 {
@@ -81,7 +82,12 @@ bool checkpoint_list(const char *folder, char *text, size_t size)
 
 bool checkpoint_set_aside(const char *path, char place[CHECKPOINT_PATH_SIZE + 16], Message *problem)
 {
+    char older[DISK_PATH_SIZE];
     snprintf(place, CHECKPOINT_PATH_SIZE + 16, "%s.damaged", path);
+    if (access(place, F_OK) == 0) {
+        if (!disk_keep_aside(place, older, problem)) return false;
+        log_line("an earlier '%s' is now %s", place, older);
+    }
     return disk_rename(path, place, problem);
 }
 

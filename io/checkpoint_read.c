@@ -27,6 +27,21 @@ bool checkpoint_open_group(hid_t file, const char *path, const char *name, hid_t
     return fail(problem, "the checkpoint '%s' has no group /%s. Choose another checkpoint", path, name);
 }
 
+/* Names for a message: the first ones, and how many there are. */
+typedef struct Names {
+    size_t count;
+    char text[480];
+} Names;
+
+static void add_name(Names *names, const char *name)
+{
+    enum { NAMED = 4 };
+    size_t length = strlen(names->text);
+    if (names->count++ > NAMED) return;
+    bool more = names->count > NAMED;
+    snprintf(names->text + length, sizeof names->text - length, "%s%.110s", length ? ", " : "", more ? "..." : name);
+}
+
 /* ---- configuration ---- */
 
 static bool read_option(hid_t group, const OptionTable *options, const OptionRow *row, Message *problem)
@@ -65,7 +80,7 @@ bool checkpoint_read_options(const char *path, const OptionTable *options, Messa
 
 typedef struct Unknown {
     const OptionTable *options;
-    char names[512];
+    Names names;
 } Unknown;
 
 static herr_t note_unknown(hid_t group, const char *name, const H5A_info_t *info, void *context)
@@ -77,8 +92,7 @@ static herr_t note_unknown(hid_t group, const char *name, const H5A_info_t *info
         option_name(&unknown->options->rows[i], known);
         if (strcmp(known, name) == 0) return 0;
     }
-    size_t length = strlen(unknown->names);
-    snprintf(unknown->names + length, sizeof unknown->names - length, "%s%.100s", length ? ", " : "", name);
+    add_name(&unknown->names, name);
     return 0;
 }
 
@@ -93,10 +107,11 @@ bool checkpoint_has_unknown_options(const char *path, const OptionTable *options
         CHECK_H5(H5Gclose(group));
     }
     CHECK_H5(H5Fclose(file));
-    return unknown.names[0] && !fail(names,
-                                     "'%.300s' has options that this program does not know, so that they mean nothing: "
-                                     "%s. Another version made it",
-                                     path, unknown.names);
+    return unknown.names.count > 0 &&
+           !fail(names,
+                 "'%.300s' has options that this program does not know, so that they mean nothing: %s (%zu in all). "
+                 "Another version made it",
+                 path, unknown.names.text, unknown.names.count);
 }
 
 /* ---- tensors ---- */
@@ -154,8 +169,9 @@ const Param *checkpoint_param(const ParamTable *table, const char *name)
 static bool check_all_used(hid_t group, const char *path, const char *state, const ParamTable *table, Message *problem)
 {
     H5Members members;
-    char names[400] = "", full[H5_NAME_SIZE + 40];
-    size_t unused = 0, length = 0, expected = 0, prefix = strlen(state);
+    Names unused = {0};
+    char full[H5_NAME_SIZE + 40];
+    size_t expected = 0, prefix = strlen(state);
     for (int i = 0; i < table->count; i++) expected += strncmp(table->params[i].name, state, prefix) == 0;
     if (!h5_members(group, &members))
         return fail(problem,
@@ -164,16 +180,14 @@ static bool check_all_used(hid_t group, const char *path, const char *state, con
                     path);
     for (size_t i = 0; i < members.count && members.count != expected; i++) {
         snprintf(full, sizeof full, "%s%s", state, members.names[i]);
-        if (checkpoint_param(table, full)) continue;
-        if (unused++ < 3)
-            length += (size_t)snprintf(names + length, sizeof names - length, "%s%.110s", length ? ", " : "", full);
+        if (!checkpoint_param(table, full)) add_name(&unused, full);
     }
     h5_members_free(&members);
-    return unused == 0 ||
+    return unused.count == 0 ||
            fail(problem,
-                "the checkpoint '%s' has tensors that this model does not use: %s%s (%zu in all). Use the "
+                "the checkpoint '%s' has tensors that this model does not use: %s (%zu in all). Use the "
                 "model options it was made with, or another checkpoint",
-                path, names, unused > 3 ? ", ..." : "", unused);
+                path, unused.text, unused.count);
 }
 
 static bool read_parameters(hid_t file, const char *path, ParamStore *store, Message *problem)

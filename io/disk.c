@@ -5,10 +5,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
+
+#include "src/base/memory.h"
 
 static bool make_one(const char *folder, Message *problem)
 {
@@ -125,6 +128,27 @@ void disk_remove_temporaries(const char *folder, const char *start)
         unlink(path); /* one that cannot be removed does no harm */
     }
     if (entries) closedir(entries);
+}
+
+char *disk_read_all(const char *path, size_t most, size_t *length, Message *cause)
+{
+    size_t capacity = 0;
+    FILE *file = fopen(path, "rb");
+    char *text = NULL;
+    bool good = file != NULL;
+    *length = 0;
+    for (size_t got = 1; good && got > 0 && *length <= most; *length += got) {
+        text = checked_grow(text, *length + 1, &capacity, 1); /* and a zero */
+        got = fread(text + *length, 1, capacity - 1 - *length, file);
+        good = !ferror(file);
+    }
+    if (!good) fail(cause, "%s", errno == EISDIR ? "it is a folder" : strerror(errno));
+    if (file) fclose(file);
+    if (good && *length > most) good = fail(cause, "it has more than %zu bytes", most);
+    if (good) text[*length] = 0;
+    if (good) return text;
+    free(text);
+    return NULL;
 }
 
 bool disk_write_at(int descriptor, const void *bytes, size_t count, uint64_t offset)

@@ -46,6 +46,10 @@ void disk_temporary_of(const char *path, char temporary[DISK_PATH_SIZE]);
    that no other job writes such files there. */
 void disk_remove_temporaries(const char *folder, const char *start);
 
+/* All bytes of a file, or of a pipe, with a zero behind them, which the caller frees. NULL when it cannot be opened or read,
+   or has more than `most` bytes; `cause` is then why, in a few words: the name and the remedy are for the caller to say. */
+char *disk_read_all(const char *path, size_t most, size_t *length, Message *cause);
+
 /* All `count` bytes at `offset`. False with errno set. */
 bool disk_write_at(int descriptor, const void *bytes, size_t count, uint64_t offset);
 

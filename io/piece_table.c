@@ -2,11 +2,11 @@
 #include "io/piece_table.h"
 
 #include <ctype.h>
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "io/disk.h"
 #include "src/base/memory.h"
 
 enum { MOST_PIECES = 1 << 24 }; /* as token files have them */
@@ -143,21 +143,10 @@ static bool add_line(TableReader *reader, char *line, size_t length)
 
 static bool read_text(TableReader *reader)
 {
-    FILE *file = fopen(reader->path, "r");
-    size_t capacity = 0;
-    bool good = file != NULL;
-    for (size_t got = 1; good && got > 0; reader->length += got) {
-        reader->text = checked_grow(reader->text, reader->length + 1, &capacity, 1); /* and a zero */
-        got = fread(reader->text + reader->length, 1, capacity - 1 - reader->length, file);
-        good = !ferror(file);
-    }
-    int cause = errno;
-    if (file) fclose(file);
-    if (!good)
-        return fail(reader->problem, "cannot read the table of pieces '%s': %s. Check --pieces", reader->path,
-                    strerror(cause));
-    reader->text[reader->length] = 0;
-    return true;
+    Message cause;
+    reader->text = disk_read_all(reader->path, SIZE_MAX, &reader->length, &cause);
+    return reader->text || fail(reader->problem, "cannot read the table of pieces '%s': %.200s. Check --pieces",
+                                reader->path, cause.text);
 }
 
 /* Files that hold a vocabulary in another form. */

@@ -48,6 +48,9 @@ void option_set_defaults(const OptionTable *table);
 /* "section.key", or "key" without a section; into `name`. */
 void option_name(const OptionRow *row, char name[128]);
 
+/* The row of the option `name`; NULL: the table has none. */
+const OptionRow *option_find(const OptionTable *table, const char *name);
+
 /* Sets the option `name` in whichever of the tables has it. False with a message that names the nearest known option,
    the bounds or the choices. */
 bool option_set(const OptionTable *tables, int table_count, const char *name, const char *text, Message *problem);

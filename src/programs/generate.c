@@ -1,9 +1,9 @@
 /* polysketch generate: text from a prompt, token by token from the recurrent state. */
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "io/disk.h"
 #include "mpi/world.h"
 #include "src/base/log.h"
 #include "src/base/memory.h"
@@ -52,25 +52,12 @@ static void print_help(const OptionTable *table)
            "beginning' --tokens=500\n");
 }
 
-/* All bytes of a file, which the caller frees; NULL with a message. */
 static char *read_prompt_file(const char *path, size_t *length, Message *problem)
 {
-    enum { PIECE = 1 << 16 };
-    FILE *file = fopen(path, "rb");
-    char *text = NULL;
-    size_t read = PIECE;
-    for (*length = 0; file && read == PIECE; *length += read) {
-        text = realloc(text, *length + PIECE + 1);
-        CHECK(text, "cannot allocate a prompt of %zu bytes", *length + PIECE);
-        read = fread(text + *length, 1, PIECE, file);
-    }
-    bool good = file && !ferror(file);
-    if (!good) fail(problem, "cannot read a prompt from '%s': %s. Check --prompt_file", path, strerror(errno));
-    if (file) fclose(file);
-    if (good) text[*length] = 0;
-    if (good) return text;
-    free(text);
-    return NULL;
+    Message cause;
+    char *text = disk_read_all(path, SIZE_MAX, length, &cause);
+    if (!text) fail(problem, "cannot read a prompt from '%s': %.200s. Check --prompt_file", path, cause.text);
+    return text;
 }
 
 /* The prompt as text, which the caller frees; NULL with a message. */

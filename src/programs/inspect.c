@@ -145,8 +145,7 @@ static bool inspect_checkpoint(const char *path, Message *problem)
     CheckpointInfo info;
     Config config;
     Tokenizer tokenizer;
-    OptionTable options = config_options(&config);
-    option_set_defaults(&options);
+    OptionTable options = config_defaults(&config);
     if (!checkpoint_read_info(path, &info, problem) || !checkpoint_read_options(path, &options, problem) ||
         !checkpoint_read_tokenizer(path, &tokenizer, problem))
         return false;

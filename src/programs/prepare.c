@@ -13,6 +13,7 @@
 #include "mpi/world.h"
 #include "src/base/memory.h"
 #include "src/base/options.h"
+#include "src/programs/configuration.h"
 #include "src/programs/corpus.h"
 #include "src/programs/input_files.h"
 #include "src/programs/programs.h"
@@ -323,15 +324,13 @@ int prepare_main(int argc, char **argv)
     PrepareOptions options;
     OptionTable table = {rows, (int)(sizeof rows / sizeof *rows), &options};
     Message problem;
-    option_set_defaults(&table);
-    bool good = option_read_arguments(&table, 1, argc, argv, NULL, 0, &problem);
-    require_all(good, &problem);
+    arguments_read(&table, argc, argv);
     if (options.help) {
         if (world().rank == 0) print_help(&table);
         return EXIT_SUCCESS;
     }
     /* The work is for one process; the others only learn whether it went well. */
-    good = world().rank > 0 || (check_options(&options, &problem) && prepare(&options, &problem));
+    bool good = world().rank > 0 || (check_options(&options, &problem) && prepare(&options, &problem));
     require_all(good, &problem);
     return EXIT_SUCCESS;
 }

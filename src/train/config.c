@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "src/base/digest.h"
+#include "src/base/log.h"
 #include "src/base/memory.h"
 
 #define AT(field) offsetof(Config, field)
@@ -151,6 +152,13 @@ OptionTable config_options(Config *config)
 {
     make_rows();
     return (OptionTable){rows, row_count, config};
+}
+
+OptionTable config_defaults(Config *config)
+{
+    OptionTable table = config_options(config);
+    option_set_defaults(&table);
+    return table;
 }
 
 uint64_t config_hash(const Config *config)
@@ -418,4 +426,18 @@ bool config_same_model(const Config *config, const Config *saved, Message *probl
                     theirs, mine);
     }
     return !patterns || same_layers(config, saved, problem);
+}
+
+void config_say_differences(const Config *config, const Config *other, bool model_alone, const char *what,
+                            const char *where)
+{
+    make_rows();
+    for (int i = 0; i < row_count; i++) {
+        if ((model_alone && !rows[i].model_defining) || option_equal(&rows[i], config, other)) continue;
+        char name[128], here[OPTION_TEXT_SIZE], there[OPTION_TEXT_SIZE];
+        option_name(&rows[i], name);
+        option_format(&rows[i], config, here);
+        option_format(&rows[i], other, there);
+        log_line("%s: %s = %s (%s %s)", what, name, here, where, there);
+    }
 }

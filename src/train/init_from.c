@@ -11,56 +11,20 @@
 #include "src/base/memory.h"
 #include "src/train/resume.h"
 
-/* What the file was trained with. */
-static bool read_config(const char *path, Config *theirs, Message *problem)
-{
-    OptionTable options = config_options(theirs);
-    option_set_defaults(&options); /* what older files do not say was so */
-    return checkpoint_read_options(path, &options, problem);
-}
-
-/* Shapes do not tell how many heads share them. */
-static bool same_heads(const Config *config, const char *path, Message *problem)
-{
-    static Config theirs;
-    if (!read_config(path, &theirs, problem)) return false;
-    return theirs.model.heads == config->model.heads ||
-           fail(problem, "'%.300s' has model.heads = %lld, this configuration %lld. Use the same number", path,
-                (long long)theirs.model.heads, (long long)config->model.heads);
-}
-
-static bool usable(const Config *config, const ParamTable *params, const TokenFile *train, Message *problem)
-{
-    const char *path = config->train.init_from;
-    return checkpoint_match(path, params, NULL, NULL, problem) && same_heads(config, path, problem) &&
-           (!train || resume_same_tokenizer(path, train, problem));
-}
-
-void init_from_check(const Config *config, const ParamTable *params, const TokenFile *train)
-{
-    Message cause, problem;
-    if (!config->train.init_from[0]) return;
-    bool good = world().rank > 0 || usable(config, params, train, &cause);
-    if (!good) fail(&problem, "train.init_from: %.900s", cause.text);
-    require_all(good, &problem);
-}
-
-/* ---- what is said ---- */
-
 /* Names by what becomes of their tensors. */
 typedef struct Fates {
     char **names[TENSOR_FATES];
-    size_t counts[TENSOR_FATES];
+    size_t counts[TENSOR_FATES], capacities[TENSOR_FATES];
 } Fates;
 
 static void add_name(void *context, TensorFate fate, const char *name)
 {
     Fates *fates = context;
     size_t count = fates->counts[fate]++;
-    char **names = realloc(fates->names[fate], (count + 1) * sizeof *names), *copy = strdup(name);
-    CHECK(names && copy, "cannot allocate a list of %zu names", count);
-    names[count] = copy;
-    fates->names[fate] = names;
+    char *copy = strdup(name);
+    CHECK(copy, "cannot allocate a list of %zu names", count);
+    fates->names[fate] = checked_grow(fates->names[fate], count, &fates->capacities[fate], sizeof *fates->names[fate]);
+    fates->names[fate][count] = copy;
 }
 
 static void free_names(Fates *fates)
@@ -70,6 +34,39 @@ static void free_names(Fates *fates)
         free(fates->names[fate]);
     }
 }
+
+/* Shapes do not tell how many heads share them. */
+static bool same_heads(const Config *config, const Config *theirs, Message *problem)
+{
+    return theirs->model.heads == config->model.heads ||
+           fail(problem, "'%.300s' has model.heads = %lld, this configuration %lld. Use the same number",
+                config->train.init_from, (long long)theirs->model.heads, (long long)config->model.heads);
+}
+
+/* May the model begin with the file? `fates` and `theirs`, what it was trained with, are for saying so. On rank 0 */
+static bool examine(const Config *config, const ParamTable *params, const TokenFile *train, Fates *fates,
+                    Config *theirs, Message *problem)
+{
+    const char *path = config->train.init_from;
+    OptionTable options = config_defaults(theirs); /* what older files do not say was so */
+    Message cause;
+    bool good = checkpoint_match(path, params, add_name, fates, &cause) &&
+                checkpoint_read_options(path, &options, &cause) && same_heads(config, theirs, &cause) &&
+                (!train || resume_same_tokenizer(path, train, &cause));
+    return good || fail(problem, "train.init_from: %.900s", cause.text);
+}
+
+void init_from_check(const Config *config, const ParamTable *params, const TokenFile *train)
+{
+    static Config theirs;
+    Message problem;
+    Fates fates = {0};
+    if (!config->train.init_from[0]) return;
+    require_all(world().rank > 0 || examine(config, params, train, &fates, &theirs, &problem), &problem);
+    free_names(&fates);
+}
+
+/* ---- what is said ---- */
 
 /* The layer of a tensor, -1 outside of layers; `own`: its name there. */
 static int layer_of(const char *name, const char **own)
@@ -149,39 +146,26 @@ static void say_fates(const char *path, Fates *fates)
     }
 }
 
-/* What tensors mean may be another thing, though their shapes are the same. */
-static void say_other_options(const Config *config, const Config *theirs)
+static void say_all(const Config *config, const Config *theirs, Fates *fates)
 {
-    OptionTable table = config_options((Config *)config);
-    for (int i = 0; i < table.count; i++) {
-        if (!table.rows[i].model_defining || option_equal(&table.rows[i], config, theirs)) continue;
-        char name[128], here[OPTION_TEXT_SIZE], there[OPTION_TEXT_SIZE];
-        option_name(&table.rows[i], name);
-        option_format(&table.rows[i], config, here);
-        option_format(&table.rows[i], theirs, there);
-        log_line("other than in that file: %s = %s (there %s)", name, here, there);
-    }
-}
-
-static bool say_all(const Config *config, const ParamTable *params, Message *problem)
-{
-    static Config theirs;
-    Fates fates = {0};
     const char *path = config->train.init_from;
-    bool good = checkpoint_match(path, params, add_name, &fates, problem) && read_config(path, &theirs, problem);
-    if (good) {
-        say_fates(path, &fates);
-        say_other_options(config, &theirs);
-    }
-    free_names(&fates);
-    return good;
+    OptionTable known = config_options((Config *)config);
+    Message unknown;
+    say_fates(path, fates);
+    /* what tensors mean may be another thing, though their shapes are the same */
+    config_say_differences(config, theirs, true, "other than in that file", "there");
+    if (checkpoint_has_unknown_options(path, &known, &unknown)) log_line("warning: %s", unknown.text);
 }
 
 void init_from_load(const Config *config, ParamStore *store, const TokenFile *train)
 {
+    static Config theirs;
     Message problem;
+    Fates fates = {0};
+    bool first = world().rank == 0;
     if (!config->train.init_from[0]) return;
-    init_from_check(config, store->params, train);
+    require_all(!first || examine(config, store->params, train, &fates, &theirs, &problem), &problem);
     require_all(checkpoint_load_matching(config->train.init_from, store, &problem), &problem);
-    require_all(world().rank > 0 || say_all(config, store->params, &problem), &problem);
+    if (first) say_all(config, &theirs, &fates);
+    free_names(&fates);
 }

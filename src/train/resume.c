@@ -27,15 +27,14 @@ static bool keep_beginning(Config *config, const Resume *resume, Message *proble
 }
 
 /* False when the checkpoint cannot be read at all; leaves when it is of another model. */
-static bool load_config(Resume *resume, Config *config, Message *problem)
+static bool load_config(Resume *resume, const Config *config, Message *problem)
 {
-    OptionTable options = config_options(&resume->config);
-    option_set_defaults(&options); /* what older files do not say was so */
+    OptionTable options = config_defaults(&resume->config); /* what older files do not say was so */
     if (!checkpoint_load_options(resume->path, &options, sizeof resume->config, problem)) return false;
     Message cause;
     bool same = config_same_model(config, &resume->config, &cause);
     if (!same) fail(problem, "cannot continue %.200s: %.700s", resume->path, cause.text);
-    require_all(same && keep_beginning(config, resume, problem), problem);
+    require_all(same, problem);
     return true;
 }
 
@@ -67,7 +66,7 @@ static bool find_first(const Config *config, const ResumeChoice *choice, Resume 
     return found;
 }
 
-bool resume_check_model(Config *config, const ResumeChoice *choice)
+bool resume_check_model(const Config *config, const ResumeChoice *choice)
 {
     static Resume resume;
     Message unused;
@@ -119,7 +118,7 @@ void resume_choose(Config *config, const ResumeChoice *choice, Resume *resume)
         require_all(health == CHECKPOINT_WHOLE || (health == CHECKPOINT_DAMAGED && choice->from < 0), &problem);
         if (health == CHECKPOINT_WHOLE) {
             bool read = load_config(resume, config, &problem);
-            require_all(read, &problem);
+            require_all(read && keep_beginning(config, resume, &problem), &problem);
             if (choice->overwrite) log_line("--overwrite means nothing here: the run has a checkpoint and continues");
             return;
         }
@@ -167,20 +166,6 @@ CheckpointData resume_data(TokenMix *train)
     return data;
 }
 
-/* Options that differ from the checkpoint's and may: worth a line each. */
-static void say_changed_options(const Config *config, const Config *saved)
-{
-    OptionTable table = config_options((Config *)config);
-    for (int i = 0; i < table.count; i++) {
-        if (option_equal(&table.rows[i], config, saved)) continue;
-        char name[128], now[OPTION_TEXT_SIZE], then[OPTION_TEXT_SIZE];
-        option_name(&table.rows[i], name);
-        option_format(&table.rows[i], config, now);
-        option_format(&table.rows[i], saved, then);
-        log_line("changed since the checkpoint: %s = %s (was %s)", name, now, then);
-    }
-}
-
 bool resume_same_tokenizer(const char *path, const TokenFile *train, Message *problem)
 {
     Tokenizer saved;
@@ -224,7 +209,7 @@ void resume_compare(const Resume *resume, const Config *config, const TokenFile 
     require_all(!first || checkpoint_read_data(resume->path, &saved, &problem), &problem);
     OptionTable known = config_options((Config *)config);
     if (first && checkpoint_has_unknown_options(resume->path, &known, &problem)) log_line("warning: %s", problem.text);
-    say_changed_options(config, &resume->config);
+    config_say_differences(config, &resume->config, false, "changed since the checkpoint", "was");
     say_order(config, &resume->config);
     if (first && train && saved.tokens >= 0 && (saved.tokens != data->tokens || strcmp(saved.digest, data->digest)))
         log_line("warning: data.train is not what the checkpoint was trained on: it has %lld tokens with digest %s, "

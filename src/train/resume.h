@@ -23,7 +23,7 @@ typedef struct Resume {
 
 /* Is there a checkpoint? Leaves together when it is of another model, or when there is none of the step that was chosen. Changes
    nothing in the folder, so it can come before that is locked; a damaged checkpoint is for resume_choose(). Collective. */
-bool resume_check_model(Config *config, const ResumeChoice *choice);
+bool resume_check_model(const Config *config, const ResumeChoice *choice);
 
 /* The newest checkpoint whose bits are those that were written; damaged ones are set aside with a line each. Of the chosen
    step: that one, and no other. Leaves together when there were only damaged ones, or none although the folder has metrics of

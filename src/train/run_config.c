@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "io/disk.h"
 #include "src/base/digest.h"
@@ -13,21 +14,20 @@
 static const char first_line[] = "; Written by polysketch train, anew at every start unless it was edited; xxh3 of the "
                                  "lines below: ";
 
-/* May what is called `path` be replaced? Its first line, with the digest of all others, says so. */
-static bool is_own(const char *path)
+/* May what is called `path` be replaced? Its first line, with the digest of all others, says so; or `reason` why not. */
+static bool is_own(const char *path, Message *reason)
 {
-    char *text = NULL, digest[DIGEST_TEXT_SIZE];
-    size_t room = 0, head = strlen(first_line);
-    FILE *file = fopen(path, "r");
-    if (!file) return errno == ENOENT;
-    ssize_t length = getdelim(&text, &room, '\0', file);
-    bool whole = length > 0 && fgetc(file) == EOF && strncmp(text, first_line, head) == 0;
-    fclose(file);
-    char *rest = whole ? strchr(text, '\n') : NULL;
+    char digest[DIGEST_TEXT_SIZE];
+    size_t length, head = strlen(first_line);
+    Message cause;
+    if (access(path, F_OK) != 0 && errno == ENOENT) return true;
+    char *text = disk_read_all(path, SIZE_MAX, &length, &cause);
+    if (!text) return fail(reason, "cannot be read (%.200s)", cause.text);
+    char *rest = strlen(text) == length && strncmp(text, first_line, head) == 0 ? strchr(text, '\n') : NULL;
     if (rest) digest_format(digest_bytes(rest + 1, strlen(rest + 1)), digest);
     bool own = rest && rest == text + head + strlen(digest) && strncmp(text + head, digest, strlen(digest)) == 0;
     free(text);
-    return own;
+    return own || fail(reason, "was written or edited by hand");
 }
 
 static void print_config(FILE *file, const Config *asked, const Config *config)
@@ -50,9 +50,9 @@ bool run_config_write(const Config *asked, const Config *config, Message *proble
     char path[DISK_PATH_SIZE], used[DISK_PATH_SIZE], temporary[DISK_PATH_SIZE];
     snprintf(path, sizeof path, "%s/config.ini", folder);
     snprintf(used, sizeof used, "%s/config.used.ini", folder);
-    bool own = is_own(path);
-    if (!own)
-        log_line("'%s' was written or edited by hand and stays as it is; what is used now is in config.used.ini", path);
+    Message reason;
+    bool own = is_own(path, &reason);
+    if (!own) log_line("'%s' %s and stays as it is; what is used now is in config.used.ini", path, reason.text);
     const char *written = own ? path : used;
     disk_temporary_of(written, temporary);
     FILE *file = fopen(temporary, "w");

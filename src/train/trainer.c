@@ -276,17 +276,21 @@ static void save_failed(Trainer *t, const Message *problem)
     enum { ATTEMPTS = 3 };
     Message last;
     t->failed_saves++;
-    bool go_on = t->failed_saves < ATTEMPTS;
+    bool first = t->last_saved < 0, go_on = !first && t->failed_saves < ATTEMPTS;
     if (go_on)
         log_line("warning: no checkpoint of step %lld: %s. Earlier ones are untouched, and another attempt follows",
                  (long long)t->progress.step, problem->text);
+    else if (first)
+        fail(&last, "the first checkpoint could not be written, so the run ends before its first step: %.850s",
+             problem->text);
     else
         fail(&last, "%d checkpoints in a row could not be written, so the run ends: %.800s. Earlier ones are untouched",
              ATTEMPTS, problem->text);
     require_all(go_on, &last);
 }
 
-/* False when it could not be written now and is worth another try; the third failure in a row ends the run. */
+/* False when it could not be written now and is worth another try. The third failure in a row ends the run, as does the first
+   where there is nothing to lose yet. */
 static bool save(Trainer *t)
 {
     t->save_due = false;
@@ -343,11 +347,14 @@ static void give_up_if_hopeless(Trainer *t, const StepReport *report)
     int64_t in_a_row = t->progress.step - t->before_skips.step;
     if (!report->skipped || in_a_row <= t->config->train.max_skipped_steps) return;
     Message problem;
+    const char *remedy = t->before_skips.step > 0
+                             ? "Lower train.learning_rate, lengthen train.warmup_steps or set train.clip_norm"
+                             : "The first of all is among them, so that the model spoils it as it began: choose "
+                               "another train.init_from if that was given, or a smaller attention.scale";
     fail(&problem,
-         "step %lld: the loss is %g, the norm of the gradient %g; %lld steps in a row could not be used. Lower "
-         "train.learning_rate, lengthen train.warmup_steps or set train.clip_norm; the last checkpoint is of step "
-         "%lld, before them",
-         (long long)t->progress.step, fabs(report->loss), fabs(report->gradient_norm), (long long)in_a_row,
+         "step %lld: the loss is %g, the norm of the gradient %g; %lld steps in a row could not be used. %s; the last "
+         "checkpoint is of step %lld, before them",
+         (long long)t->progress.step, fabs(report->loss), fabs(report->gradient_norm), (long long)in_a_row, remedy,
          (long long)t->before_skips.step);
     run_folder_store(t->folder);
     require_all(false, &problem); /* save_before_leaving() */

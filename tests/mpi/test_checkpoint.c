@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "io/checkpoint.h"
@@ -450,6 +451,12 @@ static void write_steps(const Fixture *fixture, const char *folder, const int64_
     }
 }
 
+static off_t size_of(const char *name)
+{
+    struct stat status;
+    return stat(scratch_path(name), &status) == 0 ? status.st_size : -1;
+}
+
 static void test_newest(void)
 {
     Fixture written;
@@ -469,6 +476,14 @@ static void test_newest(void)
     if (world().rank == 0) check_true(checkpoint_set_aside(expected, place, &problem), "set aside: %s", problem.text);
     world_barrier();
     check_true(checkpoint_find_newest(scratch_path("newest"), 1000, found, &step) && step == 10, "20 is set aside");
+    if (world().rank == 0) {
+        scratch_write("newest/checkpoints/step-00000020.h5", "another", 7);
+        check_true(checkpoint_set_aside(expected, place, &problem), "the same step again: %s", problem.text);
+        check_true(size_of("newest/checkpoints/step-00000020.h5.damaged") == 7 &&
+                       size_of("newest/checkpoints/step-00000020.h5.damaged.1") > 7,
+                   "both are kept");
+    }
+    world_barrier();
     fixture_destroy(&written);
 }
 

@@ -66,6 +66,21 @@ test_limit() {
     quiet "$program" inspect "$(checkpoint limit 3)"
 }
 
+# What shows only when the first checkpoint is written, as a quota of some file systems, ends the run at once: nothing is lost.
+test_first_checkpoint() {
+    local code=0
+    (
+        export LD_PRELOAD=$shims/failing_calls.so FAULT_PATH=/checkpoints/step-00000000 FAULT_NUMBER=2 FAULT_ERRNO=122 # EDQUOT
+        alone quota --train.steps=3
+    ) || code=$?
+    [ "$code" -eq 1 ] || give_up "a first checkpoint that could not be written: exit code $code"
+    one_line "$TEST_FOLDER/quota.err" 'the first checkpoint could not be written, so the run ends before its first step'
+    one_line "$TEST_FOLDER/quota.err" 'Disk quota exceeded. Free some space'
+    ! grep -q '^step\|^warning' "$TEST_FOLDER/quota.out" || give_up 'a step, or another attempt'
+    nothing_left quota
+    alone quota --train.steps=3 || give_up "without a quota: $(<"$TEST_FOLDER/quota.err")"
+}
+
 # Rank 1 does not find what rank 0 has made, as where output.folder is a disk of each node.
 test_other_disk() {
     local folder=$TEST_FOLDER/disks
@@ -143,6 +158,7 @@ prepare_data
 quiet "$program" prepare --input="$TEST_FOLDER/text.txt" --output="$data-plain"
 start test_no_locks
 start test_limit
+start test_first_checkpoint
 start test_other_disk
 start test_lost_data
 start test_killed_rank

@@ -97,6 +97,10 @@ bad=$TEST_FOLDER/bad
 quiet python "$tools"/make_bad_files.py "$data/train.h5" "$good" "$bad"
 printf '[train]\nstepz = 3\n' >"$bad/option.ini"
 printf 'nonsense\n' >"$bad/line.ini"
+head -c 1100000 /dev/zero >"$bad/long.ini"
+long=$(printf '%0250d' 0)
+mkdir -p "$bad/$long/$long"
+cp tests/data/tiny.ini "$bad/$long/$long/config.ini"
 printf '[train]\nsteps = 3\n\n[train]\nsteps = 4\n' >"$bad/twice.ini"
 
 # The command line and the configuration
@@ -112,7 +116,11 @@ refuse "unknown option '-x'|--section.key=value|--help" train -x
 refuse "twice.ini:5|train.steps was set in line 2|Keep one" train "$bad/twice.ini"
 refuse "--input is given twice, as 'a' and as 'b'|one of them" prepare --input=a --input=b --output=@/data
 refuse "option 'prompt' needs a value: --prompt=" generate --checkpoint=x --prompt --tokens=3
-refuse "cannot open the configuration|missing.ini|configs/" train "$bad/missing.ini"
+refuse "cannot read the configuration|missing.ini|No such file|configs/" train "$bad/missing.ini"
+refuse "cannot read the configuration|it has more than 1048576 bytes|configs/" train "$bad/long.ini"
+refuse "is not a configuration in INI form|configs/" train "$good"
+refuse "cannot read the configuration|Input/output error" train /proc/self/mem
+refuse "output.folder is longer than 511 bytes|shorter" train "$bad/$long/$long"
 refuse "unexpected argument|--section.key=value" train tests/data/tiny.ini tests/data/tiny.ini
 refuse "vocabulary|--model.vocab_size" plan tests/data/tiny.ini
 refuse "vocabulary is unknown|missing.h5|no such file|--model.vocab_size" plan tests/data/tiny.ini --data.train="$bad/missing.h5"
@@ -151,7 +159,7 @@ refuse_train "truncated or damaged|again" --data.train="$bad/truncated-tokens.h5
 refuse_train "no attribute format|polysketch prepare" --data.train="$bad/foreign.h5"
 refuse_train "polysketch-checkpoint file|polysketch-tokens file is needed" --data.train="$good"
 refuse_train "version 99|newer" --data.train="$bad/future.h5"
-refuse_train "not uint8, uint16 or uint32|polysketch prepare" --data.train="$bad/real-numbers.h5"
+refuse_train "type float32, not uint8|polysketch prepare" --data.train="$bad/real-numbers.h5"
 refuse_train "2 dimensions instead of 1" --data.train="$bad/square.h5"
 refuse_train "is 300|vocab_size is 256" --data.train="$bad/high-id.h5"
 refuse_train "64 tokens|needs at least 65|longer text" --data.train="$bad/short.h5"
@@ -180,7 +188,7 @@ cp "$bad/with_one_more.h5" "$(checkpoint more 1)"
 refuse_train "does not use: layers.2.attention.out.weight|model options" --output.folder="$TEST_FOLDER/more"
 refuse "prompt is empty|--prompt" generate --checkpoint="$good"
 refuse "--prompt and --prompt_file|Leave one" generate --checkpoint="$good" --prompt=a --prompt_file="$bad/line.ini"
-refuse "cannot read a prompt|directory|--prompt_file" generate --checkpoint="$good" --prompt_file="$bad"
+refuse "cannot read a prompt|is a folder|--prompt_file" generate --checkpoint="$good" --prompt_file="$bad"
 refuse_eval "attention.block_length = 16 is part of this model|blocks of 32|Leave" --attention.block_length=32
 refuse "no such file" inspect "$bad/missing.h5"
 refuse "is a folder|Name a checkpoint" inspect "$bad"

@@ -81,10 +81,48 @@ test_own_run() {
     [ "$(column step "$TEST_FOLDER/own/metrics.csv" | paste -sd ,)" = 1,2,3,4 ] || give_up "the steps are not 1 to 4"
 }
 
+# damage CHECKPOINT: another number in one of its tensors.
+damage() {
+    quiet python -c 'import h5py, sys; h5py.File(sys.argv[1], "r+")["parameters/final_norm.weight"][0] = 7' "$1"
+}
+
+# A run that begins anew over a damaged checkpoint begins as it is asked now, not as that one did; and all that is damaged stays.
+test_damaged_beginning() {
+    local file
+    train 1 anew --train.init_from="$source" --train.steps=0
+    file=$(checkpoint anew 0)
+    damage "$file"
+    train 1 anew --overwrite --train.steps=0
+    [ "$(grep -c "tensors taken" "$TEST_FOLDER/anew/train.log")" -eq 1 ] || give_up "weights that nobody asked for"
+    damage "$file"
+    train 1 anew --overwrite --train.init_from="$source" --train.steps=0
+    [ "$(grep -c "tensors taken" "$TEST_FOLDER/anew/train.log")" -eq 2 ] || give_up "weights that were asked for are not taken"
+    [ "$("$program" inspect "$file" | grep -cF "init_from = $source")" -eq 1 ] || give_up "it does not say where it began"
+}
+
+# Weights beyond reason spoil the very first step: no learning rate is to blame for that.
+test_spoilt_weights() {
+    local file=$TEST_FOLDER/spoilt.h5 code=0
+    cp "$source" "$file"
+    quiet python -c 'import h5py, sys, numpy as np
+with h5py.File(sys.argv[1], "r+") as file:
+    for name in ("final_norm.weight", "token_embedding.weight"):
+        weights = file["parameters"][name]
+        weights[...] = 1e38 * (-1.0) ** np.arange(weights.size).reshape(weights.shape)
+        del weights.attrs["xxh3"]' "$file"
+    OMP_NUM_THREADS=1 "$program" train tests/data/tiny.ini --data.train="$data/train.h5" --output.folder="$TEST_FOLDER/spoilt" \
+        --train.init_from="$file" --train.steps=9 --train.max_skipped_steps=2 >/dev/null 2>"$file.err" || code=$?
+    [ "$code" -eq 1 ] || give_up "weights of 1e38: exit code $code"
+    grep -q "3 steps in a row could not be used. The first of all is among them.*train.init_from" "$file.err" ||
+        give_up "not the cause: $(<"$file.err")"
+}
+
 prepare_data
 train 1 source --train.steps=6
 source=$(checkpoint source 6)
 start test_same_model
 start test_other_kind
 start test_own_run
+start test_damaged_beginning
+start test_spoilt_weights
 finish

@@ -137,7 +137,7 @@ test_ids() {
     refuse "line 3: token 3, but" --ids --pieces="$pieces" < <(printf '0\n1\n3')
     refuse "no token numbers" --ids --pieces="$pieces" </dev/null
     refuse "standard input: Is a directory" --ids --pieces="$pieces" <"$TEST_FOLDER"
-    refuse "Is a directory|--pieces" --ids --pieces="$TEST_FOLDER" <<<'0 1'
+    refuse "it is a folder|--pieces" --ids --pieces="$TEST_FOLDER" <<<'0 1'
     refuse "needs the vocabulary" --ids <<<'0 1'
     refuse "0 pieces are one of" --ids --vocab_size=9 --end_of_document=auto <<<'0 1'
     refuse "are for texts" --ids --vocab_size=9 --utf8 <<<'0 1'

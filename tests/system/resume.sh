@@ -212,6 +212,10 @@ test_configuration() {
     sha256sum --quiet --check <<<"$sum" >&2 || give_up "a configuration that was edited was overwritten"
     grep -qx 'steps = 4' "$TEST_FOLDER/asked/config.used.ini" || give_up "what was used is not written"
     says asked "config.ini' was written or edited by hand"
+    rm "$config"
+    mkdir "$config"
+    train 1 asked --train.steps=5
+    says asked "config.ini' cannot be read (it is a folder) and stays as it is"
 }
 
 # From a chosen step: later checkpoints and rows get other names, and the run is as it was.
@@ -225,6 +229,18 @@ test_from() {
     require_rows back 6
     run 2 back --train.steps=7
     require_rows back 7
+}
+
+# As slurm/README.md says it: first back alone, then, as often as the job is requeued, on to all the steps.
+test_back_then_on() {
+    cp -r "$TEST_FOLDER/whole" "$TEST_FOLDER/requeued"
+    quiet launch 1 1 "$program" train "$TEST_FOLDER/requeued" --from=3 --train.steps=3
+    [ ! -e "$(checkpoint requeued 6)" ] || give_up "the run did not go back"
+    quiet launch 2 1 "$program" train "$TEST_FOLDER/requeued" --train.steps=6
+    quiet launch 2 1 "$program" train "$TEST_FOLDER/requeued" --train.steps=6
+    require_same_state "$(checkpoint whole 6)" "$(checkpoint requeued 6)"
+    require_same_losses whole requeued
+    require_rows requeued 6
 }
 
 # Killed before its first checkpoint but that of step 0: a start with other options keeps the rows.
@@ -265,10 +281,18 @@ test_unknown_option() {
     "$program" generate --checkpoint="$file" --prompt=the --tokens=1 2>&1 | grep -qF warning && give_up "all options are known"
     quiet python -c 'import h5py, sys; h5py.File(sys.argv[1], "r+")["config"].attrs["model.wings"] = 2' "$file"
     train 1 unknown --train.steps=2
-    says unknown "warning: '$file' has options that this program does not know, so that they mean nothing: model.wings."
-    "$program" generate --checkpoint="$file" --prompt=the --tokens=1 2>&1 >"$TEST_FOLDER/text" | grep -qF ": model.wings." ||
+    says unknown "warning: '$file' has options that this program does not know, so that they mean nothing: model.wings (1 "
+    "$program" generate --checkpoint="$file" --prompt=the --tokens=1 2>&1 >"$TEST_FOLDER/text" | grep -qF ": model.wings (" ||
         give_up "generate does not name an option that it does not know"
     grep -q warning "$TEST_FOLDER/text" && give_up "a warning is among the text"
+    quiet python -c 'import h5py, sys
+with h5py.File(sys.argv[1], "r+") as file:
+    for i in range(40): file["config"].attrs[f"model.feathers_of_the_wing_{i}"] = 2' "$file"
+    "$program" generate --checkpoint="$file" --prompt=the --tokens=1 >"$TEST_FOLDER/text" 2>&1
+    grep -qF ", ... (41 in all). Another" "$TEST_FOLDER/text" ||
+        give_up "generate does not say how many options it does not know"
+    train 1 from-unknown --train.init_from="$file" --train.steps=0
+    says from-unknown ", ... (41 in all). Another version made it"
     [ "$("$program" inspect "$(checkpoint unknown 2)" | grep -c wings)" -eq 0 ] || give_up "an unknown option is written"
 }
 
@@ -285,6 +309,7 @@ start test_other_data
 start test_when_to_save
 start test_configuration
 start test_from
+start test_back_then_on
 start test_rows_kept
 start test_warnings
 start test_unknown_option

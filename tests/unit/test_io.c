@@ -96,7 +96,7 @@ static void test_sentencepiece_table(void)
     tokenizer_destroy(&tokenizer);
 }
 
-/* As tools write them, and what cannot be told from an error. */
+/* As tools write them. */
 static void test_odd_tables(void)
 {
     static const struct {
@@ -126,18 +126,6 @@ static void test_odd_tables(void)
           "a",
           "b", "c"}},
     };
-    static const struct {
-        const char *name, *text, *words;
-    } refused[] = {
-        {"bad.vocab", "a\t-1\nb\n", "bad.vocab':2: no TAB"},
-        {"hole.vocab", "a\t0\n\nb\t-1\n", "hole.vocab':2: an empty"},
-        {"hole.txt", "a\n\n\nb\n", "hole.txt':3: an empty"},
-        {"mixed.txt", "a\nb\r\nc\n", "mixed.txt':2: this line"},
-        {"mixed2.txt", "a\r\nb\n", "mixed2.txt':2: this line"},
-        {"list.json", "{\"a\": 0,\n\"b\": 1}\n", "is JSON"},
-        {"short.txt", "a\n", "has 1 pieces"},
-        {"empty.txt", "", "has 0 pieces"},
-    };
     Message problem, remark;
     Tokenizer tokenizer;
     for (size_t i = 0; i < sizeof taken / sizeof *taken; i++) {
@@ -155,6 +143,25 @@ static void test_odd_tables(void)
         }
         tokenizer_destroy(&tokenizer);
     }
+}
+
+/* What cannot be told from an error. */
+static void test_refused_tables(void)
+{
+    static const struct {
+        const char *name, *text, *words;
+    } refused[] = {
+        {"bad.vocab", "a\t-1\nb\n", "bad.vocab':2: no TAB"},
+        {"hole.vocab", "a\t0\n\nb\t-1\n", "hole.vocab':2: an empty"},
+        {"hole.txt", "a\n\n\nb\n", "hole.txt':3: an empty"},
+        {"mixed.txt", "a\nb\r\nc\n", "mixed.txt':2: this line"},
+        {"mixed2.txt", "a\r\nb\n", "mixed2.txt':2: this line"},
+        {"list.json", "{\"a\": 0,\n\"b\": 1}\n", "is JSON"},
+        {"short.txt", "a\n", "has 1 pieces"},
+        {"empty.txt", "", "has 0 pieces"},
+    };
+    Message problem, remark;
+    Tokenizer tokenizer;
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
         scratch_write(refused[i].name, refused[i].text, strlen(refused[i].text));
         expect_failure(piece_table_read(scratch_path(refused[i].name), &tokenizer, &remark, &problem), &problem,
@@ -164,7 +171,7 @@ static void test_odd_tables(void)
     expect_failure(piece_table_read(scratch_path("binary.model"), &tokenizer, &remark, &problem), &problem,
                    "binary.model':2: a zero byte");
     expect_failure(piece_table_read(scratch_path("no.vocab"), &tokenizer, &remark, &problem), &problem, "No such file");
-    expect_failure(piece_table_read(scratch_path("."), &tokenizer, &remark, &problem), &problem, "directory");
+    expect_failure(piece_table_read(scratch_path("."), &tokenizer, &remark, &problem), &problem, "a folder");
 }
 
 /* ---- token files ---- */
@@ -1122,6 +1129,31 @@ static void test_same_file(void)
     expect_failure(disk_keep_aside(scratch_path("names/none"), place, &problem), &problem, "No such file");
 }
 
+static void test_read_all(void)
+{
+    enum { MANY = 100000 };
+    static char many[MANY];
+    Message cause;
+    size_t length;
+    for (int i = 0; i < MANY; i++) many[i] = (char)i; /* zeros too */
+    scratch_write("all", many, MANY);
+    for (int most = MANY; most >= MANY - 1; most--) {
+        char *text = disk_read_all(scratch_path("all"), (size_t)most, &length, &cause);
+        if (most == MANY)
+            check_true(text && length == MANY && !text[MANY] && memcmp(text, many, MANY) == 0, "%zu bytes", length);
+        else
+            expect_failure(text != NULL, &cause, "it has more than 99999 bytes");
+        free(text);
+    }
+    scratch_write("empty", "", 0);
+    char *text = disk_read_all(scratch_path("empty"), MANY, &length, &cause);
+    check_true(text && length == 0 && !text[0], "an empty file");
+    free(text);
+    expect_failure(disk_read_all(scratch_path("none"), MANY, &length, &cause), &cause, "No such file");
+    expect_failure(disk_read_all(scratch_path("."), MANY, &length, &cause), &cause, "it is a folder");
+    expect_failure(disk_read_all("/proc/self/mem", MANY, &length, &cause), &cause, "Input/output error");
+}
+
 int main(int argc, char **argv)
 {
     static const TestCase tokenizer[] = {
@@ -1129,6 +1161,7 @@ int main(int argc, char **argv)
         {"longest match", test_longest_match},
         {"SentencePiece table", test_sentencepiece_table},
         {"odd tables", test_odd_tables},
+        {"refused tables", test_refused_tables},
     };
     static const TestCase tokens[] = {
         {"round trip", test_round_trip},       {"pieces", test_pieces_round_trip},
@@ -1155,11 +1188,11 @@ int main(int argc, char **argv)
         {"files of other versions", test_metrics_of_versions},
         {"unreadable", test_metrics_unreadable},
     };
-    static const TestCase names[] = {{"the same file, a second name", test_same_file}};
+    static const TestCase names[] = {{"the same file, a second name", test_same_file}, {"a file whole", test_read_all}};
     static const Suite suites[] = {
-        {"tokenizer", tokenizer, 4},     {"token file", tokens, sizeof tokens / sizeof *tokens},
+        {"tokenizer", tokenizer, 5},     {"token file", tokens, sizeof tokens / sizeof *tokens},
         {"batch loader", loader, 4},     {"metrics", metrics, sizeof metrics / sizeof *metrics},
-        {"names on the disk", names, 1},
+        {"names on the disk", names, 2},
     };
     world_start(&argc, &argv);
     scratch_make();

@@ -162,7 +162,32 @@ static void test_arguments(void)
     check_true(file && strcmp(file, "run.ini") == 0, "the file");
     const char *const off[] = {"--quick=false", NULL};
     check_true(read_arguments(&own, &config, off, &file, &problem) && !own.quick && !file, "--quick=false");
+    const char *const two_files[] = {"a.ini", "b.ini", NULL};
+    expect_failure(read_arguments(&own, &config, two_files, &file, &problem), &problem, "unexpected argument 'b.ini'");
+    const char *const odd[] = {"--name=a #b\n", "--data.train=a#b;c", NULL};
+    check_true(read_arguments(&own, &config, odd, &file, &problem) && strcmp(own.name, "a #b\n") == 0 &&
+                   strcmp(config.data.train, "a#b;c") == 0,
+               "texts that are not kept may be anything, and signs within a word start no comment");
+    const char *const no_value[] = {"--name", "--quick", NULL};
+    expect_failure(read_arguments(&own, &config, no_value, &file, &problem), &problem, "'name' needs a value");
+    const char *const dashes[] = {"--name=--quick", NULL};
+    check_true(read_arguments(&own, &config, dashes, &file, &problem) && strcmp(own.name, "--quick") == 0, "dashes");
+    const char *const twice[] = {"--count=3", "--count=4", NULL};
+    expect_failure(read_arguments(&own, &config, twice, &file, &problem), &problem, "as '3' and as '4'");
+    const char *const same[] = {"--count=3", "--count=3", "--model.layers=3", "--model.layers=4", NULL};
+    check_true(read_arguments(&own, &config, same, &file, &problem) && own.count == 3 && config.model.layers == 4,
+               "the same again, and the last of a configuration's: %s", problem.text);
+    const char *const automatic[] = {"--attention.scale=auto", NULL};
+    check_true(read_arguments(&own, &config, automatic, &file, &problem) && isnan(config.attention.scale), "auto");
+}
 
+/* One word, and what is said about it. */
+static void test_refused_arguments(void)
+{
+    Own own;
+    Config config;
+    const char *file;
+    Message problem;
     static const struct {
         const char *argument, *message;
     } cases[] = {
@@ -194,23 +219,6 @@ static void test_arguments(void)
         const char *const words[] = {cases[i].argument, NULL};
         expect_failure(read_arguments(&own, &config, words, &file, &problem), &problem, cases[i].message);
     }
-    const char *const two_files[] = {"a.ini", "b.ini", NULL};
-    expect_failure(read_arguments(&own, &config, two_files, &file, &problem), &problem, "unexpected argument 'b.ini'");
-    const char *const odd[] = {"--name=a #b\n", "--data.train=a#b;c", NULL};
-    check_true(read_arguments(&own, &config, odd, &file, &problem) && strcmp(own.name, "a #b\n") == 0 &&
-                   strcmp(config.data.train, "a#b;c") == 0,
-               "texts that are not kept may be anything, and signs within a word start no comment");
-    const char *const no_value[] = {"--name", "--quick", NULL};
-    expect_failure(read_arguments(&own, &config, no_value, &file, &problem), &problem, "'name' needs a value");
-    const char *const dashes[] = {"--name=--quick", NULL};
-    check_true(read_arguments(&own, &config, dashes, &file, &problem) && strcmp(own.name, "--quick") == 0, "dashes");
-    const char *const twice[] = {"--count=3", "--count=4", NULL};
-    expect_failure(read_arguments(&own, &config, twice, &file, &problem), &problem, "as '3' and as '4'");
-    const char *const same[] = {"--count=3", "--count=3", "--model.layers=3", "--model.layers=4", NULL};
-    check_true(read_arguments(&own, &config, same, &file, &problem) && own.count == 3 && config.model.layers == 4,
-               "the same again, and the last of a configuration's: %s", problem.text);
-    const char *const automatic[] = {"--attention.scale=auto", NULL};
-    check_true(read_arguments(&own, &config, automatic, &file, &problem) && isnan(config.attention.scale), "auto");
 }
 
 static void test_long_text(void)
@@ -490,8 +498,13 @@ static void test_same_model(void)
 int main(int argc, char **argv)
 {
     static const TestCase options[] = {
-        {"defaults", test_defaults},   {"INI text", test_ini},        {"printed and read again", test_printed_and_read},
-        {"odd texts", test_odd_texts}, {"arguments", test_arguments}, {"a long text", test_long_text},
+        {"defaults", test_defaults},
+        {"INI text", test_ini},
+        {"printed and read again", test_printed_and_read},
+        {"odd texts", test_odd_texts},
+        {"arguments", test_arguments},
+        {"refused arguments", test_refused_arguments},
+        {"a long text", test_long_text},
     };
     static const TestCase config[] = {
         {"finishing", test_finish},
@@ -503,7 +516,8 @@ int main(int argc, char **argv)
         {"rules of layers of different kinds", test_pattern_rules},
         {"the same model", test_same_model},
     };
-    static const Suite suites[] = {{"options", options, 6}, {"config", config, 8}};
+    static const Suite suites[] = {{"options", options, sizeof options / sizeof *options},
+                                   {"config", config, sizeof config / sizeof *config}};
     world_start(&argc, &argv);
     int code = run_suites("test_options", suites, 2);
     world_stop();
