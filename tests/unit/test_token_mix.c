@@ -22,7 +22,7 @@ static void write_file(int f, int64_t vocab_size)
     TokenWriter *writer = token_file_create(scratch_path(names[f]), &tokenizer, counts[f], &problem);
     for (size_t i = 0; i < counts[f]; i++)
         token_file_append(writer, &(int32_t){(int32_t)((i + 100 * (size_t)f) % 251)}, 1, &problem);
-    check_true(token_file_finish(&writer, 1, &problem), "%s: %s", names[f], problem.text);
+    check_true(token_file_finish(&writer, 1, NULL, &problem), "%s: %s", names[f], problem.text);
 }
 
 /* `format` with the folder of the files in the place of each @. */
