@@ -476,6 +476,7 @@ static void test_newest(void)
     if (world().rank == 0) check_true(checkpoint_set_aside(expected, place, &problem), "set aside: %s", problem.text);
     world_barrier();
     check_true(checkpoint_find_newest(scratch_path("newest"), 1000, found, &step) && step == 10, "20 is set aside");
+    world_barrier();
     if (world().rank == 0) {
         scratch_write("newest/checkpoints/step-00000020.h5", "another", 7);
         check_true(checkpoint_set_aside(expected, place, &problem), "the same step again: %s", problem.text);
