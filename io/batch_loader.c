@@ -3,12 +3,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "io/documents.h"
 #include "src/base/memory.h"
 #include "src/base/rng.h"
 
-/* Reads this rank's part of sequence `number`. */
-typedef bool ReadSequence(BatchLoader *loader, uint64_t number, int32_t *inputs /* (N) */, int32_t *targets /* (N) */,
-                          Message *problem);
+/* Reads this rank's part of sequence `number`, N tokens. */
+typedef bool ReadSequence(BatchLoader *loader, uint64_t number, TokenBatch part, Message *problem);
 
 struct BatchLoader {
     ReadSequence *training, *sequential;
@@ -23,6 +23,8 @@ struct BatchLoader {
     int32_t *read;     /* (longest range + 1) */
     DataSource source; /* of made sequences, instead of all that a file needs */
     SourceUse use;
+    const TokenMix *mix; /* of several files, likewise, */
+    BatchLoader **parts; /* (mix->count): with a loader for each */
 };
 
 /* ---- reading ---- */
@@ -47,41 +49,46 @@ static bool read_padded(BatchLoader *loader, size_t start, size_t count, Message
     return there == 0 || token_file_read(loader->file, start, there, loader->read, problem);
 }
 
-/* The sequence at `start`; the target of a token is the one after it. */
-static bool read_file(BatchLoader *loader, size_t start, int32_t *inputs /* (N) */, int32_t *targets /* (N) */,
-                      Message *problem)
+/* The sequence at `start`; the target of a token is the one after it, also where that begins another document. */
+static bool read_file(BatchLoader *loader, size_t start, TokenBatch part, Message *problem)
 {
     for (size_t i = 0; i < loader->range_count; i++) {
         TokenRange range = loader->ranges[i];
         if (!read_padded(loader, start + range.first, range.count + 1, problem)) return false;
-        memcpy(inputs, loader->read, range.count * sizeof *inputs);
-        memcpy(targets, loader->read + 1, range.count * sizeof *targets);
-        inputs += range.count;
-        targets += range.count;
+        memcpy(part.inputs, loader->read, range.count * sizeof *part.inputs);
+        memcpy(part.targets, loader->read + 1, range.count * sizeof *part.targets);
+        if (part.document_starts) documents_of_range(loader->file->documents, start, range, part.document_starts);
+        part = token_batch_from(&part, range.count);
     }
     return true;
 }
 
-static bool read_drawn(BatchLoader *loader, uint64_t number, int32_t *inputs, int32_t *targets, Message *problem)
+static bool read_drawn(BatchLoader *loader, uint64_t number, TokenBatch part, Message *problem)
 {
-    return read_file(loader, training_start(loader, number), inputs, targets, problem);
+    return read_file(loader, training_start(loader, number), part, problem);
 }
 
-static bool read_window(BatchLoader *loader, uint64_t number, int32_t *inputs, int32_t *targets, Message *problem)
+static bool read_window(BatchLoader *loader, uint64_t number, TokenBatch part, Message *problem)
 {
-    return read_file(loader, number * loader->stride, inputs, targets, problem);
+    return read_file(loader, number * loader->stride, part, problem);
 }
 
-static bool read_made(BatchLoader *loader, uint64_t number, int32_t *inputs, int32_t *targets, Message *problem)
+static bool read_made(BatchLoader *loader, uint64_t number, TokenBatch part, Message *problem)
 {
-    SourcePart part = {&loader->source, loader->use, loader->context_length, number, {0}, inputs, targets};
+    SourcePart made = {&loader->source, loader->use, loader->context_length, number, {0}, part.inputs, part.targets};
     for (size_t i = 0; i < loader->range_count; i++) {
-        part.range = loader->ranges[i];
-        if (!source_make(&part, problem)) return false;
-        part.inputs += part.range.count;
-        part.targets += part.range.count;
+        made.range = loader->ranges[i];
+        if (!source_make(&made, problem)) return false;
+        made.inputs += made.range.count;
+        made.targets += made.range.count;
     }
     return true;
+}
+
+static bool read_mixed(BatchLoader *loader, uint64_t number, TokenBatch part, Message *problem)
+{
+    MixPlace place = token_mix_place(loader->mix, loader->seed, number);
+    return read_drawn(loader->parts[place.file], place.number, part, problem);
 }
 
 /* ---- loaders ---- */
@@ -120,6 +127,25 @@ BatchLoader *batch_loader_create(TokenFile *file, size_t context_length, const T
     return loader;
 }
 
+BatchLoader *batch_loader_create_mixed(const TokenMix *mix, size_t context_length, const TokenRange *ranges,
+                                       size_t range_count, uint64_t seed, Message *problem)
+{
+    if (mix->count == 1) return batch_loader_create(mix->files[0], context_length, ranges, range_count, seed, problem);
+    BatchLoader *loader = create(mix->files[0], context_length, ranges, range_count);
+    loader->training = read_mixed;
+    loader->seed = seed;
+    loader->mix = mix;
+    loader->parts = checked_calloc((size_t)mix->count, sizeof *loader->parts);
+    bool good = true;
+    for (int i = 0; i < mix->count && good; i++) {
+        loader->parts[i] = batch_loader_create(mix->files[i], context_length, ranges, range_count, seed, problem);
+        good = loader->parts[i] != NULL;
+    }
+    if (good) return loader;
+    batch_loader_destroy(loader);
+    return NULL;
+}
+
 BatchLoader *batch_loader_create_evaluation(TokenFile *file, size_t context_length, size_t stride,
                                             const TokenRange *ranges, size_t range_count, Message *problem)
 {
@@ -149,6 +175,8 @@ BatchLoader *batch_loader_create_made(const DataSource *source, SourceUse use, s
 void batch_loader_destroy(BatchLoader *loader)
 {
     if (!loader) return;
+    for (int i = 0; loader->parts && i < loader->mix->count; i++) batch_loader_destroy(loader->parts[i]);
+    free(loader->parts);
     free(loader->ranges);
     free(loader->read);
     free(loader);
@@ -156,26 +184,26 @@ void batch_loader_destroy(BatchLoader *loader)
 
 uint64_t batch_loader_windows(const BatchLoader *loader) { return loader->windows; }
 
-static bool read_several(BatchLoader *loader, ReadSequence *read, uint64_t first, int64_t count, int32_t *inputs,
-                         int32_t *targets, Message *problem)
+static bool read_several(BatchLoader *loader, ReadSequence *read, uint64_t first, int64_t count,
+                         const TokenBatch *batch, Message *problem)
 {
-    for (int64_t i = 0; i < count; i++) {
-        size_t offset = (size_t)i * loader->tokens;
-        if (!read(loader, first + (uint64_t)i, inputs + offset, targets + offset, problem)) return false;
-    }
+    ASSERT(!batch->document_starts || loader->file->documents);
+    for (int64_t i = 0; i < count; i++)
+        if (!read(loader, first + (uint64_t)i, token_batch_from(batch, (size_t)i * loader->tokens), problem))
+            return false;
     return true;
 }
 
-bool batch_loader_training(BatchLoader *loader, uint64_t first_sequence, int64_t count, int32_t *inputs,
-                           int32_t *targets, Message *problem)
+bool batch_loader_training(BatchLoader *loader, uint64_t first_sequence, int64_t count, const TokenBatch *batch,
+                           Message *problem)
 {
-    return read_several(loader, loader->training, first_sequence, count, inputs, targets, problem);
+    return read_several(loader, loader->training, first_sequence, count, batch, problem);
 }
 
-bool batch_loader_sequential(BatchLoader *loader, uint64_t first_window, int64_t count, int32_t *inputs,
-                             int32_t *targets, Message *problem)
+bool batch_loader_sequential(BatchLoader *loader, uint64_t first_window, int64_t count, const TokenBatch *batch,
+                             Message *problem)
 {
-    return read_several(loader, loader->sequential, first_window, count, inputs, targets, problem);
+    return read_several(loader, loader->sequential, first_window, count, batch, problem);
 }
 
 bool batch_loader_scores(const BatchLoader *loader, uint64_t window, size_t position)

@@ -20,8 +20,10 @@
 
 #include "io/source.h"
 #include "io/token_file.h"
+#include "io/token_mix.h"
 #include "src/base/error.h"
 #include "src/core/sequence_link.h"
+#include "src/core/token_batch.h"
 
 typedef struct BatchLoader BatchLoader;
 
@@ -29,6 +31,9 @@ typedef struct BatchLoader BatchLoader;
    stays with the caller and must outlive the loader. NULL with a message when the file has fewer than T + 1 tokens. */
 BatchLoader *batch_loader_create(TokenFile *file, size_t context_length, const TokenRange *ranges, size_t range_count,
                                  uint64_t seed, Message *problem);
+/* Sequences of several files, each from the file, and with the number within it, that token_mix_place() says. */
+BatchLoader *batch_loader_create_mixed(const TokenMix *mix, size_t context_length, const TokenRange *ranges,
+                                       size_t range_count, uint64_t seed, Message *problem);
 /* For evaluation: windows `stride` tokens apart, 1 <= stride <= T. Two tokens are enough. */
 BatchLoader *batch_loader_create_evaluation(TokenFile *file, size_t context_length, size_t stride,
                                             const TokenRange *ranges, size_t range_count, Message *problem);
@@ -37,16 +42,18 @@ BatchLoader *batch_loader_create_made(const DataSource *source, SourceUse use, s
                                       const TokenRange *ranges, size_t range_count, Message *problem);
 void batch_loader_destroy(BatchLoader *loader);
 
-/* W: windows of an epoch; of a loader for evaluation, those of the whole file; of a made source more than anybody can count. */
+/* W: windows of an epoch of a single file; of a loader for evaluation, those of the whole file; of a made source more than
+   anybody can count. */
 uint64_t batch_loader_windows(const BatchLoader *loader);
 
-/* This rank's part of training sequences first_sequence .. first_sequence + count - 1. Local, not collective. */
-bool batch_loader_training(BatchLoader *loader, uint64_t first_sequence, int64_t count,
-                           int32_t *inputs /* (count, N) */, int32_t *targets /* (count, N) */, Message *problem);
+/* This rank's part of training sequences first_sequence .. first_sequence + count - 1: the arrays of the batch are (count, N), of
+   which document_starts may be given where the file has documents (documents_read()). Local, not collective. */
+bool batch_loader_training(BatchLoader *loader, uint64_t first_sequence, int64_t count, const TokenBatch *batch,
+                           Message *problem);
 
 /* The same for windows in the order of the file, without a phase: window i starts at token i * stride; i < W. */
-bool batch_loader_sequential(BatchLoader *loader, uint64_t first_window, int64_t count,
-                             int32_t *inputs /* (count, N) */, int32_t *targets /* (count, N) */, Message *problem);
+bool batch_loader_sequential(BatchLoader *loader, uint64_t first_window, int64_t count, const TokenBatch *batch,
+                             Message *problem);
 
 /* Whether the target at `position` of a window counts, unless it is -1 (io/source.h). */
 bool batch_loader_scores(const BatchLoader *loader, uint64_t window, size_t position);

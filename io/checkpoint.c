@@ -48,6 +48,7 @@ static void write_option(hid_t group, const OptionRow *row, const void *values)
     case OPTION_REAL: h5_write_real(group, name, *(const double *)field); break;
     case OPTION_BOOL: h5_write_integer(group, name, *(const bool *)field); break;
     case OPTION_TEXT:
+    case OPTION_LONG_TEXT:
     case OPTION_CHOICE:
         option_format(row, values, text);
         h5_write_text(group, name, text);
@@ -207,9 +208,9 @@ static void write_data(hid_t file, const CheckpointData *data)
     CHECK_H5(H5Gclose(group));
 }
 
-/* About the size of the file. */
-static uint64_t estimated_bytes(const ParamStore *store)
+uint64_t checkpoint_bytes(const Checkpoint *checkpoint)
 {
+    const ParamStore *store = checkpoint->store;
     const uint64_t descriptions = 1 << 20; /* names, shapes, attributes */
     return (store->params->total_count + (store->states ? store->states->total_count : 0)) * sizeof(float) +
            descriptions;
@@ -218,7 +219,7 @@ static uint64_t estimated_bytes(const ParamStore *store)
 static H5Layout *lay_out(const Checkpoint *checkpoint, const uint64_t *digests, const char *path, Message *problem)
 {
     Message cause;
-    H5Layout *layout = h5_layout_create(estimated_bytes(checkpoint->store), 0, &cause);
+    H5Layout *layout = h5_layout_create(checkpoint_bytes(checkpoint), 0, &cause);
     if (!layout) fail(problem, "cannot write '%s': %.800s", path, cause.text);
     if (!layout) return NULL;
     hid_t file = h5_layout_file(layout);

@@ -47,6 +47,15 @@ typedef struct Checkpoint {
    that fails for whatever reason; the file is then removed, and one that had its name is as before. */
 bool checkpoint_write(const Checkpoint *checkpoint, const char *path, Message *problem);
 
+/* About the bytes of the file. Local. */
+uint64_t checkpoint_bytes(const Checkpoint *checkpoint);
+
+/* Could it be written to this run folder, whose folder checkpoints/ is there? A file of the same size, with one number of
+   each rank and else without values, goes the way of a checkpoint: room reserved, written by all ranks, brought to disk, read
+   back by all, renamed, removed. A killed job leaves a name that ends in ".tmp". Collective; milliseconds; false with the same
+   message on every rank. */
+bool checkpoint_probe(const Checkpoint *checkpoint, const char *folder, Message *problem);
+
 /* Do all ranks hold the same values and states? A message names the ranks that differ from most. Collective. */
 bool checkpoint_same_on_all_ranks(const Checkpoint *checkpoint, Message *problem);
 
@@ -58,7 +67,11 @@ void checkpoint_path(const char *folder, int64_t step, char path[CHECKPOINT_PATH
 /* The newest checkpoint of a run folder with a step of at most `limit`; false when there is none. */
 bool checkpoint_find_newest(const char *folder, int64_t limit, char path[CHECKPOINT_PATH_SIZE], int64_t *step);
 
-/* Renames a damaged one to <path>.damaged, where nothing looks for it again, and says in `place` where it is. */
+/* The steps of all, the oldest first, as "0, 10, 20"; of many the newest. False when there are none. */
+bool checkpoint_list(const char *folder, char *text, size_t size);
+
+/* Renames a damaged one to <path>.damaged, where nothing looks for it again, and says in `place` where it is. One that has that
+   name already is first kept under another (disk_keep_aside), with a line. */
 bool checkpoint_set_aside(const char *path, char place[CHECKPOINT_PATH_SIZE + 16], Message *problem);
 
 /* Removes all but the newest `keep` and those whose step is a multiple of `keep_every` (0: none); step 0 stays only when
@@ -69,13 +82,36 @@ int checkpoint_remove_old(const char *folder, int64_t keep, int64_t keep_every, 
 
 /* The rest reads on the calling rank alone, unless it says collective. */
 
-/* Options missing in the file keep the value they have, unknown ones are skipped. */
+/* Options missing in the file keep the value they have; of unknown ones see below. */
 bool checkpoint_read_options(const char *path, const OptionTable *options, Message *problem);
+
+/* True with a message that names them when the file has options that are not in the table, as one of a newer program may: they
+   are not used, which is worth a warning. */
+bool checkpoint_has_unknown_options(const char *path, const OptionTable *options, Message *names);
 
 /* All tensors of into->store and into->progress; states only where the store keeps some. False with a message when
    the file is no checkpoint, or a tensor is missing, has another shape, another digest than was written, or a value
-   that is not finite. */
+   that is not finite; or when the file has tensors that the store has not. */
 bool checkpoint_read(const char *path, Checkpoint *into, bool with_states, Message *problem);
+
+/* What becomes of a tensor when a model begins with what the file of another holds (io/checkpoint_init.c). */
+typedef enum TensorFate {
+    TENSOR_TAKEN, /* both have it, in the same shape */
+    TENSOR_NEW,   /* the file has none of this name */
+    TENSOR_LEFT,  /* the model has none of this name */
+    TENSOR_FATES
+} TensorFate;
+typedef void (*TensorFateVisitor)(void *context, TensorFate fate, const char *name);
+
+/* Calls `visit` (NULL: no one) for those of the table in its order, then for others of the file in the order of that. False
+   with a message when the file is no checkpoint, when a tensor has another shape (all of them are counted, the first are
+   named with both shapes), or when nothing would be taken. */
+bool checkpoint_match(const char *path, const ParamTable *params, TensorFateVisitor visit, void *context,
+                      Message *problem);
+
+/* Reads those that are taken into the store; others stay as they are, states too. Fails as checkpoint_match() and, for values, as
+   checkpoint_read() do. Collective: rank 0 reads, all ranks get the values and the same verdict. */
+bool checkpoint_load_matching(const char *path, ParamStore *store, Message *problem);
 
 /* Is every bit that can be checked what was written? A damaged file is one to set aside; what cannot be opened at all
    (permission, in use, of a newer version) is not known to be damaged. */

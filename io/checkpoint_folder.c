@@ -7,6 +7,8 @@
 
 #include "io/checkpoint.h"
 #include "io/disk.h"
+#include "src/base/memory.h"
+#include "src/base/log.h"
 
 void checkpoint_path(const char *folder, int64_t step, char path[CHECKPOINT_PATH_SIZE])
 {
@@ -41,11 +43,7 @@ static int64_t *list_steps(const char *folder, size_t *count)
     for (struct dirent *entry; entries && (entry = readdir(entries));) {
         int64_t step = step_of(entry->d_name);
         if (step < 0) continue;
-        if (*count == capacity) {
-            capacity = capacity ? 2 * capacity : 64;
-            steps = realloc(steps, capacity * sizeof *steps);
-            CHECK(steps, "cannot allocate a list of %zu checkpoints", capacity);
-        }
+        steps = checked_grow(steps, *count, &capacity, sizeof *steps);
         steps[(*count)++] = step;
     }
     if (entries) closedir(entries);
@@ -65,9 +63,31 @@ bool checkpoint_find_newest(const char *folder, int64_t limit, char path[CHECKPO
     return found;
 }
 
+bool checkpoint_list(const char *folder, char *text, size_t size)
+{
+    enum { MOST = 16 };
+    size_t count, length = 0;
+    int64_t *steps = list_steps(folder, &count);
+    size_t named = count < MOST ? count : MOST;
+    text[0] = 0;
+    for (size_t i = named; i-- > 0 && length < size;)
+        length += (size_t)snprintf(text + length, size - length, "%s%lld",
+                                   length          ? ", "
+                                   : count > named ? "..., "
+                                                   : "",
+                                   (long long)steps[i]);
+    free(steps);
+    return count > 0;
+}
+
 bool checkpoint_set_aside(const char *path, char place[CHECKPOINT_PATH_SIZE + 16], Message *problem)
 {
+    char older[DISK_PATH_SIZE];
     snprintf(place, CHECKPOINT_PATH_SIZE + 16, "%s.damaged", path);
+    if (access(place, F_OK) == 0) {
+        if (!disk_keep_aside(place, older, problem)) return false;
+        log_line("an earlier '%s' is now %s", place, older);
+    }
     return disk_rename(path, place, problem);
 }
 

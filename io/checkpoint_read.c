@@ -5,13 +5,14 @@
 #include <string.h>
 
 #include "io/checkpoint.h"
+#include "io/checkpoint_parts.h"
 #include "io/file_format.h"
 #include "io/h5.h"
 #include "io/piece_store.h"
 #include "src/base/digest.h"
 #include "src/base/memory.h"
 
-static bool open_checkpoint(const char *path, hid_t *file, Message *problem)
+bool checkpoint_open(const char *path, hid_t *file, Message *problem)
 {
     if (!h5_open_readonly(path, file, problem)) return false;
     if (h5_check_format(*file, path, FORMAT_CHECKPOINT, "Name a file <folder>/checkpoints/step-....h5", problem))
@@ -20,10 +21,25 @@ static bool open_checkpoint(const char *path, hid_t *file, Message *problem)
     return false;
 }
 
-static bool open_group(hid_t file, const char *path, const char *name, hid_t *group, Message *problem)
+bool checkpoint_open_group(hid_t file, const char *path, const char *name, hid_t *group, Message *problem)
 {
     if (h5_has(file, name) && (*group = H5Gopen2(file, name, H5P_DEFAULT)) >= 0) return true;
     return fail(problem, "the checkpoint '%s' has no group /%s. Choose another checkpoint", path, name);
+}
+
+/* Names for a message: the first ones, and how many there are. */
+typedef struct Names {
+    size_t count;
+    char text[480];
+} Names;
+
+static void add_name(Names *names, const char *name)
+{
+    enum { NAMED = 4 };
+    size_t length = strlen(names->text);
+    if (names->count++ > NAMED) return;
+    bool more = names->count > NAMED;
+    snprintf(names->text + length, sizeof names->text - length, "%s%.110s", length ? ", " : "", more ? "..." : name);
 }
 
 /* ---- configuration ---- */
@@ -51,8 +67,8 @@ bool checkpoint_read_options(const char *path, const OptionTable *options, Messa
 {
     hid_t file, group = -1;
     Message detail;
-    if (!open_checkpoint(path, &file, problem)) return false;
-    bool good = open_group(file, path, "config", &group, problem);
+    if (!checkpoint_open(path, &file, problem)) return false;
+    bool good = checkpoint_open_group(file, path, "config", &group, problem);
     if (good) {
         for (int i = 0; i < options->count && good; i++) good = read_option(group, options, &options->rows[i], &detail);
         if (!good) fail(problem, "the checkpoint '%s': %.600s", path, detail.text);
@@ -62,10 +78,46 @@ bool checkpoint_read_options(const char *path, const OptionTable *options, Messa
     return good;
 }
 
+typedef struct Unknown {
+    const OptionTable *options;
+    Names names;
+} Unknown;
+
+static herr_t note_unknown(hid_t group, const char *name, const H5A_info_t *info, void *context)
+{
+    (void)group, (void)info;
+    Unknown *unknown = context;
+    char known[128];
+    for (int i = 0; i < unknown->options->count; i++) {
+        option_name(&unknown->options->rows[i], known);
+        if (strcmp(known, name) == 0) return 0;
+    }
+    add_name(&unknown->names, name);
+    return 0;
+}
+
+bool checkpoint_has_unknown_options(const char *path, const OptionTable *options, Message *names)
+{
+    hid_t file, group = -1;
+    Message unused;
+    Unknown unknown = {.options = options};
+    if (!checkpoint_open(path, &file, &unused)) return false;
+    if (checkpoint_open_group(file, path, "config", &group, &unused)) {
+        H5Aiterate2(group, H5_INDEX_NAME, H5_ITER_NATIVE, NULL, note_unknown, &unknown);
+        CHECK_H5(H5Gclose(group));
+    }
+    CHECK_H5(H5Fclose(file));
+    return unknown.names.count > 0 &&
+           !fail(names,
+                 "'%.300s' has options that this program does not know, so that they mean nothing: %s (%zu in all). "
+                 "Another version made it",
+                 path, unknown.names.text, unknown.names.count);
+}
+
 /* ---- tensors ---- */
 
-static bool open_tensor(hid_t group, const char *name, const char *path, hid_t *dataset, TensorShape *shape,
-                        Message *problem)
+bool checkpoint_open_tensor(hid_t group, const char *name, const char *path, hid_t *dataset, TensorShape *shape,
+                            Message *problem)
 {
     hsize_t extents[H5_DIMENSIONS];
     if (!h5_open_array(group, name, path, dataset, &shape->dimensions, extents, problem)) return false;
@@ -84,11 +136,11 @@ static bool check_shape(const Param *param, const char *path, const TensorShape 
                 path, param->name, found, needed);
 }
 
-static bool read_tensor(hid_t group, const Param *param, const char *path, real *values, Message *problem)
+bool checkpoint_read_tensor(hid_t group, const Param *param, const char *path, real *values, Message *problem)
 {
     hid_t dataset, type = sizeof(real) == sizeof(float) ? H5T_NATIVE_FLOAT : H5T_NATIVE_DOUBLE;
     TensorShape shape = {0};
-    if (!open_tensor(group, param->name, path, &dataset, &shape, problem)) return false;
+    if (!checkpoint_open_tensor(group, param->name, path, &dataset, &shape, problem)) return false;
     bool good = check_shape(param, path, &shape, problem);
     if (good && (!h5_is_of(dataset, H5T_FLOAT) || H5Dread(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) < 0))
         good = fail(problem, "the checkpoint '%s': %s cannot be read; the file is damaged. Use an earlier checkpoint",
@@ -105,16 +157,67 @@ static bool read_tensor(hid_t group, const Param *param, const char *path, real 
     return good;
 }
 
+const Param *checkpoint_param(const ParamTable *table, const char *name)
+{
+    for (int i = 0; i < table->count; i++)
+        if (strcmp(table->params[i].name, name) == 0) return &table->params[i];
+    return NULL;
+}
+
+/* A model that leaves tensors out is not the one that was trained. All of the table are in the file, which is known, so that
+   there are more only if their numbers differ. `state`: of the optimizer, or "" */
+static bool check_all_used(hid_t group, const char *path, const char *state, const ParamTable *table, Message *problem)
+{
+    H5Members members;
+    Names unused = {0};
+    char full[H5_NAME_SIZE + 40];
+    size_t expected = 0, prefix = strlen(state);
+    for (int i = 0; i < table->count; i++) expected += strncmp(table->params[i].name, state, prefix) == 0;
+    if (!h5_members(group, &members))
+        return fail(problem,
+                    "the checkpoint '%s': the list of its tensors is damaged. Use an "
+                    "earlier checkpoint",
+                    path);
+    for (size_t i = 0; i < members.count && members.count != expected; i++) {
+        snprintf(full, sizeof full, "%s%s", state, members.names[i]);
+        if (!checkpoint_param(table, full)) add_name(&unused, full);
+    }
+    h5_members_free(&members);
+    return unused.count == 0 ||
+           fail(problem,
+                "the checkpoint '%s' has tensors that this model does not use: %s (%zu in all). Use the "
+                "model options it was made with, or another checkpoint",
+                path, unused.text, unused.count);
+}
+
 static bool read_parameters(hid_t file, const char *path, ParamStore *store, Message *problem)
 {
     hid_t group = -1;
-    if (!open_group(file, path, "parameters", &group, problem)) return false;
+    if (!checkpoint_open_group(file, path, "parameters", &group, problem)) return false;
     bool good = true;
     for (int i = 0; i < store->params->count && good; i++) {
         param_store_require_whole(store, &store->params->params[i]);
-        good = read_tensor(group, &store->params->params[i], path, store->kept_values(store, i), problem);
+        good = checkpoint_read_tensor(group, &store->params->params[i], path, store->kept_values(store, i), problem);
     }
+    good = good && check_all_used(group, path, "", store->params, problem);
     CHECK_H5(H5Gclose(group));
+    return good;
+}
+
+static bool check_states_used(hid_t optimizer, const char *path, const ParamTable *states, Message *problem)
+{
+    H5Members members;
+    char state[H5_NAME_SIZE + 8];
+    bool good = h5_members(optimizer, &members) ||
+                fail(problem, "the checkpoint '%s': its optimizer states are damaged. Use an earlier checkpoint", path);
+    for (size_t i = 0; i < members.count && good; i++) {
+        hid_t group = -1;
+        snprintf(state, sizeof state, "%s/", members.names[i]);
+        good = checkpoint_open_group(optimizer, path, members.names[i], &group, problem) &&
+               check_all_used(group, path, state, states, problem);
+        if (group >= 0) CHECK_H5(H5Gclose(group));
+    }
+    h5_members_free(&members);
     return good;
 }
 
@@ -127,10 +230,11 @@ static bool read_states(hid_t file, const char *path, ParamStore *store, Message
                     "the checkpoint '%s' has no optimizer state, so training cannot continue from it. Use another "
                     "checkpoint",
                     path);
-    if (!open_group(file, path, "optimizer", &group, problem)) return false;
+    if (!checkpoint_open_group(file, path, "optimizer", &group, problem)) return false;
     bool good = true;
     for (int i = 0; i < store->states->count && good; i++)
-        good = read_tensor(group, &store->states->params[i], path, store->kept_state(store, i), problem);
+        good = checkpoint_read_tensor(group, &store->states->params[i], path, store->kept_state(store, i), problem);
+    good = good && check_states_used(group, path, store->states, problem);
     CHECK_H5(H5Gclose(group));
     return good;
 }
@@ -154,7 +258,7 @@ static bool read_progress(hid_t file, const char *path, Progress *progress, Mess
 bool checkpoint_read(const char *path, Checkpoint *into, bool with_states, Message *problem)
 {
     hid_t file;
-    if (!open_checkpoint(path, &file, problem)) return false;
+    if (!checkpoint_open(path, &file, problem)) return false;
     bool good = read_progress(file, path, &into->progress, problem);
     good = good && read_parameters(file, path, into->store, problem);
     good = good && (!with_states || !into->store->states || read_states(file, path, into->store, problem));
@@ -166,8 +270,8 @@ bool checkpoint_read_data(const char *path, CheckpointData *data, Message *probl
 {
     hid_t file, group = -1;
     *data = (CheckpointData){.tokens = -1};
-    if (!open_checkpoint(path, &file, problem)) return false;
-    if (h5_has(file, "data") && open_group(file, path, "data", &group, problem)) {
+    if (!checkpoint_open(path, &file, problem)) return false;
+    if (h5_has(file, "data") && checkpoint_open_group(file, path, "data", &group, problem)) {
         h5_read_integer(group, "train_tokens", &data->tokens);
         h5_read_text(group, "train_digest", data->digest, sizeof data->digest);
         CHECK_H5(H5Gclose(group));
@@ -181,11 +285,11 @@ bool checkpoint_read_data(const char *path, CheckpointData *data, Message *probl
 bool checkpoint_read_tokenizer(const char *path, Tokenizer *tokenizer, Message *problem)
 {
     hid_t file, group = -1;
-    if (!open_checkpoint(path, &file, problem)) return false;
+    if (!checkpoint_open(path, &file, problem)) return false;
     *tokenizer = (Tokenizer){.name = "unknown"};
     bool good = true;
     if (h5_has(file, "tokenizer")) {
-        good = open_group(file, path, "tokenizer", &group, problem);
+        good = checkpoint_open_group(file, path, "tokenizer", &group, problem);
         if (good) {
             good = h5_read_text(group, "name", tokenizer->name, sizeof tokenizer->name) ||
                    fail(problem, "'%s': the tokenizer has no name. Use another checkpoint", path);
@@ -203,7 +307,7 @@ bool checkpoint_read_tokenizer(const char *path, Tokenizer *tokenizer, Message *
 bool checkpoint_read_info(const char *path, CheckpointInfo *info, Message *problem)
 {
     hid_t file;
-    if (!open_checkpoint(path, &file, problem)) return false;
+    if (!checkpoint_open(path, &file, problem)) return false;
     *info = (CheckpointInfo){.step = -1, .tokens_seen = -1, .created = "unknown", .source_version = "unknown"};
     h5_read_integer(file, "format_version", &info->format_version);
     h5_read_integer(file, "step", &info->step);
@@ -236,7 +340,7 @@ static bool visit_tensor(hid_t file, hid_t group, const char *path, const char *
 {
     hid_t dataset;
     TensorShape shape = {0};
-    if (!open_tensor(group, name, path, &dataset, &shape, problem)) return false;
+    if (!checkpoint_open_tensor(group, name, path, &dataset, &shape, problem)) return false;
     float *values = checked_calloc(tensor_shape_count(&shape), sizeof *values);
     bool good =
         h5_is_of(dataset, H5T_FLOAT) && H5Dread(dataset, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) >= 0;
@@ -255,7 +359,7 @@ static bool visit_group(hid_t file, const char *path, const char *name, Checkpoi
 {
     hid_t group = -1;
     H5Members members;
-    if (!open_group(file, path, name, &group, problem)) return false;
+    if (!checkpoint_open_group(file, path, name, &group, problem)) return false;
     bool good =
         h5_members(group, &members) ||
         fail(problem, "the checkpoint '%s': the list of its tensors is damaged. Use an earlier checkpoint", path);
@@ -269,7 +373,7 @@ static bool visit_group(hid_t file, const char *path, const char *name, Checkpoi
 bool checkpoint_visit(const char *path, CheckpointVisitor visit, void *context, Message *problem)
 {
     hid_t file;
-    if (!open_checkpoint(path, &file, problem)) return false;
+    if (!checkpoint_open(path, &file, problem)) return false;
     bool good = visit_group(file, path, "parameters", visit, context, problem);
     CHECK_H5(H5Fclose(file));
     return good;
@@ -280,8 +384,8 @@ bool checkpoint_visit_states(const char *path, CheckpointStateVisitor begin, Che
 {
     hid_t file, group = -1;
     H5Members states = {0};
-    if (!open_checkpoint(path, &file, problem)) return false;
-    bool good = !h5_has(file, "optimizer") || open_group(file, path, "optimizer", &group, problem);
+    if (!checkpoint_open(path, &file, problem)) return false;
+    bool good = !h5_has(file, "optimizer") || checkpoint_open_group(file, path, "optimizer", &group, problem);
     if (group >= 0) {
         good = h5_members(group, &states) ||
                fail(problem, "the checkpoint '%s': its optimizer states are damaged. Use an earlier checkpoint", path);
@@ -296,71 +400,4 @@ bool checkpoint_visit_states(const char *path, CheckpointStateVisitor begin, Che
     }
     CHECK_H5(H5Fclose(file));
     return good;
-}
-
-/* ---- is the file whole? ---- */
-
-/* step < 0: whatever it is. */
-static bool check_step(hid_t file, const char *path, int64_t step, Message *problem)
-{
-    int64_t found;
-    if (!h5_read_integer(file, "step", &found))
-        return fail(problem, "the checkpoint '%s' has no attribute step. Choose another checkpoint", path);
-    return step < 0 || step == found ||
-           fail(problem, "the checkpoint '%s' says it is of step %lld: it was renamed or is damaged", path,
-                (long long)found);
-}
-
-static bool check_contents(hid_t file, const char *path, int64_t step, Message *problem)
-{
-    hid_t group = -1;
-    if (!h5_check_format(file, path, FORMAT_CHECKPOINT, "Choose another checkpoint", problem) ||
-        !check_step(file, path, step, problem) || !open_group(file, path, "parameters", &group, problem))
-        return false;
-    CHECK_H5(H5Gclose(group));
-    return h5_check_digests(file, path, 0, 1, false, problem);
-}
-
-static herr_t read_attribute(hid_t object, const char *name, const H5A_info_t *info, void *context)
-{
-    (void)info, (void)context;
-    char text[OPTION_TEXT_SIZE];
-    double value;
-    return h5_read_text(object, name, text, sizeof text) || h5_read_real(object, name, &value) ? 0 : -1;
-}
-
-/* What is not in datasets: HDF5 compares its own checksums when it reads that. Whether an option's value is one that
-   this program knows is another question. */
-static bool check_attributes(hid_t file, const char *path, Message *problem)
-{
-    hid_t group = -1;
-    if (!open_group(file, path, "config", &group, problem)) return false;
-    bool read = H5Aiterate2(group, H5_INDEX_NAME, H5_ITER_NATIVE, NULL, read_attribute, NULL) >= 0;
-    CHECK_H5(H5Gclose(group));
-    return read || fail(problem, "the checkpoint '%s': its options cannot be read; the file is damaged", path);
-}
-
-static bool check_readers(const char *path, Message *problem)
-{
-    CheckpointInfo info;
-    CheckpointData data;
-    Tokenizer tokenizer;
-    if (!checkpoint_read_info(path, &info, problem) || !checkpoint_read_data(path, &data, problem) ||
-        !checkpoint_read_tokenizer(path, &tokenizer, problem))
-        return false;
-    tokenizer_destroy(&tokenizer);
-    return true;
-}
-
-CheckpointHealth checkpoint_examine(const char *path, int64_t step, Message *problem)
-{
-    hid_t file;
-    if (!h5_may_open(path, problem)) return CHECKPOINT_CLOSED;
-    if (!h5_open_readonly(path, &file, problem)) return CHECKPOINT_DAMAGED;
-    int64_t version = 0;
-    bool newer = h5_read_integer(file, "format_version", &version) && version > FORMAT_VERSION;
-    bool good = check_contents(file, path, step, problem) && check_attributes(file, path, problem);
-    CHECK_H5(H5Fclose(file));
-    good = good && check_readers(path, problem);
-    return good ? CHECKPOINT_WHOLE : newer ? CHECKPOINT_CLOSED : CHECKPOINT_DAMAGED;
 }

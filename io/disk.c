@@ -5,10 +5,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
+
+#include "src/base/memory.h"
 
 static bool make_one(const char *folder, Message *problem)
 {
@@ -41,6 +44,52 @@ void disk_folder_of(const char *path, char folder[DISK_PATH_SIZE])
     else if (slash == path)
         path = "/";
     snprintf(folder, DISK_PATH_SIZE, "%.*s", slash > path ? (int)(slash - path) : (int)strlen(path), path);
+}
+
+/* From `path` to the folder it is in. */
+static void go_up(char path[DISK_PATH_SIZE])
+{
+    char above[DISK_PATH_SIZE];
+    size_t length = strlen(path);
+    while (length > 1 && path[length - 1] == '/') path[--length] = 0;
+    disk_folder_of(path, above);
+    strcpy(path, above);
+}
+
+void disk_nearest(const char *path, char nearest[DISK_PATH_SIZE])
+{
+    struct stat status;
+    snprintf(nearest, DISK_PATH_SIZE, "%s", path);
+    while (stat(nearest, &status) && strcmp(nearest, "/") && strcmp(nearest, ".")) go_up(nearest);
+}
+
+void disk_remove_folders(const char *path, const char *nearest)
+{
+    char folder[DISK_PATH_SIZE];
+    for (snprintf(folder, sizeof folder, "%s", path); strlen(folder) > 1 && strcmp(folder, nearest); go_up(folder))
+        rmdir(folder); /* stays when there is something in it */
+}
+
+bool disk_same_file(const char *path, const char *other)
+{
+    struct stat one, two;
+    return stat(path, &one) == 0 && stat(other, &two) == 0 && one.st_dev == two.st_dev && one.st_ino == two.st_ino;
+}
+
+bool disk_free_name(const char *path, char place[DISK_PATH_SIZE], Message *problem)
+{
+    enum { MOST = 100000 };
+    struct stat status;
+    for (int number = 1; number < MOST; number++) {
+        snprintf(place, DISK_PATH_SIZE, "%.1000s.%d", path, number);
+        if (lstat(place, &status)) return true;
+    }
+    return fail(problem, "there are %d older files '%s.1' and so on. Remove some", MOST, path);
+}
+
+bool disk_keep_aside(const char *path, char place[DISK_PATH_SIZE], Message *problem)
+{
+    return disk_free_name(path, place, problem) && (link(path, place) == 0 || disk_rename(path, place, problem));
 }
 
 bool disk_has_room(const char *path, uint64_t bytes, Message *problem)
@@ -81,6 +130,27 @@ void disk_remove_temporaries(const char *folder, const char *start)
     if (entries) closedir(entries);
 }
 
+char *disk_read_all(const char *path, size_t most, size_t *length, Message *cause)
+{
+    size_t capacity = 0;
+    FILE *file = fopen(path, "rb");
+    char *text = NULL;
+    bool good = file != NULL;
+    *length = 0;
+    for (size_t got = 1; good && got > 0 && *length <= most; *length += got) {
+        text = checked_grow(text, *length + 1, &capacity, 1); /* and a zero */
+        got = fread(text + *length, 1, capacity - 1 - *length, file);
+        good = !ferror(file);
+    }
+    if (!good) fail(cause, "%s", errno == EISDIR ? "it is a folder" : strerror(errno));
+    if (file) fclose(file);
+    if (good && *length > most) good = fail(cause, "it has more than %zu bytes", most);
+    if (good) text[*length] = 0;
+    if (good) return text;
+    free(text);
+    return NULL;
+}
+
 bool disk_write_at(int descriptor, const void *bytes, size_t count, uint64_t offset)
 {
     const char *next = bytes;
@@ -119,6 +189,61 @@ bool disk_rename(const char *temporary, const char *path, Message *problem)
     disk_folder_of(path, folder);
     sync_path(folder); /* a file system that cannot do this for a folder has renamed the file all the same */
     return true;
+}
+
+bool disk_remove(const char *path, Message *problem)
+{
+    return unlink(path) == 0 || errno == ENOENT ||
+           fail(problem, "cannot remove '%s': %s. Remove it yourself", path, strerror(errno));
+}
+
+static void name_of_earlier(const char *path, char place[DISK_PATH_SIZE])
+{
+    char name[DISK_PATH_SIZE];
+    snprintf(name, sizeof name, "%.890s.earlier", path);
+    disk_temporary_of(name, place);
+}
+
+static bool move_away(const char *path, Message *problem)
+{
+    char place[DISK_PATH_SIZE];
+    struct stat status;
+    name_of_earlier(path, place);
+    if (lstat(path, &status) == 0 && S_ISDIR(status.st_mode))
+        return fail(problem, "'%s' is a folder. Choose another folder for the files", path);
+    return rename(path, place) == 0 || errno == ENOENT ||
+           fail(problem, "cannot replace '%s': %s. Choose another folder", path, strerror(errno));
+}
+
+static void move_back(const char *path, bool replaced)
+{
+    char place[DISK_PATH_SIZE];
+    name_of_earlier(path, place);
+    if (replaced) unlink(path);
+    if (rename(place, path) && errno != ENOENT)
+        error_say("warning: the earlier '%s' is now called '%s': %s", path, place, strerror(errno));
+}
+
+static void remove_earlier(const char *path)
+{
+    char place[DISK_PATH_SIZE];
+    Message problem;
+    name_of_earlier(path, place);
+    if (!disk_remove(place, &problem)) error_say("warning: %s", problem.text);
+}
+
+bool disk_rename_all(const char *const *temporaries, const char *const *paths, int count, Message *problem)
+{
+    int away = 0, named = 0;
+    while (away < count && move_away(paths[away], problem)) away++;
+    bool good = away == count;
+    while (good && named < count) {
+        good = !temporaries[named] || disk_rename(temporaries[named], paths[named], problem);
+        named += good;
+    }
+    for (int i = 0; i < away && !good; i++) move_back(paths[i], i < named && temporaries[i]);
+    for (int i = 0; i < count && good; i++) remove_earlier(paths[i]);
+    return good;
 }
 
 bool disk_replace(FILE *file, const char *temporary, const char *path, Message *problem)

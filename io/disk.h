@@ -20,6 +20,22 @@ bool disk_make_folder(const char *folder, Message *problem);
 /* The folder of `path`: "." for a bare name. */
 void disk_folder_of(const char *path, char folder[DISK_PATH_SIZE]);
 
+/* `path` when it is there, else the nearest folder above it that is. */
+void disk_nearest(const char *path, char nearest[DISK_PATH_SIZE]);
+
+/* Removes the folder `path` and those above it up to `nearest`, which stays; one with something in it stays too. */
+void disk_remove_folders(const char *path, const char *nearest);
+
+/* Do both names lead to one file that is there? */
+bool disk_same_file(const char *path, const char *other);
+
+/* The first of <path>.1, <path>.2, ... that is free. The caller knows that no other job takes such names. */
+bool disk_free_name(const char *path, char place[DISK_PATH_SIZE], Message *problem);
+
+/* Gives a file that second name before its own is used for another. Where the file system knows no second names the file is
+   renamed. */
+bool disk_keep_aside(const char *path, char place[DISK_PATH_SIZE], Message *problem);
+
 /* Can a file of `bytes` bytes be written to `path`? Looks at the folder and at the free space. */
 bool disk_has_room(const char *path, uint64_t bytes, Message *problem);
 
@@ -30,6 +46,10 @@ void disk_temporary_of(const char *path, char temporary[DISK_PATH_SIZE]);
    that no other job writes such files there. */
 void disk_remove_temporaries(const char *folder, const char *start);
 
+/* All bytes of a file, or of a pipe, with a zero behind them, which the caller frees. NULL when it cannot be opened or read,
+   or has more than `most` bytes; `cause` is then why, in a few words: the name and the remedy are for the caller to say. */
+char *disk_read_all(const char *path, size_t most, size_t *length, Message *cause);
+
 /* All `count` bytes at `offset`. False with errno set. */
 bool disk_write_at(int descriptor, const void *bytes, size_t count, uint64_t offset);
 
@@ -38,6 +58,14 @@ bool disk_sync(const char *path, Message *problem);
 
 /* Gives the file `temporary` its final name, replacing one that has it, and brings the change to disk. */
 bool disk_rename(const char *temporary, const char *path, Message *problem);
+
+/* Gives `count` files that belong together their final names, all or none; where a temporary name is NULL the file is
+   only removed. Earlier files get out of the way first, so that new ones never stand beside old ones: when one cannot be
+   named they come back; a program that is killed meanwhile leaves them as <path>.earlier.<host>-<process>.tmp. */
+bool disk_rename_all(const char *const *temporaries, const char *const *paths, int count, Message *problem);
+
+/* Removes a file. */
+bool disk_remove(const char *path, Message *problem);
 
 /* Replaces `path` by what was printed into `file`, which is open on `temporary`: to disk, closed, renamed. When
    anything fails the old file is untouched and the temporary removed. */

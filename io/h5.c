@@ -45,38 +45,66 @@ static bool fail_of_system(const char *path, Message *problem)
     }
 }
 
-/* Looks before HDF5 does, whose own errors do not tell these cases apart. `bytes` is the size of the file. */
-static bool look_first(const char *path, int64_t *bytes, Message *problem)
+/* Some file systems have no locks (NFS without its lock service, Lustre mounted without flock, FUSE). */
+typedef enum LockState { LOCK_FREE, LOCK_IN_USE, LOCK_NOT_THERE } LockState;
+
+static LockState try_lock(int descriptor)
+{
+    if (flock(descriptor, LOCK_SH | LOCK_NB) == 0) return LOCK_FREE;
+    return errno == EWOULDBLOCK ? LOCK_IN_USE : LOCK_NOT_THERE;
+}
+
+void h5_without_lock(hid_t access)
+{
+#if H5_VERSION_GE(1, 10, 7)
+    CHECK_H5(H5Pset_file_locking(access, false, true));
+#else
+    (void)access;
+    setenv("HDF5_USE_FILE_LOCKING", "FALSE", 1);
+#endif
+}
+
+/* What is seen of a file before HDF5 opens it, whose own errors do not tell these cases apart. */
+typedef struct Look {
+    int64_t bytes; /* -1: unknown */
+    LockState lock;
+} Look;
+
+static bool look_first(const char *path, Look *look, Message *problem)
 {
     struct stat status;
     int descriptor = open(path, O_RDONLY);
     if (descriptor < 0) return fail_of_system(path, problem);
     bool known = fstat(descriptor, &status) == 0;
-    bool in_use = flock(descriptor, LOCK_SH | LOCK_NB) && errno == EWOULDBLOCK;
+    *look = (Look){known ? (int64_t)status.st_size : -1, try_lock(descriptor)};
     close(descriptor);
-    *bytes = known ? (int64_t)status.st_size : -1;
     if (known && S_ISDIR(status.st_mode)) return fail(problem, "'%s' is a folder. Name a file in it", path);
-    if (in_use) return fail(problem, "'%s' is in use by another program. Wait for it, or end it", path);
+    if (look->lock == LOCK_IN_USE)
+        return fail(problem, "'%s' is in use by another program. Wait for it, or end it", path);
     return true;
 }
 
 bool h5_may_open(const char *path, Message *problem)
 {
-    int64_t bytes = -1;
-    return look_first(path, &bytes, problem);
+    Look look = {.bytes = -1};
+    return look_first(path, &look, problem);
 }
 
 bool h5_open_readonly(const char *path, hid_t *file, Message *problem)
 {
     h5_start();
-    int64_t bytes = -1;
-    if (!look_first(path, &bytes, problem)) return false;
-    if (bytes == 0) return fail(problem, "'%s' is empty: its writer was stopped. Remove it and make it again", path);
+    Look look = {.bytes = -1};
+    if (!look_first(path, &look, problem)) return false;
+    if (look.bytes == 0)
+        return fail(problem, "'%s' is empty: its writer was stopped. Remove it and make it again", path);
     if (H5Fis_hdf5(path) <= 0)
         return fail(problem,
                     "'%s' is not an HDF5 file. Make a token file of a text with: polysketch prepare --input=%s", path,
                     path);
-    *file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
+    hid_t access = CHECK_H5(H5Pcreate(H5P_FILE_ACCESS));
+    if (look.lock == LOCK_NOT_THERE) h5_without_lock(access);
+    *file = H5Fopen(path, H5F_ACC_RDONLY, access);
+    CHECK_H5(H5Pclose(access));
     if (*file >= 0) return true;
     return fail(problem, "'%s' is truncated or damaged: HDF5 cannot open it. Copy it again, or make it again", path);
 }
@@ -111,10 +139,17 @@ hid_t h5_create_with(const char *path, hid_t access)
 
 bool h5_create(const char *path, hid_t *file, Message *problem)
 {
+    int descriptor = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+    if (descriptor < 0)
+        return fail(problem, "cannot create '%s': %s. Choose a folder you can write to", path, strerror(errno));
+    close(descriptor);
     hid_t access = h5_access_properties();
+    h5_without_lock(access);
     *file = h5_create_with(path, access);
     CHECK_H5(H5Pclose(access));
-    return *file >= 0 || fail(problem, "cannot create '%s'. Is its folder there and writable?", path);
+    if (*file >= 0) return true;
+    unlink(path);
+    return fail(problem, "cannot create '%s': HDF5 cannot write there. Choose another folder", path);
 }
 
 /* ---- groups and datasets ---- */
@@ -139,11 +174,7 @@ static herr_t add_member(hid_t group, const char *name, const H5L_info_t *info, 
     H5Members *members = context;
     (void)group, (void)info;
     if (strlen(name) >= H5_NAME_SIZE) return -1;
-    if (members->count == members->capacity) {
-        members->capacity = members->capacity ? 2 * members->capacity : 64;
-        members->names = realloc(members->names, members->capacity * sizeof *members->names);
-        CHECK(members->names, "cannot allocate a list of %zu names", members->capacity);
-    }
+    members->names = checked_grow(members->names, members->count, &members->capacity, sizeof *members->names);
     strcpy(members->names[members->count++], name);
     return 0;
 }
@@ -204,13 +235,12 @@ static bool plausible(hid_t dataset, hid_t properties, int dimensions, const hsi
     return element_count(dimensions, shape, most) <= most && element_count(dimensions, chunk, most) <= most;
 }
 
-/* Whether the data are in this very file, and can be as many as `shape` says. */
+/* Whether the data can be as many as `shape` says. */
 static bool holds_its_data(hid_t dataset, int dimensions, const hsize_t *shape)
 {
     hid_t properties = H5Dget_create_plist(dataset);
     if (properties < 0) return false;
-    bool good = H5Pget_layout(properties) != H5D_VIRTUAL && H5Pget_external_count(properties) == 0 &&
-                plausible(dataset, properties, dimensions, shape);
+    bool good = plausible(dataset, properties, dimensions, shape);
     H5Pclose(properties);
     return good;
 }
@@ -231,7 +261,9 @@ bool h5_holds_its_data(hid_t dataset)
 {
     hsize_t shape[H5_DIMENSIONS];
     int dimensions;
-    return read_shape(dataset, &dimensions, shape) && holds_its_data(dataset, dimensions, shape);
+    Message unused;
+    return h5_check_storage(dataset, "", "", &unused) && read_shape(dataset, &dimensions, shape) &&
+           holds_its_data(dataset, dimensions, shape);
 }
 
 bool h5_open_array(hid_t parent, const char *name, const char *path, hid_t *dataset, int *dimensions, hsize_t *shape,
@@ -239,6 +271,10 @@ bool h5_open_array(hid_t parent, const char *name, const char *path, hid_t *data
 {
     *dataset = h5_has(parent, name) ? H5Dopen2(parent, name, H5P_DEFAULT) : -1;
     if (*dataset < 0) return fail(problem, "'%s' has no dataset %s. Try: h5ls -r %s", path, name, path);
+    if (!h5_check_storage(*dataset, name, path, problem)) {
+        H5Dclose(*dataset);
+        return false;
+    }
     bool known = read_shape(*dataset, dimensions, shape);
     if (known && holds_its_data(*dataset, *dimensions, shape)) return true;
     H5Dclose(*dataset);
@@ -395,7 +431,8 @@ bool h5_check_format(hid_t file, const char *path, const char *format, const cha
     if (strcmp(found, format))
         return fail(problem, "'%s' is a %s file, but a %s file is needed here. %s", path, found, format, remedy);
     if (!h5_read_integer(file, "format_version", &version) || version < 1)
-        return fail(problem, "'%s' has no attribute format_version. Set it to %d", path, FORMAT_VERSION);
+        return fail(problem, "'%s' has no attribute format_version that is a number. Set it to %d", path,
+                    FORMAT_VERSION);
     if (version > FORMAT_VERSION)
         return fail(problem,
                     "'%s' has format version %lld, this program knows versions up to %d. Use a newer polysketch", path,

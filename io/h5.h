@@ -18,19 +18,20 @@ hid_t h5_checked(int64_t result, const char *file, int line, const char *call);
 /* Keeps HDF5 from printing its own stack of errors. The functions that open or create a file do it themselves. */
 void h5_start(void);
 
-/* Opens with the POSIX driver. False with a message that tells a missing file from one that is empty, not HDF5, without
-   permission, in use, or truncated. */
+/* Opens with the POSIX driver, locked against writers where the file system has locks. False with a message that tells a
+   missing file from one that is empty, not HDF5, without permission, in use, or truncated. */
 bool h5_open_readonly(const char *path, hid_t *file, Message *problem);
 
 /* Is the file there, permitted and not in use? It may be damaged all the same. */
 bool h5_may_open(const char *path, Message *problem);
 
-/* A new file, replacing an old one, by this process alone. */
+/* A new file under a name that no other program has, so without a lock; it replaces an old one. */
 bool h5_create(const char *path, hid_t *file, Message *problem);
 
 /* For files with a layout of their own (io/h5_layout.c): how ours are accessed, which the caller closes with H5Pclose,
    and a new file of that sort; negative when it cannot be made. */
 hid_t h5_access_properties(void);
+void h5_without_lock(hid_t access); /* where there are no locks HDF5 would call a file damaged that it opens with one */
 hid_t h5_create_with(const char *path, hid_t access);
 
 /* The attribute of a dataset that holds the digest of its values, in the bytes of the file's type; see src/base/digest.h. */
@@ -93,6 +94,17 @@ bool h5_holds_its_data(hid_t dataset);
 
 /* Are its elements of this class? What HDF5 would convert, such as integers to floats, does not count. */
 bool h5_is_of(hid_t dataset, H5T_class_t kind);
+
+/* Can its values be read here? False with a message when they are in other files, or packed by a filter that this library
+   does not have. The functions that open a dataset ask it. */
+bool h5_check_storage(hid_t dataset, const char *name, const char *path, Message *problem);
+
+/* Bytes of an unpacked chunk, all of which must be unpacked to read one value; 0 when it is not packed in chunks. */
+size_t h5_packed_chunk_bytes(hid_t dataset);
+
+/* "uint16", "float32", ... of its elements, for people. */
+enum { H5_TYPE_NAME_SIZE = 24 };
+void h5_type_name(hid_t dataset, char name[H5_TYPE_NAME_SIZE]);
 
 /* A new dataset in one piece, to be filled whole (nothing is written in advance). */
 hid_t h5_create_dataset(hid_t parent, const char *name, hid_t type, int dimensions, const hsize_t *shape);

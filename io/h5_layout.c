@@ -74,6 +74,7 @@ H5Layout *h5_layout_create(uint64_t bytes, uint64_t written, Message *problem)
     H5Layout *layout = checked_calloc(1, sizeof *layout);
     layout->memory = memory;
     hid_t access = h5_access_properties();
+    h5_without_lock(access); /* nobody else knows it */
     CHECK_H5(H5Pset_meta_block_size(access, METADATA_BLOCK));
     CHECK_H5(H5Pset_small_data_block_size(access, 0));
     layout->file = CHECK_H5(h5_create_with(path, access));

@@ -14,7 +14,7 @@
 typedef struct LossFile LossFile;
 
 /* `with_tokens`: /inputs and /targets (sequences, T) int32 too. Collective over all ranks. NULL with the same message on every
-   rank when the file cannot be written. The file grows under a temporary name. */
+   rank when the file cannot be written, or when there is a file of another sort. The file grows under a temporary name. */
 LossFile *loss_file_create(const char *path, size_t sequences, size_t context_length, bool with_tokens,
                            Message *problem);
 

@@ -13,6 +13,8 @@
 #include "io/file_format.h"
 #include "io/h5.h"
 #include "io/h5_layout.h"
+#include "io/metrics_rows.h"
+#include "src/base/log.h"
 #include "src/base/memory.h"
 
 enum { CHUNK_ROWS = 1024, LINE_SIZE = 1 << 14 };
@@ -20,24 +22,20 @@ enum { CHUNK_ROWS = 1024, LINE_SIZE = 1 << 14 };
 struct Metrics {
     char csv_path[DISK_PATH_SIZE], h5_path[DISK_PATH_SIZE];
     const MetricsKind *kind;
-    int count;    /* of columns */
-    double *rows; /* (row_count, count): all of the run */
-    size_t row_count, row_capacity;
-    int csv;          /* descriptor */
-    size_t csv_rows;  /* of them in the CSV file, */
-    off_t csv_bytes;  /* which is so long */
-    bool csv_failing; /* the last write failed, and that has been said */
+    int count;                  /* of columns */
+    MetricsRows rows;           /* all of the run */
+    MetricsRows later;          /* those of an earlier run that this one does not continue, */
+    char place[DISK_PATH_SIZE]; /* which are in this file */
+    int csv;                    /* descriptor */
+    size_t csv_rows;            /* of them in the CSV file, */
+    off_t csv_bytes;            /* which is so long */
+    bool csv_failing;           /* the last write failed, and that has been said */
 };
 
-static void add_row(Metrics *metrics, const double *row)
+/* A row of the earlier run, which this one continues after last_step. False when it has no place in the table. */
+static bool take_row(Metrics *metrics, const double *row, int64_t last_step)
 {
-    size_t width = (size_t)metrics->count;
-    if (metrics->row_count == metrics->row_capacity) {
-        metrics->row_capacity = metrics->row_capacity ? 2 * metrics->row_capacity : 64;
-        metrics->rows = realloc(metrics->rows, metrics->row_capacity * width * sizeof *metrics->rows);
-        CHECK(metrics->rows, "cannot allocate %zu rows of '%s'", metrics->row_capacity, metrics->csv_path);
-    }
-    memcpy(metrics->rows + metrics->row_count++ * width, row, width * sizeof *row);
+    return row[0] >= 0 && metrics_rows_take(row[0] <= (double)last_step ? &metrics->rows : &metrics->later, row);
 }
 
 static int column_index(const Metrics *metrics, const char *name)
@@ -65,11 +63,11 @@ static void print_value(FILE *file, double value)
     fputs(text, file);
 }
 
-static void print_rows(FILE *file, const Metrics *metrics, size_t first)
+static void print_rows(FILE *file, const MetricsRows *rows, size_t first)
 {
-    size_t width = (size_t)metrics->count;
-    for (size_t i = first * width; i < metrics->row_count * width; i++) {
-        print_value(file, metrics->rows[i]);
+    size_t width = (size_t)rows->columns;
+    for (size_t i = first * width; i < rows->count * width; i++) {
+        print_value(file, rows->values[i]);
         fputc((i + 1) % width ? ',' : '\n', file);
     }
 }
@@ -87,11 +85,11 @@ static void extend_csv(Metrics *metrics)
     size_t length = 0;
     FILE *lines = open_memstream(&text, &length);
     CHECK(lines, "cannot allocate lines of '%s'", metrics->csv_path);
-    print_rows(lines, metrics, metrics->csv_rows);
+    print_rows(lines, &metrics->rows, metrics->csv_rows);
     fclose(lines);
     if (disk_write_at(metrics->csv, text, length, (uint64_t)metrics->csv_bytes)) {
         metrics->csv_bytes += (off_t)length;
-        metrics->csv_rows = metrics->row_count;
+        metrics->csv_rows = metrics->rows.count;
         metrics->csv_failing = false;
     } else {
         int cause = errno;
@@ -102,26 +100,6 @@ static void extend_csv(Metrics *metrics)
         metrics->csv_failing = true;
     }
     free(text);
-}
-
-static const double *newest_row(const Metrics *metrics)
-{
-    return metrics->row_count ? metrics->rows + (metrics->row_count - 1) * (size_t)metrics->count : NULL;
-}
-
-static bool comes_after(const double *row, const double *other, int keys)
-{
-    for (int c = 0; c < keys; c++)
-        if (row[c] != other[c]) return row[c] > other[c];
-    return false;
-}
-
-/* A row is kept when it belongs to the part of the earlier run that this one continues, and is not there already. */
-static void keep_row(Metrics *metrics, const double *row, int64_t last_step)
-{
-    const double *newest = newest_row(metrics);
-    bool is_new = !newest || comes_after(row, newest, metrics->kind->keys);
-    if (is_new && row[0] >= 0 && row[0] <= (double)last_step) add_row(metrics, row);
 }
 
 /* The values of a line in the order of our columns, NAN where it has none. False for a line that was not written to its
@@ -142,37 +120,77 @@ static bool parse_line(char *line, const int *target, int fields, double *row, i
     return field == fields;
 }
 
-static void load_csv(Metrics *metrics, int64_t last_step)
+/* Our column for each of the file's, -1 for one that we have not got; their number. */
+static int read_header(const Metrics *metrics, char *line, int *target, bool *whole)
+{
+    int fields = 0;
+    line[strcspn(line, "\r\n")] = 0;
+    for (char *text = line; text; fields++) {
+        target[fields] = column_index(metrics, strsep(&text, ","));
+        *whole = *whole && target[fields] >= 0;
+    }
+    return fields;
+}
+
+/* *whole: the table has all that is in the file, but for a line that was not written to its end. */
+static bool load_csv(Metrics *metrics, int64_t last_step, bool *whole, Message *problem)
 {
     FILE *file = fopen(metrics->csv_path, "r");
+    *whole = true;
+    if (!file && errno == ENOENT) return true;
     char *line = checked_calloc(LINE_SIZE, 1);
-    int *target = checked_calloc(LINE_SIZE, sizeof *target), fields = 0; /* our column for each of the file's */
+    int *target = checked_calloc(LINE_SIZE, sizeof *target), fields = 0;
     double *row = checked_calloc((size_t)metrics->count, sizeof *row);
-    if (file && fgets(line, LINE_SIZE, file)) {
-        line[strcspn(line, "\r\n")] = 0;
-        for (char *text = line; text;) target[fields++] = column_index(metrics, strsep(&text, ","));
-        while (fgets(line, LINE_SIZE, file))
-            if (parse_line(line, target, fields, row, metrics->count)) keep_row(metrics, row, last_step);
+    if (file && fgets(line, LINE_SIZE, file)) fields = read_header(metrics, line, target, whole);
+    while (file && fgets(line, LINE_SIZE, file)) {
+        bool read = parse_line(line, target, fields, row, metrics->count);
+        bool fits = read ? take_row(metrics, row, last_step) : feof(file) != 0;
+        *whole = *whole && fits;
     }
+    bool good = file && !ferror(file);
+    if (!good)
+        fail(problem, "cannot read '%s': %s. Make it readable, move it away, or choose another output.folder",
+             metrics->csv_path, strerror(errno));
     if (file) fclose(file);
     free(row);
     free(target);
     free(line);
+    return good;
 }
 
-/* Writes the kept rows anew, beside and then in place of the old file, and leaves it open for more. */
-static bool start_csv(Metrics *metrics, Message *problem)
+/* Writes rows beside `path` and then in its place. */
+static bool write_csv(const Metrics *metrics, const MetricsRows *rows, const char *path, Message *problem)
 {
     char temporary[DISK_PATH_SIZE];
-    disk_temporary_of(metrics->csv_path, temporary);
+    disk_temporary_of(path, temporary);
     FILE *file = fopen(temporary, "w");
     if (!file) return fail(problem, "cannot write '%s': %s. Choose another output.folder", temporary, strerror(errno));
     print_header(file, metrics);
-    print_rows(file, metrics, 0);
-    if (!disk_replace(file, temporary, metrics->csv_path, problem)) return false;
+    print_rows(file, rows, 0);
+    return disk_replace(file, temporary, path, problem);
+}
+
+/* Rows that are not continued get a file of their own; a CSV file with anything else in it stays as it was under another name. */
+static bool keep_left_out(Metrics *metrics, bool whole, Message *problem)
+{
+    char place[DISK_PATH_SIZE];
+    if (!whole) {
+        if (!disk_keep_aside(metrics->csv_path, place, problem)) return false;
+        log_line("warning: '%s' has columns or lines that are none of this table, or out of order; as it was, it is "
+                 "kept as %s",
+                 metrics->csv_path, place);
+    }
+    return metrics->later.count == 0 || (disk_free_name(metrics->csv_path, metrics->place, problem) &&
+                                         write_csv(metrics, &metrics->later, metrics->place, problem));
+}
+
+/* Writes the kept rows anew, and leaves the file open for more. */
+static bool start_csv(Metrics *metrics, Message *problem)
+{
+    if (!write_csv(metrics, &metrics->rows, metrics->csv_path, problem)) return false;
     metrics->csv = open(metrics->csv_path, O_WRONLY | O_CLOEXEC);
     metrics->csv_bytes = metrics->csv >= 0 ? lseek(metrics->csv, 0, SEEK_END) : -1;
-    metrics->csv_rows = metrics->row_count;
+    metrics->csv_rows = metrics->rows.count;
     return metrics->csv_bytes >= 0 || fail(problem, "cannot write '%s': %s", metrics->csv_path, strerror(errno));
 }
 
@@ -223,31 +241,46 @@ typedef struct Loaded {
     const Metrics *metrics;
     double **columns; /* (count), each (rows) long or NULL */
     size_t rows;      /* of the shortest column */
+    bool whole;       /* there was nothing else, nor a longer one */
 } Loaded;
 
 static void load_column(void *context, const char *group, const char *column, const double *values, size_t rows)
 {
     Loaded *loaded = context;
     int index = column_index(loaded->metrics, column);
-    if (index < 0 || strcmp(group, loaded->metrics->kind->group)) return;
+    if (strcmp(group, loaded->metrics->kind->group)) return;
+    loaded->whole = loaded->whole && index >= 0 && (loaded->rows == SIZE_MAX || loaded->rows == rows);
+    if (index < 0) return;
     loaded->columns[index] = checked_calloc(rows, sizeof *values);
     memcpy(loaded->columns[index], values, rows * sizeof *values);
     if (rows < loaded->rows) loaded->rows = rows;
 }
 
-static void load_h5(Metrics *metrics, int64_t last_step)
+/* One with more than the table can hold is kept aside; one that cannot be read also goes out of the way of the next table. */
+static bool load_h5(Metrics *metrics, int64_t last_step, Message *problem)
 {
-    Message problem;
-    Loaded loaded = {metrics, checked_calloc((size_t)metrics->count, sizeof *loaded.columns), SIZE_MAX};
+    Message cause;
+    char place[DISK_PATH_SIZE];
+    if (access(metrics->h5_path, F_OK) && errno == ENOENT) return true;
+    Loaded loaded = {metrics, checked_calloc((size_t)metrics->count, sizeof *loaded.columns), SIZE_MAX, true};
     double *row = checked_calloc((size_t)metrics->count, sizeof *row);
-    bool read = metrics_visit(metrics->h5_path, load_column, &loaded, &problem) && loaded.columns[0];
-    for (size_t i = 0; read && i < loaded.rows; i++) {
+    bool read = metrics_visit(metrics->h5_path, load_column, &loaded, &cause);
+    for (size_t i = 0; read && loaded.columns[0] && i < loaded.rows; i++) {
         for (int c = 0; c < metrics->count; c++) row[c] = loaded.columns[c] ? loaded.columns[c][i] : NAN;
-        keep_row(metrics, row, last_step);
+        loaded.whole = take_row(metrics, row, last_step) && loaded.whole;
     }
     for (int c = 0; c < metrics->count; c++) free(loaded.columns[c]);
     free(loaded.columns);
     free(row);
+    if (read && loaded.whole) return true;
+    if (!disk_keep_aside(metrics->h5_path, place, problem)) return false;
+    if (read)
+        log_line(
+            "warning: /%s of '%s' has columns or rows that are none of this table; as it was, the file is kept as %s",
+            metrics->kind->group, metrics->h5_path, place);
+    else
+        log_line("warning: %s; it is kept as %s, and the rows of the CSV files are used", cause.text, place);
+    return read || disk_remove(metrics->h5_path, problem);
 }
 
 /* ---- metrics.h5: writing ---- */
@@ -269,11 +302,12 @@ static void write_table(hid_t file, const Metrics *metrics)
 {
     size_t width = (size_t)metrics->count;
     hid_t group = h5_create_group(file, metrics->kind->group);
-    double *values = checked_calloc(metrics->row_count, sizeof *values);
+    size_t rows = metrics->rows.count;
+    double *values = checked_calloc(rows, sizeof *values);
     for (size_t c = 0; c < width; c++) {
-        for (size_t i = 0; i < metrics->row_count; i++) values[i] = metrics->rows[i * width + c];
+        for (size_t i = 0; i < rows; i++) values[i] = metrics->rows.values[i * width + c];
         hid_t type = (int)c < metrics->kind->keys ? H5T_STD_I64LE : H5T_IEEE_F64LE;
-        write_column(group, metrics->kind->columns[c], type, metrics->row_count, values);
+        write_column(group, metrics->kind->columns[c], type, rows, values);
     }
     free(values);
     CHECK_H5(H5Gclose(group));
@@ -284,7 +318,7 @@ static H5Layout *lay_out(Metrics *const *tables, int count, Message *problem)
 {
     uint64_t bytes = 0;
     for (int i = 0; i < count; i++)
-        bytes += (uint64_t)tables[i]->count * (tables[i]->row_count + CHUNK_ROWS) * sizeof(double);
+        bytes += (uint64_t)tables[i]->count * (tables[i]->rows.count + CHUNK_ROWS) * sizeof(double);
     H5Layout *layout = h5_layout_create(bytes, bytes, problem);
     if (!layout) return NULL;
     h5_write_text(h5_layout_file(layout), "format", FORMAT_METRICS);
@@ -324,36 +358,51 @@ Metrics *metrics_open(const char *folder, const MetricsKind *kind, int64_t last_
     metrics->csv = -1;
     metrics->kind = kind;
     while (kind->columns[metrics->count]) metrics->count++;
-    if (last_step >= 0) {
-        load_h5(metrics, last_step);
-        load_csv(metrics, last_step);
-    }
-    if (start_csv(metrics, problem)) return metrics;
+    metrics->rows = metrics->later = (MetricsRows){.columns = metrics->count, .keys = kind->keys};
+    bool whole, good = load_h5(metrics, last_step, problem) && load_csv(metrics, last_step, &whole, problem) &&
+                       keep_left_out(metrics, whole, problem) && start_csv(metrics, problem);
+    if (good) return metrics;
     metrics_close(metrics);
     return NULL;
+}
+
+static void see_rows(void *context, const char *group, const char *column, const double *values, size_t rows)
+{
+    bool *found = context;
+    (void)group, (void)column, (void)values;
+    *found |= rows > 0;
 }
 
 bool metrics_exist(const char *folder, const char *csv_name)
 {
     char path[DISK_PATH_SIZE];
+    Message unused;
     snprintf(path, sizeof path, "%s/%s", folder, csv_name);
     FILE *file = fopen(path, "r");
     int lines = 0, character;
     while (file && lines < 2 && (character = getc(file)) != EOF)
         lines += character == '\n'; /* the first is the header */
     if (file) fclose(file);
-    return lines >= 2;
+    bool found = lines >= 2;
+    snprintf(path, sizeof path, "%s/metrics.h5", folder);
+    return (access(path, F_OK) == 0 && !metrics_visit(path, see_rows, &found, &unused)) || found;
+}
+
+size_t metrics_left_out(const Metrics *metrics, const char **place)
+{
+    *place = metrics->place;
+    return metrics->later.count;
 }
 
 int64_t metrics_last_step(const Metrics *metrics)
 {
-    const double *newest = newest_row(metrics);
+    const double *newest = metrics_rows_newest(&metrics->rows);
     return newest ? (int64_t)newest[0] : -1;
 }
 
 void metrics_append(Metrics *metrics, const double *row)
 {
-    add_row(metrics, row);
+    metrics_rows_add(&metrics->rows, row);
     extend_csv(metrics);
 }
 
@@ -361,6 +410,7 @@ void metrics_close(Metrics *metrics)
 {
     if (!metrics) return;
     if (metrics->csv >= 0) close(metrics->csv);
-    free(metrics->rows);
+    free(metrics->rows.values);
+    free(metrics->later.values);
     free(metrics);
 }

@@ -26,11 +26,18 @@ typedef struct MetricsKind {
     const char *columns[METRICS_MAX_COLUMNS + 1];
 } MetricsKind;
 
-/* Rows of an earlier run are kept up to last_step, the step of the checkpoint that the run continues from; -1 starts anew. NULL
-   with a message when the folder cannot be written. `kind` must outlive the table. */
+/* Rows of an earlier run, of both files, are kept up to last_step, the step of the checkpoint that the run continues
+   from; -1 starts anew. Later ones are written to <csv>.1, or the next number that is free. A CSV file or metrics.h5 with
+   columns or rows that do not belong to the table, and a metrics.h5 that cannot be read, are kept aside as they are, with
+   a line in the log. NULL with a message when the CSV file cannot be read or the folder not be written. `kind` must
+   outlive the table. */
 Metrics *metrics_open(const char *folder, const MetricsKind *kind, int64_t last_step, Message *problem);
 
-/* Whether a table of this folder has rows: an earlier run was here. */
+/* How many later rows were left out when it was opened; where there are some, `place` is their file, valid as long as the
+   table. */
+size_t metrics_left_out(const Metrics *metrics, const char **place);
+
+/* Whether this table or metrics.h5 has rows, or metrics.h5 cannot be read: an earlier run was here. */
 bool metrics_exist(const char *folder, const char *csv_name);
 
 /* The step of the last row; -1 without rows. */

@@ -2,12 +2,13 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <xxhash.h>
 
+#include "io/documents.h"
 #include "io/file_format.h"
 #include "io/h5.h"
 #include "io/piece_store.h"
 #include "src/base/digest.h"
+#include "src/base/log.h"
 #include "src/base/memory.h"
 
 /* ---- opening ---- */
@@ -93,7 +94,7 @@ static bool read_piece_dataset(TokenFile *file, Message *problem)
     PieceReader reader;
     bool good = choose_reader(type, &reader);
     if (!good)
-        fail(problem, "'%s': /pieces holds neither bytes nor strings of variable length. %s", file->path, remedy);
+        fail(problem, "'%s': /pieces holds neither strings nor bytes of variable length. %s", file->path, remedy);
     else
         good = check_piece_count(file, (int64_t)entries, problem);
     if (good) {
@@ -128,8 +129,11 @@ static bool read_piece_group(TokenFile *file, Message *problem)
 static bool read_tokenizer(TokenFile *file, Message *problem)
 {
     Tokenizer *tokenizer = &file->tokenizer;
-    if (!h5_read_text(file->file, "tokenizer", tokenizer->name, sizeof tokenizer->name))
+    if (H5Aexists(file->file, "tokenizer") == 0)
         strcpy(tokenizer->name, "unknown");
+    else if (!h5_read_text(file->file, "tokenizer", tokenizer->name, sizeof tokenizer->name))
+        return fail(problem, "'%s': the attribute tokenizer is no text of at most %zu bytes. Give it a short name",
+                    file->path, sizeof tokenizer->name - 1);
     if (h5_has(file->file, "tokenizer")) return read_piece_group(file, problem);
     bool listed = h5_has(file->file, "pieces");
     if (!listed && strcmp(tokenizer->name, "bytes") == 0 && file->vocab_size <= 256)
@@ -138,44 +142,87 @@ static bool read_tokenizer(TokenFile *file, Message *problem)
     return !listed || read_piece_dataset(file, problem);
 }
 
+/* Large chunks are kept whole up to this, one at a time; what that costs, and how fast larger ones are read, is said. */
+enum { CACHE_BYTES = 32 << 20, LARGEST_CACHE = 256 << 20 };
+
 /* The chunks that the pieces of a step lie in are read again and again; HDF5's own cache of 1 MiB holds one at most. */
-static hid_t cache_properties(void)
+static hid_t cache_properties(size_t chunk_bytes)
 {
-    const size_t slots = 1009, bytes = 32 << 20;
+    const size_t slots = 1009,
+                 bytes = chunk_bytes <= CACHE_BYTES || chunk_bytes > LARGEST_CACHE ? CACHE_BYTES : chunk_bytes;
     hid_t properties = CHECK_H5(H5Pcreate(H5P_DATASET_ACCESS));
     CHECK_H5(H5Pset_chunk_cache(properties, slots, bytes, 1.0));
     return properties;
+}
+
+/* Each piece of a chunk that the cache does not hold costs the unpacking of all of it. */
+static void warn_of_chunks(const TokenFile *file, size_t chunk_bytes)
+{
+    char size[32];
+    bool kept = chunk_bytes <= LARGEST_CACHE, only_one = chunk_bytes >= file->count * (size_t)file->token_bytes;
+    if (chunk_bytes <= CACHE_BYTES) return;
+    log_line("%s'%s' is packed in chunks of %s%s%s. Better is what this makes: h5repack -l tokens:CHUNK=%d %s NEW.h5",
+             kept && only_one ? "" : "warning: ", file->path, log_bytes((double)chunk_bytes, size),
+             kept && only_one ? "" : ", each unpacked for every sequence from it, which is slow",
+             kept ? "; each rank keeps one in memory, beside what the memory report and plan count" : "", 1 << 20,
+             file->path);
 }
 
 static bool open_tokens(TokenFile *file, Message *problem)
 {
     hid_t dataset;
     hsize_t count;
+    char type_name[H5_TYPE_NAME_SIZE];
     if (!h5_open_dataset(file->file, "tokens", file->path, 1, &dataset, &count, problem)) return false;
     bool integer = h5_is_of(dataset, H5T_INTEGER);
     hid_t type = CHECK_H5(H5Dget_type(dataset));
+    size_t chunk_bytes = h5_packed_chunk_bytes(dataset);
+    h5_type_name(dataset, type_name);
     file->token_bytes = (int)H5Tget_size(type);
     CHECK_H5(H5Tclose(type));
     CHECK_H5(H5Dclose(dataset));
     if (!integer || (file->token_bytes != 1 && file->token_bytes != 2 && file->token_bytes != 4))
-        return fail(problem, "'%s': /tokens is not of type uint8, uint16 or uint32. %s", file->path, remedy);
+        return fail(
+            problem,
+            "'%s': /tokens has type %s, not uint8, uint16 or uint32. Save f['tokens'][...] with numpy.save() and "
+            "convert that: polysketch prepare --tokens=FILE.npy --vocab_size=N",
+            file->path, type_name);
     file->count = count;
-    hid_t cache = cache_properties();
+    hid_t cache = cache_properties(chunk_bytes);
     file->tokens = H5Dopen2(file->file, "tokens", cache);
     CHECK_H5(H5Pclose(cache));
-    return file->tokens >= 0 ||
-           fail(problem, "'%s': /tokens cannot be opened; the file is damaged. %s", file->path, remedy);
+    if (file->tokens < 0)
+        return fail(problem, "'%s': /tokens cannot be opened; the file is damaged. %s", file->path, remedy);
+    warn_of_chunks(file, chunk_bytes);
+    return true;
+}
+
+/* Starts of documents are not in every file. */
+static bool open_documents(TokenFile *file, Message *problem)
+{
+    hid_t dataset;
+    hsize_t count;
+    if (!h5_has(file->file, "documents")) return true;
+    if (!h5_open_dataset(file->file, "documents", file->path, 1, &dataset, &count, problem)) return false;
+    file->starts = dataset;
+    file->document_count = count;
+    hid_t type = CHECK_H5(H5Dget_type(dataset));
+    bool right = H5Tget_class(type) == H5T_INTEGER && H5Tget_size(type) == sizeof(uint64_t);
+    CHECK_H5(H5Tclose(type));
+    if (!right) return fail(problem, "'%s': /documents is not of type uint64. %s", file->path, remedy);
+    return (1 <= count && count <= file->count) || fail(problem, "'%s': /documents has %zu starts for %zu tokens. %s",
+                                                        file->path, file->document_count, file->count, remedy);
 }
 
 static bool read_contents(TokenFile *file, Message *problem)
 {
     if (!h5_check_format(file->file, file->path, FORMAT_TOKENS, remedy, problem)) return false;
     if (!h5_read_integer(file->file, "vocab_size", &file->vocab_size))
-        return fail(problem, "'%s' has no attribute vocab_size. %s", file->path, remedy);
+        return fail(problem, "'%s' has no attribute vocab_size that is a number. %s", file->path, remedy);
     if (file->vocab_size < 1 || file->vocab_size > 1 << 24)
         return fail(problem, "'%s': vocab_size = %lld is not in 1 .. 2^24. %s", file->path, (long long)file->vocab_size,
                     remedy);
-    return open_tokens(file, problem) && read_tokenizer(file, problem);
+    return open_tokens(file, problem) && open_documents(file, problem) && read_tokenizer(file, problem);
 }
 
 TokenFile *token_file_open(const char *path, Message *problem)
@@ -185,7 +232,7 @@ TokenFile *token_file_open(const char *path, Message *problem)
     TokenFile *file = checked_calloc(1, sizeof *file);
     file->path = strdup(path);
     file->file = handle;
-    file->tokens = -1;
+    file->tokens = file->starts = -1;
     if (read_contents(file, problem)) return file;
     token_file_close(file);
     return NULL;
@@ -195,19 +242,21 @@ void token_file_close(TokenFile *file)
 {
     if (!file) return;
     if (file->tokens >= 0) CHECK_H5(H5Dclose(file->tokens));
+    if (file->starts >= 0) CHECK_H5(H5Dclose(file->starts));
     CHECK_H5(H5Fclose(file->file));
     tokenizer_destroy(&file->tokenizer);
+    documents_destroy(file->documents);
     free(file->path);
     free(file);
 }
 
 /* ---- reading ---- */
 
-static bool read_elements(TokenFile *file, hid_t type, size_t first, size_t count, void *elements)
+static bool read_elements(hid_t dataset, hid_t type, size_t first, size_t count, void *elements)
 {
-    hid_t space = H5Dget_space(file->tokens), memory = CHECK_H5(H5Screate_simple(1, &(hsize_t){count}, NULL));
+    hid_t space = H5Dget_space(dataset), memory = CHECK_H5(H5Screate_simple(1, &(hsize_t){count}, NULL));
     bool good = H5Sselect_hyperslab(space, H5S_SELECT_SET, &(hsize_t){first}, NULL, &(hsize_t){count}, NULL) >= 0 &&
-                H5Dread(file->tokens, type, memory, space, H5P_DEFAULT, elements) >= 0;
+                H5Dread(dataset, type, memory, space, H5P_DEFAULT, elements) >= 0;
     CHECK_H5(H5Sclose(memory));
     if (space >= 0) H5Sclose(space);
     return good;
@@ -219,7 +268,7 @@ bool token_file_read(TokenFile *file, size_t first, size_t count, int32_t *token
         return fail(problem, "'%s' has %zu tokens, but tokens %zu to %zu are needed. Use a longer text", file->path,
                     file->count, first, first + count);
     if (count == 0) return true;
-    if (!read_elements(file, H5T_NATIVE_INT32, first, count, tokens))
+    if (!read_elements(file->tokens, H5T_NATIVE_INT32, first, count, tokens))
         return fail(problem,
                     "'%s': tokens %zu to %zu cannot be read; the file is damaged. Copy it again, or make it again",
                     file->path, first, first + count);
@@ -229,6 +278,32 @@ bool token_file_read(TokenFile *file, size_t first, size_t count, int32_t *token
                         "'%s': token %zu is %d, but vocab_size is %lld. Set vocab_size to the size of the vocabulary "
                         "it was made with, or make it again",
                         file->path, first + i, (int)tokens[i], (long long)file->vocab_size);
+    return true;
+}
+
+/* With the start before the first one, so that they can be compared. */
+bool token_file_documents(TokenFile *file, size_t first, size_t count, int64_t *starts, Message *problem)
+{
+    if (first > file->document_count || count > file->document_count - first)
+        return fail(problem, "'%s' has %zu documents, but documents %zu to %zu are needed", file->path,
+                    file->document_count, first, first + count);
+    if (count == 0) return true;
+    int64_t before = -1;
+    if (!read_elements(file->starts, H5T_NATIVE_INT64, first, count, starts) ||
+        (first > 0 && !read_elements(file->starts, H5T_NATIVE_INT64, first - 1, 1, &before)))
+        return fail(problem,
+                    "'%s': documents %zu to %zu cannot be read; the file is damaged. Copy it again, or make it "
+                    "again",
+                    file->path, first, first + count);
+    for (size_t i = 0; i < count; before = starts[i++]) {
+        bool right = first + i == 0 ? starts[i] == 0 : starts[i] > before && starts[i] < (int64_t)file->count;
+        if (!right)
+            return fail(
+                problem,
+                "'%s': document %zu starts at token %lld, but starts rise from 0 and are below %zu, the number of "
+                "tokens. Correct /documents, or delete it",
+                file->path, first + i, (long long)starts[i], file->count);
+    }
     return true;
 }
 
@@ -246,40 +321,5 @@ bool token_file_digest(TokenFile *file, uint64_t *digest, Message *problem)
     }
     free(tokens);
     *digest = chain[0];
-    return good;
-}
-
-/* Tokens as they are stored, in place: little-endian numbers of 1, 2 or 4 bytes. */
-static void narrow(int32_t *tokens, size_t count, int bytes)
-{
-    uint8_t *narrow1 = (uint8_t *)tokens;
-    uint16_t *narrow2 = (uint16_t *)tokens;
-    for (size_t i = 0; i < count && bytes < 4; i++) {
-        uint16_t token = (uint16_t)tokens[i];
-        if (bytes == 1)
-            narrow1[i] = (uint8_t)token;
-        else
-            memcpy(&narrow2[i], &token, sizeof token);
-    }
-}
-
-bool token_file_check(TokenFile *file, Message *problem)
-{
-    const size_t chunk = 1 << 20;
-    XXH3_state_t *state = XXH3_createState();
-    CHECK(state && XXH3_64bits_reset(state) == XXH_OK, "cannot start a digest: no memory is left");
-    int32_t *tokens = checked_calloc(chunk, sizeof *tokens);
-    bool good = true;
-    for (size_t first = 0; first < file->count && good; first += chunk) {
-        size_t count = file->count - first < chunk ? file->count - first : chunk;
-        good = token_file_read(file, first, count, tokens, problem);
-        if (good) narrow(tokens, count, file->token_bytes);
-        if (good) XXH3_64bits_update(state, tokens, count * (size_t)file->token_bytes);
-    }
-    if (good && !h5_digest_agrees(file->tokens, XXH3_64bits_digest(state)))
-        good = fail(problem, "'%s': the tokens are not those that were written. Copy it again, or make it again",
-                    file->path);
-    free(tokens);
-    XXH3_freeState(state);
     return good;
 }

@@ -18,6 +18,16 @@ Tokenizer tokenizer_bytes(void)
     return tokenizer;
 }
 
+Tokenizer tokenizer_bytes_with_end(void)
+{
+    Tokenizer tokenizer = tokenizer_bytes();
+    strcpy(tokenizer.name, "bytes+end");
+    tokenizer.ends = realloc(tokenizer.ends, 257 * sizeof *tokenizer.ends);
+    CHECK(tokenizer.ends, "cannot allocate a vocabulary of 257 tokens");
+    tokenizer.ends[tokenizer.vocab_size++] = 256;
+    return tokenizer;
+}
+
 bool tokenizer_has_pieces(const Tokenizer *tokenizer) { return tokenizer->ends != NULL; }
 
 const uint8_t *tokenizer_piece(const Tokenizer *tokenizer, int64_t id, size_t *length)

@@ -21,6 +21,9 @@ typedef struct Tokenizer {
 /* The 256 bytes themselves, name "bytes". */
 Tokenizer tokenizer_bytes(void);
 
+/* And token 256, without text, which ends documents; name "bytes+end". */
+Tokenizer tokenizer_bytes_with_end(void);
+
 bool tokenizer_has_pieces(const Tokenizer *tokenizer);
 
 /* The piece of token `id`, which must be in 0 .. vocab_size - 1; not zero-terminated, owned by the tokenizer. NULL and

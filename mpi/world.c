@@ -16,6 +16,11 @@
 
 static World the_world = {0, 1};
 
+static struct {
+    WorldLeaveHook hook;
+    void *context;
+} leaving;
+
 /* MPI_Abort of Open MPI adds lines of its own, which a process alone can spare its user. */
 static void abort_every_rank(void)
 {
@@ -63,11 +68,20 @@ static int lowest_failing(bool ok)
     return lowest;
 }
 
+void world_set_leave_hook(WorldLeaveHook hook, void *context)
+{
+    leaving.hook = hook;
+    leaving.context = context;
+}
+
 void require_all(bool ok, const Message *problem)
 {
     int lowest = lowest_failing(ok);
     if (lowest == INT_MAX) return;
     if (lowest == the_world.rank) error_say("%s", problem->text);
+    WorldLeaveHook hook = leaving.hook;
+    leaving.hook = NULL; /* what it meets itself ends the job at once */
+    if (hook) hook(leaving.context);
     world_leave(EXIT_FAILURE);
 }
 

@@ -24,6 +24,11 @@ World world(void);
    leave with exit code 1. Returns only when `ok` is true everywhere. */
 void require_all(bool ok, const Message *problem);
 
+/* Called once, by all ranks together, after the line of a require_all() that makes them leave: the last chance to save
+   something. It may call require_all() itself. NULL: nothing to do, as in the beginning. Local. */
+typedef void (*WorldLeaveHook)(void *context);
+void world_set_leave_hook(WorldLeaveHook hook, void *context);
+
 /* All ranks leave with `exit_code` through the same door. Collective; does not return. */
 _Noreturn void world_leave(int exit_code);
 

@@ -7,7 +7,7 @@
 # Exit codes: 0 all passed, 1 a check failed, 77 cannot run here (not root, or no Slurm).
 set -euo pipefail
 
-readonly job_seconds=120 tolerance=1e-5 steps=5
+readonly job_seconds=120 killed_seconds=20 tolerance=1e-5 steps=5
 passed=0 failed=0 folder=''
 
 cd "$(dirname "$0")/.."
@@ -214,6 +214,32 @@ ends_when_cancelled() {
     [[ $(job_field "$job" JobState) == CANCELLED ]] && "$binary" inspect "$newest" >/dev/null
 }
 
+# ranks_of RUN: the processes of its ranks.
+ranks_of() {
+    pgrep -f "^$binary train .*output.folder=$folder/$1 " || true
+}
+
+# A rank that is killed, as for want of memory, ends the job within seconds and by name; the others would wait for it for ever.
+ends_with_killed_rank() {
+    local job ranks deadline
+    train_arguments killed
+    job=$(submit killed 1 "${arguments[@]}" --train.steps=1000000 --output.log_every=100000)
+    has_rows killed 50 || return 1
+    mapfile -t ranks < <(ranks_of killed)
+    [[ ${#ranks[@]} -eq 2 ]] || return 1
+    kill -KILL "${ranks[1]}"
+    deadline=$((SECONDS + killed_seconds))
+    until [[ $(job_field "$job" JobState) == FAILED ]]; do
+        if ((SECONDS >= deadline)); then
+            scancel "$job"
+            return 1
+        fi
+        sleep 0.2
+    done
+    [[ -z $(ranks_of killed) ]] && grep -qE "task [01]: Killed" "$folder/killed.out" &&
+        grep -q "a rank was ended by signal 9" "$folder/killed.out"
+}
+
 main() {
     [[ -x $binary ]] || fail 1 "cannot run '$binary'. Try: make"
     start_cluster
@@ -227,6 +253,7 @@ main() {
     report "a second job continues the run of the first" continues_run
     report "a job signalled before its time limit is requeued and ends as an uncut one" requeues_after_signal
     report "a cancelled job ends, with a whole checkpoint" ends_when_cancelled
+    report "a job one of whose ranks is killed ends within $killed_seconds seconds, and names it" ends_with_killed_rank
     report "a missing configuration file is refused" refuses_missing_configuration
     echo "slurm: $passed passed, $failed failed"
     [[ $failed -eq 0 ]]

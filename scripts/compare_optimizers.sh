@@ -22,7 +22,7 @@ rates_muon=(0.005 0.01 0.02 0.04) # of the matrices; all else by AdamW with 0.00
 
 scripts/make_corpus.sh "$corpus"
 if [ ! -e "$data/train.h5" ] || [ ! -e "$data/validation.h5" ]; then
-    "$program" prepare --input="$corpus" --output="$data"
+    "$program" prepare --input="$corpus" --output="$data" --overwrite
 fi
 mkdir -p "$folder" results/house
 

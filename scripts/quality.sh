@@ -27,7 +27,7 @@ fail() {
 # king_james: the token files of `make run`.
 king_james() {
     scripts/make_corpus.sh build/corpus/kjv
-    [ -e build/data/kjv/validation.h5 ] || "$program" prepare --input=build/corpus/kjv --output=build/data/kjv
+    [ -e build/data/kjv/validation.h5 ] || "$program" prepare --input=build/corpus/kjv --output=build/data/kjv --overwrite
 }
 
 # approximation OPTION...: the sketches of NumPy, on vectors of a model trained with the exact kernel among others.

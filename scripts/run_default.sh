@@ -25,7 +25,7 @@ data=build/data/kjv
 
 scripts/make_corpus.sh "$corpus"
 if [ ! -e "$data/train.h5" ] || [ ! -e "$data/validation.h5" ]; then
-    "$program" prepare --input="$corpus" --output="$data"
+    "$program" prepare --input="$corpus" --output="$data" --overwrite
 fi
 
 launch "$ranks" "$threads" "$program" train "$config" --output.folder="$run" "$@"

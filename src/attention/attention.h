@@ -57,6 +57,7 @@ typedef struct AttentionShape {
     size_t block_length;    /* b: here alone, since most kinds may be computed with any */
     size_t least_blocks;    /* whole blocks that any rank but the last holds at least at a time */
     int position, segments; /* this rank, of the ranks that share the sequence */
+    bool documents;         /* sequences may hold several: AttentionRun.document_starts */
 } AttentionShape;
 
 /* Decoding, token by token. */
@@ -89,13 +90,16 @@ typedef struct AttentionRun {
     ParamStore *params; /* with the layer's group acquired */
     const real *qkv;    /* (B, N, 3C), after the rotary embedding */
     const real *gate;   /* (B, H, N); NULL: no gate */
-    real *out;          /* (B, N, C) */
-    real *saved;        /* saved_count() numbers that the forward pass leaves for the backward pass */
-    const real *d_out;  /* (B, N, C) */
-    real *d_qkv;        /* (B, N, 3C) */
-    real *d_gate;       /* (B, H, N) */
-    int64_t *clamped;   /* the backward pass adds the rows of heads whose normaliser had to be clamped; or NULL */
-    ShareWatch watch;   /* what the forward pass counts; all zero in training */
+    /* (B, N): where in its sequence the document of each token begins, before which it sees nothing; NULL: at 0. Never falls
+       from one token to the next. */
+    const int32_t *document_starts;
+    real *out;         /* (B, N, C) */
+    real *saved;       /* saved_count() numbers that the forward pass leaves for the backward pass */
+    const real *d_out; /* (B, N, C) */
+    real *d_qkv;       /* (B, N, 3C) */
+    real *d_gate;      /* (B, H, N) */
+    int64_t *clamped;  /* the backward pass adds the rows of heads whose normaliser had to be clamped; or NULL */
+    ShareWatch watch;  /* what the forward pass counts; all zero in training */
     Arena *scratch;
 } AttentionRun;
 
@@ -173,6 +177,12 @@ AttentionLayer attention_declare(const AttentionSpec *spec, size_t heads, size_t
                                  const char *prefix);
 
 static inline bool attention_has_gate(const AttentionLayer *layer) { return layer->spec.gate != GATE_NONE; }
+
+/* document_starts of sequence s, (N); NULL where there are none. */
+static inline const int32_t *attention_document_starts(const AttentionRun *run, size_t s)
+{
+    return run->document_starts ? run->document_starts + s * run->shape.tokens : NULL;
+}
 
 /* Below this a row's normaliser is replaced by it, so that nothing is divided by zero: where denominator_one = 0 and all
    weights of a row vanish. No other row comes near it. */

@@ -31,6 +31,13 @@ typedef struct Tile {
 
 static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 
+/* The first column of a tile that holds something which row `row`, and so perhaps a later one, sees. */
+static size_t first_seen_tile(const ExactHead *head, size_t row)
+{
+    size_t hidden = head->starts ? keys_before((size_t)head->starts[row], head->key_position) : 0;
+    return hidden / EXACT_TILE_COLUMNS * EXACT_TILE_COLUMNS;
+}
+
 /* The tile at (row, column), its columns cut to those that some row sees; false when it is empty. */
 static int tile_at(const ExactHead *head, size_t first_row, size_t most_rows, size_t first_column, Tile *tile)
 {
@@ -40,7 +47,19 @@ static int tile_at(const ExactHead *head, size_t first_row, size_t most_rows, si
     tile->offset = (ptrdiff_t)first_row + head->offset - (ptrdiff_t)first_column;
     tile->columns =
         visible_columns(tile->rows - 1, smaller(head->k.rows - first_column, EXACT_TILE_COLUMNS), tile->offset);
-    return tile->columns > 0;
+    return tile->columns > 0 && first_column >= first_seen_tile(head, first_row);
+}
+
+/* What weights are made of: the tile's scores, its gates and its documents. */
+static PairTile pairs_of(const ExactHead *head, const Tile *tile, real *scores, const TileDecay *decay)
+{
+    return (PairTile){.scores = scores,
+                      .rows = tile->rows,
+                      .columns = tile->columns,
+                      .offset = tile->offset,
+                      .decay = decay,
+                      .starts = head->starts ? head->starts + tile->first_row : NULL,
+                      .key_position = head->key_position + tile->first_column};
 }
 
 /* The decays of a tile; `early_part` holds EXACT_TILE_COLUMNS numbers. NULL without gates. */
@@ -114,7 +133,7 @@ static void tile_forward(const PairWeight *weight, const ExactHead *head, const 
     size_t row = tile->first_row;
     real *result = b->result + (row - strip) * h;
     TileDecay decay;
-    PairTile pairs = {b->scores, rows, columns, tile->offset, fill_decay(&decay, b->decays, weight, head, tile)};
+    PairTile pairs = pairs_of(head, tile, b->scores, fill_decay(&decay, b->decays, weight, head, tile));
     small_gemm_nn(b->scores, columns, b->q + (row - strip) * width, width, b->k_columns, TRANSPOSED, rows, columns,
                   width, OVERWRITE);
     weight->forward(weight, &pairs, sums + row, maxima ? maxima + row : NULL, b->factors);
@@ -131,8 +150,8 @@ void exact_forward(const PairWeight *weight, const ExactHead *head, Matrix out, 
         Tile whole, tile;
         gather(b.q, head->q, strip, rows, weight->scale);
         gather(b.result, matrix_const(out), strip, rows, 1);
-        for (size_t column = 0; column < head->k.rows && tile_at(head, strip, rows, column, &whole);
-             column += EXACT_TILE_COLUMNS) {
+        for (size_t column = first_seen_tile(head, strip);
+             column < head->k.rows && tile_at(head, strip, rows, column, &whole); column += EXACT_TILE_COLUMNS) {
             transpose(b.k_columns, TRANSPOSED, const_matrix_row(head->k, column), head->k.stride, whole.columns, width);
             gather(b.v, head->v, column, whole.columns, 1);
             for (size_t row = strip; row < strip + rows; row += EXACT_TILE_ROWS)
@@ -175,7 +194,7 @@ static void tile_backward(const PairWeight *weight, const ExactHead *head, const
     size_t row = tile->first_row, in_strip = row - strip;
     real *key_sums = gradients->key_sums ? gradients->key_sums + tile->first_column : NULL;
     TileDecay decay;
-    PairTile pairs = {b->scores, rows, columns, tile->offset, fill_decay(&decay, b->decays, weight, head, tile)};
+    PairTile pairs = pairs_of(head, tile, b->scores, fill_decay(&decay, b->decays, weight, head, tile));
     const real *q = b->q + in_strip * width, *d_out = b->d_out + in_strip * h;
     small_gemm_nn(b->scores, columns, q, width, b->k_columns, TRANSPOSED, rows, columns, width, OVERWRITE);
     small_gemm_nn(b->d_scores, columns, d_out, h, b->v_columns, TRANSPOSED, rows, columns, h, OVERWRITE);
@@ -198,8 +217,8 @@ void exact_backward(const PairWeight *weight, const ExactHead *head, const real 
         gather(b.q, head->q, strip, rows, weight->scale);
         gather(b.d_out, gradients->d_out, strip, rows, 1);
         memset(b.d_q, 0, rows * width * sizeof *b.d_q);
-        for (size_t column = 0; column < head->k.rows && tile_at(head, strip, rows, column, &whole);
-             column += EXACT_TILE_COLUMNS) {
+        for (size_t column = first_seen_tile(head, strip);
+             column < head->k.rows && tile_at(head, strip, rows, column, &whole); column += EXACT_TILE_COLUMNS) {
             gather(b.k, head->k, column, whole.columns, 1);
             transpose(b.k_columns, TRANSPOSED, b.k, width, whole.columns, width);
             transpose(b.v_columns, TRANSPOSED, const_matrix_row(head->v, column), head->v.stride, whole.columns, h);

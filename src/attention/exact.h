@@ -6,6 +6,8 @@
 #define POLYSKETCH_ATTENTION_EXACT_H
 
 #include <stddef.h>
+#include <stdint.h>
+#include <string.h>
 
 #include "src/base/real.h"
 #include "src/tensor/matrix.h"
@@ -24,12 +26,15 @@ typedef struct TileDecay {
     const real *early_part; /* (early) */
 } TileDecay;
 
-/* Scores (rows, columns) of a tile; row i sees column j when j <= i + offset. */
+/* Scores (rows, columns) of a tile; row i sees column j when j <= i + offset and, with documents,
+   starts[i] <= key_position + j. */
 typedef struct PairTile {
     real *scores;
     size_t rows, columns;
     ptrdiff_t offset;
     const TileDecay *decay; /* NULL: no gates */
+    const int32_t *starts;  /* (rows); NULL: no documents */
+    size_t key_position;    /* of column 0, in the sequence */
 } PairTile;
 
 typedef struct PairWeight PairWeight;
@@ -66,6 +71,9 @@ typedef struct ExactHead {
     /* (queries), (keys): sums of gates up to each of them, from one common start; the weight of a pair is multiplied by the
        exponential of the difference. NULL: no gates. */
     const double *q_gates, *k_gates;
+    /* (queries): the first position of the sequence that each of them sees, rising; NULL: all earlier ones. */
+    const int32_t *starts;
+    size_t key_position; /* of the first key, in the sequence */
 } ExactHead;
 
 /* out (queries, value_width) += weights v, sums (queries) += row sums; not yet divided. `maxima` (queries), NULL where the
@@ -98,11 +106,36 @@ PairWeight pair_weight_exponential(real scale);
 /* s^degree by repeated multiplication; for one weight at a time (decoding). */
 real power_of(real s, int degree);
 
-/* Visible keys of row i of a tile. */
+/* Keys of row i of a tile that are not later than it. */
 static inline size_t visible_columns(size_t row, size_t columns, ptrdiff_t offset)
 {
     ptrdiff_t visible = (ptrdiff_t)row + offset + 1;
     return visible <= 0 ? 0 : (size_t)visible < columns ? (size_t)visible : columns;
+}
+
+/* Keys before a start, counted from the one at `key_position`. */
+static inline size_t keys_before(size_t start, size_t key_position)
+{
+    return start > key_position ? start - key_position : 0;
+}
+
+/* The columns [first, end) that row i of a tile sees; first = end when there are none. */
+typedef struct ColumnSpan {
+    size_t first, end;
+} ColumnSpan;
+
+static inline ColumnSpan visible_span(const PairTile *tile, size_t i)
+{
+    size_t end = visible_columns(i, tile->columns, tile->offset);
+    size_t first = tile->starts ? keys_before((size_t)tile->starts[i], tile->key_position) : 0;
+    return (ColumnSpan){first < end ? first : end, end};
+}
+
+/* row (columns) = 0 outside of the span. */
+static inline void clear_unseen(real *row, ColumnSpan span, size_t columns)
+{
+    memset(row, 0, span.first * sizeof *row);
+    memset(row + span.end, 0, (columns - span.end) * sizeof *row);
 }
 
 #endif

@@ -1,21 +1,20 @@
 /* Weights exp(scale <q,k>) with the running maximum of each row (Milakov and Gimelshein 2018), so that nothing overflows and no
    row of weights is ever held whole. Gates are added to the scores. */
 #include <math.h>
-#include <string.h>
 
 #include "src/attention/exact.h"
 #include "src/tensor/vector_math.h"
 
-/* scores (visible) of row i += the logarithm of what gates leave */
-static void add_decay(real *scores, const TileDecay *decay, size_t i, size_t visible)
+/* scores of row i += the logarithm of what gates leave */
+static void add_decay(real *scores, const TileDecay *decay, size_t i, ColumnSpan span)
 {
     double q = decay->q[i];
     real row = (real)(q - decay->q[0]);
-    size_t early = decay->early < visible ? decay->early : visible;
+    size_t early = decay->early < span.end ? decay->early : span.end;
 #pragma omp simd
-    for (size_t j = 0; j < early; j++) scores[j] += row + decay->early_part[j];
+    for (size_t j = span.first; j < early; j++) scores[j] += row + decay->early_part[j];
 #pragma omp simd
-    for (size_t j = early; j < visible; j++) scores[j] += (real)(q - decay->k[j]);
+    for (size_t j = early > span.first ? early : span.first; j < span.end; j++) scores[j] += (real)(q - decay->k[j]);
 }
 
 static void exponential_forward(const PairWeight *weight, const PairTile *tile, real *sums, real *maxima, real *factors)
@@ -23,15 +22,15 @@ static void exponential_forward(const PairWeight *weight, const PairTile *tile, 
     (void)weight;
     for (size_t i = 0; i < tile->rows; i++) {
         real *s = tile->scores + i * tile->columns, largest = maxima[i], sum = 0;
-        size_t visible = visible_columns(i, tile->columns, tile->offset);
+        ColumnSpan span = visible_span(tile, i);
         factors[i] = 1;
-        memset(s + visible, 0, (tile->columns - visible) * sizeof *s);
-        if (visible == 0) continue;
-        if (tile->decay) add_decay(s, tile->decay, i, visible);
+        clear_unseen(s, span, tile->columns);
+        if (span.first == span.end) continue;
+        if (tile->decay) add_decay(s, tile->decay, i, span);
 #pragma omp simd reduction(max : largest)
-        for (size_t j = 0; j < visible; j++) largest = s[j] > largest ? s[j] : largest;
+        for (size_t j = span.first; j < span.end; j++) largest = s[j] > largest ? s[j] : largest;
 #pragma omp simd reduction(+ : sum)
-        for (size_t j = 0; j < visible; j++) {
+        for (size_t j = span.first; j < span.end; j++) {
             s[j] = vector_exp(s[j] - largest);
             sum += s[j];
         }
@@ -48,19 +47,19 @@ static void exponential_backward(const PairWeight *weight, const PairTile *tile,
     for (size_t i = 0; i < tile->rows; i++) {
         real *s = tile->scores + i * tile->columns, *d_row = d + i * tile->columns, log_sum = normaliser[i],
              mean = delta[i];
-        size_t visible = visible_columns(i, tile->columns, tile->offset);
-        if (tile->decay) add_decay(s, tile->decay, i, visible);
+        ColumnSpan span = visible_span(tile, i);
+        if (tile->decay) add_decay(s, tile->decay, i, span);
 #pragma omp simd
-        for (size_t j = 0; j < visible; j++) {
+        for (size_t j = span.first; j < span.end; j++) {
             s[j] = vector_exp(s[j] - log_sum);
             d_row[j] = s[j] * (d_row[j] - mean);
         }
         if (key_sums) {
 #pragma omp simd
-            for (size_t j = 0; j < visible; j++) key_sums[j] += d_row[j];
+            for (size_t j = span.first; j < span.end; j++) key_sums[j] += d_row[j];
         }
-        memset(s + visible, 0, (tile->columns - visible) * sizeof *s);
-        memset(d_row + visible, 0, (tile->columns - visible) * sizeof *s);
+        clear_unseen(s, span, tile->columns);
+        clear_unseen(d_row, span, tile->columns);
     }
 }
 

@@ -32,25 +32,33 @@ static real *take_products(const AttentionLayer *layer, size_t rows, Arena *scra
     return arena_take(scratch, rows * layer->heads);
 }
 
-/* (B, H) twice: what this rank adds to a sum, and what comes in. */
+/* Of a head: what its tokens add, and with documents the log decay of that, since a sum ends where one begins. */
+static size_t total_size(const AttentionShape *shape) { return 1 + shape->documents; }
+
+size_t gate_sum_count(const AttentionLayer *layer, const AttentionShape *shape)
+{
+    return shape->sequences * layer->heads * total_size(shape);
+}
+
+/* (B, H, total_size) twice: what this rank adds to a sum, and what comes in. */
 typedef struct Totals {
     real *own, *incoming;
 } Totals;
 
-static Totals take_totals(const AttentionLayer *layer, size_t sequences, Arena *scratch)
+static Totals take_totals(const AttentionLayer *layer, const AttentionShape *shape, Arena *scratch)
 {
     Totals totals;
-    totals.own = arena_take(scratch, sequences * layer->heads);
-    totals.incoming = arena_take(scratch, sequences * layer->heads);
+    totals.own = arena_take(scratch, gate_sum_count(layer, shape));
+    totals.incoming = arena_take(scratch, gate_sum_count(layer, shape));
     return totals;
 }
 
-void gate_plan(const AttentionLayer *layer, size_t sequences, size_t tokens, Arena *scratch)
+void gate_plan(const AttentionLayer *layer, const AttentionShape *shape, Arena *scratch)
 {
     size_t mark = arena_mark(scratch);
-    take_products(layer, sequences * tokens, scratch);
+    take_products(layer, shape->sequences * shape->tokens, scratch);
     arena_release(scratch, mark);
-    take_totals(layer, sequences, scratch);
+    take_totals(layer, shape, scratch);
     arena_release(scratch, mark);
 }
 
@@ -123,9 +131,19 @@ void gate_backward(const AttentionLayer *layer, ParamStore *params, Matrix d_x, 
     arena_release(scratch, mark);
 }
 
-void gate_sum(double *sums, const real *gate, size_t count, double start)
+/* Does token t of this rank begin a document? */
+static bool begins_document(const int32_t *starts, const AttentionShape *shape, size_t t)
 {
-    for (size_t t = 0; t < count; t++) sums[t] = start += (double)gate[t];
+    return starts && (size_t)starts[t] == shape->first_token + t;
+}
+
+void gate_sum(double *sums, const real *gate, const AttentionRun *run, size_t s, double start)
+{
+    const int32_t *starts = attention_document_starts(run, s);
+    for (size_t t = 0; t < run->shape.tokens; t++) {
+        start = begins_document(starts, &run->shape, t) ? 0 : start + (double)gate[t];
+        sums[t] = start;
+    }
 }
 
 void gate_age(real *ages, size_t count, size_t own, real gate)
@@ -135,31 +153,54 @@ void gate_age(real *ages, size_t count, size_t own, real gate)
     ages[own] = 0;
 }
 
-/* What all tokens of this rank add to the gradients of earlier gates. */
+/* Tokens of this rank whose document began on an earlier one: all but where another document begins. */
+static size_t continued_tokens(const AttentionRun *run, const int32_t *starts)
+{
+    size_t count = 0, N = run->shape.tokens;
+    if (!starts) return N;
+    while (count < N && (size_t)starts[count] < run->shape.first_token) count++;
+    return count;
+}
+
+/* What the tokens of this rank add to the gradients of earlier ranks' gates. */
 static void fill_totals(const AttentionRun *run, real *totals)
 {
-    size_t rows = run->shape.sequences * run->layer->heads, N = run->shape.tokens;
+    size_t H = run->layer->heads, rows = run->shape.sequences * H, N = run->shape.tokens;
+    size_t size = total_size(&run->shape);
 #pragma omp parallel for schedule(static)
     for (size_t row = 0; row < rows; row++) {
         double sum = 0;
-        for (size_t t = 0; t < N; t++) sum += (double)run->d_gate[row * N + t];
-        totals[row] = (real)sum;
+        size_t count = continued_tokens(run, attention_document_starts(run, row / H));
+        for (size_t t = 0; t < count; t++) sum += (double)run->d_gate[row * N + t];
+        totals[row * size] = (real)sum;
+        if (run->shape.documents) totals[row * size + 1] = count < N ? (real)FORGETS_ALL : 0;
+    }
+}
+
+/* The gradients of a head's sums become those of its gates, of which the last has `later` behind it. */
+static void sum_up(const AttentionRun *run, size_t row, double later)
+{
+    const int32_t *starts = attention_document_starts(run, row / run->layer->heads);
+    real *d_gate = run->d_gate + row * run->shape.tokens;
+    for (size_t t = run->shape.tokens; t-- > 0;) {
+        later = begins_document(starts, &run->shape, t) ? 0 : later + (double)d_gate[t];
+        d_gate[t] = (real)later;
     }
 }
 
 void gate_sum_backward(const AttentionRun *run, size_t offset)
 {
-    size_t mark = arena_mark(run->scratch), rows = run->shape.sequences * run->layer->heads, N = run->shape.tokens;
-    Totals totals = take_totals(run->layer, run->shape.sequences, run->scratch);
+    size_t mark = arena_mark(run->scratch), rows = run->shape.sequences * run->layer->heads;
+    size_t size = total_size(&run->shape);
+    Totals totals = take_totals(run->layer, &run->shape, run->scratch);
     fill_totals(run, totals.own);
-    ExclusiveSum sum = {SCAN_BACKWARD, totals.own, totals.incoming, rows, 0, offset};
+    ExclusiveSum sum = {.direction = SCAN_BACKWARD, .local = totals.own, .incoming = totals.incoming};
+    sum.count = rows * size;
+    sum.groups = run->shape.documents ? rows : 0;
+    sum.offset = offset;
     run->link->exclusive_sum_begin(run->link, &sum);
     run->link->exclusive_sum_finish(run->link);
 #pragma omp parallel for schedule(static)
-    for (size_t row = 0; row < rows; row++) {
-        double later = (double)totals.incoming[row];
-        real *d_gate = run->d_gate + row * N;
-        for (size_t t = N; t-- > 0;) d_gate[t] = (real)(later += (double)d_gate[t]);
-    }
+    for (size_t row = 0; row < rows; row++) sum_up(run, row, (double)totals.incoming[row * size]);
     arena_release(run->scratch, mark);
 }

@@ -15,7 +15,7 @@
 void gate_declare(AttentionLayer *layer, ParamTable *table, const char *prefix);
 
 /* Takes and releases the scratch of all functions here. */
-void gate_plan(const AttentionLayer *layer, size_t sequences, size_t tokens, Arena *scratch);
+void gate_plan(const AttentionLayer *layer, const AttentionShape *shape, Arena *scratch);
 
 /* gate (B, H, N) of x (B N, C). */
 void gate_forward(const AttentionLayer *layer, ParamStore *params, real *gate, ConstMatrix x, size_t sequences,
@@ -25,15 +25,19 @@ void gate_forward(const AttentionLayer *layer, ParamStore *params, real *gate, C
 void gate_backward(const AttentionLayer *layer, ParamStore *params, Matrix d_x, const real *d_gate, const real *gate,
                    ConstMatrix x, size_t sequences, Arena *scratch);
 
-/* sums (count) = sums of the gates from the first on, `start` before it. Double: differences of neighbours stay exact however
-   long the sequence. */
-void gate_sum(double *sums, const real *gate, size_t count, double start);
+/* sums (N) = sums of the gates (N) of a head of sequence s, `start` before the first; they begin anew, at 0, with every document,
+   so that none of its differences hangs on another. Double: differences of neighbours stay exact however long the sequence. */
+void gate_sum(double *sums, const real *gate, const AttentionRun *run, size_t s, double start);
 
 /* Decoding: ages (count), the sums of the gates behind each token so far, go on to the token at hand, which is row `own`. */
 void gate_age(real *ages, size_t count, size_t own, real gate);
 
 /* run->d_gate (B, H, N), which holds the gradients of the sums G_t, becomes that of the gates: its sum over t and all later
-   tokens of the sequence, also those of later ranks. Collective. `offset`: ExclusiveSum.offset. */
+   tokens of the sequence (of the document, where there are several; its first gate takes nothing away), also those of later
+   ranks. Collective. `offset`: ExclusiveSum.offset. */
 void gate_sum_backward(const AttentionRun *run, size_t offset);
+
+/* Numbers of the sum that it asks of the link. */
+size_t gate_sum_count(const AttentionLayer *layer, const AttentionShape *shape);
 
 #endif

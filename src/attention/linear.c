@@ -70,9 +70,11 @@ Sizes linear_sizes(const AttentionLayer *layer, const AttentionShape *shape)
     z.r = layer->map->width(layer);
     z.m = layer->map->self_tensored ? packed_feature_count(z.r) : z.r;
     z.state = z.m * (z.h + 1);
-    z.group = z.state + attention_has_gate(layer);
+    z.decays = attention_has_gate(layer) || shape->documents;
+    z.group = z.state + z.decays;
     z.blocks = (z.N + z.b - 1) / z.b;
     z.first_block = shape->first_token / z.b;
+    z.first_token = shape->first_token;
     z.all_blocks = (shape->context_length + z.b - 1) / z.b;
     if (layer->map->self_tensored && layer->spec.local == LOCAL_WINDOW) /* no wider than a sequence */
         z.window = smaller((size_t)layer->spec.window_blocks, z.all_blocks);
@@ -201,7 +203,7 @@ void linear_plan(const AttentionLayer *layer, const AttentionShape *shape, Arena
         take_buffers(layer, &z, pass, scratch);
         layer->map->plan(layer, z.B * z.N, scratch);
         if (linear_uses_qk_norm(layer)) qk_norm_plan(layer, scratch);
-        if (attention_has_gate(layer)) gate_plan(layer, z.B, z.N, scratch);
+        if (attention_has_gate(layer)) gate_plan(layer, shape, scratch);
         arena_release(scratch, mark);
     }
 }
@@ -285,8 +287,22 @@ static void begin_scan(const AttentionRun *run, const Sizes *z, const Buffers *b
 {
     ExclusiveSum sum = {.direction = direction, .local = buffers->total, .incoming = buffers->incoming};
     sum.count = z->B * z->H * z->group;
-    sum.groups = run->gate ? z->B * z->H : 0;
+    sum.groups = z->decays ? z->B * z->H : 0;
     run->link->exclusive_sum_begin(run->link, &sum);
+}
+
+/* sums (W b) of the gates of the window's rows, from the start of the document on that the rank's first token belongs to: nobody
+   sees what is before it. Returns the last. */
+static double sum_window_gates(const AttentionRun *run, const Sizes *z, double *sums, Matrix window, size_t s)
+{
+    const int32_t *starts = attention_document_starts(run, s);
+    double sum = 0;
+    for (size_t i = 0; i < z->before; i++) {
+        bool begins = starts && (size_t)starts[0] + z->before == z->first_token + i;
+        sum = begins ? 0 : sum + (double)matrix_row(window, i)[window_gate_column(z)];
+        sums[i] = sum;
+    }
+    return sum;
 }
 
 /* The sums of the gates, once those of the window are there. */
@@ -296,10 +312,9 @@ static void sum_gates(const AttentionRun *run, const Sizes *z, const Buffers *bu
     if (!run->gate) return;
 #pragma omp parallel for schedule(static)
     for (size_t index = 0; index < z->B * z->H; index++) {
-        double *gates = buffers->gates + index * (z->before + z->N), sum = 0;
-        Matrix window = linear_window_of(z, saved.window, index);
-        for (size_t i = 0; i < z->before; i++) gates[i] = sum += (double)matrix_row(window, i)[window_gate_column(z)];
-        gate_sum(gates + z->before, run->gate + index * z->N, z->N, sum);
+        double *gates = buffers->gates + index * (z->before + z->N);
+        double before = sum_window_gates(run, z, gates, linear_window_of(z, saved.window, index), index / z->H);
+        gate_sum(gates + z->before, run->gate + index * z->N, run, index / z->H, before);
     }
 }
 
@@ -394,8 +409,8 @@ CarriedCounts linear_carried(const AttentionLayer *layer, const AttentionShape *
 {
     Sizes z = linear_sizes(layer, shape);
     size_t heads = z.B * z.H;
-    return (CarriedCounts){.sums = gate_offset(&z) + (attention_has_gate(layer) ? heads : 0),
-                           .shifts = heads * z.before * z.row};
+    size_t gates = attention_has_gate(layer) ? gate_sum_count(layer, shape) : 0;
+    return (CarriedCounts){.sums = gate_offset(&z) + gates, .shifts = heads * z.before * z.row};
 }
 
 /* Pairs of T queries with the keys of their own block and of W before it, blocks of b. */
@@ -421,7 +436,8 @@ AttentionCost linear_cost(const AttentionLayer *layer, const AttentionShape *sha
         size_t hops = linear_window_hops(shape, &z);
         forward = (AttentionMessages){1 + (int)hops, states_sent + hops * window};
         backward = forward;
-        if (attention_has_gate(layer)) backward = (AttentionMessages){forward.count + 1, forward.numbers + z.B * z.H};
+        if (attention_has_gate(layer))
+            backward = (AttentionMessages){forward.count + 1, forward.numbers + gate_sum_count(layer, shape)};
     }
     return (AttentionCost){
         .forward_flops = (double)z.H * (local + states + features), .forward = forward, .backward = backward};

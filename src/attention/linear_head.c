@@ -19,6 +19,7 @@ Head linear_head_at(const AttentionRun *run, const Sizes *z, const Buffers *buff
         .values = const_head_of(values, z->N, z->H, s, j),
         .window = matrix_const(linear_window_of(z, saved.window, index)),
         .gates = run->gate ? buffers->gates + index * (z->before + z->N) : NULL,
+        .starts = attention_document_starts(run, s),
         .out = linear_head_of(z, run->out, z->h, s, j),
         .normaliser = saved.normaliser + index * z->N,
         .prefix_factor = saved.prefix_factor + index * z->N,
@@ -42,7 +43,7 @@ Head linear_head_at(const AttentionRun *run, const Sizes *z, const Buffers *buff
     return head;
 }
 
-/* ---- slots and their gates ---- */
+/* ---- slots, their gates and documents ---- */
 
 double linear_gates_before(const Head *head, const Sizes *z, size_t slot)
 {
@@ -50,10 +51,46 @@ double linear_gates_before(const Head *head, const Sizes *z, size_t slot)
     return head->gates && row > 0 ? head->gates[(row < rows ? row : rows) - 1] : 0;
 }
 
-double linear_slot_kept(const Head *head, const Sizes *z, size_t slot)
+/* Keys of a slot, and of those behind it, that a token with this start does not see. The keys of slot 0 begin W b before the
+   rank's first token, which may be before the sequence. */
+static size_t keys_hidden(const Sizes *z, size_t slot, int32_t start)
 {
-    if (!head->gates) return 1;
-    return exp(linear_gates_before(head, z, slot + 1) - linear_gates_before(head, z, slot));
+    return keys_before((size_t)start + z->before, z->first_token + slot * z->b);
+}
+
+/* Are all keys before this slot's hidden from a token with this start? */
+static bool hides_earlier(const Sizes *z, size_t slot, int32_t start)
+{
+    return (size_t)start + z->before >= z->first_token + slot * z->b;
+}
+
+/* What is visible behind a slot is bounded by what its own last query sees: no later one sees more, and a document that begins
+   among the slot's keys has begun for that query. So a rank needs the starts of its own tokens alone, though the keys of a
+   window's slots are those of earlier ranks. */
+static int32_t start_behind(const Head *head, const Sizes *z, size_t slot)
+{
+    return head->starts[slot * z->b + linear_block_rows(z, slot) - 1];
+}
+
+static bool forgets_all(const Head *head, const Sizes *z, size_t from, size_t to)
+{
+    return head->starts && from < to && hides_earlier(z, from, start_behind(head, z, to - 1));
+}
+
+double linear_kept(const Head *head, const Sizes *z, size_t from, size_t to)
+{
+    if (forgets_all(head, z, from, to)) return 0;
+    return head->gates ? exp(linear_gates_before(head, z, to) - linear_gates_before(head, z, from)) : 1;
+}
+
+bool linear_state_is_hidden(const Head *head, const Sizes *z, size_t row)
+{
+    return head->starts && hides_earlier(z, row / z->b, head->starts[row]);
+}
+
+bool linear_reads_state(const Head *head, const Sizes *z, size_t slot)
+{
+    return reads_state(z, slot) && !linear_state_is_hidden(head, z, slot * z->b);
 }
 
 /* The keys of a slot are block slot - W: of the window, or of this rank. */
@@ -61,6 +98,7 @@ SlotKeys linear_slot_keys(const Head *head, const Sizes *z, size_t slot)
 {
     size_t first = slot * z->b;
     SlotKeys keys = {.gates = head->gates ? head->gates + first : NULL};
+    if (head->starts) keys.hidden = keys_hidden(z, slot, start_behind(head, z, slot));
     if (slot < z->window) {
         ConstMatrix rows = const_matrix_rows(head->window, first, z->b);
         keys.values = const_matrix_columns(rows, window_value_column(z), z->h);
@@ -75,10 +113,11 @@ SlotKeys linear_slot_keys(const Head *head, const Sizes *z, size_t slot)
 
 const real *linear_key_factors(real *factors, const SlotKeys *keys, size_t first, size_t count)
 {
-    if (!keys->gates) return NULL;
-    double end = keys->gates[keys->u.rows - 1];
+    if (!keys->gates && keys->hidden <= first) return NULL;
+    double end = keys->gates ? keys->gates[keys->u.rows - 1] : 0;
 #pragma omp simd
-    for (size_t i = 0; i < count; i++) factors[i] = vector_exp((real)(end - keys->gates[first + i]));
+    for (size_t i = 0; i < count; i++) factors[i] = keys->gates ? vector_exp((real)(end - keys->gates[first + i])) : 1;
+    for (size_t i = 0; i < count && first + i < keys->hidden; i++) factors[i] = 0; /* may be infinite: not multiplied */
     return factors;
 }
 
@@ -89,7 +128,7 @@ void linear_sums_to_prefixes(const Head *head, const Sizes *z, real *states, con
     for (size_t step = 0; step < z->blocks; step++) {
         size_t slot = backwards ? z->blocks - 1 - step : step;
         real *state = states + slot * z->state;
-        double kept = linear_slot_kept(head, z, slot);
+        double kept = linear_kept(head, z, slot, slot + 1);
 #pragma omp simd
         for (size_t i = 0; i < z->state; i++) {
             double sum = (double)state[i];
@@ -130,7 +169,7 @@ void linear_head_keys(const AttentionRun *run, const Sizes *z, const Head *head,
         }
         SlotKeys keys = linear_slot_keys(head, z, l);
         slot_sum(run, z, state, &keys, &panel);
-        pass_block(head->running, linear_slot_kept(head, z, l), state, z->state);
+        pass_block(head->running, linear_kept(head, z, l, l + 1), state, z->state);
     }
     linear_finish_total(head, z, total);
 }
@@ -139,7 +178,9 @@ void linear_head_keys(const AttentionRun *run, const Sizes *z, const Head *head,
 void linear_finish_total(const Head *head, const Sizes *z, real *total)
 {
     round_to_real(total, head->running, z->state);
-    if (head->gates) total[z->state] = (real)linear_gates_before(head, z, z->blocks);
+    if (!z->decays) return;
+    bool all = forgets_all(head, z, 0, z->blocks);
+    total[z->state] = all ? (real)FORGETS_ALL : (real)linear_gates_before(head, z, z->blocks);
 }
 
 /* ---- near pairs ---- */
@@ -158,6 +199,7 @@ int linear_near_pairs(const AttentionRun *run, const Head *head, const Sizes *z,
     ExactHead queries = head->local;
     queries.q = const_matrix_rows(queries.q, first, rows);
     queries.q_gates = head->gates ? head->gates + z->before + first : NULL;
+    queries.starts = head->starts ? head->starts + first : NULL;
     if (reach < z->before) { /* all of these are seen */
         ConstMatrix window = const_matrix_rows(head->window, reach, z->before - reach);
         NearPairs *part = &parts[count++];
@@ -166,6 +208,7 @@ int linear_near_pairs(const AttentionRun *run, const Head *head, const Sizes *z,
         part->pairs.v = const_matrix_columns(window, window_value_column(z), z->h);
         part->pairs.k_gates = head->gates ? head->gates + reach : NULL;
         part->pairs.offset = (ptrdiff_t)z->before;
+        part->pairs.key_position = z->first_token + reach - z->before;
     }
     size_t start = first > z->before ? first - z->before : 0, keys = first + rows - start;
     NearPairs *part = &parts[count++];
@@ -174,6 +217,7 @@ int linear_near_pairs(const AttentionRun *run, const Head *head, const Sizes *z,
     part->pairs.v = const_matrix_rows(queries.v, start, keys);
     part->pairs.k_gates = head->gates ? head->gates + z->before + start : NULL;
     part->pairs.offset = (ptrdiff_t)(first - start);
+    part->pairs.key_position = z->first_token + start;
     return count;
 }
 
@@ -191,12 +235,12 @@ static real constant_of(const Sizes *z, const Head *head, size_t row)
 static void begin_rows(const Sizes *z, const Head *head, size_t block)
 {
     double start = linear_gates_before(head, z, block);
-    bool reads = reads_state(z, block);
     real one = head->scales.powers.one;
     for (size_t i = block * z->b; i < block * z->b + linear_block_rows(z, block); i++) {
+        bool hidden = linear_state_is_hidden(head, z, i), reads = reads_state(z, block) && !hidden;
         real decay = head->gates && reads ? (real)(head->gates[z->before + i] - start) : 0;
         head->normaliser[i] = head->maxima ? 0 : constant_of(z, head, i);
-        head->prefix_factor[i] = linear_far_factor(&head->scales, head->log_far + decay);
+        head->prefix_factor[i] = hidden ? 0 : linear_far_factor(&head->scales, head->log_far + decay);
         if (head->constant) head->constant[i] = head->normaliser[i];
         memset(matrix_row(head->out, i), 0, z->h * sizeof(real));
         if (!head->maxima) continue;
@@ -213,7 +257,8 @@ static void finish_rows(const Sizes *z, const Head *head, size_t block)
         real one = constant_of(z, head, i);
         head->normaliser[i] += one;
         if (head->constant) head->constant[i] = one;
-        head->prefix_factor[i] = linear_far_factor(&head->scales, head->prefix_factor[i] - head->maxima[i]);
+        real log_factor = head->prefix_factor[i] - head->maxima[i];
+        head->prefix_factor[i] = linear_state_is_hidden(head, z, i) ? 0 : linear_far_factor(&head->scales, log_factor);
     }
 }
 
@@ -282,7 +327,7 @@ void linear_head_queries(const AttentionRun *run, const Sizes *z, const Head *he
     Panel panel = panel_in(z, head->scratch);
     linear_sums_to_prefixes(head, z, head->states, incoming, false);
     for (size_t l = 0; l < z->blocks; l++) {
-        size_t rows = reads_state(z, l) ? linear_block_rows(z, l) : 0;
+        size_t rows = linear_reads_state(head, z, l) ? linear_block_rows(z, l) : 0;
         for (size_t i = 0; i < rows; i += z->panel_rows)
             query_panel(run, z, head, &panel, head->states + l * z->state, l * z->b + i, panel_rows_from(z, i, rows));
     }

@@ -70,7 +70,10 @@ static void fill_delta(const AttentionRun *run, const Sizes *z, const Head *head
     int64_t clamped = 0;
     exact_delta(delta, d_out, matrix_const(head->out));
     attention_hold_clamped(delta, head->normaliser, z->N);
-    for (size_t i = 0; i < z->N; i++) clamped += head->prefix_factor[i] == 0;
+    for (size_t i = 0; i < z->N; i++) {
+        bool hidden = head->normaliser[i] > LEAST_NORMALISER && linear_state_is_hidden(head, z, i);
+        clamped += head->prefix_factor[i] == 0 && !hidden;
+    }
     attention_count_clamped(run, clamped);
 }
 
@@ -83,7 +86,7 @@ void linear_head_queries_backward(const AttentionRun *run, const Sizes *z, const
     for (size_t l = 0; l < z->blocks; l++) {
         size_t rows = linear_block_rows(z, l);
         real *adjoint = gradients->adjoint + l * z->state;
-        if (!reads_state(z, l)) { /* no tokens behind the window: nothing flows into them */
+        if (!linear_reads_state(head, z, l)) { /* no tokens behind the window: nothing flows into them */
             memset(adjoint, 0, z->state * sizeof(real));
             continue;
         }
@@ -91,7 +94,7 @@ void linear_head_queries_backward(const AttentionRun *run, const Sizes *z, const
         transpose(panel.transposed, z->m, head->states + l * z->state, z->h, z->m, z->h);
         for (size_t i = 0; i < rows; i += z->panel_rows)
             query_panel_backward(run, z, head, gradients, &panel, l, i, panel_rows_from(z, i, rows));
-        add_block(head->running, exp(linear_gates_before(head, z, l)), adjoint, z->state);
+        add_block(head->running, linear_kept(head, z, 0, l), adjoint, z->state);
     }
     linear_finish_total(head, z, total);
 }

@@ -18,12 +18,14 @@ typedef struct Sizes {
     size_t r;           /* numbers of u */
     size_t m;           /* features */
     size_t state;       /* m (h + 1) */
-    size_t group;       /* state, and with a gate its log decay: what a head gives to the scan */
+    bool decays;        /* states are forgotten on the way: there are gates, or documents */
+    size_t group;       /* state, and where it decays its log decay: what a head gives to the scan */
     size_t window;      /* W: earlier blocks whose pairs are exact too */
     size_t before;      /* W b: rows of the window before this rank's first token */
     size_t row;         /* numbers of such a row: key h, value h, u r, and with a gate 1 */
     size_t blocks;      /* of this rank */
     size_t first_block; /* of this rank, in the sequence */
+    size_t first_token; /* of this rank, in the sequence */
     size_t all_blocks;  /* of the sequence */
     size_t panel_rows;
 } Sizes;
@@ -213,6 +215,7 @@ typedef struct Head {
     ConstMatrix values;         /* (N, h) */
     ConstMatrix window;         /* (W b, row): before them */
     const double *gates;        /* (W b + N), or NULL */
+    const int32_t *starts;      /* (N) of its documents, or NULL */
     Matrix out;                 /* (N, h) */
     real *normaliser, *states;  /* (N), (blocks, state) */
     real *prefix_factor;        /* (N) */
@@ -239,19 +242,26 @@ static inline Matrix linear_window_of(const Sizes *z, real *window, size_t index
     return matrix_dense(window ? window + index * z->before * z->row : NULL, z->before, z->row);
 }
 
-/* What the gates of a slot's keys leave of a state, and the sum of gates before them. Without a gate 1 and 0. */
-double linear_slot_kept(const Head *head, const Sizes *z, size_t slot);
+/* The sum of gates before the keys of a slot; 0 without a gate. */
 double linear_gates_before(const Head *head, const Sizes *z, size_t slot);
+/* What the keys of slots [from, to) leave of a state that was there before them: their gates take their part, and a document
+   that begins among them all, for no query behind sees what was before it. */
+double linear_kept(const Head *head, const Sizes *z, size_t from, size_t to);
+
+/* Whether the state that a row meets holds only keys before its document; and whether the queries of a slot read a state. */
+bool linear_state_is_hidden(const Head *head, const Sizes *z, size_t row);
+bool linear_reads_state(const Head *head, const Sizes *z, size_t slot);
 
 /* The keys that join the state at a slot, and their values. */
 typedef struct SlotKeys {
     ConstMatrix u, values; /* (rows, r), (rows, h) */
     const double *gates;   /* (rows); NULL without a gate */
+    size_t hidden;         /* first rows that no later query sees, being of earlier documents */
 } SlotKeys;
 
 SlotKeys linear_slot_keys(const Head *head, const Sizes *z, size_t slot);
-/* factors (count) of rows [first, first + count) of a slot's keys: what later gates of their block leave of them. Returns NULL
-   without a gate, when all are 1. */
+/* factors (count) of rows [first, first + count) of a slot's keys: what later gates of their block leave of them, 0 for hidden
+   ones. Returns NULL when all are 1. */
 const real *linear_key_factors(real *factors, const SlotKeys *keys, size_t first, size_t count);
 
 /* Head j of sequence s in x (B, N, H, width): (N, width). */
@@ -271,7 +281,7 @@ typedef struct NearPairs {
 
 int linear_near_pairs(const AttentionRun *run, const Head *head, const Sizes *z, size_t block, NearPairs parts[2]);
 
-/* total (group) = the running sum of all slots, and with a gate their log decay. */
+/* total (group) = the running sum of all slots, and where states decay their log decay. */
 void linear_finish_total(const Head *head, const Sizes *z, real *total);
 
 /* Sums of slots become what came before (or, backwards, after) each slot; `incoming` is what other ranks had. */

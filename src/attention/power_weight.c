@@ -27,16 +27,17 @@ static inline __attribute__((always_inline)) real power(real s, int degree)
 
 real power_of(real s, int degree) { return power(s, degree); }
 
-/* factors (visible) = what gates leave of the weights of row i */
-static void fill_factors(real *factors, const TileDecay *decay, size_t i, size_t visible)
+/* factors = what gates leave of the weights of row i */
+static void fill_factors(real *factors, const TileDecay *decay, size_t i, ColumnSpan span)
 {
     double q = decay->q[i];
     real row = vector_exp((real)(q - decay->q[0]));
-    size_t early = decay->early < visible ? decay->early : visible;
+    size_t early = decay->early < span.end ? decay->early : span.end;
 #pragma omp simd
-    for (size_t j = 0; j < early; j++) factors[j] = row * decay->early_part[j];
+    for (size_t j = span.first; j < early; j++) factors[j] = row * decay->early_part[j];
 #pragma omp simd
-    for (size_t j = early; j < visible; j++) factors[j] = vector_exp((real)(q - decay->k[j]));
+    for (size_t j = early > span.first ? early : span.first; j < span.end; j++)
+        factors[j] = vector_exp((real)(q - decay->k[j]));
 }
 
 static inline __attribute__((always_inline)) void forward_rows(const PairTile *tile, real *sums, int degree)
@@ -44,44 +45,44 @@ static inline __attribute__((always_inline)) void forward_rows(const PairTile *t
     real factors[EXACT_TILE_COLUMNS];
     for (size_t i = 0; i < tile->rows; i++) {
         real *s = tile->scores + i * tile->columns, sum = 0;
-        size_t visible = visible_columns(i, tile->columns, tile->offset);
+        ColumnSpan span = visible_span(tile, i);
         if (tile->decay) {
-            fill_factors(factors, tile->decay, i, visible);
+            fill_factors(factors, tile->decay, i, span);
 #pragma omp simd reduction(+ : sum)
-            for (size_t j = 0; j < visible; j++) {
+            for (size_t j = span.first; j < span.end; j++) {
                 s[j] = factors[j] * power(s[j], degree);
                 sum += s[j];
             }
         } else {
 #pragma omp simd reduction(+ : sum)
-            for (size_t j = 0; j < visible; j++) {
+            for (size_t j = span.first; j < span.end; j++) {
                 s[j] = power(s[j], degree);
                 sum += s[j];
             }
         }
-        memset(s + visible, 0, (tile->columns - visible) * sizeof *s);
+        clear_unseen(s, span, tile->columns);
         sums[i] += sum;
     }
 }
 
 /* One row without gates: what is done where nothing is forgotten. */
-static inline __attribute__((always_inline)) void backward_row(real *s, real *d, size_t visible, real inverse,
+static inline __attribute__((always_inline)) void backward_row(real *s, real *d, ColumnSpan span, real inverse,
                                                                real mean, int degree)
 {
 #pragma omp simd
-    for (size_t j = 0; j < visible; j++) {
+    for (size_t j = span.first; j < span.end; j++) {
         real lower = power(s[j], degree - 1);
         d[j] = (real)degree * lower * (d[j] - mean) * inverse;
         s[j] = lower * s[j] * inverse;
     }
 }
 
-static inline __attribute__((always_inline)) void backward_decayed_row(real *s, real *d, size_t visible, real inverse,
+static inline __attribute__((always_inline)) void backward_decayed_row(real *s, real *d, ColumnSpan span, real inverse,
                                                                        real mean, int degree, const real *factors,
                                                                        real *key_sums)
 {
 #pragma omp simd
-    for (size_t j = 0; j < visible; j++) {
+    for (size_t j = span.first; j < span.end; j++) {
         real lower = factors[j] * inverse * power(s[j], degree - 1), change = d[j] - mean;
         d[j] = (real)degree * lower * change;
         s[j] = lower * s[j];
@@ -96,15 +97,15 @@ static inline __attribute__((always_inline)) void backward_rows(const PairTile *
     if (tile->decay && !key_sums) key_sums = memset(spare, 0, sizeof spare); /* nobody asks for them */
     for (size_t i = 0; i < tile->rows; i++) {
         real *s = tile->scores + i * tile->columns, *d_row = d + i * tile->columns;
-        size_t visible = visible_columns(i, tile->columns, tile->offset);
+        ColumnSpan span = visible_span(tile, i);
         if (tile->decay) {
-            fill_factors(factors, tile->decay, i, visible);
-            backward_decayed_row(s, d_row, visible, 1 / normaliser[i], delta[i], degree, factors, key_sums);
+            fill_factors(factors, tile->decay, i, span);
+            backward_decayed_row(s, d_row, span, 1 / normaliser[i], delta[i], degree, factors, key_sums);
         } else {
-            backward_row(s, d_row, visible, 1 / normaliser[i], delta[i], degree);
+            backward_row(s, d_row, span, 1 / normaliser[i], delta[i], degree);
         }
-        memset(s + visible, 0, (tile->columns - visible) * sizeof *s);
-        memset(d_row + visible, 0, (tile->columns - visible) * sizeof *s);
+        clear_unseen(s, span, tile->columns);
+        clear_unseen(d_row, span, tile->columns);
     }
 }
 

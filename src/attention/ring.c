@@ -71,7 +71,7 @@ RingBuffers ring_take_buffers(const AttentionLayer *layer, const AttentionShape 
 void ring_plan(const AttentionLayer *layer, const AttentionShape *shape, Arena *scratch)
 {
     arena_take(scratch, ring_row_count(layer, shape));
-    if (attention_has_gate(layer)) gate_plan(layer, shape->sequences, shape->tokens, scratch);
+    if (attention_has_gate(layer)) gate_plan(layer, shape, scratch);
 }
 
 /* Head j of sequence s in a packet, (rows, 2h), of which rows are the longest segment's: the key, then the value. */
@@ -88,7 +88,7 @@ static void pack_gates(const AttentionRun *run, RingBuffers *buffers)
 #pragma omp parallel for schedule(static)
     for (size_t index = 0; index < head_count(run->layer, &run->shape); index++) {
         double *sums = buffers->gates + index * N;
-        gate_sum(sums, run->gate + index * N, N, 0);
+        gate_sum(sums, run->gate + index * N, run, index / run->layer->heads, 0);
         buffers->between[index] = 0;
         for (size_t t = 0; t < N; t++) packet_gates(run, buffers->packet, index)[t] = (real)(sums[N - 1] - sums[t]);
         *packet_total(run, buffers->packet, index) = (real)sums[N - 1];
@@ -163,6 +163,8 @@ static ExactHead head_against(const AttentionRun *run, const RingBuffers *buffer
         .offset = (ptrdiff_t)shape->first_token - (ptrdiff_t)keys.first,
         .q_gates = run->gate ? buffers->gates + index * shape->tokens : NULL,
         .k_gates = run->gate ? gates_of_keys(run, buffers, source, index, keys.count) : NULL,
+        .starts = attention_document_starts(run, s),
+        .key_position = keys.first,
     };
 }
 

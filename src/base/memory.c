@@ -18,6 +18,16 @@ void *checked_calloc(size_t count, size_t bytes)
     return memory;
 }
 
+void *checked_grow(void *array, size_t count, size_t *capacity, size_t bytes)
+{
+    if (count < *capacity) return array;
+    *capacity = *capacity ? 2 * *capacity : 64;
+    array = realloc(array, *capacity * bytes);
+    CHECK(array, "cannot allocate a list of %zu elements of %zu bytes. Use a machine with more memory", *capacity,
+          bytes);
+    return array;
+}
+
 void prefer_huge_pages(void *start, size_t bytes)
 {
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);

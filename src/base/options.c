@@ -1,11 +1,14 @@
 #define _GNU_SOURCE
 #include "src/base/options.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "src/base/log.h"
+#include "src/base/memory.h"
+#include "src/base/option_names.h"
 
 static void *field_of(const OptionRow *row, void *values) { return (char *)values + row->offset; }
 static const void *field_in(const OptionRow *row, const void *values) { return (const char *)values + row->offset; }
@@ -69,11 +72,14 @@ static bool set_number(const OptionRow *row, const char *name, const char *text,
     return true;
 }
 
-static bool set_text(const char *name, const char *text, char *field, Message *problem)
+static bool check_length(const OptionRow *row, const char *name, const char *text, Message *problem)
 {
-    if (strlen(text) >= OPTION_TEXT_SIZE)
-        return fail(problem, "%s is longer than %d bytes", name, OPTION_TEXT_SIZE - 1);
-    strcpy(field, text);
+    bool optional = row->fallback[0] == 0;
+    if (strlen(text) < (size_t)row->low)
+        return fail(problem, "%s is empty. Give it a value, or leave it out%s%s", name, optional ? "" : ": it is then ",
+                    row->fallback);
+    if (row->type == OPTION_TEXT && strlen(text) >= OPTION_TEXT_SIZE)
+        return fail(problem, "%s is longer than %d bytes. Use a shorter one", name, OPTION_TEXT_SIZE - 1);
     return true;
 }
 
@@ -103,10 +109,20 @@ static bool set_row(const OptionRow *row, void *values, const char *text, Messag
             return fail(problem, "%s = '%s' is neither true nor false", name, text);
         *(bool *)field = strcmp(text, "true") == 0;
         return true;
-    case OPTION_TEXT: return set_text(name, text, field, problem);
+    case OPTION_TEXT: strcpy(field, text); return true;
+    case OPTION_LONG_TEXT: *(const char **)field = text; return true;
     case OPTION_CHOICE: return set_choice(row, name, text, field, problem);
     }
     return false;
+}
+
+/* What a user has given. A default may be empty where that is refused: it then means "not given". */
+static bool set_given(const OptionRow *row, void *values, const char *text, Message *problem)
+{
+    char name[128];
+    option_name(row, name);
+    bool is_text = row->type == OPTION_TEXT || row->type == OPTION_LONG_TEXT;
+    return (!is_text || check_length(row, name, text, problem)) && set_row(row, values, text, problem);
 }
 
 void option_set_defaults(const OptionTable *table)
@@ -117,40 +133,7 @@ void option_set_defaults(const OptionTable *table)
               "internal error: bad default: %s", problem.text);
 }
 
-/* Levenshtein distance, for short names. */
-static int edit_distance(const char *a, const char *b)
-{
-    int row[128], columns = (int)strlen(b);
-    for (int j = 0; j <= columns; j++) row[j] = j;
-    for (int i = 0; a[i]; i++) {
-        int diagonal = row[0];
-        row[0] = i + 1;
-        for (int j = 0; j < columns; j++) {
-            int replace = diagonal + (a[i] != b[j]), shorter = (row[j] < row[j + 1] ? row[j] : row[j + 1]) + 1;
-            diagonal = row[j + 1];
-            row[j + 1] = replace < shorter ? replace : shorter;
-        }
-    }
-    return row[columns];
-}
-
-static bool fail_unknown(const OptionTable *tables, int table_count, const char *name, Message *problem)
-{
-    char nearest[128] = "", candidate[128];
-    int best = 1 << 30;
-    for (int t = 0; t < table_count; t++)
-        for (int i = 0; i < tables[t].count; i++) {
-            option_name(&tables[t].rows[i], candidate);
-            int distance = edit_distance(name, candidate);
-            if (distance < best) {
-                best = distance;
-                strcpy(nearest, candidate);
-            }
-        }
-    return fail(problem, "unknown option '%s'. The nearest known one is '%s'; --help lists all", name, nearest);
-}
-
-static const OptionRow *find(const OptionTable *table, const char *name)
+const OptionRow *option_find(const OptionTable *table, const char *name)
 {
     char candidate[128];
     for (int i = 0; i < table->count; i++) {
@@ -163,7 +146,7 @@ static const OptionRow *find(const OptionTable *table, const char *name)
 static const OptionRow *find_in_all(const OptionTable *tables, int table_count, const char *name, void **values)
 {
     for (int t = 0; t < table_count; t++) {
-        const OptionRow *row = find(&tables[t], name);
+        const OptionRow *row = option_find(&tables[t], name);
         *values = tables[t].values;
         if (row) return row;
     }
@@ -174,130 +157,96 @@ bool option_set(const OptionTable *tables, int table_count, const char *name, co
 {
     void *values;
     const OptionRow *row = find_in_all(tables, table_count, name, &values);
-    if (!row) return fail_unknown(tables, table_count, name, problem);
-    return set_row(row, values, text, problem);
+    if (!row) return option_fail_unknown(tables, table_count, name, problem);
+    return set_given(row, values, text, problem);
 }
+
+/* ---- the command line ---- */
+
+/* An option with its value, or a word that is none. */
+typedef struct Argument {
+    const OptionRow *row; /* NULL: no option */
+    void *values;         /* of the row's table */
+    const char *text;
+} Argument;
+
+/* The argument that begins at `*place`, which moves on to its last word. */
+static bool read_argument(const OptionTable *tables, int table_count, int argc, char **argv, int *place,
+                          Argument *argument, Message *problem)
+{
+    char name[128];
+    const char *word = argv[*place], *equals = strchr(word, '=');
+    *argument = (Argument){.text = word};
+    if (word[0] != '-') return true;
+    if (word[1] != '-')
+        return fail(problem, "unknown option '%s'. Options are written --section.key=value; --help lists all", word);
+    snprintf(name, sizeof name, "%.*s", equals ? (int)(equals - word) - 2 : (int)strlen(word), word + 2);
+    argument->row = find_in_all(tables, table_count, name, &argument->values);
+    if (!argument->row) return option_fail_unknown(tables, table_count, name, problem);
+    const char *next = *place + 1 < argc ? argv[*place + 1] : NULL;
+    argument->text = equals ? equals + 1 : argument->row->type == OPTION_BOOL ? "true" : next;
+    bool taken = argument->text == next;
+    if (!argument->text || (taken && strncmp(next, "--", 2) == 0))
+        return fail(problem, "option '%s' needs a value: --%s=...", name, name);
+    *place += taken;
+    return true;
+}
+
+/* The value that was given to the same option before, where it differs; or NULL. */
+static const char *other_value(const Argument *given, int count, const Argument *argument)
+{
+    for (int i = count; i-- > 0;)
+        if (argument->row && given[i].row == argument->row)
+            return strcmp(given[i].text, argument->text) ? given[i].text : NULL;
+    return NULL;
+}
+
+/* Options of a configuration may be given again: so a script adds those of its user to its own. */
+static bool may_repeat(const OptionRow *row) { return row->section[0] != 0; }
 
 bool option_read_arguments(const OptionTable *tables, int table_count, int argc, char **argv, const char **positional,
                            int max_positional, Message *problem)
 {
-    int positional_count = 0;
-    for (int i = 0; i < argc; i++) {
-        if (strncmp(argv[i], "--", 2) != 0) {
-            if (positional_count == max_positional)
-                return fail(problem, "unexpected argument '%s'. Options are written --section.key=value", argv[i]);
-            positional[positional_count++] = argv[i];
-            continue;
-        }
-        char name[128];
-        const char *start = argv[i] + 2, *equals = strchr(start, '=');
-        snprintf(name, sizeof name, "%.*s", equals ? (int)(equals - start) : (int)strlen(start), start);
-        void *values;
-        const OptionRow *row = find_in_all(tables, table_count, name, &values);
-        if (!row) return fail_unknown(tables, table_count, name, problem);
-        const char *text = equals ? equals + 1 : NULL;
-        if (!text && row->type == OPTION_BOOL) text = "true";
-        if (!text && i + 1 < argc) text = argv[++i];
-        if (!text) return fail(problem, "option '%s' needs a value: --%s=...", name, name);
-        if (!set_row(row, values, text, problem)) return false;
-    }
-    return true;
-}
-
-/* `text` without blanks at either end, in place. */
-static char *trim(char *text)
-{
-    while (isspace((unsigned char)*text)) text++;
-    char *end = text + strlen(text);
-    while (end > text && isspace((unsigned char)end[-1])) *--end = 0;
-    return text;
-}
-
-/* The last character of the quoted value that starts at `quote`, or of the line. */
-static char *end_of_quoted(char *quote)
-{
-    char *c = quote + 1;
-    while (*c && *c != '"') c += *c == '\\' && c[1] ? 2 : 1; /* what follows a backslash stands for itself */
-    return *c ? c : c - 1;
-}
-
-/* A comment starts with ; or # at the start of a line or after a blank, outside a quoted value. */
-static void cut_comment(char *line)
-{
-    char *equals = strchr(line, '='), *value = equals ? equals + 1 + strspn(equals + 1, " \t") : NULL;
-    for (char *c = line; *c; c++) {
-        if (c == value && *c == '"') c = end_of_quoted(c);
-        if ((*c == ';' || *c == '#') && (c == line || isspace((unsigned char)c[-1]))) *c = 0;
-        if (!*c) return;
-    }
-}
-
-/* A value between quotes may have blanks at its ends, comment signs, \n, \r, \" and \\; in place. */
-static bool unquote(char *text, Message *problem)
-{
-    size_t length = strlen(text);
-    if (text[0] != '"') return true;
-    if (length < 2 || text[length - 1] != '"') return fail(problem, "a value begins with \" but does not end with it");
-    text[length - 1] = 0;
-    char *to = text;
-    for (const char *from = text + 1; *from; from++) {
-        bool escaped = *from == '\\' && from[1];
-        if (escaped) from++;
-        *to++ = escaped && *from == 'n' ? '\n' : escaped && *from == 'r' ? '\r' : *from;
-    }
-    *to = 0;
-    return true;
-}
-
-/* The other way round, where the bare text would not be read as it is. */
-static void print_quoted(FILE *file, const char *text)
-{
-    size_t length = strlen(text);
-    bool blank_ends = length > 0 && (isspace((unsigned char)text[0]) || isspace((unsigned char)text[length - 1]));
-    if (!blank_ends && !strpbrk(text, ";#\n\r\"\\")) {
-        fputs(text, file);
-        return;
-    }
-    fputc('"', file);
-    for (; *text; text++) {
-        if (strchr("\"\\\n\r", *text)) fputc('\\', file);
-        fputc(*text == '\n' ? 'n' : *text == '\r' ? 'r' : *text, file);
-    }
-    fputc('"', file);
-}
-
-/* One line of an INI file: [section], key = value, or nothing. */
-static bool read_ini_line(const OptionTable *table, char *line, char section[64], Message *problem)
-{
-    char name[256], *equals;
-    cut_comment(line);
-    line = trim(line);
-    size_t length = strlen(line);
-    if (length == 0) return true;
-    if (line[0] == '[' && line[length - 1] == ']' && length < 64) {
-        snprintf(section, 64, "%.*s", (int)length - 2, line + 1);
-        return true;
-    }
-    if (!(equals = strchr(line, '='))) return fail(problem, "neither [section] nor key = value");
-    *equals = 0;
-    snprintf(name, sizeof name, "%s%s%.150s", section, section[0] ? "." : "", trim(line));
-    char *value = trim(equals + 1);
-    return unquote(value, problem) && option_set(table, 1, name, value, problem);
-}
-
-/* Own code, not libinih: that cuts lines at 200 bytes, and takes an indented line as a continuation of the one before. */
-bool option_read_ini(const OptionTable *table, const char *text, const char *file_name, Message *problem)
-{
-    char section[64] = "", *copy = strdup(text), *rest = copy, *line;
+    int positional_count = 0, count = 0;
     bool good = true;
-    Message cause;
-    for (int number = 1; good && (line = strsep(&rest, "\n")); number++) {
-        good = read_ini_line(table, line, section, &cause);
-        if (!good) fail(problem, "%s:%d: %s", file_name, number, cause.text);
+    Argument *given = checked_calloc((size_t)argc + 1, sizeof *given);
+    for (int i = 0; i < argc && good; i++, count++) {
+        Argument *argument = &given[count];
+        good = read_argument(tables, table_count, argc, argv, &i, argument, problem);
+        if (!good) break;
+        const char *other = other_value(given, count, argument);
+        if (argument->row && other && !may_repeat(argument->row))
+            good = fail(problem, "--%s is given twice, as '%s' and as '%s'. Give one of them", argument->row->key,
+                        other, argument->text);
+        else if (argument->row)
+            good = set_given(argument->row, argument->values, argument->text, problem);
+        else if (positional_count == max_positional)
+            good = fail(problem, "unexpected argument '%s'. Options are written --section.key=value", argument->text);
+        else
+            positional[positional_count++] = argument->text;
     }
-    free(copy);
+    free(given);
     return good;
 }
+
+void option_say_repeated(const OptionTable *tables, int table_count, int argc, char **argv)
+{
+    int count = 0;
+    Message unused;
+    Argument *given = checked_calloc((size_t)argc + 1, sizeof *given);
+    for (int i = 0; i < argc && read_argument(tables, table_count, argc, argv, &i, &given[count], &unused);
+         i++, count++) {
+        const char *other = other_value(given, count, &given[count]);
+        char name[128];
+        if (!other) continue;
+        option_name(given[count].row, name);
+        log_line("warning: --%s is given as '%s' and then as '%s': the last one counts", name, other,
+                 given[count].text);
+    }
+    free(given);
+}
+
+/* ---- written ---- */
 
 static void format_real(double value, char *text)
 {
@@ -320,6 +269,7 @@ void option_format(const OptionRow *row, const void *values, char text[OPTION_TE
         break;
     case OPTION_BOOL: strcpy(text, *(const bool *)field ? "true" : "false"); break;
     case OPTION_TEXT: snprintf(text, OPTION_TEXT_SIZE, "%s", (const char *)field); break;
+    case OPTION_LONG_TEXT: CHECK(false, "internal error: option %s has no short form", row->key);
     case OPTION_CHOICE: option_choice_word(row, *(const int *)field, text); break;
     }
 }
@@ -330,21 +280,6 @@ bool option_equal(const OptionRow *row, const void *values, const void *other_va
     option_format(row, values, text);
     option_format(row, other_values, other);
     return strcmp(text, other) == 0;
-}
-
-void option_print_ini(const OptionTable *table, FILE *file)
-{
-    const char *section = "";
-    char text[OPTION_TEXT_SIZE];
-    for (int i = 0; i < table->count; i++) {
-        const OptionRow *row = &table->rows[i];
-        if (strcmp(section, row->section)) fprintf(file, "%s[%s]\n", i ? "\n" : "", row->section);
-        section = row->section;
-        option_format(row, table->values, text);
-        fprintf(file, "%s = ", row->key);
-        print_quoted(file, text);
-        fputc('\n', file);
-    }
 }
 
 void option_print_help(const OptionTable *table, FILE *file)

@@ -16,11 +16,12 @@
 enum { OPTION_TEXT_SIZE = 512 }; /* bytes of a text option, final zero included */
 
 typedef enum OptionType {
-    OPTION_INTEGER, /* int64_t */
-    OPTION_REAL,    /* double; a default of "auto" lets the word auto stand for "not given" (NaN) */
-    OPTION_BOOL,    /* bool: true or false */
-    OPTION_TEXT,    /* char[OPTION_TEXT_SIZE] */
-    OPTION_CHOICE,  /* int: the position of the word in `choices` */
+    OPTION_INTEGER,   /* int64_t */
+    OPTION_REAL,      /* double; a default of "auto" lets the word auto stand for "not given" (NaN) */
+    OPTION_BOOL,      /* bool: true or false */
+    OPTION_TEXT,      /* char[OPTION_TEXT_SIZE] */
+    OPTION_LONG_TEXT, /* const char *: of any length, in the memory of the arguments; not for configurations */
+    OPTION_CHOICE,    /* int: the position of the word in `choices` */
 } OptionType;
 
 typedef struct OptionRow {
@@ -29,7 +30,7 @@ typedef struct OptionRow {
     OptionType type;
     size_t offset;        /* of the field in the struct that holds the values */
     const char *fallback; /* the default, as text */
-    double low, high;     /* inclusive bounds of numbers */
+    double low, high;     /* inclusive bounds of numbers; of a text low = 1 refuses an empty one that is given */
     const char *choices;  /* words separated by '|' */
     bool model_defining;  /* a checkpoint can be continued only with the same value */
     const char *help;
@@ -47,16 +48,23 @@ void option_set_defaults(const OptionTable *table);
 /* "section.key", or "key" without a section; into `name`. */
 void option_name(const OptionRow *row, char name[128]);
 
+/* The row of the option `name`; NULL: the table has none. */
+const OptionRow *option_find(const OptionTable *table, const char *name);
+
 /* Sets the option `name` in whichever of the tables has it. False with a message that names the nearest known option,
    the bounds or the choices. */
 bool option_set(const OptionTable *tables, int table_count, const char *name, const char *text, Message *problem);
 
 /* Reads `--name=value` and `--name value` (a boolean alone means true); up to max_positional other arguments are stored
-   in `positional`. */
+   in `positional`. Of a `section.key` that is given more than once the last counts, which is for option_say_repeated() to
+   say; options without a section are refused when they have two values. */
 bool option_read_arguments(const OptionTable *tables, int table_count, int argc, char **argv, const char **positional,
                            int max_positional, Message *problem);
 
-/* Reads the text of an INI file; `file_name` is for messages. */
+/* A warning (log_line) for each option of arguments that were read which has two values. */
+void option_say_repeated(const OptionTable *tables, int table_count, int argc, char **argv);
+
+/* Reads the text of an INI file; `file_name` is for messages. A key that stands there twice is refused. */
 bool option_read_ini(const OptionTable *table, const char *text, const char *file_name, Message *problem);
 
 /* The value as text: numbers so that reading them back gives the same bits. */
@@ -74,7 +82,8 @@ void option_choice_word(const OptionRow *row, int choice, char word[64]);
 
 bool option_equal(const OptionRow *row, const void *values, const void *other_values);
 
-void option_print_ini(const OptionTable *table, FILE *file);
+/* As an INI file that reads back the same. `resolved` (the same struct, or NULL): values that differ in it are comments. */
+void option_print_ini(const OptionTable *table, const void *resolved, FILE *file);
 void option_print_help(const OptionTable *table, FILE *file);
 
 #endif

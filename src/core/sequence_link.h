@@ -24,7 +24,10 @@ typedef enum ScanKind { SCAN_EXSCAN, SCAN_IEXSCAN, SCAN_CHAIN } ScanKind;
    order of the direction,
 
        (S1, a1) then (S2, a2)  =  (exp(a2) S1 + S2, a1 + a2)
-*/
+
+   FORGETS_ALL is the log decay of a segment that leaves nothing of what came before it: its exponential is 0, exactly. */
+#define FORGETS_ALL (-1e4)
+
 typedef struct ExclusiveSum {
     ScanDirection direction;
     const real *local;

@@ -60,7 +60,7 @@ Decoder *decoder_create(const Model *model, ParamStore *params, DecodeShape shap
     for (size_t i = 0; i < model->layer_count; i++) {
         const AttentionLayer *layer = &model->layers[i].attention;
         layer->kind->plan_decode(layer, &decoder->shape, &scratch);
-        if (attention_has_gate(layer)) gate_plan(layer, 1, 1, &scratch);
+        if (attention_has_gate(layer)) gate_plan(layer, &(AttentionShape){.sequences = 1, .tokens = 1}, &scratch);
     }
     decoder->memory = arena_create(memory.peak, "recurrent state");
     decoder->scratch = arena_create(scratch.peak, "scratch memory");

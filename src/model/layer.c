@@ -89,7 +89,7 @@ void layer_plan(const Model *model, const Layer *layer, const AttentionShape *sh
 {
     size_t tokens = token_count(shape), mark = arena_mark(scratch);
     take_normed(model, tokens, scratch);
-    if (attention_has_gate(&layer->attention)) gate_plan(&layer->attention, shape->sequences, shape->tokens, scratch);
+    if (attention_has_gate(&layer->attention)) gate_plan(&layer->attention, shape, scratch);
     layer->attention.kind->plan(&layer->attention, shape, scratch);
     take_active(model, tokens, scratch);
     arena_release(scratch, mark);
@@ -98,7 +98,7 @@ void layer_plan(const Model *model, const Layer *layer, const AttentionShape *sh
     arena_release(scratch, mark);
     take_attention_backward(model, layer, tokens, scratch);
     layer->attention.kind->plan(&layer->attention, shape, scratch);
-    if (attention_has_gate(&layer->attention)) gate_plan(&layer->attention, shape->sequences, shape->tokens, scratch);
+    if (attention_has_gate(&layer->attention)) gate_plan(&layer->attention, shape, scratch);
     if (layer->attention.norm_before_rotary) qk_norm_plan(&layer->attention, scratch);
     arena_release(scratch, mark);
 }
@@ -226,6 +226,7 @@ static AttentionRun attention_run(const LayerRun *run, const Layer *layer, const
         .params = run->params,
         .qkv = saved->qkv,
         .gate = saved->gate,
+        .document_starts = run->document_starts,
         .out = saved->attention_out,
         .saved = saved->attention,
         .clamped = run->clamped,

@@ -21,8 +21,9 @@ typedef struct LayerRun {
     const Model *model;
     AttentionShape shape;
     SequenceLink *link;
-    const real *rotary; /* (N, 2, h/2) */
-    ParamStore *params; /* the layer acquires and releases its group */
+    const int32_t *document_starts; /* AttentionRun.document_starts */
+    const real *rotary;             /* (N, 2, h/2) */
+    ParamStore *params;             /* the layer acquires and releases its group */
     Arena *scratch;
     int64_t *clamped;    /* AttentionRun.clamped */
     ShareWatch watch;    /* of all layers */

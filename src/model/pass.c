@@ -26,6 +26,7 @@ AttentionShape pass_shape(const PassSpec *spec, int position, int segments)
         .least_blocks = blocks / spec->stretches / (size_t)segments,
         .position = position,
         .segments = segments,
+        .documents = spec->documents,
     };
 }
 
@@ -52,11 +53,11 @@ struct ModelPass {
     AttentionShape shape; /* of the stretch under way; N below is that of the longest stretch */
     SequenceLink *link;
     PassPurpose purpose;
-    size_t tokens;             /* of a sequence, of all stretches */
-    CarriedLink carried;       /* in place of `link` where a sequence has several stretches ... */
-    int32_t *inputs, *targets; /* (B, N) ... with the tokens of the present one */
-    real *losses;              /* (B, N) */
-    uint8_t *correct;          /* (B, N) */
+    size_t tokens;       /* of a sequence, of all stretches */
+    CarriedLink carried; /* in place of `link` where a sequence has several stretches ... */
+    TokenBatch part;     /* (B, N) ... with the tokens of the present one */
+    real *losses;        /* (B, N) */
+    uint8_t *correct;    /* (B, N) */
     Arena activations, scratch;
     real *rotary;      /* (N, 2, h/2) */
     real **x;          /* (layers + 1) residual streams (B, N, C); evaluation alternates between two */
@@ -90,8 +91,10 @@ static void take_stretch_buffers(ModelPass *pass, Arena *arena)
     carried_link_take(&pass->carried, pass->link, pass->spec.stretches, model->layer_count, counts,
                       pass->purpose == PASS_TRAIN, arena);
     free(counts);
-    pass->inputs = arena_take_bytes(arena, token_count(pass) * sizeof *pass->inputs);
-    pass->targets = arena_take_bytes(arena, token_count(pass) * sizeof *pass->targets);
+    size_t bytes = token_count(pass) * sizeof *pass->part.inputs;
+    pass->part.inputs = arena_take_bytes(arena, bytes);
+    pass->part.targets = arena_take_bytes(arena, bytes);
+    if (pass->spec.documents) pass->part.document_starts = arena_take_bytes(arena, bytes);
     pass->losses = arena_take(arena, token_count(pass));
     pass->correct = arena_take_bytes(arena, token_count(pass));
 }
@@ -219,12 +222,14 @@ PassBytes model_pass_bytes(const Model *model, const PassSpec *spec, int positio
 
 /* ---- forward and backward ------------------------------------------------------------------------------------------- */
 
-static LayerRun layer_run(ModelPass *pass, ParamStore *params)
+static LayerRun layer_run(ModelPass *pass, ParamStore *params, const TokenBatch *tokens)
 {
+    ASSERT(pass->spec.documents == (tokens->document_starts != NULL));
     return (LayerRun){
         .model = pass->model,
         .shape = pass->shape,
         .link = pass->spec.stretches > 1 ? &pass->carried.link : pass->link,
+        .document_starts = tokens->document_starts,
         .rotary = pass->rotary,
         .params = params,
         .scratch = &pass->scratch,
@@ -255,13 +260,18 @@ static size_t in_sequence(const ModelPass *pass, size_t sequence, size_t stretch
     return sequence * pass->tokens + before;
 }
 
-static const int32_t *stretch_tokens(const ModelPass *pass, int32_t *part, const int32_t *tokens, size_t stretch)
+static TokenBatch stretch_tokens(const ModelPass *pass, const TokenBatch *batch, size_t stretch)
 {
-    size_t N = pass->shape.tokens;
-    if (pass->spec.stretches == 1) return tokens;
-    for (size_t s = 0; s < pass->shape.sequences; s++)
-        memcpy(part + s * N, tokens + in_sequence(pass, s, stretch), N * sizeof *part);
-    return part;
+    size_t N = pass->shape.tokens, bytes = N * sizeof *batch->inputs;
+    if (pass->spec.stretches == 1) return *batch;
+    for (size_t s = 0; s < pass->shape.sequences; s++) {
+        TokenBatch to = token_batch_from(&pass->part, s * N),
+                   from = token_batch_from(batch, in_sequence(pass, s, stretch));
+        memcpy(to.inputs, from.inputs, bytes);
+        memcpy(to.targets, from.targets, bytes);
+        if (to.document_starts) memcpy(to.document_starts, from.document_starts, bytes);
+    }
+    return pass->part;
 }
 
 /* Turns the pass to a stretch. */
@@ -290,18 +300,18 @@ static OutputRun output_run(ModelPass *pass, ParamStore *params, const int32_t *
     };
 }
 
-static double evaluate_stretch(ModelPass *pass, const LayerRun *run, const int32_t *inputs, const int32_t *targets,
-                               real *losses, uint8_t *correct)
+static double evaluate_stretch(ModelPass *pass, const LayerRun *run, const TokenBatch *tokens, real *losses,
+                               uint8_t *correct)
 {
-    layers_forward(pass, run, inputs);
-    OutputRun output = output_run(pass, run->params, targets);
+    layers_forward(pass, run, tokens->inputs);
+    OutputRun output = output_run(pass, run->params, tokens->targets);
     output.correct = correct;
     return output_layer_loss(&output, losses);
 }
 
-static LayerRun train_run(ModelPass *pass, ParamStore *params, DropoutKey dropout)
+static LayerRun train_run(ModelPass *pass, ParamStore *params, const TokenBatch *tokens, DropoutKey dropout)
 {
-    LayerRun run = layer_run(pass, params);
+    LayerRun run = layer_run(pass, params, tokens);
     run.dropout_rate = pass->spec.dropout;
     run.dropout = dropout;
     return run;
@@ -319,15 +329,14 @@ static void compute_again(ModelPass *pass, const LayerRun *run, size_t layer)
 }
 
 /* `last`: no other stretch of these sequences adds to the gradients. */
-static double train_stretch(ModelPass *pass, const LayerRun *run, const int32_t *inputs, const int32_t *targets,
-                            real loss_scale, bool last)
+static double train_stretch(ModelPass *pass, const LayerRun *run, const TokenBatch *tokens, real loss_scale, bool last)
 {
     const Model *model = pass->model;
     ParamStore *params = run->params;
-    layers_forward(pass, run, inputs);
+    layers_forward(pass, run, tokens->inputs);
     size_t mark = arena_mark(&pass->scratch);
     real *d_x = take_residual(pass, &pass->scratch);
-    OutputRun output = output_run(pass, params, targets);
+    OutputRun output = output_run(pass, params, tokens->targets);
     double sum = output_layer_backward(&output, d_x, loss_scale);
     if (last) params->gradients_complete(params, model->output_group);
     for (size_t i = model->layer_count; i-- > 0;) {
@@ -337,7 +346,7 @@ static double train_stretch(ModelPass *pass, const LayerRun *run, const int32_t 
         if (last) params->gradients_complete(params, model->layers[i].group);
     }
     phase_begin(PHASE_EMBEDDING);
-    embedding_backward(param_gradient(params, model->embedding), d_x, inputs, token_count(pass), model->width);
+    embedding_backward(param_gradient(params, model->embedding), d_x, tokens->inputs, token_count(pass), model->width);
     if (last) params->gradients_complete(params, model->embedding_group);
     arena_release(&pass->scratch, mark);
     return sum;
@@ -345,8 +354,8 @@ static double train_stretch(ModelPass *pass, const LayerRun *run, const int32_t 
 
 /* ---- whole sequences ------------------------------------------------------------------------------------------------- */
 
-double model_evaluate(ModelPass *pass, ParamStore *params, const int32_t *inputs, const int32_t *targets, real *losses,
-                      uint8_t *correct, const ShareWatch *watch)
+double model_evaluate(ModelPass *pass, ParamStore *params, const TokenBatch *batch, real *losses, uint8_t *correct,
+                      const ShareWatch *watch)
 {
     double sum = 0;
     if (pass->spec.stretches > 1) carried_link_start(&pass->carried, SCAN_FORWARD);
@@ -355,10 +364,10 @@ double model_evaluate(ModelPass *pass, ParamStore *params, const int32_t *inputs
         size_t N = pass->shape.tokens;
         real *part = losses && pass->spec.stretches > 1 ? pass->losses : losses;
         uint8_t *right = correct && pass->spec.stretches > 1 ? pass->correct : correct;
-        LayerRun run = layer_run(pass, params);
+        TokenBatch tokens = stretch_tokens(pass, batch, k);
+        LayerRun run = layer_run(pass, params, &tokens);
         if (watch) run.watch = *watch;
-        sum += evaluate_stretch(pass, &run, stretch_tokens(pass, pass->inputs, inputs, k),
-                                stretch_tokens(pass, pass->targets, targets, k), part, right);
+        sum += evaluate_stretch(pass, &run, &tokens, part, right);
         for (size_t s = 0; part != losses && s < pass->shape.sequences; s++)
             memcpy(losses + in_sequence(pass, s, k), part + s * N, N * sizeof *part);
         for (size_t s = 0; right != correct && s < pass->shape.sequences; s++)
@@ -369,27 +378,27 @@ double model_evaluate(ModelPass *pass, ParamStore *params, const int32_t *inputs
 
 /* The first time through, forward only, finds the sums with which each stretch begins; the last stretch needs no first
    time. */
-static void record_stretches(ModelPass *pass, ParamStore *params, const int32_t *inputs, DropoutKey dropout)
+static void record_stretches(ModelPass *pass, ParamStore *params, const TokenBatch *batch, DropoutKey dropout)
 {
     carried_link_start(&pass->carried, SCAN_FORWARD);
     for (size_t k = 0; k + 1 < pass->spec.stretches; k++) {
         select_stretch(pass, k, true);
-        LayerRun run = train_run(pass, params, dropout);
-        layers_forward(pass, &run, stretch_tokens(pass, pass->inputs, inputs, k));
+        TokenBatch tokens = stretch_tokens(pass, batch, k);
+        LayerRun run = train_run(pass, params, &tokens, dropout);
+        layers_forward(pass, &run, tokens.inputs);
     }
     carried_link_start(&pass->carried, SCAN_BACKWARD);
 }
 
-double model_train(ModelPass *pass, ParamStore *params, const int32_t *inputs, const int32_t *targets, real loss_scale,
-                   DropoutKey dropout)
+double model_train(ModelPass *pass, ParamStore *params, const TokenBatch *batch, real loss_scale, DropoutKey dropout)
 {
     double sum = 0;
-    if (pass->spec.stretches > 1) record_stretches(pass, params, inputs, dropout);
+    if (pass->spec.stretches > 1) record_stretches(pass, params, batch, dropout);
     for (size_t k = pass->spec.stretches; k-- > 0;) {
         select_stretch(pass, k, false);
-        LayerRun run = train_run(pass, params, dropout);
-        sum += train_stretch(pass, &run, stretch_tokens(pass, pass->inputs, inputs, k),
-                             stretch_tokens(pass, pass->targets, targets, k), loss_scale, k == 0);
+        TokenBatch tokens = stretch_tokens(pass, batch, k);
+        LayerRun run = train_run(pass, params, &tokens, dropout);
+        sum += train_stretch(pass, &run, &tokens, loss_scale, k == 0);
     }
     return sum;
 }

@@ -8,6 +8,7 @@
 
 #include "src/core/param_store.h"
 #include "src/core/sequence_link.h"
+#include "src/core/token_batch.h"
 #include "src/model/model.h"
 
 typedef enum RecomputeKind { RECOMPUTE_NONE, RECOMPUTE_ATTENTION, RECOMPUTE_LAYER } RecomputeKind;
@@ -18,6 +19,7 @@ typedef struct PassSpec {
     size_t block_length;   /* b; that of training where attention_blocks_matter() */
     size_t stretches;      /* parts of a sequence that are computed one after another */
     RecomputeKind recompute;
+    bool documents;                 /* no token sees beyond the start of its document: TokenBatch.document_starts */
     double dropout;                 /* rate, in training passes */
     double z_loss, label_smoothing; /* LossSpec, in training passes */
 } PassSpec;
@@ -57,17 +59,16 @@ typedef struct DropoutKey {
     uint64_t first_sequence; /* number in the batch of the micro-batch's first sequence */
 } DropoutKey;
 
-/* Sum of the losses of this rank's tokens. inputs, targets (B, N); a target of -1 does not count. `losses` (B, N) or NULL;
-   `correct` (B, N) or NULL: 1 where the likeliest token is the target. `watch` or NULL: adds what the heads of all layers attend
-   with. No dropout. A pass of either purpose will do. Collective over the ranks of the store. */
-double model_evaluate(ModelPass *pass, ParamStore *params, const int32_t *inputs, const int32_t *targets, real *losses,
-                      uint8_t *correct, const ShareWatch *watch);
+/* Sum of the losses of this rank's tokens. The batch has document_starts where the spec has documents, and only there.
+   `losses` (B, N) or NULL; `correct` (B, N) or NULL: 1 where the likeliest token is the target. `watch` or NULL: adds what the
+   heads of all layers attend with. No dropout. A pass of either purpose will do. Collective over the ranks of the store. */
+double model_evaluate(ModelPass *pass, ParamStore *params, const TokenBatch *batch, real *losses, uint8_t *correct,
+                      const ShareWatch *watch);
 
 /* The same, and adds the gradient of loss_scale * sum of losses (with z_loss or label_smoothing: of what these make of it, while
    the losses stay plain cross entropy) to those of `params`: this rank's share, which the store sums
    over all ranks. A group's gradients are said to be complete as soon as they are. Collective over the ranks of the store. */
-double model_train(ModelPass *pass, ParamStore *params, const int32_t *inputs, const int32_t *targets, real loss_scale,
-                   DropoutKey dropout);
+double model_train(ModelPass *pass, ParamStore *params, const TokenBatch *batch, real loss_scale, DropoutKey dropout);
 
 /* Rows of heads, in all layers of this rank, whose normaliser model_train() had to clamp since the last call of this function:
    their sketched sums were lost in rounding, or they had no weight at all. 0 in a sound run. */

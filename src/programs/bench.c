@@ -25,17 +25,17 @@ typedef struct BenchOptions {
 #define AT(field) offsetof(BenchOptions, field)
 
 static const OptionRow rows[] = {
-    {"", "variants", OPTION_TEXT, AT(variants), "random,learned,softmax,polynomial,performer", 0, 0, "", false,
+    {"", "variants", OPTION_TEXT, AT(variants), "random,learned,softmax,polynomial,performer", 1, 0, "", false,
      "comma-separated: softmax, polynomial, random, learned, projection (local exact), random-sketch, "
      "learned-sketch, projection-sketch (local sketch), performer; config = as configured"},
-    {"", "contexts", OPTION_TEXT, AT(contexts), "512,1024,2048", 0, 0, "", false,
+    {"", "contexts", OPTION_TEXT, AT(contexts), "512,1024,2048", 1, 0, "", false,
      "comma-separated context lengths; of decode: positions"},
     {"", "repeats", OPTION_INTEGER, AT(repeats), "3", 1, 1000, "", false, "timed runs; the median counts"},
     {"", "warmups", OPTION_INTEGER, AT(warmups), "1", 0, 1000, "", false,
      "runs before them: the first one also pays for the memory it touches"},
-    {"", "profile", OPTION_TEXT, AT(profile), "", 0, 0, "", false,
+    {"", "profile", OPTION_TEXT, AT(profile), "", 1, 0, "", false,
      "step, attention: append the time of each phase to this CSV file, and print it"},
-    {"", "csv", OPTION_TEXT, AT(csv), "", 0, 0, "", false, "append the rows to this CSV file"},
+    {"", "csv", OPTION_TEXT, AT(csv), "", 1, 0, "", false, "append the rows to this CSV file"},
     {"", "help", OPTION_BOOL, AT(help), "false", 0, 0, "", false, "print this"},
 };
 
@@ -97,7 +97,6 @@ static bool set_variant(Config *config, const char *name, Message *problem)
 static bool read_contexts(const char *list, int64_t contexts[MAX_CONTEXTS], int *count, Message *problem)
 {
     const char *place = list;
-    if (!*place) return fail(problem, "--contexts is empty. Example: --contexts=1024,2048");
     for (*count = 0; *place; (*count)++) {
         char *end;
         long long value = strtoll(place, &end, 10);

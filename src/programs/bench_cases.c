@@ -30,15 +30,16 @@ typedef struct BenchCase {
     double phases[PHASE_COUNT];  /* seconds, all runs */
 } BenchCase;
 
-static void random_tokens(void *context, uint64_t in_batch, int32_t *inputs, int32_t *targets)
+/* Where documents matter, a sequence is a single one. */
+static void random_tokens(void *context, uint64_t in_batch, const TokenBatch *part)
 {
     const BenchCase *c = context;
     size_t tokens = c->shape.sequences * model_pass_tokens(c->step->pass), vocabulary = c->model->vocab_size;
     RngStream stream = rng_stream(1, "bench tokens", in_batch);
     for (size_t i = 0; i < tokens; i++) {
         double uniform = rng_uniform(stream, i);
-        inputs[i] = (int32_t)(uniform * (double)vocabulary);
-        targets[i] = (int32_t)((1 - uniform) * (double)(vocabulary - 1));
+        part->inputs[i] = (int32_t)(uniform * (double)vocabulary);
+        part->targets[i] = (int32_t)((1 - uniform) * (double)(vocabulary - 1));
     }
 }
 

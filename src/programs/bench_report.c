@@ -3,6 +3,7 @@
 #include <omp.h>
 #include <string.h>
 
+#include "io/disk.h"
 #include "mpi/world.h"
 #include "src/base/error.h"
 #include "src/base/log.h"
@@ -27,6 +28,13 @@ static FILE *open_csv(const char *path, const char *option, const char *header, 
     fail(problem, "'%s' has other columns than are written now. Choose another --%s", path, option);
     fclose(file);
     return NULL;
+}
+
+/* The first of them is there by now. */
+static bool separate_files(const char *rows_path, const char *profile_path, Message *problem)
+{
+    return !disk_same_file(rows_path, profile_path) ||
+           fail(problem, "--csv and --profile name the same file '%s'. Give each its own", profile_path);
 }
 
 static const char rows_header[] =
@@ -116,7 +124,8 @@ BenchFiles bench_files_open(const char *rows_path, const char *profile_path)
     if (world().rank == 0) {
         if (rows_path[0]) ok = (files.rows = open_csv(rows_path, "csv", rows_header, &problem)) != NULL;
         if (ok && profile_path[0])
-            ok = (files.profile = open_csv(profile_path, "profile", profile_header, &problem)) != NULL;
+            ok = separate_files(rows_path, profile_path, &problem) &&
+                 (files.profile = open_csv(profile_path, "profile", profile_header, &problem)) != NULL;
     }
     require_all(ok, &problem);
     return files;

@@ -13,24 +13,23 @@
 
 enum { MAX_CONFIG_BYTES = 1 << 20 };
 
+/* As rank 0 sees it, which reads. */
 static bool is_folder(const char *path)
 {
     struct stat status;
-    return stat(path, &status) == 0 && S_ISDIR(status.st_mode);
+    bool folder = world().rank == 0 && stat(path, &status) == 0 && S_ISDIR(status.st_mode);
+    world_broadcast(&folder, sizeof folder);
+    return folder;
 }
 
 /* The file as text, which the caller frees; NULL with a message. */
 static char *read_text(const char *path, Message *problem)
 {
-    FILE *file = fopen(path, "r");
-    if (!file) {
-        fail(problem, "cannot open the configuration '%s'. Examples are in configs/", path);
-        return NULL;
-    }
-    char *text = checked_calloc(MAX_CONFIG_BYTES, 1);
-    size_t length = fread(text, 1, MAX_CONFIG_BYTES - 1, file);
-    fclose(file);
-    if (length < MAX_CONFIG_BYTES - 1 && strlen(text) == length) return text;
+    Message cause;
+    size_t length;
+    char *text = disk_read_all(path, MAX_CONFIG_BYTES, &length, &cause);
+    if (!text) fail(problem, "cannot read the configuration '%s': %.200s. Examples are in configs/", path, cause.text);
+    if (!text || strlen(text) == length) return text;
     fail(problem, "'%s' is not a configuration in INI form. Examples are in configs/", path);
     free(text);
     return NULL;
@@ -52,25 +51,33 @@ static void read_file(Config *config, const char *path)
     require_all(ok, &problem);
 }
 
+/* A run folder, which may have been moved since its configuration was written. */
+static void read_folder(Config *config, const char *folder)
+{
+    OptionTable table = config_options(config);
+    char path[OPTION_TEXT_SIZE + 16];
+    Message problem;
+    require_all(option_set(&table, 1, "output.folder", folder, &problem), &problem); /* before: it may be too long */
+    snprintf(path, sizeof path, "%s/config.ini", folder);
+    read_file(config, path);
+    require_all(option_set(&table, 1, "output.folder", folder, &problem), &problem);
+}
+
 void configuration_read(const OptionTable *own, Config *config, int argc, char **argv)
 {
-    OptionTable tables[2] = {*own, config_options(config)};
+    OptionTable tables[2] = {*own, config_defaults(config)};
     const char *positional = NULL;
     Message problem;
-    option_set_defaults(&tables[0]);
-    option_set_defaults(&tables[1]);
+    option_set_defaults(own);
     /* The file comes before the options, but only reading them tells where it is: they are read twice. */
     require_all(option_read_arguments(tables, 2, argc, argv, &positional, 1, &problem), &problem);
+    option_say_repeated(tables, 2, argc, argv);
     if (!positional) return;
     option_set_defaults(&tables[1]);
-    if (is_folder(positional)) {
-        char path[DISK_PATH_SIZE];
-        snprintf(path, sizeof path, "%s/config.ini", positional);
-        read_file(config, path);
-        snprintf(config->output.folder, sizeof config->output.folder, "%s", positional);
-    } else {
+    if (is_folder(positional))
+        read_folder(config, positional);
+    else
         read_file(config, positional);
-    }
     require_all(option_read_arguments(tables, 2, argc, argv, &positional, 1, &problem), &problem);
 }
 
@@ -79,18 +86,21 @@ void arguments_read(const OptionTable *own, int argc, char **argv)
     Message problem;
     option_set_defaults(own);
     require_all(option_read_arguments(own, 1, argc, argv, NULL, 0, &problem), &problem);
+    option_say_repeated(own, 1, argc, argv);
 }
 
 LoadedModel loaded_model_read(const char *path)
 {
     Message problem;
     LoadedModel loaded = {.step = 0};
-    OptionTable options = config_options(&loaded.config);
-    option_set_defaults(&options);
+    OptionTable options = config_defaults(&loaded.config);
+    Message unknown;
     bool given = path[0] != 0;
     if (!given) fail(&problem, "--checkpoint=FILE is missing: a file of a run folder's checkpoints/");
     require_all(given, &problem);
     require_all(checkpoint_load_options(path, &options, sizeof loaded.config, &problem), &problem);
+    if (world().rank == 0 && checkpoint_has_unknown_options(path, &options, &unknown))
+        error_say("warning: %s", unknown.text); /* standard output may be for text alone */
     require_all(config_finish(&loaded.config, 0, &problem), &problem);
     ModelSpec spec = config_model_spec(&loaded.config);
     loaded.model = model_create(&spec);

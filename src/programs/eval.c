@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "io/disk.h"
+#include "io/documents.h"
 #include "mpi/topology.h"
 #include "mpi/world.h"
 #include "src/base/log.h"
@@ -15,17 +17,21 @@
 typedef struct EvalOptions {
     char checkpoint[OPTION_TEXT_SIZE], data[OPTION_TEXT_SIZE], per_token_loss[OPTION_TEXT_SIZE];
     char source[OPTION_TEXT_SIZE];
+    int document_mask; /* MaskChoice */
     int64_t sequences, stride, context_length, block_length, items, source_vocab;
     int64_t micro_batch_sequences, stretch_length, data_ranks;
     bool help;
 } EvalOptions;
 
+/* train.document_mask: in the order of its choices. */
+typedef enum MaskChoice { MASK_TRAINED, MASK_FALSE, MASK_TRUE } MaskChoice;
+
 #define AT(field) offsetof(EvalOptions, field)
 
 static const OptionRow rows[] = {
-    {"", "checkpoint", OPTION_TEXT, AT(checkpoint), "", 0, 0, "", false, "the model"},
-    {"", "data", OPTION_TEXT, AT(data), "", 0, 0, "", false, "token file"},
-    {"", "per_token_loss", OPTION_TEXT, AT(per_token_loss), "", 0, 0, "", false,
+    {"", "checkpoint", OPTION_TEXT, AT(checkpoint), "", 1, 0, "", false, "the model"},
+    {"", "data", OPTION_TEXT, AT(data), "", 1, 0, "", false, "token file"},
+    {"", "per_token_loss", OPTION_TEXT, AT(per_token_loss), "", 1, 0, "", false,
      "write the loss of every token to this HDF5 file, /per_token_loss (sequences, T); of a made source its tokens "
      "too"},
     {"", "sequences", OPTION_INTEGER, AT(sequences), "0", 0, 1e12, "", false,
@@ -49,6 +55,8 @@ static const OptionRow rows[] = {
      "sequences computed at a time; 0 = as many as make 8192 tokens, at least 1"},
     {"train", "stretch_length", OPTION_INTEGER, AT(stretch_length), "-1", -1, 1e9, "", false,
      "tokens of a sequence computed at a time, linear kinds only; 0 = all; -1 = as trained"},
+    {"train", "document_mask", OPTION_CHOICE, AT(document_mask), "trained", 0, 0, "trained|false|true", false,
+     "tokens attend only to tokens of their own document, whose starts the token file says; trained = as trained"},
     {"parallel", "data_ranks", OPTION_INTEGER, AT(data_ranks), "1", 1, 1 << 20, "", false,
      "groups of ranks that hold different sequences"},
 };
@@ -96,6 +104,19 @@ static TokenFile *open_data(const char *path, const LoadedModel *loaded)
     return file;
 }
 
+/* What is read must not be replaced by what is written. */
+static void require_separate_output(const EvalOptions *options)
+{
+    Message problem;
+    const char *losses = options->per_token_loss;
+    const char *input = disk_same_file(losses, options->checkpoint) ? "checkpoint"
+                        : disk_same_file(losses, options->data)     ? "data"
+                                                                    : NULL;
+    if (input)
+        fail(&problem, "--per_token_loss='%s' would replace the file of --%s. Choose another name", losses, input);
+    require_all(!input, &problem);
+}
+
 static void print_accuracy(const Evaluation *e, int strata)
 {
     log_line("accuracy         %.6g", e->accuracy);
@@ -106,11 +127,13 @@ static void print_accuracy(const Evaluation *e, int strata)
         log_line("%3d to %3d %%     %.6g", 100 * i / strata, 100 * (i + 1) / strata, e->accuracy_by_stratum[i]);
 }
 
+/* `documents`: what the file says of them, where it was asked; or NULL. */
 static void write_and_run(Evaluator *evaluator, const EvalOptions *options, const LoadedModel *loaded,
-                          size_t context_length)
+                          const Documents *documents)
 {
     Message problem;
     LossFile *losses = NULL;
+    size_t context_length = (size_t)loaded->config.model.context_length;
     const SourceSpec *source = &loaded->config.data.source;
     if (options->per_token_loss[0]) {
         size_t windows = (size_t)evaluator_windows(evaluator);
@@ -126,6 +149,7 @@ static void write_and_run(Evaluator *evaluator, const EvalOptions *options, cons
     log_line("checkpoint       %s (step %lld)", options->checkpoint, (long long)loaded->step);
     if (source_is_made(source)) log_line("source           %s", source_summary(source));
     if (options->data[0]) log_line("data             %s", options->data);
+    if (documents) log_line("documents        %zu, none of which sees another", documents->count);
     log_line("windows          %lld of %zu tokens, stride %lld", (long long)e.windows, context_length,
              (long long)e.stride);
     log_line("loss             %.9g", e.loss);
@@ -136,7 +160,7 @@ static void write_and_run(Evaluator *evaluator, const EvalOptions *options, cons
     share_report_print(loaded->model, e.shares);
 }
 
-/* Another source, or another size of it. */
+/* Another source, another size of it, documents or none. */
 static void set_source(Config *config, const EvalOptions *options)
 {
     Message problem;
@@ -148,6 +172,10 @@ static void set_source(Config *config, const EvalOptions *options)
     if (source->kind != trained) source->alphabet = 0; /* by the rule of the new one */
     if (options->items > 0) source->items = options->items;
     if (options->source_vocab > 0) source->alphabet = options->source_vocab;
+    if (options->document_mask != MASK_TRAINED)
+        config->train.document_mask = options->document_mask == MASK_TRUE;
+    else if (source_is_made(source))
+        config->train.document_mask = false; /* each of its sequences is one document */
 }
 
 /* The model on another length, checked like a configuration for training. */
@@ -157,7 +185,14 @@ static void set_length(Config *config, const EvalOptions *options)
     Config trained = *config;
     if (options->context_length > 0) config->model.context_length = options->context_length;
     if (options->block_length > 0) config->block_length = options->block_length;
-    require_all(config_same_model(config, &trained, &problem), &problem);
+    bool same = config_same_model(config, &trained, &problem);
+    if (!same)
+        fail(
+            &problem,
+            "attention.block_length = %lld is part of this model, which cannot be evaluated with blocks of %lld. Leave "
+            "--attention.block_length out",
+            (long long)trained.block_length, (long long)config->block_length);
+    require_all(same, &problem);
     int64_t several = 8192 / config->model.context_length;
     int64_t micro = options->micro_batch_sequences > 0 ? options->micro_batch_sequences : several > 0 ? several : 1;
     if (options->stretch_length >= 0) config->train.stretch_length = options->stretch_length;
@@ -178,19 +213,20 @@ int eval_main(int argc, char **argv)
         return EXIT_SUCCESS;
     }
     Message problem;
+    require_separate_output(&options);
     LoadedModel loaded = loaded_model_read(options.checkpoint);
     Config *config = &loaded.config;
     set_source(config, &options);
     TokenFile *file = open_data(options.data, &loaded);
     set_length(config, &options);
+    require_all(!config->train.document_mask || documents_read(file, &problem), &problem);
     Topology topology = topology_create((int)options.data_ranks, (ScanKind)config->parallel.scan);
-    size_t context_length = (size_t)config->model.context_length;
     PassSpec spec = config_pass_spec(config);
     ModelPass *pass = model_pass_create(loaded.model, &spec, topology.link, PASS_EVALUATE);
     DataSource source = config_data_source(config, file);
     Evaluator *evaluator = evaluator_create(&topology, &source, pass, &config->evaluate, &problem);
     require_all(evaluator != NULL, &problem);
-    write_and_run(evaluator, &options, &loaded, context_length);
+    write_and_run(evaluator, &options, &loaded, file ? file->documents : NULL);
     evaluator_destroy(evaluator);
     model_pass_destroy(pass);
     topology_destroy(&topology);

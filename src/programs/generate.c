@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "io/disk.h"
 #include "mpi/world.h"
 #include "src/base/log.h"
 #include "src/base/memory.h"
@@ -14,7 +15,8 @@
 #include "src/programs/programs.h"
 
 typedef struct GenerateOptions {
-    char checkpoint[OPTION_TEXT_SIZE], prompt[OPTION_TEXT_SIZE], prompt_file[OPTION_TEXT_SIZE];
+    char checkpoint[OPTION_TEXT_SIZE], prompt_file[OPTION_TEXT_SIZE];
+    const char *prompt;
     int64_t tokens, top_k, seed;
     double temperature, top_p;
     bool timing, help;
@@ -23,10 +25,11 @@ typedef struct GenerateOptions {
 #define AT(field) offsetof(GenerateOptions, field)
 
 static const OptionRow rows[] = {
-    {"", "checkpoint", OPTION_TEXT, AT(checkpoint), "", 0, 0, "", false, "the model"},
-    {"", "prompt", OPTION_TEXT, AT(prompt), "", 0, 0, "", false,
+    {"", "checkpoint", OPTION_TEXT, AT(checkpoint), "", 1, 0, "", false, "the model"},
+    {"", "prompt", OPTION_LONG_TEXT, AT(prompt), "", 1, 0, "", false,
      "text to continue; token numbers where the model has no table of pieces"},
-    {"", "prompt_file", OPTION_TEXT, AT(prompt_file), "", 0, 0, "", false, "the prompt from a file, of any length"},
+    {"", "prompt_file", OPTION_TEXT, AT(prompt_file), "", 1, 0, "", false,
+     "the prompt from a file, of which every byte counts; not together with --prompt"},
     {"", "tokens", OPTION_INTEGER, AT(tokens), "200", 1, 1e12, "", false, "tokens to write"},
     {"", "temperature", OPTION_REAL, AT(temperature), "0.8", 0, 100, "", false, "0 = always the most likely token"},
     {"", "top_k", OPTION_INTEGER, AT(top_k), "0", 0, 1 << 24, "", false, "only the k most likely tokens; 0 = all"},
@@ -49,39 +52,44 @@ static void print_help(const OptionTable *table)
            "beginning' --tokens=500\n");
 }
 
-/* The prompt as text, which the caller frees; NULL with a message. */
-static char *read_prompt(const GenerateOptions *options, size_t *length, Message *problem)
+static char *read_prompt_file(const char *path, size_t *length, Message *problem)
 {
-    const char *path = options->prompt_file;
-    if (!path[0]) {
-        *length = strlen(options->prompt);
-        return strdup(options->prompt);
-    }
-    FILE *file = fopen(path, "rb");
-    char *text = NULL;
-    size_t room = 0;
-    ssize_t read = file ? getdelim(&text, &room, '\0', file) : -1; /* to the end: text has no zero byte */
-    if (file) fclose(file);
-    if (read < 0) {
-        free(text);
-        fail(problem, "cannot read a prompt from '%s': no such file, a folder, or empty", path);
-        return NULL;
-    }
-    *length = (size_t)read;
+    Message cause;
+    char *text = disk_read_all(path, SIZE_MAX, length, &cause);
+    if (!text) fail(problem, "cannot read a prompt from '%s': %.200s. Check --prompt_file", path, cause.text);
     return text;
 }
 
-/* Token numbers between blanks, for a model whose tokenizer has no pieces. */
-static bool parse_ids(const char *text, size_t vocab_size, int32_t *ids, size_t *count, Message *problem)
+/* The prompt as text, which the caller frees; NULL with a message. */
+static char *read_prompt(const GenerateOptions *options, size_t *length, Message *problem)
 {
+    if (options->prompt[0] && options->prompt_file[0]) {
+        fail(problem, "--prompt and --prompt_file are both given. Leave one of them out");
+        return NULL;
+    }
+    if (options->prompt_file[0]) return read_prompt_file(options->prompt_file, length, problem);
+    *length = strlen(options->prompt);
+    return strdup(options->prompt);
+}
+
+/* Token numbers between blanks, for a model whose tokenizer has no pieces. */
+static bool parse_ids(const char *text, size_t length, size_t vocab_size, int32_t *ids, size_t *count, Message *problem)
+{
+    static const char blanks[] = " \t\r\n";
     *count = 0;
-    for (const char *place = text + strspn(text, " \t\n"); *place; place += strspn(place, " \t\n")) {
+    if (strlen(text) != length)
+        return fail(problem,
+                    "the prompt has a zero byte at place %zu: this model has no table of pieces, so it must be "
+                    "token numbers between blanks",
+                    strlen(text));
+    for (const char *place = text + strspn(text, blanks); *place; place += strspn(place, blanks)) {
         char *end;
         long long id = strtoll(place, &end, 10);
-        if (end == place || (*end && !strchr(" \t\n", *end)) || id < 0 || (size_t)id >= vocab_size)
+        if (end == place || (*end && !strchr(blanks, *end)) || id < 0 || (size_t)id >= vocab_size)
             return fail(problem,
-                        "this model has no table of pieces: the prompt must be token numbers below %zu between blanks",
-                        vocab_size);
+                        "'%.*s' in the prompt is no token number below %zu: this model has no table of pieces, so the "
+                        "prompt must be token numbers between blanks",
+                        (int)strcspn(place, blanks) < 40 ? (int)strcspn(place, blanks) : 40, place, vocab_size);
         ids[(*count)++] = (int32_t)id;
         place = end;
     }
@@ -97,10 +105,12 @@ static int32_t *encode_prompt(const GenerateOptions *options, const LoadedModel 
     int32_t *ids = checked_calloc(length + 1, sizeof *ids);
     bool ok = tokenizer_has_pieces(&loaded->tokenizer)
                   ? tokenizer_encode(&loaded->tokenizer, text, length, ids, count, problem)
-                  : parse_ids(text, loaded->model->vocab_size, ids, count, problem);
+                  : parse_ids(text, length, loaded->model->vocab_size, ids, count, problem);
     free(text);
     if (ok && *count > 0) return ids;
-    if (ok) fail(problem, "the prompt is empty: a model continues at least one token. Give --prompt=TEXT");
+    if (ok)
+        fail(problem,
+             "the prompt is empty: a model continues at least one token. Give --prompt=TEXT or --prompt_file=FILE");
     free(ids);
     return NULL;
 }

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "io/checkpoint.h"
@@ -144,8 +145,7 @@ static bool inspect_checkpoint(const char *path, Message *problem)
     CheckpointInfo info;
     Config config;
     Tokenizer tokenizer;
-    OptionTable options = config_options(&config);
-    option_set_defaults(&options);
+    OptionTable options = config_defaults(&config);
     if (!checkpoint_read_info(path, &info, problem) || !checkpoint_read_options(path, &options, problem) ||
         !checkpoint_read_tokenizer(path, &tokenizer, problem))
         return false;
@@ -155,7 +155,7 @@ static bool inspect_checkpoint(const char *path, Message *problem)
     tokenizer_destroy(&tokenizer);
     print_losses(path, info.step);
     printf("\n");
-    option_print_ini(&options, stdout);
+    option_print_ini(&options, NULL, stdout);
     printf("\n%-58s %-16s %-8s %11s %11s %11s\n", "tensor", "shape", "use", "norm", "min", "max");
     Totals totals = {0};
     if (!checkpoint_visit(path, print_tensor, &totals, problem)) return false;
@@ -242,6 +242,32 @@ static bool print_contents(TokenFile *file, int32_t *tokens, size_t chunk, size_
     return true;
 }
 
+static bool print_documents(TokenFile *file, Message *problem)
+{
+    enum { CHUNK = 1 << 16 };
+    if (file->document_count == 0) {
+        printf("documents       the file does not say where they start\n");
+        return true;
+    }
+    int64_t *starts = checked_calloc(CHUNK, sizeof *starts);
+    size_t least = file->count, most = 0, start = 0;
+    bool good = true;
+    for (size_t first = 1; first <= file->document_count && good;
+         first += CHUNK) { /* the last one ends with the file */
+        size_t left = file->document_count - first, count = left < CHUNK ? left : CHUNK;
+        good = token_file_documents(file, first, count, starts, problem);
+        if (count < CHUNK) starts[count++] = (int64_t)file->count;
+        for (size_t i = 0; i < count && good; start = (size_t)starts[i++]) {
+            size_t length = (size_t)starts[i] - start;
+            least = length < least ? length : least;
+            most = length > most ? length : most;
+        }
+    }
+    free(starts);
+    if (good) printf("documents       %zu, of %zu to %zu tokens\n", file->document_count, least, most);
+    return good;
+}
+
 static bool inspect_tokens(const char *path, Message *problem)
 {
     enum { CHUNK = 1 << 20 };
@@ -252,7 +278,8 @@ static bool inspect_tokens(const char *path, Message *problem)
            tokenizer_has_pieces(&file->tokenizer) ? "" : " (no pieces)");
     int32_t *tokens = checked_calloc(CHUNK, sizeof *tokens);
     size_t *counts = checked_calloc((size_t)file->vocab_size, sizeof *counts);
-    bool good = print_contents(file, tokens, CHUNK, counts, problem) && token_file_check(file, problem);
+    bool good = print_documents(file, problem) && print_contents(file, tokens, CHUNK, counts, problem) &&
+                token_file_examine(file, problem);
     free(counts);
     free(tokens);
     token_file_close(file);
@@ -279,11 +306,29 @@ static bool inspect_metrics(const char *path, Message *problem)
 
 /* ---- any file ---- */
 
+/* A folder or a table as text has something beside or in it that can be inspected. */
+static bool check_is_file(const char *path, Message *problem)
+{
+    char newest[CHECKPOINT_PATH_SIZE], folder[DISK_PATH_SIZE];
+    int64_t step;
+    struct stat status;
+    bool is_folder = stat(path, &status) == 0 && S_ISDIR(status.st_mode);
+    const char *end = strrchr(path, '.');
+    if (is_folder && checkpoint_find_newest(path, INT64_MAX, newest, &step))
+        return fail(problem, "'%s' is the folder of a run. Name a file in it, such as '%s'", path, newest);
+    if (is_folder)
+        return fail(problem, "'%s' is a folder. Name a checkpoint, a token file or a metrics file in it", path);
+    if (!end || strcmp(end, ".csv") || access(path, R_OK)) return true;
+    disk_folder_of(path, folder);
+    return fail(problem, "'%s' is a table as text: look at it with any program. Of a run, '%s/metrics.h5' has the same",
+                path, folder);
+}
+
 static bool inspect(const char *path, Message *problem)
 {
     char format[64];
     int64_t version;
-    if (!file_format_read(path, format, &version, problem)) return false;
+    if (!check_is_file(path, problem) || !file_format_read(path, format, &version, problem)) return false;
     printf("file            %s\nformat          %s, version %lld\n", path, format, (long long)version);
     if (strcmp(format, FORMAT_CHECKPOINT) == 0) return inspect_checkpoint(path, problem);
     if (strcmp(format, FORMAT_TOKENS) == 0) return inspect_tokens(path, problem);

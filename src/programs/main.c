@@ -32,22 +32,51 @@ static void print_usage(void)
            "       mpirun -n RANKS polysketch train FILE.ini --section.key=value ...\n\n",
            source_version());
     for (int i = 0; i < SUBCOMMANDS; i++) printf("  %-10s %s\n", subcommands[i].name, subcommands[i].summary);
-    printf("\npolysketch SUBCOMMAND --help lists the options of a subcommand.\n");
+    printf("\npolysketch SUBCOMMAND --help (or -h) lists the options of a subcommand.\n");
 }
 
-static bool is_any(const char *word, const char *a, const char *b) { return !strcmp(word, a) || !strcmp(word, b); }
+static const Subcommand *find_subcommand(const char *name)
+{
+    for (int i = 0; i < SUBCOMMANDS; i++)
+        if (strcmp(name, subcommands[i].name) == 0) return &subcommands[i];
+    return NULL;
+}
+
+static bool asks_for_help(const char *word)
+{
+    return !strcmp(word, "--help") || !strcmp(word, "-h") || !strcmp(word, "help");
+}
+
+static int run_for_help(const Subcommand *subcommand)
+{
+    char help[] = "--help", *alone[] = {help, NULL};
+    return subcommand->run(1, alone);
+}
+
+/* Wherever it is asked for it is given, and nothing else is looked at: `train x.ini -h`, `bench step --help`. */
+static int run_subcommand(const Subcommand *subcommand, int argc, char **argv)
+{
+    for (int i = 0; i < argc; i++)
+        if (argv[i][0] == '-' && asks_for_help(argv[i])) return run_for_help(subcommand);
+    return subcommand->run(argc, argv);
+}
+
+static int show_help(const char *about)
+{
+    const Subcommand *subcommand = find_subcommand(about);
+    if (subcommand) return run_for_help(subcommand);
+    if (world().rank == 0) print_usage();
+    return EXIT_SUCCESS;
+}
 
 static int run(int argc, char **argv)
 {
     const char *name = argc > 1 ? argv[1] : "--help";
-    for (int i = 0; i < SUBCOMMANDS; i++)
-        if (strcmp(name, subcommands[i].name) == 0) return subcommands[i].run(argc - 2, argv + 2);
-    if (is_any(name, "--version", "version")) {
+    const Subcommand *subcommand = find_subcommand(name);
+    if (subcommand) return run_subcommand(subcommand, argc - 2, argv + 2);
+    if (asks_for_help(name)) return show_help(argc > 2 ? argv[2] : "");
+    if (!strcmp(name, "--version") || !strcmp(name, "version")) {
         if (world().rank == 0) printf("polysketch %s\n", source_version());
-        return EXIT_SUCCESS;
-    }
-    if (is_any(name, "--help", "help")) {
-        if (world().rank == 0) print_usage();
         return EXIT_SUCCESS;
     }
     Message problem;

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "io/token_file.h"
+#include "io/token_mix.h"
 #include "mpi/world.h"
 #include "src/base/log.h"
 #include "src/programs/configuration.h"
@@ -32,15 +32,18 @@ static void print_help(const OptionTable *table)
     printf("\nExample:\n  polysketch plan configs/default.ini --ranks=512 --model.context_length=1048576\n");
 }
 
-/* The vocabulary of the training data, when the options do not say it and the file is there. */
-static void find_vocabulary(Config *config)
+/* The vocabulary, where no option says it, is that of the training data. */
+static bool find_vocabulary(Config *config, Message *problem)
 {
-    if (config->model.vocab_size > 0 || !config->data.train[0] || source_is_made(&config->data.source)) return;
-    Message problem;
-    TokenFile *file = token_file_open(config->data.train, &problem);
-    if (!file) return;
-    config->model.vocab_size = file->vocab_size;
-    token_file_close(file);
+    if (config->model.vocab_size > 0 || source_is_made(&config->data.source)) return true;
+    if (!config->data.train[0])
+        return fail(problem, "the vocabulary is unknown. Give --model.vocab_size=N, or --data.train=FILE.h5");
+    Message cause;
+    TokenMix *train = token_mix_open(config->data.train, &cause);
+    if (!train) return fail(problem, "the vocabulary is unknown: %.800s. Or give --model.vocab_size=N", cause.text);
+    config->model.vocab_size = train->files[0]->vocab_size;
+    token_mix_close(train);
+    return true;
 }
 
 /* Values of the tensors whose names have `part`. */
@@ -126,10 +129,7 @@ int plan_main(int argc, char **argv)
         return EXIT_SUCCESS;
     }
     Message problem;
-    find_vocabulary(&config);
-    bool known = config.model.vocab_size > 0 || source_is_made(&config.data.source);
-    if (!known) fail(&problem, "the vocabulary is unknown. Give --model.vocab_size=N or an existing data.train");
-    require_all(known, &problem);
+    require_all(find_vocabulary(&config, &problem), &problem);
     require_all(config_finish(&config, (int)options.ranks, &problem), &problem);
     ModelSpec spec = config_model_spec(&config);
     PassSpec pass = config_pass_spec(&config);

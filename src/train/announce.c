@@ -3,6 +3,7 @@
 #include <omp.h>
 #include <stdio.h>
 
+#include "io/documents.h"
 #include "mpi/world.h"
 #include "src/base/log.h"
 #include "src/base/version.h"
@@ -58,7 +59,29 @@ static void say_source(const Config *config)
                  source_counted(source, context_length), context_length);
 }
 
-void announce_run(const Config *config, const Model *model, const TokenFile *train, int sequence_ranks)
+static void say_documents(const TokenMix *train)
+{
+    char bytes[32];
+    size_t count = 0;
+    if (!train->files[0]->documents) return;
+    for (int i = 0; i < train->count; i++) count += train->files[i]->documents->count;
+    log_line("documents: %zu in data.train; tokens attend to those of their own; %s of starts per rank", count,
+             log_bytes((double)count * sizeof(int64_t), bytes));
+}
+
+/* Files that share the sequences: how much is drawn from each, and how soon it begins anew. */
+static void say_mix(const Config *config, const TokenMix *train)
+{
+    double per_step = (double)(config->train.batch_sequences * config->model.context_length) / MIX_BLOCK;
+    for (int i = 0; i < train->count && train->count > 1; i++) {
+        const TokenFile *file = train->files[i];
+        log_line("data: %.2f %% of the sequences from '%s', %zu tokens, an epoch of them in %.0f steps",
+                 100.0 * train->quotas[i] / MIX_BLOCK, file->path, file->count,
+                 (double)file->count / (per_step * train->quotas[i]));
+    }
+}
+
+void announce_run(const Config *config, const Model *model, const TokenMix *train, int sequence_ranks)
 {
     log_line("model: %lld layers, width %lld, %lld heads, vocabulary %lld, context %lld, %.2f million parameters",
              (long long)config->model.layers, (long long)config->model.width, (long long)config->model.heads,
@@ -67,12 +90,16 @@ void announce_run(const Config *config, const Model *model, const TokenFile *tra
     say_attention(model);
     log_line("optimizer: %s", optimizer_name(config->train.optimizer.kind));
     char tokens[64] = "";
-    if (train) snprintf(tokens, sizeof tokens, "; %lld training tokens", (long long)train->count);
+    if (train) snprintf(tokens, sizeof tokens, "; %zu training tokens", token_mix_tokens(train));
     log_line("batch: %lld sequences = %lld tokens per step; %lld sequences per micro-batch%s",
              (long long)config->train.batch_sequences,
              (long long)(config->train.batch_sequences * config->model.context_length),
              (long long)config->train.micro_batch_sequences, tokens);
     say_source(config);
+    if (train) {
+        say_mix(config, train);
+        say_documents(train);
+    }
     PassSpec pass = config_pass_spec(config);
     MemoryReport report = memory_report(model, &pass, &config->train.optimizer, sequence_ranks);
     memory_report_print(&report);

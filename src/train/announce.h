@@ -2,14 +2,14 @@
 #ifndef POLYSKETCH_TRAIN_ANNOUNCE_H
 #define POLYSKETCH_TRAIN_ANNOUNCE_H
 
-#include "io/token_file.h"
+#include "io/token_mix.h"
 #include "src/model/model.h"
 #include "src/train/config.h"
 
 /* Version, ranks, threads, libraries. */
 void announce_machine(const Config *config);
 
-/* Model, attention, optimizer, batch, memory. */
-void announce_run(const Config *config, const Model *model, const TokenFile *train, int sequence_ranks);
+/* Model, attention, optimizer, batch, data, memory. */
+void announce_run(const Config *config, const Model *model, const TokenMix *train, int sequence_ranks);
 
 #endif

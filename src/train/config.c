@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "src/base/digest.h"
+#include "src/base/log.h"
 #include "src/base/memory.h"
 
 #define AT(field) offsetof(Config, field)
@@ -70,16 +71,23 @@ static const OptionRow train_rows[] = {
      "skip steps whose gradient is longer than this times the usual; 0 = off"},
     {"train", "seed", OPTION_INTEGER, AT(train.seed), "1", 0, 9e15, "", FREE,
      "of initial values, data order and dropout"},
+    {"train", "init_from", OPTION_TEXT, AT(train.init_from), "", 0, 0, "", FREE,
+     "checkpoint of another run, with whose tensors, where name and shape are the same, a new run begins; optimizer "
+     "and "
+     "step begin anew. A run that has a checkpoint does not read it again"},
     {"train", "recompute", OPTION_CHOICE, AT(train.recompute), "none", 0, 0, "none|attention|layer", FREE,
      "what the backward pass computes again instead of keeping it"},
     {"train", "stretch_length", OPTION_INTEGER, AT(train.stretch_length), "0", 0, 1e9, "", FREE,
      "tokens of a sequence computed at a time, about; 0 = all. Linear kinds: memory for activations then does not grow "
      "with T"},
+    {"train", "document_mask", OPTION_BOOL, AT(train.document_mask), "false", 0, 0, "", FREE,
+     "tokens attend only to tokens of their own document, whose starts the token file says"},
 
 };
 
 static const OptionRow run_rows[] = {
-    {"data", "train", OPTION_TEXT, AT(data.train), "", 0, 0, "", FREE, "token file to train on"},
+    {"data", "train", OPTION_TEXT, AT(data.train), "", 0, 0, "", FREE,
+     "token file to train on, or several with their shares of the sequences: a.h5:0.7,b.h5:0.3"},
     {"data", "validation", OPTION_TEXT, AT(data.validation), "", 0, 0, "", FREE, "token file to evaluate on"},
 
     {"evaluate", "every", OPTION_INTEGER, AT(evaluate.every), "0", 0, 1e9, "", FREE,
@@ -97,7 +105,7 @@ static const OptionRow run_rows[] = {
      "sum the gradients of a layer over the ranks while other layers are computed, or all at the end of a step; auto = "
      "overlapped when the ranks are on several nodes"},
 
-    {"output", "folder", OPTION_TEXT, AT(output.folder), "results/run", 0, 0, "", FREE, "the run folder"},
+    {"output", "folder", OPTION_TEXT, AT(output.folder), "results/run", 1, 0, "", FREE, "the run folder"},
     {"output", "checkpoint_every", OPTION_INTEGER, AT(output.checkpoint_every), "0", 0, 1e9, "", FREE,
      "steps between checkpoints; the last step is always written"},
     {"output", "checkpoint_minutes", OPTION_REAL, AT(output.checkpoint_minutes), "30", 0, 1e6, "", FREE,
@@ -144,6 +152,13 @@ OptionTable config_options(Config *config)
 {
     make_rows();
     return (OptionTable){rows, row_count, config};
+}
+
+OptionTable config_defaults(Config *config)
+{
+    OptionTable table = config_options(config);
+    option_set_defaults(&table);
+    return table;
 }
 
 uint64_t config_hash(const Config *config)
@@ -216,6 +231,7 @@ PassSpec config_pass_spec(const Config *config)
         .block_length = (size_t)config->block_length,
         .stretches = (size_t)stretches_of(config),
         .recompute = (RecomputeKind)config->train.recompute,
+        .documents = config->train.document_mask,
         .dropout = config->model.dropout,
         .z_loss = config->train.z_loss,
         .label_smoothing = config->train.label_smoothing,
@@ -334,6 +350,11 @@ static bool check_sequences(const Config *config, int ranks, Message *problem)
             "evaluate.stride = %lld is for windows of a file, but data.source = %s has whole sequences. Set it to 0",
             (long long)config->evaluate.stride, source_name(&config->data.source));
     REQUIRE(
+        !config->train.document_mask || !source_is_made(&config->data.source),
+        "train.document_mask = true is for the documents of a file, but data.source = %s has whole sequences. Set it "
+        "to false",
+        source_name(&config->data.source));
+    REQUIRE(
         config->evaluate.stride <= context,
         "evaluate.stride = %lld is longer than a sequence of model.context_length = %lld: tokens would be left out. "
         "Use 0 or at most %lld",
@@ -405,4 +426,18 @@ bool config_same_model(const Config *config, const Config *saved, Message *probl
                     theirs, mine);
     }
     return !patterns || same_layers(config, saved, problem);
+}
+
+void config_say_differences(const Config *config, const Config *other, bool model_alone, const char *what,
+                            const char *where)
+{
+    make_rows();
+    for (int i = 0; i < row_count; i++) {
+        if ((model_alone && !rows[i].model_defining) || option_equal(&rows[i], config, other)) continue;
+        char name[128], here[OPTION_TEXT_SIZE], there[OPTION_TEXT_SIZE];
+        option_name(&rows[i], name);
+        option_format(&rows[i], config, here);
+        option_format(&rows[i], other, there);
+        log_line("%s: %s = %s (%s %s)", what, name, here, where, there);
+    }
 }

@@ -37,8 +37,10 @@ typedef struct TrainConfig {
     int64_t max_skipped_steps;
     double skip_above_norm;
     int64_t seed;
+    char init_from[OPTION_TEXT_SIZE];
     int recompute; /* RecomputeKind */
     int64_t stretch_length;
+    bool document_mask;
 } TrainConfig;
 
 typedef struct DataConfig {
@@ -81,6 +83,9 @@ typedef struct Config {
 /* All rows, with their values in `config`: those of this module, of the attention kinds and of the optimizers. */
 OptionTable config_options(Config *config);
 
+/* The same, after setting all of them to their defaults. */
+OptionTable config_defaults(Config *config);
+
 /* Replaces every "0 = by rule" and "auto" by its number, and checks the rules that join several options, for a job of `ranks`
    ranks; ranks = 0: those of the model alone. model.vocab_size must be set before (from the data), unless the source is made.
    False with a message that says the numbers and the remedy. */
@@ -93,6 +98,11 @@ PassSpec config_pass_spec(const Config *config);
 /* False with a message when `config` describes another model than `saved` does. The block length is compared only where it
    is part of the model (attention_blocks_matter()). */
 bool config_same_model(const Config *config, const Config *saved, Message *problem);
+
+/* A line (log_line) for each option, or each that defines the model, that is another than in `other`:
+   "<what>: <name> = <value> (<where> <value in other>)". */
+void config_say_differences(const Config *config, const Config *other, bool model_alone, const char *what,
+                            const char *where);
 
 /* The same for equal values of all options. */
 uint64_t config_hash(const Config *config);

@@ -17,13 +17,13 @@ struct Evaluator {
     ModelPass *pass;
     size_t batch, tokens; /* B, N */
     int64_t windows, stride;
-    int32_t *inputs, *targets; /* (B, N) */
-    real *losses;              /* (B, N) */
-    uint8_t *correct;          /* (B, N); NULL for a file, whose tokens nobody is asked for */
-    double *wrong;             /* (windows): targets that this rank's part of a sequence missed; likewise */
-    TokenRange *rows;          /* (B): positions that are scored */
-    HeadShares *watched;       /* (layers, B, H) on this rank */
-    HeadShares *shares;        /* (layers, H) of all ranks */
+    TokenBatch read;     /* (B, N) */
+    real *losses;        /* (B, N) */
+    uint8_t *correct;    /* (B, N); NULL for a file, whose tokens nobody is asked for */
+    double *wrong;       /* (windows): targets that this rank's part of a sequence missed; likewise */
+    TokenRange *rows;    /* (B): positions that are scored */
+    HeadShares *watched; /* (layers, B, H) on this rank */
+    HeadShares *shares;  /* (layers, H) of all ranks */
 };
 
 typedef struct Sums {
@@ -52,8 +52,7 @@ Evaluator *evaluator_create(const Topology *topology, const DataSource *source, 
     uint64_t windows = batch_loader_windows(loader), wanted = (uint64_t)config->sequences;
     evaluator->windows = (int64_t)(wanted > 0 && wanted < windows ? wanted : windows);
     size_t count = evaluator->batch * evaluator->tokens;
-    evaluator->inputs = checked_calloc(count, sizeof *evaluator->inputs);
-    evaluator->targets = checked_calloc(count, sizeof *evaluator->targets);
+    evaluator->read = token_batch_create(count, spec->documents);
     evaluator->losses = checked_calloc(count, sizeof *evaluator->losses);
     size_t heads = head_count(evaluator);
     evaluator->rows = checked_calloc(evaluator->batch, sizeof *evaluator->rows);
@@ -69,8 +68,7 @@ void evaluator_destroy(Evaluator *evaluator)
 {
     if (!evaluator) return;
     batch_loader_destroy(evaluator->loader);
-    free(evaluator->inputs);
-    free(evaluator->targets);
+    token_batch_destroy(&evaluator->read);
     free(evaluator->losses);
     free(evaluator->correct);
     free(evaluator->wrong);
@@ -93,7 +91,7 @@ static void add_target(const Evaluator *evaluator, int64_t window, size_t i, Sum
 {
     const Tokenizer *tokenizer = tokenizer_of(evaluator);
     size_t bytes = 0;
-    if (tokenizer) tokenizer_piece(tokenizer, evaluator->targets[i], &bytes);
+    if (tokenizer) tokenizer_piece(tokenizer, evaluator->read.targets[i], &bytes);
     if (evaluator->wrong) evaluator->wrong[window] += !evaluator->correct[i];
     sums->loss += (double)evaluator->losses[i];
     sums->targets++;
@@ -102,7 +100,7 @@ static void add_target(const Evaluator *evaluator, int64_t window, size_t i, Sum
 
 static bool scores(const Evaluator *evaluator, int64_t window, size_t position, size_t i)
 {
-    return evaluator->targets[i] >= 0 && batch_loader_scores(evaluator->loader, (uint64_t)window, position);
+    return evaluator->read.targets[i] >= 0 && batch_loader_scores(evaluator->loader, (uint64_t)window, position);
 }
 
 /* Of the windows first .. first + count - 1. Losses that are not scored become NaN. */
@@ -125,12 +123,10 @@ static void score(Evaluator *evaluator, int64_t first, int64_t count, Sums *sums
 static bool read_micro_batch(Evaluator *evaluator, int64_t first, int64_t count, Message *problem)
 {
     int64_t B = (int64_t)evaluator->batch;
-    bool good = batch_loader_sequential(evaluator->loader, (uint64_t)first, count, evaluator->inputs,
-                                        evaluator->targets, problem);
+    bool good = batch_loader_sequential(evaluator->loader, (uint64_t)first, count, &evaluator->read, problem);
     for (int64_t i = count; good && i < B; i++) {
-        size_t place = (size_t)i * evaluator->tokens;
-        good = batch_loader_sequential(evaluator->loader, 0, 1, evaluator->inputs + place, evaluator->targets + place,
-                                       problem);
+        TokenBatch place = token_batch_from(&evaluator->read, (size_t)i * evaluator->tokens);
+        good = batch_loader_sequential(evaluator->loader, 0, 1, &place, problem);
     }
     return good;
 }
@@ -152,8 +148,8 @@ static void write_losses(const Evaluator *evaluator, int64_t first, int64_t coun
     for (int64_t s = 0; s < count; s++)
         for (size_t k = 0; k < model_pass_spec(evaluator->pass)->stretches; k++) {
             TokenRange range = model_pass_range(evaluator->pass, k);
-            loss_file_write(losses, (size_t)(first + s), range, evaluator->losses + i, evaluator->inputs + i,
-                            evaluator->targets + i);
+            loss_file_write(losses, (size_t)(first + s), range, evaluator->losses + i, evaluator->read.inputs + i,
+                            evaluator->read.targets + i);
             i += range.count;
         }
 }
@@ -178,8 +174,7 @@ static void run_micro_batch(Evaluator *evaluator, ParamStore *params, int64_t fi
 {
     ShareWatch watch = {evaluator->rows, evaluator->watched};
     find_rows(evaluator, first, count);
-    model_evaluate(evaluator->pass, params, evaluator->inputs, evaluator->targets, evaluator->losses,
-                   evaluator->correct, &watch);
+    model_evaluate(evaluator->pass, params, &evaluator->read, evaluator->losses, evaluator->correct, &watch);
     score(evaluator, first, count, sums);
     if (losses) write_losses(evaluator, first, count, losses);
 }

@@ -13,14 +13,15 @@ static TokenRange *ranges_of(const ModelPass *pass)
     return ranges;
 }
 
-BatchLoader *pass_loader_training(const ModelPass *pass, const DataSource *source, Message *problem)
+BatchLoader *pass_loader_training(const ModelPass *pass, const DataSource *source, const TokenMix *mix,
+                                  Message *problem)
 {
     const PassSpec *spec = model_pass_spec(pass);
     size_t T = spec->context_length, parts = spec->stretches;
     TokenRange *ranges = ranges_of(pass);
     BatchLoader *loader = source_is_made(&source->spec)
                               ? batch_loader_create_made(source, USE_TRAINING, T, ranges, parts, problem)
-                              : batch_loader_create(source->file, T, ranges, parts, source->seed, problem);
+                              : batch_loader_create_mixed(mix, T, ranges, parts, source->seed, problem);
     free(ranges);
     return loader;
 }

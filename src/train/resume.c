@@ -3,17 +3,33 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "io/disk.h"
 #include "io/metrics.h"
 #include "mpi/world.h"
+#include "src/base/digest.h"
 #include "src/base/log.h"
 
 /* ---- choosing ---- */
 
+/* What a run began with is its own for ever: a file that is asked for now would not be read. */
+static bool keep_beginning(Config *config, const Resume *resume, Message *problem)
+{
+    char *now = config->train.init_from;
+    const char *then = resume->config.train.init_from;
+    if (now[0] && strcmp(now, then))
+        return fail(
+            problem,
+            "cannot continue %.200s: the run began with train.init_from = '%.200s', this configuration has '%.200s'. "
+            "Leave the option out, or choose another output.folder",
+            resume->path, then, now);
+    strcpy(now, then);
+    return true;
+}
+
 /* False when the checkpoint cannot be read at all; leaves when it is of another model. */
 static bool load_config(Resume *resume, const Config *config, Message *problem)
 {
-    OptionTable options = config_options(&resume->config);
-    option_set_defaults(&options); /* what older files do not say was so */
+    OptionTable options = config_defaults(&resume->config); /* what older files do not say was so */
     if (!checkpoint_load_options(resume->path, &options, sizeof resume->config, problem)) return false;
     Message cause;
     bool same = config_same_model(config, &resume->config, &cause);
@@ -33,11 +49,30 @@ static bool find(const Config *config, int64_t limit, Resume *resume)
     return resume->found;
 }
 
-void resume_check_model(const Config *config)
+/* The one to begin with; leaves together when a step was chosen of which there is none. */
+static bool find_first(const Config *config, const ResumeChoice *choice, Resume *resume)
+{
+    bool chosen = choice->from >= 0, found = find(config, chosen ? choice->from : INT64_MAX, resume);
+    bool good = !chosen || (found && resume->step == choice->from);
+    Message problem;
+    char steps[256];
+    if (!good && checkpoint_list(config->output.folder, steps, sizeof steps))
+        fail(&problem, "--from=%lld: '%.300s' has no checkpoint of that step. There are those of %s",
+             (long long)choice->from, config->output.folder, steps);
+    else if (!good)
+        fail(&problem, "--from=%lld: '%.300s' has no checkpoints. Name a run folder, or leave --from out",
+             (long long)choice->from, config->output.folder);
+    require_all(good, &problem);
+    return found;
+}
+
+bool resume_check_model(const Config *config, const ResumeChoice *choice)
 {
     static Resume resume;
     Message unused;
-    if (find(config, INT64_MAX, &resume)) (void)load_config(&resume, config, &unused);
+    if (!find_first(config, choice, &resume)) return false;
+    (void)load_config(&resume, config, &unused);
+    return true;
 }
 
 static CheckpointHealth examine(const Resume *resume, Message *problem)
@@ -73,55 +108,96 @@ static bool may_start_anew(const Config *config, int damaged, bool overwrite, Me
                 config->output.folder);
 }
 
-void resume_choose(const Config *config, bool overwrite, Resume *resume)
+void resume_choose(Config *config, const ResumeChoice *choice, Resume *resume)
 {
     Message problem = {""};
     int damaged = 0;
-    int64_t limit = INT64_MAX;
-    while (find(config, limit, resume)) {
+    bool found = find_first(config, choice, resume);
+    while (found) {
         CheckpointHealth health = examine(resume, &problem);
-        require_all(health != CHECKPOINT_CLOSED, &problem);
+        require_all(health == CHECKPOINT_WHOLE || (health == CHECKPOINT_DAMAGED && choice->from < 0), &problem);
         if (health == CHECKPOINT_WHOLE) {
             bool read = load_config(resume, config, &problem);
-            require_all(read, &problem);
+            require_all(read && keep_beginning(config, resume, &problem), &problem);
+            if (choice->overwrite) log_line("--overwrite means nothing here: the run has a checkpoint and continues");
             return;
         }
         set_aside(resume, &problem);
         damaged++;
-        limit = resume->step - 1;
+        found = find(config, resume->step - 1, resume);
     }
-    require_all(may_start_anew(config, damaged, overwrite, &problem), &problem);
+    require_all(may_start_anew(config, damaged, choice->overwrite, &problem), &problem);
+}
+
+/* The newest first: when this is cut short, those that are left are the ones nearest to the chosen step. */
+static bool set_later_aside(const Config *config, int64_t step, Message *problem)
+{
+    char path[CHECKPOINT_PATH_SIZE], place[DISK_PATH_SIZE];
+    int64_t later;
+    while (checkpoint_find_newest(config->output.folder, INT64_MAX, path, &later) && later > step) {
+        if (!disk_keep_aside(path, place, problem) || !disk_remove(path, problem)) return false;
+        log_line("the checkpoint of step %lld is kept as %s", (long long)later, place);
+    }
+    return true;
+}
+
+void resume_leave_later(const Config *config, const Resume *resume)
+{
+    Message problem;
+    require_all(world().rank > 0 || set_later_aside(config, resume->step, &problem), &problem);
 }
 
 /* ---- comparing ---- */
 
-/* Options that differ from the checkpoint's and may: worth a line each. */
-static void say_changed_options(const Config *config, const Config *saved)
+CheckpointData resume_data(TokenMix *train)
 {
-    OptionTable table = config_options((Config *)config);
-    for (int i = 0; i < table.count; i++) {
-        if (option_equal(&table.rows[i], config, saved)) continue;
-        char name[128], now[OPTION_TEXT_SIZE], then[OPTION_TEXT_SIZE];
-        option_name(&table.rows[i], name);
-        option_format(&table.rows[i], config, now);
-        option_format(&table.rows[i], saved, then);
-        log_line("changed since the checkpoint: %s = %s (was %s)", name, now, then);
-    }
+    if (!train) return (CheckpointData){.tokens = -1};
+    CheckpointData data = {.tokens = (int64_t)token_mix_tokens(train)};
+    Message problem;
+    char ranks[WORLD_RANKS_TEXT];
+    uint64_t digest = 0;
+    require_all(token_mix_digest(train, &digest, &problem), &problem);
+    digest_format(digest, data.digest);
+    bool same = world_majority(digest, ranks);
+    if (!same)
+        fail(&problem, "'%s'%s is another file on rank %s than on most ranks. Copy the same files to all nodes",
+             train->files[0]->path, train->count > 1 ? " or one of the other training files" : "", ranks);
+    require_all(same, &problem);
+    return data;
 }
 
-static bool same_tokenizer(const Resume *resume, const TokenFile *train, Message *problem)
+bool resume_same_tokenizer(const char *path, const TokenFile *train, Message *problem)
 {
     Tokenizer saved;
-    if (!checkpoint_read_tokenizer(resume->path, &saved, problem)) return false;
+    if (!checkpoint_read_tokenizer(path, &saved, problem)) return false;
     bool same = strcmp(saved.name, "unknown") == 0 || tokenizer_same(&saved, &train->tokenizer);
     if (!same)
         fail(problem,
-             "cannot continue %.200s: it was trained with tokenizer '%s', but '%.200s' was made with '%s' or has other "
-             "pieces. "
-             "Use data made with the same tokenizer, or another output.folder",
-             resume->path, saved.name, train->path, train->tokenizer.name);
+             "%.200s was trained with tokenizer '%s', but '%.200s' was made with '%s' or has other pieces. Use data "
+             "made "
+             "with the same tokenizer",
+             path, saved.name, train->path, train->tokenizer.name);
     tokenizer_destroy(&saved);
     return same;
+}
+
+static bool tokenizer_fits(const Resume *resume, const TokenFile *train, Message *problem)
+{
+    Message cause;
+    return resume_same_tokenizer(resume->path, train, &cause) ||
+           fail(problem, "cannot continue: %.900s, or another output.folder", cause.text);
+}
+
+/* Within an epoch each window comes once, in an order that is drawn from these. */
+static void say_order(const Config *config, const Config *saved)
+{
+    bool seed = config->train.seed != saved->train.seed,
+         length = config->model.context_length != saved->model.context_length;
+    if (source_is_made(&config->data.source) || !(seed || length)) return;
+    log_line("warning: %s is another, and with it the order of the data: until the epoch under way is over, some "
+             "tokens come "
+             "again and others not at all",
+             seed ? "train.seed" : "model.context_length");
 }
 
 void resume_compare(const Resume *resume, const Config *config, const TokenFile *train, const CheckpointData *data)
@@ -129,9 +205,12 @@ void resume_compare(const Resume *resume, const Config *config, const TokenFile 
     Message problem;
     CheckpointData saved;
     bool first = world().rank == 0;
-    require_all(!first || !train || same_tokenizer(resume, train, &problem), &problem);
+    require_all(!first || !train || tokenizer_fits(resume, train, &problem), &problem);
     require_all(!first || checkpoint_read_data(resume->path, &saved, &problem), &problem);
-    say_changed_options(config, &resume->config);
+    OptionTable known = config_options((Config *)config);
+    if (first && checkpoint_has_unknown_options(resume->path, &known, &problem)) log_line("warning: %s", problem.text);
+    config_say_differences(config, &resume->config, false, "changed since the checkpoint", "was");
+    say_order(config, &resume->config);
     if (first && train && saved.tokens >= 0 && (saved.tokens != data->tokens || strcmp(saved.digest, data->digest)))
         log_line("warning: data.train is not what the checkpoint was trained on: it has %lld tokens with digest %s, "
                  "that had %lld "

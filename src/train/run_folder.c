@@ -10,6 +10,7 @@
 #include "mpi/world.h"
 #include "src/base/log.h"
 #include "src/base/memory.h"
+#include "src/train/run_config.h"
 #include "src/train/stop.h"
 
 static const MetricsKind kinds[RUN_TABLES] = {
@@ -40,7 +41,8 @@ struct RunFolder {
 /* Half-written files of killed jobs; files of others in the same folder stay. */
 static void remove_temporaries(const char *path, const char *checkpoints)
 {
-    static const char *const ours[] = {"lock.", "config.ini.", "metrics.", "evaluations.", "attention."};
+    static const char *const ours[] = {"lock.",    "config.ini.",  "config.used.ini.",
+                                       "metrics.", "evaluations.", "attention."};
     for (size_t i = 0; i < sizeof ours / sizeof *ours; i++) disk_remove_temporaries(path, ours[i]);
     disk_remove_temporaries(checkpoints, "step-");
 }
@@ -68,16 +70,14 @@ RunFolder *run_folder_open(const Config *config)
     return folder;
 }
 
-static bool write_config(const Config *config, Message *problem)
+static void say_left_out(const Metrics *table, const char *csv, int64_t last_step)
 {
-    char path[DISK_PATH_SIZE], temporary[DISK_PATH_SIZE];
-    OptionTable table = config_options((Config *)config);
-    snprintf(path, sizeof path, "%s/config.ini", config->output.folder);
-    disk_temporary_of(path, temporary);
-    FILE *file = fopen(temporary, "w");
-    if (!file) return fail(problem, "cannot write '%s'. Choose a writable output.folder", path);
-    option_print_ini(&table, file);
-    return disk_replace(file, temporary, path, problem);
+    const char *place;
+    size_t rows = metrics_left_out(table, &place);
+    if (rows == 0) return;
+    char from[64] = "begins anew";
+    if (last_step >= 0) snprintf(from, sizeof from, "goes on after step %lld", (long long)last_step);
+    log_line("%s %s; the %zu later rows of the earlier run are kept in %s", csv, from, rows, place);
 }
 
 /* An evaluation is made again when its own row is missing. Its rows of heads were written before, and go. */
@@ -87,15 +87,16 @@ static bool open_tables(RunFolder *folder, int64_t last_step, Message *problem)
         if (i == TABLE_ATTENTION) last_step = metrics_last_step(folder->tables[TABLE_EVALUATIONS]);
         folder->tables[i] = metrics_open(folder->config->output.folder, &kinds[i], last_step, problem);
         if (!folder->tables[i]) return false;
+        say_left_out(folder->tables[i], kinds[i].csv, last_step);
     }
     return metrics_store(folder->tables, RUN_TABLES, problem);
 }
 
-void run_folder_open_tables(RunFolder *folder, int64_t last_step)
+void run_folder_open_tables(RunFolder *folder, const Config *asked, int64_t last_step)
 {
     Message problem;
-    bool good =
-        world().rank > 0 || (write_config(folder->config, &problem) && open_tables(folder, last_step, &problem));
+    bool good = world().rank > 0 ||
+                (run_config_write(asked, folder->config, &problem) && open_tables(folder, last_step, &problem));
     require_all(good, &problem);
 }
 

@@ -18,9 +18,9 @@ RunFolder *run_folder_open(const Config *config);
 /* A row of TABLE_ATTENTION is that of a head at an evaluation, and is appended before the evaluation's own. */
 typedef enum RunTable { TABLE_STEPS, TABLE_EVALUATIONS, TABLE_ATTENTION, RUN_TABLES } RunTable;
 
-/* Writes config.ini and opens the tables with their rows up to last_step (-1: none). Leaves together when it cannot.
-   Collective. */
-void run_folder_open_tables(RunFolder *folder, int64_t last_step);
+/* Writes what was `asked` for (run_config.h) and opens the tables with their rows up to last_step (-1: none); tables that have
+   later ones are kept aside, with a line. Leaves together when it cannot. Collective. */
+void run_folder_open_tables(RunFolder *folder, const Config *asked, int64_t last_step);
 
 /* A row of a table, as many numbers as it has columns. Rank 0 writes, the others do nothing. */
 void run_folder_append(RunFolder *folder, RunTable table, const double *row);

@@ -16,9 +16,7 @@ TrainStep *train_step_create(const Config *config, const Model *model, const Top
                                          (GradientSums)config->parallel.gradient_sums);
     step->micro_batches = config->train.batch_sequences / config->parallel.data_ranks / (int64_t)spec.sequences;
     step->first_sequence = (uint64_t)topology->data_rank * (uint64_t)step->micro_batches * spec.sequences;
-    size_t tokens = spec.sequences * model_pass_tokens(step->pass);
-    step->inputs = checked_calloc(tokens, sizeof *step->inputs);
-    step->targets = checked_calloc(tokens, sizeof *step->targets);
+    step->batch = token_batch_create(spec.sequences * model_pass_tokens(step->pass), spec.documents);
     return step;
 }
 
@@ -28,7 +26,7 @@ void train_step_destroy(TrainStep *step)
     model_pass_destroy(step->pass);
     param_store_destroy(step->store);
     optimizer_destroy(step->optimizer);
-    free(step->inputs), free(step->targets);
+    token_batch_destroy(&step->batch);
     free(step);
 }
 
@@ -41,10 +39,10 @@ double train_step_gradients(TrainStep *step, TokenSource tokens, void *context, 
     step->store->clear_gradients(step->store);
     for (int64_t i = 0; i < step->micro_batches; i++) {
         uint64_t in_batch = step->first_sequence + (uint64_t)i * B;
-        tokens(context, in_batch, step->inputs, step->targets);
+        tokens(context, in_batch, &step->batch);
         if (i + 1 == step->micro_batches) step->store->open_sums(step->store);
         DropoutKey dropout = {(uint64_t)config->train.seed, number, in_batch};
-        sum += model_train(step->pass, step->store, step->inputs, step->targets, loss_scale, dropout);
+        sum += model_train(step->pass, step->store, &step->batch, loss_scale, dropout);
     }
     step->store->close_sums(step->store);
     return sum;

@@ -14,17 +14,17 @@ typedef struct TrainStep {
     ModelPass *pass;
     Optimizer *optimizer;
     ParamStore *store;
-    int64_t micro_batches;     /* of a data rank */
-    uint64_t first_sequence;   /* number in the batch of this data rank's first one */
-    int32_t *inputs, *targets; /* (B, N) of the micro-batch under way */
+    int64_t micro_batches;   /* of a data rank */
+    uint64_t first_sequence; /* number in the batch of this data rank's first one */
+    TokenBatch batch;        /* (B, N) of the micro-batch under way */
 } TrainStep;
 
 /* Parameters are zero. config, model and topology must outlive it. Collective. */
 TrainStep *train_step_create(const Config *config, const Model *model, const Topology *topology);
 void train_step_destroy(TrainStep *step);
 
-/* Fills the inputs and targets of B sequences, the first of which is number `in_batch` of the batch. */
-typedef void (*TokenSource)(void *context, uint64_t in_batch, int32_t *inputs, int32_t *targets);
+/* Fills the arrays of `part`, of B sequences, the first of which is number `in_batch` of the batch. */
+typedef void (*TokenSource)(void *context, uint64_t in_batch, const TokenBatch *part);
 
 /* Gradients of the mean loss of the batch, summed over all ranks; returns the sum of the losses of this rank's tokens.
    `number` is that of the step, for dropout. Collective. */

@@ -10,13 +10,13 @@
 #include "io/checkpoint.h"
 #include "mpi/topology.h"
 #include "mpi/world.h"
-#include "src/base/digest.h"
 #include "src/base/log.h"
 #include "src/base/memory.h"
 #include "src/base/usage.h"
 #include "src/model/model.h"
 #include "src/train/announce.h"
 #include "src/train/evaluate.h"
+#include "src/train/init_from.h"
 #include "src/train/pass_loader.h"
 #include "src/train/resume.h"
 #include "src/train/run_folder.h"
@@ -24,10 +24,13 @@
 #include "src/train/share_report.h"
 #include "src/train/step.h"
 #include "src/train/stop.h"
+#include "src/train/verdict.h"
 
 struct Trainer {
     const Config *config;
-    TokenFile *train, *validation; /* or NULL */
+    const ResumeChoice *choice;
+    TokenMix *train;       /* or NULL */
+    TokenFile *validation; /* likewise */
     Model *model;
     Topology topology;
     TrainStep *step;
@@ -47,33 +50,18 @@ struct Trainer {
 
 /* ---- start ---------------------------------------------------------------------------------------------------------- */
 
+/* Of which the others have the tokenizer. */
+static TokenFile *first_file(const Trainer *t) { return t->train ? t->train->files[0] : NULL; }
+
 static Checkpoint checkpoint_of(const Trainer *t)
 {
     return (Checkpoint){
         .options = config_options((Config *)t->config), /* only read here */
         .store = t->step->store,
         .progress = t->progress,
-        .tokenizer = t->train ? &t->train->tokenizer : NULL,
+        .tokenizer = t->train ? &first_file(t)->tokenizer : NULL,
         .data = t->train ? &t->data : NULL,
     };
-}
-
-/* All ranks must read the same data, each perhaps from a disk of its own. Nothing of a source that reads no file. */
-static CheckpointData data_of(TokenFile *train)
-{
-    if (!train) return (CheckpointData){.tokens = -1};
-    CheckpointData data = {.tokens = (int64_t)train->count};
-    Message problem;
-    char ranks[WORLD_RANKS_TEXT];
-    uint64_t digest = 0;
-    require_all(token_file_digest(train, &digest, &problem), &problem);
-    digest_format(digest, data.digest);
-    bool same = world_majority(digest, ranks);
-    if (!same)
-        fail(&problem, "'%s' is another file on rank %s than on most ranks. Copy the same file to all nodes",
-             train->path, ranks);
-    require_all(same, &problem);
-    return data;
 }
 
 static void start_state(Trainer *t, const Resume *resume)
@@ -81,12 +69,13 @@ static void start_state(Trainer *t, const Resume *resume)
     t->last_saved = -1;
     if (resume->found) {
         Checkpoint into = checkpoint_of(t);
-        resume_compare(resume, t->config, t->train, &t->data);
+        resume_compare(resume, t->config, first_file(t), &t->data);
         resume_load(resume, t->config, &into);
         t->progress = into.progress;
         t->last_saved = t->progress.step;
     } else {
         param_store_initialise(t->step->store, (uint64_t)t->config->train.seed);
+        init_from_load(t->config, t->step->store, first_file(t));
     }
     t->before_skips = t->progress;
 }
@@ -97,34 +86,38 @@ static void open_data(Trainer *t)
     Message problem;
     const Config *config = t->config;
     bool made = source_is_made(&config->data.source);
-    DataSource training = config_data_source(config, t->train);
-    DataSource evaluation = config_data_source(config, t->validation ? t->validation : t->train);
-    t->loader = pass_loader_training(t->step->pass, &training, &problem);
+    DataSource training = config_data_source(config, first_file(t));
+    DataSource evaluation = config_data_source(config, t->validation ? t->validation : first_file(t));
+    t->loader = pass_loader_training(t->step->pass, &training, t->train, &problem);
     require_all(t->loader != NULL, &problem);
     if (!t->validation && !made) return;
     t->evaluator = evaluator_create(&t->topology, &evaluation, t->step->pass, &config->evaluate, &problem);
     require_all(t->evaluator != NULL, &problem);
 }
 
-Trainer *trainer_create(const Config *config, bool overwrite, TokenFile *train, TokenFile *validation)
+Trainer *trainer_create(Config *config, const Config *asked, const ResumeChoice *choice, TokenMix *train,
+                        TokenFile *validation)
 {
     Trainer *t = checked_calloc(1, sizeof *t);
-    *t = (Trainer){.config = config, .train = train, .validation = validation};
+    *t = (Trainer){.config = config, .choice = choice, .train = train, .validation = validation};
     static Resume resume;
     t->clock = (StopClock){.config = config};
-    resume_check_model(config);
-    t->data = data_of(train);
+    bool continues = resume_check_model(config, choice);
+    t->data = resume_data(train);
     ModelSpec spec = config_model_spec(config);
     t->model = model_create(&spec);
+    if (!continues) init_from_check(config, &t->model->table, first_file(t));
     t->folder = run_folder_open(config);
     announce_machine(config);
-    resume_choose(config, overwrite, &resume);
+    resume_choose(config, choice, &resume);
     t->topology = topology_create((int)config->parallel.data_ranks, (ScanKind)config->parallel.scan);
     announce_run(config, t->model, train, t->topology.sequence_ranks);
     t->step = train_step_create(config, t->model, &t->topology);
     open_data(t);
     start_state(t, &resume);
-    run_folder_open_tables(t->folder, resume.found ? t->progress.step : -1);
+    schedule_announce(&config->train, resume.found ? &resume.config.train : NULL, t->progress.step);
+    if (choice->from >= 0) resume_leave_later(config, &resume);
+    run_folder_open_tables(t->folder, asked, resume.found ? t->progress.step : -1);
     t->last_evaluated = run_folder_last_step(t->folder, TABLE_EVALUATIONS);
     return t;
 }
@@ -148,12 +141,12 @@ typedef struct StepReport {
     double wishes[WISHES];
 } StepReport;
 
-static void read_tokens(void *context, uint64_t in_batch, int32_t *inputs, int32_t *targets)
+static void read_tokens(void *context, uint64_t in_batch, const TokenBatch *part)
 {
     Trainer *t = context;
     Message problem;
     bool ok = batch_loader_training(t->loader, (uint64_t)t->progress.sequences_seen + in_batch,
-                                    t->config->train.micro_batch_sequences, inputs, targets, &problem);
+                                    t->config->train.micro_batch_sequences, part, &problem);
     require_all(ok, &problem);
 }
 
@@ -276,36 +269,28 @@ static bool evaluate(Trainer *t)
 
 /* ---- saving --------------------------------------------------------------------------------------------------------- */
 
-/* A checkpoint that nobody could continue from must not become the newest one. */
-static void require_finite_state(const Trainer *t)
-{
-    Message problem;
-    const char *name;
-    bool finite = param_store_finite(t->step->store, &name);
-    if (!finite)
-        fail(&problem,
-             "step %lld: %s is not finite, so no checkpoint is written. Lower train.learning_rate or set "
-             "train.clip_norm; earlier checkpoints are untouched",
-             (long long)t->progress.step, name);
-    require_all(finite, &problem);
-}
+static void save_before_leaving(void *context);
 
 static void save_failed(Trainer *t, const Message *problem)
 {
     enum { ATTEMPTS = 3 };
     Message last;
     t->failed_saves++;
-    bool go_on = t->failed_saves < ATTEMPTS;
+    bool first = t->last_saved < 0, go_on = !first && t->failed_saves < ATTEMPTS;
     if (go_on)
         log_line("warning: no checkpoint of step %lld: %s. Earlier ones are untouched, and another attempt follows",
                  (long long)t->progress.step, problem->text);
+    else if (first)
+        fail(&last, "the first checkpoint could not be written, so the run ends before its first step: %.850s",
+             problem->text);
     else
         fail(&last, "%d checkpoints in a row could not be written, so the run ends: %.800s. Earlier ones are untouched",
              ATTEMPTS, problem->text);
     require_all(go_on, &last);
 }
 
-/* False when it could not be written now and is worth another try; the third failure in a row ends the run. */
+/* False when it could not be written now and is worth another try. The third failure in a row ends the run, as does the first
+   where there is nothing to lose yet. */
 static bool save(Trainer *t)
 {
     t->save_due = false;
@@ -315,15 +300,16 @@ static bool save(Trainer *t)
     Message problem;
     Checkpoint checkpoint = checkpoint_of(t);
     double start = usage_seconds();
-    require_finite_state(t);
+    world_set_leave_hook(NULL, NULL); /* what ends the run here would end another attempt too */
+    verdict_require_finite(t->step->store, t->progress.step);
     require_all(checkpoint_same_on_all_ranks(&checkpoint, &problem), &problem);
     run_folder_require_held(t->folder);
     checkpoint_path(output->folder, t->progress.step, path);
     t->clock.saved_seconds = start;
-    if (!checkpoint_write(&checkpoint, path, &problem)) {
-        save_failed(t, &problem);
-        return false;
-    }
+    bool written = checkpoint_write(&checkpoint, path, &problem);
+    if (!written) save_failed(t, &problem);
+    world_set_leave_hook(save_before_leaving, t);
+    if (!written) return false;
     t->last_saved = t->progress.step;
     t->failed_saves = 0;
     int removed = world().rank > 0 ? 0
@@ -343,6 +329,15 @@ static void save_for_certain(Trainer *t)
     while (!save(t)) sleep(1);
 }
 
+/* Whatever ends the run early, as data that can no longer be read: its steps are not lost. */
+static void save_before_leaving(void *context)
+{
+    Trainer *t = context;
+    if (t->last_saved >= t->before_skips.step) return;
+    t->progress = t->before_skips;
+    save_for_certain(t);
+}
+
 /* ---- the loop ------------------------------------------------------------------------------------------------------- */
 
 /* Every rank sees the same numbers here, so all leave together: with a checkpoint from before the first of the skipped
@@ -352,36 +347,20 @@ static void give_up_if_hopeless(Trainer *t, const StepReport *report)
     int64_t in_a_row = t->progress.step - t->before_skips.step;
     if (!report->skipped || in_a_row <= t->config->train.max_skipped_steps) return;
     Message problem;
+    const char *remedy = t->before_skips.step > 0
+                             ? "Lower train.learning_rate, lengthen train.warmup_steps or set train.clip_norm"
+                             : "The first of all is among them, so that the model spoils it as it began: choose "
+                               "another train.init_from if that was given, or a smaller attention.scale";
     fail(&problem,
-         "step %lld: the loss is %g, the norm of the gradient %g; %lld steps in a row could not be used. Lower "
-         "train.learning_rate, lengthen train.warmup_steps or set train.clip_norm; the last checkpoint is of step "
-         "%lld, before them",
-         (long long)t->progress.step, fabs(report->loss), fabs(report->gradient_norm), (long long)in_a_row,
+         "step %lld: the loss is %g, the norm of the gradient %g; %lld steps in a row could not be used. %s; the last "
+         "checkpoint is of step %lld, before them",
+         (long long)t->progress.step, fabs(report->loss), fabs(report->gradient_norm), (long long)in_a_row, remedy,
          (long long)t->before_skips.step);
-    if (t->last_saved < t->before_skips.step) {
-        t->progress = t->before_skips;
-        save_for_certain(t);
-    }
     run_folder_store(t->folder);
-    require_all(false, &problem);
+    require_all(false, &problem); /* save_before_leaving() */
 }
 
 static bool due(int64_t step, int64_t every) { return every > 0 && step % every == 0; }
-
-/* A job that has done nothing but a part of an evaluation would do the same the next time, for ever. */
-static void require_progress(const Trainer *t, double evaluating_seconds)
-{
-    enum { LONG_SECONDS = 60 };
-    Message problem;
-    double stuck = t->progress.step == t->start_step && evaluating_seconds > LONG_SECONDS;
-    world_max_doubles(&stuck, 1);
-    if (stuck > 0)
-        fail(&problem,
-             "the evaluation of step %lld does not fit into the time of a job (%.0f s of it were not enough). Lower "
-             "evaluate.sequences, or give the job more time",
-             (long long)t->progress.step, evaluating_seconds);
-    require_all(stuck == 0, &problem);
-}
 
 /* What follows a step, or the continuing from its checkpoint: save first, so that nothing that happens later costs the
    step. */
@@ -404,7 +383,7 @@ static void after_step(Trainer *t, bool skipped, double wishes[WISHES])
     }
     if (!stop_cause(wishes)) return;
     save_for_certain(t);
-    require_progress(t, usage_seconds() - start);
+    if (t->progress.step == t->start_step) verdict_require_time(t->progress.step, usage_seconds() - start);
 }
 
 static void say_end(const Trainer *t, const char *cause)
@@ -412,10 +391,19 @@ static void say_end(const Trainer *t, const char *cause)
     char text[32], memory[32];
     int64_t step = t->progress.step;
     if (cause)
-        log_line("stopped by %s at step %lld of %lld; the same command goes on from there", cause, (long long)step,
-                 (long long)t->config->train.steps);
+        log_line("stopped by %s at step %lld of %lld; the same command%s goes on from there", cause, (long long)step,
+                 (long long)t->config->train.steps, t->choice->from >= 0 ? " without --from" : "");
     log_line("done: %lld steps in %s, peak memory of rank 0 %s", (long long)(step - t->start_step),
              log_duration(usage_seconds() - t->start_seconds, text), log_bytes(usage_peak_bytes(), memory));
+}
+
+/* On every path out of a step whose work would be lost; before the first one, whether that can be done at all. */
+static void secure_saving(Trainer *t)
+{
+    Message problem;
+    Checkpoint checkpoint = checkpoint_of(t);
+    require_all(checkpoint_probe(&checkpoint, t->config->output.folder, &problem), &problem);
+    world_set_leave_hook(save_before_leaving, t);
 }
 
 bool trainer_run(Trainer *t)
@@ -424,8 +412,11 @@ bool trainer_run(Trainer *t)
     StepReport report = {.loss = 0};
     t->start_seconds = t->clock.saved_seconds = usage_seconds();
     t->start_step = t->progress.step;
-    if (t->progress.step >= steps) log_line("all %lld steps are done; raise train.steps to go on", (long long)steps);
-    /* Step 0 too: whether a checkpoint can be written shows before any work, and a run that is killed early has one. */
+    if (t->progress.step >= steps)
+        log_line("all %lld steps are done; raise train.steps to go on", (long long)steps);
+    else
+        secure_saving(t);
+    /* Step 0 too: a run that is killed early has one. */
     if (t->progress.step == 0) save_for_certain(t);
     after_step(t, report.skipped, report.wishes);
     while (t->progress.step < steps && !stop_cause(report.wishes)) {
@@ -435,6 +426,7 @@ bool trainer_run(Trainer *t)
         give_up_if_hopeless(t, &report);
         after_step(t, report.skipped, report.wishes);
     }
+    world_set_leave_hook(NULL, NULL);
     run_folder_store(t->folder);
     bool finished = t->progress.step >= steps && (!t->evaluator || t->last_evaluated == t->progress.step);
     const char *cause = finished ? NULL : stop_cause(report.wishes);

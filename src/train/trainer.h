@@ -7,17 +7,18 @@
 
 #include <stdbool.h>
 
-#include "io/token_file.h"
+#include "io/token_mix.h"
 #include "src/train/config.h"
-#include "src/base/error.h"
+#include "src/train/resume.h"
 
 typedef struct Trainer Trainer;
 
-/* `config` is finished; the token files are open and stay with the caller, as does config. `validation` may be NULL, and so may
-   `train` where the source reads no file. Continues from the newest whole checkpoint of config->output.folder where there is
-   one; `overwrite` allows to start anew over the metrics of a run that has none. Collective over all ranks; leaves together
-   with one line when something is wrong. */
-Trainer *trainer_create(const Config *config, bool overwrite, TokenFile *train, TokenFile *validation);
+/* `config` is finished, `asked` the same as file and command line have it. Both stay with the caller, as do the token files,
+   which are open. `validation` may be NULL, and so may `train` where the source reads no file. Continues from a checkpoint of
+   config->output.folder where there is one, as `choice` says; `config` then gets its train.init_from. Collective over all ranks;
+   leaves together with one line when something is wrong. */
+Trainer *trainer_create(Config *config, const Config *asked, const ResumeChoice *choice, TokenMix *train,
+                        TokenFile *validation);
 
 /* Trains up to config->train.steps, writes checkpoints and metrics. False when a signal, the file STOP or
    output.stop_after_minutes ended it before, after a checkpoint. Collective. */

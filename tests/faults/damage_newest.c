@@ -122,11 +122,11 @@ typedef struct Counts {
     int noticed, harmless, accepted;
 } Counts;
 
-static void try_damage(const Newest *newest, Damage how, size_t range, size_t ranges, Counts *counts)
+static void try_damage(Newest *newest, Damage how, size_t range, size_t ranges, Counts *counts)
 {
     static Resume resume;
     damage(newest, how, range, ranges);
-    resume_choose(&newest->config, false, &resume);
+    resume_choose(&newest->config, &(ResumeChoice){.from = -1}, &resume);
     bool aside = access(newest->aside, F_OK) == 0;
     if (aside && resume.step == newest->older)
         counts->noticed++;

@@ -14,7 +14,7 @@
 #include "src/train/config.h"
 #include "src/train/optimizer.h"
 
-enum { SEED_TOKENS = 5000, SEED_STEP = 100 };
+enum { SEED_TOKENS = 5000, SEED_DOCUMENT = 170, SEED_STEP = 100 };
 
 static void add(uint64_t *digest, const void *bytes, size_t count) { *digest = XXH64(bytes, count, *digest); }
 static void add_number(uint64_t *digest, int64_t number) { add(digest, &number, sizeof number); }
@@ -198,10 +198,25 @@ static void write_tokens(const char *path)
     CHECK(writer, "%s", problem.text);
     int32_t *ids = checked_calloc(SEED_TOKENS, sizeof *ids);
     for (size_t i = 0; i < SEED_TOKENS; i++) ids[i] = (int32_t)(256 * rng_uniform(rng_stream(4, "seed tokens", 0), i));
-    bool good = token_file_append(writer, ids, SEED_TOKENS, &problem) && token_file_finish(&writer, 1, &problem);
+    bool good = true;
+    for (size_t first = 0; first < SEED_TOKENS && good; first += SEED_DOCUMENT) {
+        size_t count = SEED_TOKENS - first < SEED_DOCUMENT ? SEED_TOKENS - first : SEED_DOCUMENT;
+        token_file_begin_document(writer);
+        good = token_file_append(writer, ids + first, count, &problem);
+    }
+    good = good && token_file_finish(&writer, 1, NULL, &problem);
     CHECK(good, "%s", problem.text);
     free(ids);
     tokenizer_destroy(&tokenizer);
+}
+
+static bool read_documents(TokenFile *file, uint64_t *digest, Message *problem)
+{
+    int64_t *starts = checked_calloc(file->document_count, sizeof *starts);
+    bool good = token_file_documents(file, 0, file->document_count, starts, problem);
+    if (good) add(digest, starts, file->document_count * sizeof *starts);
+    free(starts);
+    return good;
 }
 
 static bool read_tokens(const char *path, uint64_t *digest, Message *problem)
@@ -214,12 +229,13 @@ static bool read_tokens(const char *path, uint64_t *digest, Message *problem)
     add_tokenizer(digest, &file->tokenizer);
     add_number(digest, (int64_t)file->count);
     int32_t *ids = checked_calloc(PIECE, sizeof *ids);
-    bool good = token_file_check(file, problem);
+    bool good = token_file_examine(file, problem);
     for (size_t first = 0; good && first < file->count; first += PIECE) {
         size_t count = file->count - first < PIECE ? file->count - first : PIECE;
         good = token_file_read(file, first, count, ids, problem);
         if (good) add(digest, ids, count * sizeof *ids);
     }
+    good = good && read_documents(file, digest, problem);
     free(ids);
     token_file_close(file);
     return good;

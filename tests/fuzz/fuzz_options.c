@@ -30,7 +30,7 @@ static void check_reads_back(const OptionTable *table)
     size_t length;
     Message problem;
     FILE *file = open_memstream(&text, &length);
-    option_print_ini(table, file);
+    option_print_ini(table, NULL, file);
     fclose(file);
     CHECK(option_read_ini(&other, text, "printed", &problem), "what was printed is refused: %s", problem.text);
     for (int i = 0; i < table->count; i++)

@@ -203,7 +203,8 @@ static void naive_head(const AttentionLayer *layer, const ParamTable *table, con
         double *o = out + i * C + head * h;
         for (size_t c = 0; c < h; c++) o[c] = 0;
         double decay = 1; /* of all gates behind j */
-        for (size_t j = i + 1; j-- > 0;) {
+        size_t first = input->starts ? (size_t)input->starts[i] : 0;
+        for (size_t j = i + 1; j-- > first;) {
             double weight, feature_product = layer->map ? dot(u[0] + i * r, u[1] + j * r, r) : 0;
             bool near = i / block - j / block <= window;
             if (softmax)

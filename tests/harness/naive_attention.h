@@ -6,8 +6,9 @@
 
 /* One sequence in blocks of `block` tokens. */
 typedef struct NaiveInput {
-    const real *qkv;  /* (T, 3C) */
-    const real *gate; /* (H, T), or NULL */
+    const real *qkv;       /* (T, 3C) */
+    const real *gate;      /* (H, T), or NULL */
+    const int32_t *starts; /* (T): the first position that each token sees, or NULL */
     size_t tokens, block;
     ShareWatch watch; /* of this sequence and layer: (1), (H); all zero: nothing is counted */
 } NaiveInput;

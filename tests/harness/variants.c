@@ -120,6 +120,24 @@ real *variant_parameters(const Model *model, uint64_t seed)
     return params;
 }
 
+/* Of the first sequence documents begin at 5, 6 and at its middle; of the others where it happens, five or so in all. */
+static bool begins_document(size_t s, size_t t, size_t T)
+{
+    if (s == 0) return t == 5 || t == 6 || t == T / 2;
+    return rng_uniform(rng_stream(13, "test documents", s), t) < 4.0 / (double)T;
+}
+
+int32_t *variant_document_starts(const PassSpec *spec)
+{
+    size_t T = spec->context_length;
+    if (!spec->documents) return NULL;
+    int32_t *starts = checked_calloc(spec->sequences * T, sizeof *starts);
+    for (size_t s = 0; s < spec->sequences; s++)
+        for (size_t t = 1; t < T; t++)
+            starts[s * T + t] = begins_document(s, t, T) ? (int32_t)t : starts[s * T + t - 1];
+    return starts;
+}
+
 int32_t *random_tokens(size_t count, int64_t vocab_size, uint64_t seed)
 {
     int32_t *tokens = checked_calloc(count, sizeof *tokens);

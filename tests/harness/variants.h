@@ -38,6 +38,10 @@ PassSpec variant_pass(const Config *config, size_t sequences);
 /* Parameters with every tensor away from its initial value, so that no gradient is zero by symmetry. */
 real *variant_parameters(const Model *model, uint64_t seed);
 
+/* Where the documents of each of the pass's sequences begin, (sequences, T) as TokenBatch.document_starts; NULL for a pass
+   without documents. Some are of one token, some of several blocks, and they differ from sequence to sequence. */
+int32_t *variant_document_starts(const PassSpec *spec);
+
 /* count random tokens below `vocab_size`. */
 int32_t *random_tokens(size_t count, int64_t vocab_size, uint64_t seed);
 

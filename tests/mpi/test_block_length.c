@@ -39,10 +39,10 @@ static double loss_on_ranks(const Model *model, const PassSpec *spec, real *para
     Topology topology = topology_create(1, SCAN_IEXSCAN);
     ModelPass *pass = model_pass_create(model, spec, topology.link, PASS_EVALUATE);
     ParamStore *store = param_store_over(&model->table, params, NULL);
-    int32_t *my_inputs = own_part(inputs, pass), *my_targets = own_part(targets, pass);
-    double loss = model_evaluate(pass, store, my_inputs, my_targets, NULL, NULL, NULL);
+    TokenBatch mine = {.inputs = own_part(inputs, pass), .targets = own_part(targets, pass)};
+    double loss = model_evaluate(pass, store, &mine, NULL, NULL, NULL);
     world_sum_doubles(&loss, 1);
-    free(my_inputs), free(my_targets);
+    token_batch_destroy(&mine);
     param_store_destroy(store);
     model_pass_destroy(pass);
     topology_destroy(&topology);

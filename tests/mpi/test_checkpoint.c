@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "io/checkpoint.h"
@@ -420,6 +421,26 @@ static void test_failing_write(void)
     fixture_destroy(&loaded);
 }
 
+/* It finds what would stop a checkpoint, on the last rank alone too, and leaves nothing behind. */
+static void test_probe(void)
+{
+    Fixture fixture;
+    fixture_create(&fixture, 5, "adamw");
+    Message problem = {""};
+    const char *folder = scratch_path("probed");
+    expect_failure(checkpoint_probe(&fixture.checkpoint, folder, &problem), &problem, "not writable");
+    check_true(checkpoint_write(&fixture.checkpoint, scratch_path("probed/checkpoints/step-00000100.h5"), &problem),
+               "written: %s", problem.text);
+    check_true(checkpoint_probe(&fixture.checkpoint, folder, &problem), "probed: %s", problem.text);
+    bool last = world().rank == world().size - 1;
+    if (last) scratch_limit_files(64);
+    expect_failure(checkpoint_probe(&fixture.checkpoint, folder, &problem), &problem, "no checkpoint could be written");
+    if (last) scratch_unlimit_files();
+    world_barrier(); /* rank 0 removes what was begun */
+    check_true(count_files("probed/checkpoints") == 1, "nothing is left of it");
+    fixture_destroy(&fixture);
+}
+
 static void write_steps(const Fixture *fixture, const char *folder, const int64_t *steps, int count)
 {
     char path[CHECKPOINT_PATH_SIZE];
@@ -428,6 +449,12 @@ static void write_steps(const Fixture *fixture, const char *folder, const int64_
         checkpoint_path(scratch_path(folder), steps[i], path);
         check_true(checkpoint_write(&fixture->checkpoint, path, &problem), "written: %s", problem.text);
     }
+}
+
+static off_t size_of(const char *name)
+{
+    struct stat status;
+    return stat(scratch_path(name), &status) == 0 ? status.st_size : -1;
 }
 
 static void test_newest(void)
@@ -449,6 +476,15 @@ static void test_newest(void)
     if (world().rank == 0) check_true(checkpoint_set_aside(expected, place, &problem), "set aside: %s", problem.text);
     world_barrier();
     check_true(checkpoint_find_newest(scratch_path("newest"), 1000, found, &step) && step == 10, "20 is set aside");
+    world_barrier();
+    if (world().rank == 0) {
+        scratch_write("newest/checkpoints/step-00000020.h5", "another", 7);
+        check_true(checkpoint_set_aside(expected, place, &problem), "the same step again: %s", problem.text);
+        check_true(size_of("newest/checkpoints/step-00000020.h5.damaged") == 7 &&
+                       size_of("newest/checkpoints/step-00000020.h5.damaged.1") > 7,
+                   "both are kept");
+    }
+    world_barrier();
     fixture_destroy(&written);
 }
 
@@ -550,6 +586,99 @@ static void test_other_optimizer(void)
     fixture_destroy(&untouched);
 }
 
+/* One of its tensors gets another name. */
+static void rename_tensor(Fixture *fixture, int row, const char *name)
+{
+    snprintf(fixture->table.params[row].name, sizeof fixture->table.params[row].name, "%s", name);
+}
+
+/* Reading must not leave a tensor of the file out. */
+static void test_unused_tensor(void)
+{
+    Fixture written, smaller;
+    Message problem = {""};
+    const char *path = scratch_path("more.h5");
+    fixture_create(&written, 5, "adamw");
+    check_true(checkpoint_write(&written.checkpoint, path, &problem), "written: %s", problem.text);
+    fixture_empty(&smaller, 5, "adamw");
+    smaller.table.count--; /* its last tensor */
+    expect_failure(checkpoint_load(path, &smaller.checkpoint, false, &problem), &problem, "does not use: final.stack");
+    smaller.table.count++;
+    ParamTable *states = (ParamTable *)smaller.store->states;
+    states->count--;
+    expect_failure(checkpoint_load(path, &smaller.checkpoint, true, &problem), &problem, "does not use: v/final.stack");
+    states->count++;
+    check_true(checkpoint_load(path, &smaller.checkpoint, true, &problem), "all are used: %s", problem.text);
+    fixture_destroy(&written);
+    fixture_destroy(&smaller);
+}
+
+typedef struct Fates {
+    int counts[TENSOR_FATES];
+    char last[TENSOR_FATES][112];
+} Fates;
+
+static void count_fate(void *context, TensorFate fate, const char *name)
+{
+    Fates *fates = context;
+    fates->counts[fate]++;
+    snprintf(fates->last[fate], sizeof *fates->last, "%s", name);
+}
+
+/* Another model takes what it has in common with the file; all else stays as it was. */
+static void test_matching(void)
+{
+    Fixture written, other, before;
+    Message problem = {""};
+    Fates fates = {0};
+    const char *path = scratch_path("matching.h5");
+    fixture_create(&written, 5, "adamw");
+    check_true(checkpoint_write(&written.checkpoint, path, &problem), "written: %s", problem.text);
+    fixture_empty(&other, 5, "muon");
+    fixture_empty(&before, 5, "muon");
+    rename_tensor(&other, BIAS, "layers.0.gate");
+    check_true(checkpoint_match(path, &other.table, count_fate, &fates, &problem), "matched: %s", problem.text);
+    check_true(fates.counts[TENSOR_TAKEN] == 5 && fates.counts[TENSOR_NEW] == 1 && fates.counts[TENSOR_LEFT] == 1,
+               "%d taken, %d new, %d left", fates.counts[TENSOR_TAKEN], fates.counts[TENSOR_NEW],
+               fates.counts[TENSOR_LEFT]);
+    check_true(strcmp(fates.last[TENSOR_NEW], "layers.0.gate") == 0 &&
+                   strcmp(fates.last[TENSOR_LEFT], "layers.0.bias") == 0,
+               "new '%s', left '%s'", fates.last[TENSOR_NEW], fates.last[TENSOR_LEFT]);
+    check_true(checkpoint_load_matching(path, other.store, &problem), "loaded: %s", problem.text);
+    for (int i = 0; i < other.table.count; i++) {
+        const Fixture *source = i == BIAS ? &before : &written;
+        check_true(memcmp(values_of(&other, i), values_of(source, i), other.table.params[i].count * sizeof(real)) == 0,
+                   "values of %s", other.table.params[i].name);
+    }
+    check_true(same_states(&before, &other, "momentum"), "states stay as they were");
+    fixture_destroy(&before);
+    fixture_destroy(&other);
+    fixture_empty(&other, 4, "adamw"); /* another width: two tensors are of it */
+    expect_failure(checkpoint_load_matching(path, other.store, &problem), &problem, "(7, 5) there, (7, 4) here");
+    expect_failure(false, &problem, "2 tensors have another shape");
+    for (int i = 0; i < other.table.count; i++) other.table.params[i].name[0] = '#';
+    expect_failure(checkpoint_load_matching(path, other.store, &problem), &problem, "no tensor that this model has");
+    fixture_destroy(&other);
+    fixture_destroy(&written);
+}
+
+static void test_list(void)
+{
+    char text[256];
+    const char *folder = scratch_path("list");
+    Fixture written;
+    Message problem = {""};
+    fixture_create(&written, 5, NULL);
+    check_true(!checkpoint_list(folder, text, sizeof text) && !text[0], "none");
+    for (int step = 0; step <= 20; step += 10) {
+        char path[CHECKPOINT_PATH_SIZE];
+        checkpoint_path(folder, step, path);
+        check_true(checkpoint_write(&written.checkpoint, path, &problem), "written: %s", problem.text);
+    }
+    check_true(checkpoint_list(folder, text, sizeof text) && strcmp(text, "0, 10, 20") == 0, "'%s'", text);
+    fixture_destroy(&written);
+}
+
 int main(int argc, char **argv)
 {
     static const TestCase tests[] = {
@@ -565,10 +694,14 @@ int main(int argc, char **argv)
         {"a flipped bit", test_flipped_bit},
         {"ranks with other values", test_replicas},
         {"a write that fails", test_failing_write},
+        {"probe", test_probe},
         {"the newest", test_newest},
         {"which ones stay", test_retention},
         {"states of Muon", test_muon},
         {"of another optimizer", test_other_optimizer},
+        {"a tensor that is not used", test_unused_tensor},
+        {"tensors of another model", test_matching},
+        {"a list of steps", test_list},
     };
     static const Suite suites[] = {{"checkpoint", tests, sizeof tests / sizeof *tests}};
     world_start(&argc, &argv);

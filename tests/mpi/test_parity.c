@@ -11,6 +11,7 @@
 #include "src/base/error.h"
 #include "src/base/memory.h"
 #include "tests/harness/check.h"
+#include "tests/harness/effort.h"
 #include "tests/harness/gradient_rounding.h"
 #include "tests/harness/rounding.h"
 #include "tests/harness/suite.h"
@@ -29,18 +30,20 @@ typedef struct Case {
     Model *model;
     PassSpec pass; /* of all sequences */
     real *params;
-    int32_t *inputs, *targets; /* (sequences, T) */
+    TokenBatch tokens; /* (sequences, T) */
     PlainGradients expected;
 } Case;
 
 static const real LOSS_SCALE = (real)0.01;
 
+#define DOCUMENTS "train.document_mask=true"
 #define REAL_SHAPE "model.layers=1 model.width=32 model.heads=1 model.context_length=700 attention.block_length=180"
 
-/* This rank's part of tokens (sequences, T): its sequences, and its ranges of each. */
+/* This rank's part of tokens (sequences, T): its sequences, and its ranges of each. NULL of NULL. */
 static int32_t *own_part(const int32_t *tokens, const ModelPass *pass, size_t first_sequence)
 {
     const PassSpec *spec = model_pass_spec(pass);
+    if (!tokens) return NULL;
     int32_t *part = checked_calloc(spec->sequences * model_pass_tokens(pass), sizeof *part), *place = part;
     for (size_t s = 0; s < spec->sequences; s++)
         for (size_t k = 0; k < spec->stretches; k++) {
@@ -71,11 +74,12 @@ static Outcome on_grid(const Case *c, Topology *topology)
     size_t first = spec.sequences * (size_t)topology->data_rank;
     ModelPass *pass = model_pass_create(model, &spec, topology->link, PASS_TRAIN);
     ParamStore *store = store_of(c, topology->data_ranks > 1 ? SUMS_OVERLAPPED : SUMS_LAST);
-    int32_t *my_inputs = own_part(c->inputs, pass, first), *my_targets = own_part(c->targets, pass, first);
+    TokenBatch mine = {own_part(c->tokens.inputs, pass, first), own_part(c->tokens.targets, pass, first),
+                       own_part(c->tokens.document_starts, pass, first)};
     Outcome outcome = {.grads = checked_calloc(model->table.trained_count, sizeof(real))};
     DropoutKey key = {.seed = 1, .step = 5, .first_sequence = first};
     store->open_sums(store);
-    outcome.loss = model_train(pass, store, my_inputs, my_targets, LOSS_SCALE, key);
+    outcome.loss = model_train(pass, store, &mine, LOSS_SCALE, key);
     store->close_sums(store);
     world_sum_doubles(&outcome.loss, 1);
     for (int i = 0; i < model->table.count; i++) {
@@ -85,7 +89,7 @@ static Outcome on_grid(const Case *c, Topology *topology)
     }
     param_store_destroy(store);
     model_pass_destroy(pass);
-    free(my_inputs), free(my_targets);
+    token_batch_destroy(&mine);
     return outcome;
 }
 
@@ -98,11 +102,12 @@ static Case case_create(const Variant *variant, const char *more, size_t sequenc
     size_t tokens = sequences * (size_t)config.model.context_length;
     Case c = {.name = variant->name, .model = variant_model(&config), .pass = variant_pass(&config, sequences)};
     c.params = variant_parameters(c.model, 21);
-    c.inputs = random_tokens(tokens, config.model.vocab_size, 1);
-    c.targets = random_tokens(tokens, config.model.vocab_size, 2);
+    c.tokens.inputs = random_tokens(tokens, config.model.vocab_size, 1);
+    c.tokens.targets = random_tokens(tokens, config.model.vocab_size, 2);
+    c.tokens.document_starts = variant_document_starts(&c.pass);
     PassSpec whole = c.pass;
     whole.stretches = 1; /* what is expected is found in one piece */
-    c.expected = plain_gradients_create(c.model, &whole, c.params, c.inputs, c.targets, LOSS_SCALE);
+    c.expected = plain_gradients_create(c.model, &whole, c.params, c.tokens.inputs, c.tokens.targets, LOSS_SCALE);
     return c;
 }
 
@@ -110,7 +115,7 @@ static void case_destroy(Case *c)
 {
     plain_gradients_destroy(&c->expected);
     model_destroy(c->model);
-    free(c->params), free(c->inputs), free(c->targets);
+    free(c->params), token_batch_destroy(&c->tokens);
 }
 
 static bool broken_direction_is_backward;
@@ -255,6 +260,29 @@ static void test_hybrids(void)
     }
 }
 
+/* Documents that begin and end within blocks, ranks, stretches and windows. */
+static void test_documents(void)
+{
+    static const Variant more[] = {
+        {"window-3", "kind=polysketch sketch=random local=window window_blocks=3 gate=data far_scale=0.3"},
+        {"window-9",
+         "kind=polysketch sketch=projection local=window window_blocks=9 denominator_one=0 local_weight=exp"},
+    };
+    for (int v = 0; v < variant_count + 2; v += VARIANT_STEP) {
+        const Variant *variant = v < variant_count ? &variants[v] : &more[v - variant_count];
+        const char *const ways[] = {DOCUMENTS, DOCUMENTS " model.dropout=0.3 train.recompute=layer",
+                                    DOCUMENTS " train.recompute=attention"};
+        Case c = case_create(variant, ways[v % 3], SEQUENCES);
+        compare_on_grids(&c, 6, (ScanKind)(v % 3));
+        case_destroy(&c);
+        if (!variant_is_linear(variant)) continue;
+        c = case_create(variant, v % 2 ? DOCUMENTS " train.stretch_length=8" : DOCUMENTS " train.stretch_length=12",
+                        SEQUENCES);
+        compare_on_grids(&c, v % 2 ? 2 : 3, v % 4 < 2 ? SCAN_IEXSCAN : SCAN_CHAIN);
+        case_destroy(&c);
+    }
+}
+
 static Topology topology_with_broken_backward_scan(void)
 {
     Topology topology = topology_create(1, SCAN_EXSCAN);
@@ -296,9 +324,10 @@ static const TestCase tests[] = {
     {"stretches of a sequence", test_stretches},
     {"wide windows", test_wide_windows},
     {"layers of different kinds", test_hybrids},
+    {"documents", test_documents},
     {"control: a broken backward scan is noticed", test_broken_backward_scan_is_noticed},
 };
-static const Suite suites[] = {{"parity", tests, 8}};
+static const Suite suites[] = {{"parity", tests, 9}};
 
 int main(int argc, char **argv)
 {

@@ -31,14 +31,14 @@ typedef struct Found {
     double loss, norm; /* of a training step */
 } Found;
 
-static void read_training(void *context, uint64_t first, int32_t *inputs, int32_t *targets)
+static void read_training(void *context, uint64_t first, const TokenBatch *part)
 {
     Message problem;
     const TrainStep **step = context;
     DataSource source = config_data_source((*step)->config, NULL);
-    BatchLoader *loader = pass_loader_training((*step)->pass, &source, &problem);
+    BatchLoader *loader = pass_loader_training((*step)->pass, &source, NULL, &problem);
     int64_t count = (int64_t)model_pass_spec((*step)->pass)->sequences;
-    check_true(loader && batch_loader_training(loader, first, count, inputs, targets, &problem), "made");
+    check_true(loader && batch_loader_training(loader, first, count, part, &problem), "made");
     batch_loader_destroy(loader);
 }
 

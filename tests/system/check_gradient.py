@@ -56,13 +56,12 @@ def main():
         beta1 = next_file["config"].attrs["train.beta1"]
         gradients = {name: data[...].astype(np.float64) / (1 - beta1)
                      for name, data in next_file["optimizer/m"].items()}
-    T, V = int(config["model.context_length"]), int(config["model.vocab_size"])
-    inputs, targets, sequences = reference.read_sequences(tokens, T, V, None)
+    inputs, targets, documents, sequences = reference.read_sequences(tokens, config, None)
     assert sequences == 1, "the token file must be one sequence"
     assert set(gradients) == set(filter(reference.is_trained, parameters)), "tensors with and without gradients"
 
     def losses_of(values):
-        return reference.token_objectives(config, values, inputs[0], targets[0])
+        return reference.token_objectives(config, values, inputs[0], targets[0], documents[0])
 
     random = np.random.default_rng(5)
     entries = {name: chosen_entries(gradient, random) for name, gradient in sorted(gradients.items())}

@@ -67,18 +67,26 @@ refuse() {
     for ranks in 1 3; do start refuse_on "$ranks" "$TEST_FOLDER/case-$cases-$ranks" "$@"; done
 }
 
-# refuse_train WORDS OPTIONS...: the last of two equal options counts.
+# add_default OPTION VALUE: to the array `options`, where it does not stand yet.
+add_default() {
+    [[ " ${options[*]}" == *" --$1="* ]] || options+=("--$1=$2")
+}
+
+# refuse_train WORDS OPTIONS...
 refuse_train() {
-    local words=$1
-    shift
-    refuse "$words" train tests/data/tiny.ini --data.train="$data/train.h5" --output.folder=@/run "$@"
+    local words=$1 options=("${@:2}")
+    add_default data.train "$data/train.h5"
+    add_default output.folder @/run
+    refuse "$words" train tests/data/tiny.ini "${options[@]}"
 }
 
 # refuse_eval WORDS OPTIONS...
 refuse_eval() {
-    local words=$1
-    shift
-    refuse "$words" eval --checkpoint="$good" --data="$data/validation.h5" --per_token_loss=@/losses.h5 "$@"
+    local words=$1 options=("${@:2}")
+    add_default checkpoint "$good"
+    add_default data "$data/validation.h5"
+    add_default per_token_loss @/losses.h5
+    refuse "$words" eval "${options[@]}"
 }
 
 prepare_data
@@ -89,17 +97,42 @@ bad=$TEST_FOLDER/bad
 quiet python "$tools"/make_bad_files.py "$data/train.h5" "$good" "$bad"
 printf '[train]\nstepz = 3\n' >"$bad/option.ini"
 printf 'nonsense\n' >"$bad/line.ini"
+head -c 1100000 /dev/zero >"$bad/long.ini"
+long=$(printf '%0250d' 0)
+mkdir -p "$bad/$long/$long"
+cp tests/data/tiny.ini "$bad/$long/$long/config.ini"
+printf '[train]\nsteps = 3\n\n[train]\nsteps = 4\n' >"$bad/twice.ini"
 
 # The command line and the configuration
 refuse "unknown subcommand 'trian'|--help" trian
 refuse "unknown option 'train.stepz'|'train.steps'" train --train.stepz=3
 refuse "unknown option 'train.stepz'|'train.steps'|option.ini" train "$bad/option.ini"
 refuse "line.ini:1|key = value" train "$bad/line.ini"
-refuse "cannot open the configuration|missing.ini|configs/" train "$bad/missing.ini"
+refuse "unknown option 'steps'|'train.steps'" train --steps=3
+refuse "unknown option 'train.lr'|'train.learning_rate'" train --train.lr=1
+refuse "unknown option 'learning-rate'|'train.learning_rate'" train --learning-rate=1
+refuse "unknown option 'zzzzzz'. --help" train --zzzzzz=1
+refuse "unknown option '-x'|--section.key=value|--help" train -x
+refuse "twice.ini:5|train.steps was set in line 2|Keep one" train "$bad/twice.ini"
+refuse "--input is given twice, as 'a' and as 'b'|one of them" prepare --input=a --input=b --output=@/data
+refuse "option 'prompt' needs a value: --prompt=" generate --checkpoint=x --prompt --tokens=3
+refuse "cannot read the configuration|missing.ini|No such file|configs/" train "$bad/missing.ini"
+refuse "cannot read the configuration|it has more than 1048576 bytes|configs/" train "$bad/long.ini"
+refuse "is not a configuration in INI form|configs/" train "$good"
+refuse "cannot read the configuration|Input/output error" train /proc/self/mem
+refuse "output.folder is longer than 511 bytes|shorter" train "$bad/$long/$long"
 refuse "unexpected argument|--section.key=value" train tests/data/tiny.ini tests/data/tiny.ini
 refuse "vocabulary|--model.vocab_size" plan tests/data/tiny.ini
+refuse "vocabulary is unknown|missing.h5|no such file|--model.vocab_size" plan tests/data/tiny.ini --data.train="$bad/missing.h5"
 refuse "--checkpoint=FILE" eval
 refuse "--output=FOLDER" prepare
+refuse "--input=FILE_OR_FOLDER" prepare --output=@/data
+refuse "no token numbers" prepare --ids --vocab_size=9 --output=@/data
+refuse "vocab_size = 20000000|out of range" prepare --ids --vocab_size=20000000 --output=@/data
+refuse_train "output.folder is empty|leave it out|results/run" --output.folder=
+refuse_eval "per_token_loss is empty|leave it out" --per_token_loss=
+refuse "prompt is empty|leave it out" generate --checkpoint="$good" --prompt=
+refuse "prompt_file is empty|leave it out" generate --checkpoint="$good" --prompt_file=
 refuse_train "train.beta1 = 2|out of range|0.999999" --train.beta1=2
 refuse_train "train.steps = 'many'|whole number" --train.steps=many
 refuse_train "attention.kind = 'linear'|softmax|performer" --attention.kind=linear
@@ -126,7 +159,7 @@ refuse_train "truncated or damaged|again" --data.train="$bad/truncated-tokens.h5
 refuse_train "no attribute format|polysketch prepare" --data.train="$bad/foreign.h5"
 refuse_train "polysketch-checkpoint file|polysketch-tokens file is needed" --data.train="$good"
 refuse_train "version 99|newer" --data.train="$bad/future.h5"
-refuse_train "not of type uint8|polysketch prepare" --data.train="$bad/real-numbers.h5"
+refuse_train "type float32, not uint8|polysketch prepare" --data.train="$bad/real-numbers.h5"
 refuse_train "2 dimensions instead of 1" --data.train="$bad/square.h5"
 refuse_train "is 300|vocab_size is 256" --data.train="$bad/high-id.h5"
 refuse_train "64 tokens|needs at least 65|longer text" --data.train="$bad/short.h5"
@@ -148,18 +181,52 @@ refuse_eval "version 99|newer" --checkpoint="$bad/from_the_future.h5"
 refuse_eval "no dataset layers.1.attention.out.weight" --checkpoint="$bad/without_a_tensor.h5"
 refuse_eval "not finite|final_norm.weight|earlier checkpoint" --checkpoint="$bad/with_nan.h5"
 refuse_eval "logit_bias has shape (7)|needs (256)" --checkpoint="$bad/with_another_shape.h5"
+refuse_eval "does not use: layers.2.attention.out.weight" --checkpoint="$bad/with_one_more.h5"
+refuse "does not use: layers.2.attention.out.weight" generate --checkpoint="$bad/with_one_more.h5" --prompt=a
+mkdir -p "$TEST_FOLDER/more/checkpoints"
+cp "$bad/with_one_more.h5" "$(checkpoint more 1)"
+refuse_train "does not use: layers.2.attention.out.weight|model options" --output.folder="$TEST_FOLDER/more"
 refuse "prompt is empty|--prompt" generate --checkpoint="$good"
+refuse "--prompt and --prompt_file|Leave one" generate --checkpoint="$good" --prompt=a --prompt_file="$bad/line.ini"
+refuse "cannot read a prompt|is a folder|--prompt_file" generate --checkpoint="$good" --prompt_file="$bad"
+refuse_eval "attention.block_length = 16 is part of this model|blocks of 32|Leave" --attention.block_length=32
 refuse "no such file" inspect "$bad/missing.h5"
+refuse "is a folder|Name a checkpoint" inspect "$bad"
+refuse "folder of a run|checkpoints/step-00000001.h5" inspect "$TEST_FOLDER/good"
+refuse "table as text|good/metrics.h5" inspect "$TEST_FOLDER/good/metrics.csv"
 refuse "values are not finite" inspect "$bad/with_nan.h5"
 refuse_train "was trained with tokenizer 'bytes'|made with 'mine'|another output.folder" --output.folder="$TEST_FOLDER/good" \
     --data.train="$bad/other-tokenizer.h5"
 refuse_train "model.width = 32|this configuration 64|another output.folder" --output.folder="$TEST_FOLDER/good" \
     --model.width=64
 
+# What is read must not be replaced
+refuse_eval "would replace the file of --data" --per_token_loss="$data/validation.h5"
+refuse_eval "would replace the file of --checkpoint" --per_token_loss="$good"
+refuse_eval "not replaced|polysketch-tokens file|another name" --per_token_loss="$data/train.h5"
+refuse_eval "not a regular file" --per_token_loss=/dev/null
+refuse_eval "no such file" --data="$bad/missing.h5" --per_token_loss="$bad/missing.h5"
+
+# Continuing, and beginning with another run's weights
+refuse_train "no checkpoint of that step|those of 1" --output.folder="$TEST_FOLDER/good" --from=3
+refuse_train "has no checkpoints|leave --from out" --from=3
+refuse_train "train.min_learning_rate = 0.1|train.learning_rate = 0.003|Lower" --train.min_learning_rate=0.1
+refuse_train "39 tensors have another shape|token_embedding.weight (256, 32) there, (256, 64) here" --train.init_from="$good" \
+    --model.width=64
+refuse_train "model.heads = 2, this configuration 4" --train.init_from="$good" --attention.kind=softmax --model.heads=4
+refuse_train "train.init_from|no such file" --train.init_from="$bad/missing.h5"
+refuse_train "train.init_from|polysketch-checkpoint file is needed" --train.init_from="$data/train.h5"
+refuse_train "not finite|final_norm.weight" --train.init_from="$bad/with_nan.h5"
+refuse_train "trained with tokenizer 'bytes'|made with 'mine'" --train.init_from="$good" --data.train="$bad/other-tokenizer.h5"
+refuse_train "began with train.init_from = ''|Leave the option out" --output.folder="$TEST_FOLDER/good" --train.init_from="$good"
+
 printf 'step,loss\n1,5\n' >"$TEST_FOLDER/metrics-only.csv"
 mkdir "$TEST_FOLDER/lost" "$TEST_FOLDER/stop"
 cp "$TEST_FOLDER/metrics-only.csv" "$TEST_FOLDER/lost/metrics.csv"
 touch "$TEST_FOLDER/stop/STOP"
+refuse_train "no checkpoint to continue from|--overwrite" --output.folder="$TEST_FOLDER/lost"
+cp "$TEST_FOLDER/good/metrics.h5" "$TEST_FOLDER/lost/metrics.h5"
+rm "$TEST_FOLDER/lost/metrics.csv"
 refuse_train "no checkpoint to continue from|--overwrite" --output.folder="$TEST_FOLDER/lost"
 refuse_train "/STOP'|Remove that file" --output.folder="$TEST_FOLDER/stop"
 
@@ -167,6 +234,7 @@ refuse_train "/STOP'|Remove that file" --output.folder="$TEST_FOLDER/stop"
 refuse_train "should be a folder|Choose another folder" --output.folder="$TEST_FOLDER/text.txt/run"
 refuse_train "cannot make the folder|Choose a folder" --output.folder=/proc/polysketch
 refuse_eval "losses.h5|Choose another folder" --per_token_loss="$TEST_FOLDER/missing/losses.h5"
+refuse "is there already|--overwrite" prepare --input="$TEST_FOLDER/text.txt" --output="$data"
 refuse "should be a folder" prepare --input="$TEST_FOLDER/text.txt" --output="$TEST_FOLDER/text.txt/data"
 
 # A loss that is not a number

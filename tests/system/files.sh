@@ -33,6 +33,7 @@ with h5py.File(tokens) as file:
     assert open(text, "rb").read().startswith(data[...].tobytes())
     assert [bytes(piece) for piece in file["pieces"][...]] == [bytes([i]) for i in range(256)]
     assert file["tokenizer/bytes"][...].tobytes() == bytes(range(256))
+    assert file["documents"].dtype == np.uint64 and file["documents"][...].tolist() == [0] and file["documents"].chunks
     assert file["tokenizer/ends"][...].tolist() == list(range(1, 257))
 with h5py.File(checkpoint) as file:
     assert word(file.attrs["format"]) == "polysketch-checkpoint" and file.attrs["format_version"] == 1
@@ -62,7 +63,7 @@ require_words() {
 
 test_inspect() {
     require_words "$final" 'step +3' 'kind = polysketch' 'layers.1.feedforward.out.weight +\(32, 80\)' 'are finite'
-    require_words "$data/train.h5" 'stored as uint8' 'vocabulary +256' 'tokenizer +bytes' 'as text +"'
+    require_words "$data/train.h5" 'stored as uint8' 'vocabulary +256' 'tokenizer +bytes' 'documents +1, of' 'as text +"'
     require_words "$TEST_FOLDER/run/metrics.h5" '/steps/loss +3' '/evaluations/perplexity +1'
 }
 
@@ -88,6 +89,27 @@ END
         cmp <(column loss "$TEST_FOLDER/run/metrics.csv") <(column loss "$TEST_FOLDER/from-$type/metrics.csv") >&2 ||
             give_up "$type tokens made by h5py give other losses than our file"
     done
+}
+
+# One chunk of 40 MB is kept in memory, of two each sequence would unpack one.
+test_large_chunks() {
+    local chunks=$TEST_FOLDER/chunks
+    mkdir "$chunks"
+    python - "$chunks" <<'END'
+import sys
+import h5py
+import numpy as np
+for name, count in (("one", 40_000_000), ("two", 40_000_001)):
+    with h5py.File(f"{sys.argv[1]}/{name}.h5", "w") as file:
+        file.attrs.update({"format": "polysketch-tokens", "format_version": 1, "tokenizer": "mine", "vocab_size": 256})
+        file.create_dataset("tokens", data=np.zeros(count, np.uint8), chunks=(40_000_000,), compression="gzip")
+END
+    require_words "$chunks/two.h5" 'warning: .*two.h5.* chunks of 40.0 MB' 'h5repack -l tokens:CHUNK='
+    require_words "$chunks/one.h5" 'one.h5.* chunks of 40.0 MB; each rank keeps one in memory'
+    "$program" inspect "$chunks/one.h5" | grep -q warning && give_up "one chunk of 40 MB is called slow"
+    quiet h5repack -l tokens:CHUNK=1048576 "$chunks/two.h5" "$chunks/new.h5"
+    "$program" inspect "$chunks/new.h5" | grep -q "in chunks" && give_up "the remedy for large chunks does not help"
+    require_words "$chunks/new.h5" 'tokens +40000001'
 }
 
 # eval_loss RANKS OPTIONS...: the loss to six digits.
@@ -148,4 +170,5 @@ start test_foreign_tokens
 start test_eval
 start test_plan
 start test_stacks
+start test_large_chunks
 finish

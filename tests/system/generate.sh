@@ -4,13 +4,15 @@ set -euo pipefail
 # shellcheck source=tests/system/common.bash
 . "$(dirname "$0")/common.bash"
 
-# write FILE CHECKPOINT PROMPT OPTIONS...: 40 tokens after the prompt, into $TEST_FOLDER/FILE.
-write() {
-    local file=$TEST_FOLDER/$1 from=$2 prompt=$3
-    shift 3
-    "$program" generate --checkpoint="$from" --prompt="$prompt" --tokens=40 "$@" >"$file" ||
-        give_up "generate --checkpoint=$from $*"
+# write_after FILE CHECKPOINT OPTIONS...: 40 tokens after a prompt, into $TEST_FOLDER/FILE.
+write_after() {
+    local file=$TEST_FOLDER/$1 from=$2
+    shift 2
+    "$program" generate --checkpoint="$from" --tokens=40 "$@" >"$file" || give_up "generate --checkpoint=$from $*"
 }
+
+# write FILE CHECKPOINT PROMPT OPTIONS...
+write() { write_after "$1" "$2" --prompt="$3" "${@:4}"; }
 
 same() { cmp "$TEST_FOLDER/$1" "$TEST_FOLDER/$2" >&2 || give_up "$1 and $2 are different texts"; }
 different() { ! cmp -s "$TEST_FOLDER/$1" "$TEST_FOLDER/$2" || give_up "$1 and $2 are the same text"; }
@@ -43,7 +45,8 @@ test_options() {
     same cold nucleus
 }
 
-# The prompt from a file, longer than the context of training; several ranks speak once; a line about speed is on stderr.
+# The prompt from a file, longer than the context of training, longer than other options may be, with a zero byte; several
+# ranks speak once; a line about speed is on stderr.
 test_prompts() {
     local file prompt
     file=$(checkpoint bytes 20)
@@ -51,8 +54,13 @@ test_prompts() {
     printf '%s' "$prompt" >"$TEST_FOLDER/prompt.txt"
     write long "$file" "$prompt"
     require_bytes long "$prompt"
-    write long-file "$file" '' --prompt_file="$TEST_FOLDER/prompt.txt"
+    write_after long-file "$file" --prompt_file="$TEST_FOLDER/prompt.txt"
     same long long-file
+    write longer "$file" "$(head -c 1000 "$TEST_FOLDER/text.txt")"
+    require_bytes longer "$(head -c 1000 "$TEST_FOLDER/text.txt")"
+    printf 'the \0 beta' >"$TEST_FOLDER/zero.txt"
+    write_after zero "$file" --prompt_file="$TEST_FOLDER/zero.txt"
+    cmp -n 10 "$TEST_FOLDER/zero" "$TEST_FOLDER/zero.txt" >&2 || give_up "a prompt ends at its zero byte"
     launch 2 1 "$program" generate --checkpoint="$file" --prompt="$prompt" --tokens=40 --timing \
         >"$TEST_FOLDER/ranks" 2>"$TEST_FOLDER/timing" || give_up "generate on two ranks"
     same long ranks

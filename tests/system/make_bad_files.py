@@ -37,6 +37,10 @@ def with_nan(file):
     file["parameters/final_norm.weight"][3] = np.nan
 
 
+def with_one_more(file):
+    file["parameters/layers.2.attention.out.weight"] = np.zeros((32, 32), np.float32)
+
+
 def with_another_shape(file):
     del file["parameters/logit_bias"]
     file["parameters/logit_bias"] = np.zeros(7, np.float32)
@@ -64,7 +68,7 @@ def main():
         file.write("not a file of HDF5\n" * 100)
     broken_copies(tokens, folder, "tokens")
     broken_copies(checkpoint, folder, "checkpoint")
-    for spoil in (without_a_tensor, with_nan, with_another_shape, from_the_future):
+    for spoil in (without_a_tensor, with_nan, with_one_more, with_another_shape, from_the_future):
         spoilt_checkpoint(checkpoint, f"{folder}/{spoil.__name__}.h5", spoil)
 
 

@@ -28,11 +28,12 @@ CHOICES = {"model.feedforward": ("glu", "gelu"), "train.schedule": ("cosine", "l
            "train.optimizer": ("adamw", "muon"), "attention.kind": KINDS,
            "attention.sketch": SKETCHES, "attention.local": ("exact", "window", "sketch"),
            "attention.local_weight": ("power", "exp"), "attention.gate": ("none", "constant", "data"),
-           "attention.qk_norm": (0, 1, "true", "false"), "output.checkpoint_at_start": (0, 1, "true", "false")}
+           "attention.qk_norm": (0, 1, "true", "false"), "train.document_mask": (0, 1, "true", "false"),
+           "output.checkpoint_at_start": (0, 1, "true", "false")}
 # What a checkpoint without these options means.
 ABSENT = {"attention.pattern": "", "attention.window_blocks": 1, "attention.local_weight": "power",
           "attention.far_scale": 0.0, "attention.gate": "none", "attention.qk_norm": 0,
-          "model.logit_soft_cap": 0, "train.z_loss": 0, "train.label_smoothing": 0,
+          "model.logit_soft_cap": 0, "train.document_mask": 0, "train.z_loss": 0, "train.label_smoothing": 0,
           "train.optimizer": "adamw", "train.decay_share": 0.2,
           "train.muon_learning_rate": 0.02, "train.muon_momentum": 0.95}
 # What an entry of attention.pattern says about its layers.
@@ -137,14 +138,14 @@ def gate_sums(spec, P, x):
     return np.cumsum(-np.logaddexp(0, -z), axis=0)
 
 
-def near_and_far(spec, near, far, score, one):
+def near_and_far(spec, near, far, score, one, visible):
     """(w, one): where `near`, powers or exponentials of the scores; else the weights `far`.
 
     Exponentials, and all that stands beside them, are divided by the largest of a row.
     """
     if spec["local_weight"] == "power":
         return np.where(near, score ** int(spec["degree"]), far), one
-    visible = near & np.tri(len(score), dtype=bool)
+    visible = near & visible
     largest = np.maximum(np.where(visible, score, -np.inf).max(axis=1, keepdims=True), 0)
     return np.where(near, np.exp(np.where(visible, score - largest, 0)), far * np.exp(-largest)), one * np.exp(-largest)
 
@@ -165,15 +166,21 @@ def head_shares(spec, w, one, G):
     return np.stack((exact, shares.sum(axis=1) - exact, np.diff(G, prepend=0)), axis=1)
 
 
-def attention_weights(spec, P, q, k, head, decay):
-    """(w, one) of a head: T x T weights before the causal mask, and what the normaliser adds to their sum.
+def visible_tokens(T, documents):
+    """(T, T): which tokens j token i sees. `documents` (T): numbers of the documents that they are of, or None."""
+    earlier = np.tri(T, dtype=bool)
+    return earlier if documents is None else earlier & (documents[:, None] == documents[None, :])
+
+
+def attention_weights(spec, P, q, k, head, decay, visible):
+    """(w, one) of a head: T x T weights before the mask, and what the normaliser adds to their sum.
 
     `decay` (T, T) is added to the logits of softmax; others are multiplied by its exponential afterwards.
     """
     T, h = q.shape
     kind, p, scale, one = spec["kind"], int(spec["degree"]), spec["scale"], spec["denominator_one"]
     if kind == "softmax":
-        score = np.where(np.tri(T, dtype=bool), q @ k.T / np.sqrt(h) + decay, -np.inf)
+        score = np.where(visible, q @ k.T / np.sqrt(h) + decay, -np.inf)
         return np.exp(score - score.max(axis=1, keepdims=True)), 0.0
     if kind == "performer":
         W = P["attention.performer.projection"]
@@ -193,7 +200,7 @@ def attention_weights(spec, P, q, k, head, decay):
         w = w * np.exp(P["attention.far_scale"][head])
     if spec["local"] == "sketch":
         return w, one
-    return near_and_far(spec, exact_pairs(spec, T), w, scale * qn @ kn.T, one)
+    return near_and_far(spec, exact_pairs(spec, T), w, scale * qn @ kn.T, one, visible)
 
 
 def queries_and_keys(spec, P, q, k):
@@ -203,7 +210,7 @@ def queries_and_keys(spec, P, q, k):
     return rotary(q), rotary(k)
 
 
-def attention(spec, heads, P, x, shares=None):
+def attention(spec, heads, P, x, visible, shares=None):
     T, C = x.shape
     h = C // heads
     q, k, v = np.split(x @ P["attention.qkv.weight"].T, 3, axis=1)
@@ -211,9 +218,9 @@ def attention(spec, heads, P, x, shares=None):
     outputs = []
     for j in range(heads):
         head = slice(j * h, (j + 1) * h)
-        decay = np.where(np.tri(T, dtype=bool), G[:, j, None] - G[None, :, j], 0)
-        w, one = attention_weights(spec, P, *queries_and_keys(spec, P, q[:, head], k[:, head]), j, decay)
-        w = np.where(np.tri(T, dtype=bool), w, 0) * (1 if spec["kind"] == "softmax" else np.exp(decay))
+        decay = np.where(visible, G[:, j, None] - G[None, :, j], 0)
+        w, one = attention_weights(spec, P, *queries_and_keys(spec, P, q[:, head], k[:, head]), j, decay, visible)
+        w = np.where(visible, w, 0) * (1 if spec["kind"] == "softmax" else np.exp(decay))
         if shares is not None:
             shares.append(head_shares(spec, w, one, G[:, j]))
         outputs.append(w @ v[:, head] / (one + w.sum(axis=1, keepdims=True)))
@@ -230,13 +237,16 @@ def soft_capped(z, cap):
     return cap * np.tanh(z / cap) if cap > 0 else z
 
 
-def logits(config, parameters, inputs, shares=None):
-    """out (T, V) of one sequence. To the list `shares`, if given, each head of each layer adds its head_shares()."""
-    x = parameters["token_embedding.weight"][inputs]
+def logits(config, parameters, inputs, documents=None, shares=None):
+    """out (T, V) of one sequence, in `documents` (T) if given.
+
+    To the list `shares`, if given, each head of each layer adds its head_shares().
+    """
+    x, visible = parameters["token_embedding.weight"][inputs], visible_tokens(len(inputs), documents)
     for I, spec in enumerate(attention_specs(config)):
         prefix = f"layers.{I}."
         P = {name[len(prefix):]: value for name, value in parameters.items() if name.startswith(prefix)}
-        x = x + attention(spec, int(config["model.heads"]), P, layer_norm(x, P, "attention_norm"), shares)
+        x = x + attention(spec, int(config["model.heads"]), P, layer_norm(x, P, "attention_norm"), visible, shares)
         x = x + feedforward(config, P, layer_norm(x, P, "feedforward_norm"))
     out = layer_norm(x, parameters, "final_norm") @ parameters["token_embedding.weight"].T + parameters["logit_bias"]
     return soft_capped(out, config["model.logit_soft_cap"])
@@ -247,15 +257,15 @@ def log_sum_exp(out):
     return largest + np.log(np.exp(out - largest[:, None]).sum(axis=1))
 
 
-def token_losses(config, parameters, inputs, targets):
+def token_losses(config, parameters, inputs, targets, documents=None):
     """-log softmax(out)[target] at each of the T positions of one sequence."""
-    out = logits(config, parameters, inputs)
+    out = logits(config, parameters, inputs, documents)
     return log_sum_exp(out) - out[np.arange(len(targets)), targets]
 
 
-def token_objectives(config, parameters, inputs, targets):
+def token_objectives(config, parameters, inputs, targets, documents=None):
     """What training minimises the mean of, at each of the T positions of one sequence."""
-    out, z, s = logits(config, parameters, inputs), config["train.z_loss"], config["train.label_smoothing"]
+    out, z, s = logits(config, parameters, inputs, documents), config["train.z_loss"], config["train.label_smoothing"]
     expected = (1 - s) * out[np.arange(len(targets)), targets] + s * out.mean(axis=1)
     return log_sum_exp(out) - expected + z * log_sum_exp(out) ** 2
 
@@ -426,8 +436,17 @@ def cut_windows(tokens, T, stride):
     return np.array(inputs), np.array(targets)
 
 
-def read_sequences(path, T, V, count, stride=None):
-    """inputs and targets as cut_windows() has them, of the first `count` windows, and how many the whole file has."""
+def document_numbers(file, tokens):
+    """For each token of an open token file the number of its document."""
+    if "documents" in file:
+        return np.searchsorted(file["documents"][...], np.arange(len(tokens)), side="right")
+    return np.concatenate(([0], np.cumsum(tokens[:-1] == file.attrs["end_of_document"])))
+
+
+def read_sequences(path, config, count, T=None, stride=None):
+    """inputs and targets as cut_windows() has them, of the first `count` windows, their documents (or a None for each of them)
+    where the model heeds them, and how many windows the whole file has."""
+    T, V = T or int(config["model.context_length"]), int(config["model.vocab_size"])
     with h5py.File(path, "r") as file:
         if plain(file.attrs.get("format", "")) != "polysketch-tokens":
             raise ValueError(f"{path}: format is not 'polysketch-tokens'")
@@ -435,12 +454,15 @@ def read_sequences(path, T, V, count, stride=None):
         if tokens.ndim != 1 or tokens.dtype not in (np.uint8, np.uint16, np.uint32):
             raise ValueError(f"{path}: /tokens is not one-dimensional uint8, uint16 or uint32")
         tokens = tokens[...].astype(np.int64)
+        masked = config["train.document_mask"] in (1, "true")
+        documents = document_numbers(file, tokens) if masked else None
     if len(tokens) < 2:
         raise ValueError(f"{path}: {len(tokens)} tokens")
     if tokens.max() >= V:
         raise ValueError(f"{path}: token {tokens.max()} outside a vocabulary of {V}")
     inputs, targets = cut_windows(tokens, T, stride or T)
-    return inputs[:count], targets[:count], len(inputs)
+    documents = [None] * len(inputs) if documents is None else cut_windows(documents, T, stride or T)[0]
+    return inputs[:count], targets[:count], documents[:count], len(inputs)
 
 
 ROUNDING_DRAWS, ROUNDING_FACTOR = 3, 8  # as in tests/harness/rounding.h
@@ -476,12 +498,12 @@ def compare_losses(path, losses, total, tolerance):
     return [] if ok else [f"{path}: per-token losses differ by {difference:.3e}, tolerance {tolerance:g}"]
 
 
-def mean_shares(config, parameters, inputs, scored):
+def mean_shares(config, parameters, inputs, documents, scored):
     """(layers * heads, 3): means of head_shares() over the scored rows of all sequences."""
     rows = []
-    for x, counts in zip(inputs, scored):
+    for x, of, counts in zip(inputs, documents, scored):
         shares = []
-        logits(config, parameters, x, shares)
+        logits(config, parameters, x, of, shares)
         rows.append(np.array(shares)[:, counts])
     return np.concatenate(rows, axis=1).mean(axis=1)
 
@@ -506,13 +528,14 @@ def run(arguments):
         if any(line.startswith(("/config", "/parameters")) for line in failures):
             return failures  # nothing to compute with
         parameters = {name: data[...].astype(np.float64) for name, data in file["parameters"].items()}
-    T = arguments.context_length or int(config["model.context_length"])
-    inputs, targets, total = read_sequences(arguments.tokens, T, int(config["model.vocab_size"]), arguments.sequences,
-                                            arguments.stride)
+    if arguments.document_mask:
+        config["train.document_mask"] = arguments.document_mask
+    inputs, targets, documents, total = read_sequences(arguments.tokens, config, arguments.sequences,
+                                                       arguments.context_length, arguments.stride)
     scored = targets >= 0
 
     def losses_of(values):
-        losses = np.array([token_losses(config, values, x, y) for x, y in zip(inputs, targets)])
+        losses = np.array([token_losses(config, values, *one) for one in zip(inputs, targets, documents)])
         return np.where(scored, losses, np.nan)
 
     losses = losses_of(parameters)
@@ -524,7 +547,7 @@ def run(arguments):
         failures += compare_losses(arguments.per_token_loss, losses, total, tolerance)
     if arguments.attention:
         def shares_of(values):
-            return mean_shares(config, values, inputs, scored)
+            return mean_shares(config, values, inputs, documents, scored)
 
         failures += compare_attention(arguments.attention, step, shares_of(parameters), int(config["model.heads"]),
                                       rounding_tolerance(shares_of, parameters))
@@ -571,6 +594,10 @@ def test_configuration(config, random):
         changed[t] = (x[t] + 1) % V
         difference = np.abs(token_losses(config, P, changed, y) - losses)
         assert difference[:t].max() < 1e-12 and difference[t:].min() > 1e-9, (config, t, difference)
+        documents = np.arange(T) // 5  # which do not see each other
+        before, after = (token_losses(config, P, tokens, y, documents) for tokens in (x, changed))
+        sees = (documents == t // 5) & (np.arange(T) >= t)
+        assert np.abs(after - before)[~sees].max() < 1e-12 and np.abs(after - before)[sees].min() > 1e-9, (config, t)
     if config["attention.kind"] == "polysketch" and not config["attention.pattern"]:
         exact_kernel = config["attention.sketch"] == "random" and config["attention.degree"] == 2
         whole = token_losses(config | {"attention.block_length": T}, P, x, y)
@@ -720,6 +747,7 @@ def main():
     parser.add_argument("--sequences", type=int, metavar="N", help="only the first N sequences")
     parser.add_argument("--stride", type=int, metavar="S", help="tokens from one window to the next, T unless given")
     parser.add_argument("--context_length", type=int, metavar="T", help="instead of model.context_length")
+    parser.add_argument("--document_mask", choices=("true", "false"), help="instead of train.document_mask")
     parser.add_argument("--self_test", action="store_true")
     arguments = parser.parse_args()
     if not arguments.self_test and arguments.tokens is None:

@@ -187,6 +187,115 @@ test_when_to_save() {
     grep -q 'stopped by the file STOP' "$TEST_FOLDER/signalled/train.log" || give_up "the run does not say what stopped it"
 }
 
+# says FOLDER WORDS...: lines of its log have them.
+says() {
+    local folder=$1 words
+    shift
+    for words in "$@"; do
+        grep -qF -e "$words" "$TEST_FOLDER/$folder/train.log" || give_up "$folder does not say '$words'"
+    done
+}
+
+# config.ini has what was asked for, so that the folder alone continues with other options; one that a person wrote stays.
+test_configuration() {
+    local config=$TEST_FOLDER/asked/config.ini sum
+    run 1 asked --train.steps=2
+    grep -qx 'micro_batch_sequences = 0 ; here 4' "$config" || give_up "what was asked for is not in config.ini"
+    quiet launch 1 1 "$program" train "$TEST_FOLDER/asked" --train.batch_sequences=6 --train.steps=3
+    grep -qx 'micro_batch_sequences = 0 ; here 6' "$config" || give_up "config.ini is not that of the last start"
+    quiet launch 1 1 "$program" train "$config" --model.width=64 --output.folder="$TEST_FOLDER/wider-model" --train.steps=1
+    grep -qx 'feedforward_width = 0 ; here 168' "$TEST_FOLDER/wider-model/config.ini" || give_up "a width that was not asked for"
+    printf '; mine\n%s\n' "$(<"$config")" >"$config.edited"
+    mv "$config.edited" "$config"
+    sum=$(sha256sum "$config")
+    quiet launch 1 1 "$program" train "$TEST_FOLDER/asked" --train.steps=4
+    sha256sum --quiet --check <<<"$sum" >&2 || give_up "a configuration that was edited was overwritten"
+    grep -qx 'steps = 4' "$TEST_FOLDER/asked/config.used.ini" || give_up "what was used is not written"
+    says asked "config.ini' was written or edited by hand"
+    rm "$config"
+    mkdir "$config"
+    train 1 asked --train.steps=5
+    says asked "config.ini' cannot be read (it is a folder) and stays as it is"
+}
+
+# From a chosen step: later checkpoints and rows get other names, and the run is as it was.
+test_from() {
+    cp -r "$TEST_FOLDER/whole" "$TEST_FOLDER/back"
+    run 2 back --from=3 --train.steps=6 --output.checkpoint_every=3
+    require_same_state "$(checkpoint whole 6)" "$(checkpoint back 6)"
+    cmp "$(checkpoint whole 6)" "$(checkpoint back 6).1" || give_up "the later checkpoint is not kept"
+    cmp <(sed 2,4d "$TEST_FOLDER/whole/metrics.csv") "$TEST_FOLDER/back/metrics.csv.1" || give_up "the later rows are not kept"
+    require_same_losses whole back
+    require_rows back 6
+    run 2 back --train.steps=7
+    require_rows back 7
+}
+
+# As slurm/README.md says it: first back alone, then, as often as the job is requeued, on to all the steps.
+test_back_then_on() {
+    cp -r "$TEST_FOLDER/whole" "$TEST_FOLDER/requeued"
+    quiet launch 1 1 "$program" train "$TEST_FOLDER/requeued" --from=3 --train.steps=3
+    [ ! -e "$(checkpoint requeued 6)" ] || give_up "the run did not go back"
+    quiet launch 2 1 "$program" train "$TEST_FOLDER/requeued" --train.steps=6
+    quiet launch 2 1 "$program" train "$TEST_FOLDER/requeued" --train.steps=6
+    require_same_state "$(checkpoint whole 6)" "$(checkpoint requeued 6)"
+    require_same_losses whole requeued
+    require_rows requeued 6
+}
+
+# Killed before its first checkpoint but that of step 0: a start with other options keeps the rows.
+test_rows_kept() {
+    run 1 early --train.steps=0 --output.checkpoint_at_start=true
+    head -n 4 "$TEST_FOLDER/whole/metrics.csv" >"$TEST_FOLDER/early/metrics.csv"
+    run 1 early --train.steps=1 --train.learning_rate=0.001
+    cmp <(head -n 4 "$TEST_FOLDER/whole/metrics.csv") "$TEST_FOLDER/early/metrics.csv.1" || give_up "rows are lost"
+    says early "metrics.csv goes on after step 0; the 3 later rows of the earlier run are kept in"
+    rm "$TEST_FOLDER"/early/checkpoints/*
+    run 1 early --train.steps=1 --overwrite
+    cmp <(tail -n 1 "$TEST_FOLDER/early/metrics.csv.2" | cut -d, -f1) <(echo 1) || give_up "rows are overwritten"
+    run 1 early --train.steps=1 --overwrite
+    says early "metrics.csv begins anew" "--overwrite means nothing here"
+}
+
+# What the learning rate and the order of the data will do is said where it may not be what was meant.
+test_warnings() {
+    local quiet_words="warning: the learning rate jumps"
+    train 1 rates --train.steps=6
+    grep -qF "$quiet_words" "$TEST_FOLDER/rates/train.log" && give_up "a new run has no jump"
+    says rates "learning rate: to 0.003 over 2 steps, then cosine to 0 at step 6"
+    train 1 rates --train.steps=6
+    grep -qF "$quiet_words" "$TEST_FOLDER/rates/train.log" && give_up "nothing has changed"
+    train 1 rates --train.steps=12 --train.seed=3
+    says rates "warning: the learning rate jumps: step 6 had 0, step 7 gets" "warning: train.seed is another"
+    train 1 short --train.steps=2 --train.warmup_steps=5 --train.schedule=wsd
+    says short "warning: the warm-up of 5 steps is all of the run: the learning rate rises to 0.0012 at step 2"
+    train 1 flat --train.steps=2 --train.schedule=constant --train.min_learning_rate=0.001
+    says flat "train.min_learning_rate means nothing"
+}
+
+# An option that another version wrote is named, by all who read the model.
+test_unknown_option() {
+    local file
+    train 1 unknown --train.steps=1
+    file=$(checkpoint unknown 1)
+    "$program" generate --checkpoint="$file" --prompt=the --tokens=1 2>&1 | grep -qF warning && give_up "all options are known"
+    quiet python -c 'import h5py, sys; h5py.File(sys.argv[1], "r+")["config"].attrs["model.wings"] = 2' "$file"
+    train 1 unknown --train.steps=2
+    says unknown "warning: '$file' has options that this program does not know, so that they mean nothing: model.wings (1 "
+    "$program" generate --checkpoint="$file" --prompt=the --tokens=1 2>&1 >"$TEST_FOLDER/text" | grep -qF ": model.wings (" ||
+        give_up "generate does not name an option that it does not know"
+    grep -q warning "$TEST_FOLDER/text" && give_up "a warning is among the text"
+    quiet python -c 'import h5py, sys
+with h5py.File(sys.argv[1], "r+") as file:
+    for i in range(40): file["config"].attrs[f"model.feathers_of_the_wing_{i}"] = 2' "$file"
+    "$program" generate --checkpoint="$file" --prompt=the --tokens=1 >"$TEST_FOLDER/text" 2>&1
+    grep -qF ", ... (41 in all). Another" "$TEST_FOLDER/text" ||
+        give_up "generate does not say how many options it does not know"
+    train 1 from-unknown --train.init_from="$file" --train.steps=0
+    says from-unknown ", ... (41 in all). Another version made it"
+    [ "$("$program" inspect "$(checkpoint unknown 2)" | grep -c wings)" -eq 0 ] || give_up "an unknown option is written"
+}
+
 prepare_data
 run 2 whole --train.steps=6 --output.checkpoint_every=3
 require_rows whole 6
@@ -198,4 +307,10 @@ start test_killed
 start test_other_batch
 start test_other_data
 start test_when_to_save
+start test_configuration
+start test_from
+start test_back_then_on
+start test_rows_kept
+start test_warnings
+start test_unknown_option
 finish

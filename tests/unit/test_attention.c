@@ -31,14 +31,22 @@ static Input random_input(const Model *model, size_t sequences, size_t T, uint64
 
 static void free_input(Input *input) { free(input->qkv), free(input->gate); }
 
-/* Runs layer 0's attention over whole sequences, which this process holds. */
-static void run_watched(const Model *model, const PassSpec *spec, real *params, const Input *input, real *out,
-                        ShareWatch watch)
+/* What goes into a backward pass, (B, T, C), and what comes out: as an Input. */
+typedef struct Gradients {
+    const real *d_out;
+    Input d;
+} Gradients;
+
+/* Runs layer 0's attention over whole sequences, which this process holds; backward too unless `gradients` is NULL. */
+static void run_passes(const Model *model, const PassSpec *spec, real *params, const Input *input, real *out,
+                       ShareWatch watch, Gradients *gradients)
 {
     const AttentionLayer *layer = &model->layers[0].attention;
     SequenceLink link = sequence_link_single();
     AttentionShape shape = pass_shape(spec, 0, 1);
-    ParamStore *store = param_store_over(&model->table, params, NULL);
+    int32_t *starts = variant_document_starts(spec);
+    real *unused = checked_calloc(model->table.trained_count, sizeof *unused);
+    ParamStore *store = param_store_over(&model->table, params, unused);
     param_store_acquire_all(store);
     Arena measure = arena_measure();
     layer->kind->plan(layer, &shape, &measure);
@@ -50,14 +58,27 @@ static void run_watched(const Model *model, const PassSpec *spec, real *params, 
                         .params = store,
                         .qkv = input->qkv,
                         .gate = input->gate,
+                        .document_starts = starts,
                         .out = out,
                         .saved = saved,
                         .watch = watch,
                         .scratch = &scratch};
     layer->kind->forward(&run);
+    if (gradients) {
+        run.d_out = gradients->d_out;
+        run.d_qkv = gradients->d.qkv;
+        run.d_gate = gradients->d.gate;
+        layer->kind->backward(&run);
+    }
     param_store_destroy(store);
-    free(saved);
+    free(saved), free(starts), free(unused);
     arena_destroy(&scratch);
+}
+
+static void run_watched(const Model *model, const PassSpec *spec, real *params, const Input *input, real *out,
+                        ShareWatch watch)
+{
+    run_passes(model, spec, params, input, out, watch, NULL);
 }
 
 /* Numbers that come from layer 0: its output (B, T, C), ... */
@@ -115,11 +136,13 @@ static double tolerance_of(Measure *measure, const Model *model, const PassSpec 
     return rounding_tolerance(movement, numbers, count);
 }
 
-/* Sequence s. */
-static NaiveInput naive_input(const Model *model, const PassSpec *spec, const Input *input, size_t s)
+/* Sequence s, whose documents are among `starts` (B, T) or NULL. */
+static NaiveInput naive_input(const Model *model, const PassSpec *spec, const Input *input, const int32_t *starts,
+                              size_t s)
 {
     size_t T = spec->context_length;
-    return (NaiveInput){.qkv = input->qkv + s * T * 3 * model->width,
+    return (NaiveInput){.starts = starts ? starts + s * T : NULL,
+                        .qkv = input->qkv + s * T * 3 * model->width,
                         .gate = input->gate ? input->gate + s * T * model->heads : NULL,
                         .tokens = T,
                         .block = spec->block_length};
@@ -136,8 +159,9 @@ static void compare_with_definition(const Variant *variant, const char *more)
     real *out = checked_calloc(B * T * C, sizeof *out);
     double *expected = checked_calloc(B * T * C, sizeof *expected);
     run_attention(model, &spec, params, &input, out);
+    int32_t *starts = variant_document_starts(&spec);
     for (size_t s = 0; s < B; s++) {
-        NaiveInput one = naive_input(model, &spec, &input, s);
+        NaiveInput one = naive_input(model, &spec, &input, starts, s);
         naive_attention(&model->layers[0].attention, &model->table, params, &one, expected + s * T * C);
     }
     char what[256];
@@ -145,7 +169,7 @@ static void compare_with_definition(const Variant *variant, const char *more)
     check_close_double(what, out, expected, B * T * C,
                        tolerance_of(run_attention, model, &spec, params, &input, out, B * T * C));
     free_input(&input);
-    free(params), free(out), free(expected);
+    free(params), free(out), free(expected), free(starts);
     model_destroy(model);
 }
 
@@ -162,8 +186,9 @@ static void compare_shares(const Variant *variant, const char *more)
     HeadShares *shares = checked_calloc(2 * H, sizeof *shares);
     TokenRange rows = {FIRST_ROW, ROWS};
     run_shares(model, &spec, params, &input, numbers);
+    int32_t *starts = variant_document_starts(&spec);
     for (size_t s = 0; s < 2; s++) {
-        NaiveInput one = naive_input(model, &spec, &input, s);
+        NaiveInput one = naive_input(model, &spec, &input, starts, s);
         one.watch = (ShareWatch){&rows, shares + s * H};
         naive_attention(&model->layers[0].attention, &model->table, params, &one, out);
     }
@@ -173,7 +198,7 @@ static void compare_shares(const Variant *variant, const char *more)
     check_close_double(what, numbers, expected, count,
                        tolerance_of(run_shares, model, &spec, params, &input, numbers, count));
     free_input(&input);
-    free(params), free(numbers), free(expected), free(out), free(shares);
+    free(params), free(numbers), free(expected), free(out), free(shares), free(starts);
     model_destroy(model);
 }
 
@@ -183,6 +208,8 @@ static void test_shares(void)
         compare_shares(&variants[v], "model.context_length=150 attention.sketch_size=5 attention.block_length=7");
         compare_shares(&variants[v], "model.context_length=150 attention.sketch_size=5 attention.block_length=64 "
                                      "attention.denominator_one=0.5");
+        compare_shares(&variants[v], "model.context_length=150 attention.sketch_size=5 attention.block_length=7 "
+                                     "train.document_mask=true");
     }
 }
 
@@ -190,20 +217,26 @@ static void test_definition(void)
 {
     const char *lengths[] = {"attention.block_length=1", "attention.block_length=7", "attention.block_length=64",
                              "attention.block_length=150"};
+    const char *masks[] = {"false", "true"};
     char more[256];
     for (int v = 0; v < variant_count; v++)
-        for (int i = 0; i < 4; i++) {
-            snprintf(more, sizeof more, "model.context_length=150 attention.sketch_size=5 %s", lengths[i]);
+        for (int i = 0; i < 8; i++) {
+            snprintf(more, sizeof more, "model.context_length=150 attention.sketch_size=5 %s train.document_mask=%s",
+                     lengths[i / 2], masks[i % 2]);
             compare_with_definition(&variants[v], more);
         }
 }
 
 /* Sizes at which tiles and panels are cut: more than one tile of queries and of keys, several panels of features. */
+#define TILES                                                                                                          \
+    "model.context_length=700 attention.block_length=320 attention.sketch_size=20 attention.denominator_one=0.5"
+
 static void test_definition_over_tiles(void)
 {
-    for (int v = 0; v < variant_count; v += VARIANT_STEP)
-        compare_with_definition(&variants[v], "model.context_length=700 attention.block_length=320 "
-                                              "attention.sketch_size=20 attention.denominator_one=0.5");
+    for (int v = 0; v < variant_count; v += VARIANT_STEP) {
+        compare_with_definition(&variants[v], TILES);
+        compare_with_definition(&variants[v], TILES " train.document_mask=true");
+    }
 }
 
 static void change_token(const Model *model, Input *input, size_t T, size_t t, real by)
@@ -237,6 +270,87 @@ static void test_causality(void)
         }
         free_input(&input);
         free(params), free(before), free(after);
+        model_destroy(model);
+    }
+}
+
+/* Documents do not see each other: a token changes outputs of its own document, from itself on, and not a bit elsewhere. */
+static void test_isolation(void)
+{
+    enum { T = 90 };
+    for (int v = 0; v < variant_count; v++) {
+        Config config = variant_config(&variants[v], "model.context_length=90 attention.block_length=16 "
+                                                     "train.document_mask=true attention.denominator_one=0.01");
+        Model *model = variant_model(&config);
+        PassSpec spec = variant_pass(&config, 1);
+        real *params = variant_parameters(model, 3);
+        size_t C = model->width, bytes = C * sizeof(real);
+        int32_t *starts = variant_document_starts(&spec);
+        Input input = random_input(model, 1, T, 6);
+        real *before = checked_calloc(T * C, sizeof *before), *after = checked_calloc(T * C, sizeof *after);
+        run_attention(model, &spec, params, &input, before);
+        for (size_t t = 1; t < T; t += 11) {
+            Input changed = random_input(model, 1, T, 6);
+            change_token(model, &changed, T, t, 3);
+            run_attention(model, &spec, params, &changed, after);
+            for (size_t i = 0; i < T; i++) {
+                bool same = memcmp(before + i * C, after + i * C, bytes) == 0, sees = i >= t && starts[i] == starts[t];
+                check_true(same || sees, "%s: token %zu changes the output of token %zu", variants[v].name, t, i);
+                check_true(!same || i != t, "%s: the output of token %zu changes", variants[v].name, t);
+            }
+            free_input(&changed);
+        }
+        free_input(&input);
+        free(params), free(before), free(after), free(starts);
+        model_destroy(model);
+    }
+}
+
+/* Of one sequence, whose output at token t has another gradient when `changed`. */
+static Gradients gradients_of(const Model *model, const PassSpec *spec, real *params, const Input *input, size_t t,
+                              bool changed)
+{
+    size_t C = model->width, T = spec->context_length;
+    real *d_out = random_reals(T * C, 1, 8), *out = checked_calloc(T * C, sizeof *out);
+    Gradients gradients = {.d_out = d_out, .d = random_input(model, 1, T, 9)}; /* overwritten */
+    for (size_t c = 0; c < C && changed; c++) d_out[t * C + c] += 1;
+    run_passes(model, spec, params, input, out, (ShareWatch){0}, &gradients);
+    free(d_out), free(out);
+    return gradients;
+}
+
+static bool same_gradients(const Model *model, const Gradients *a, const Gradients *b, size_t T, size_t t)
+{
+    size_t width = 3 * model->width;
+    bool same = memcmp(a->d.qkv + t * width, b->d.qkv + t * width, width * sizeof(real)) == 0;
+    for (size_t j = 0; a->d.gate && j < model->heads; j++) same = same && a->d.gate[j * T + t] == b->d.gate[j * T + t];
+    return same;
+}
+
+/* Nor do their gradients: that of an output flows to its own document, up to it, and not a bit elsewhere. */
+static void test_isolated_gradients(void)
+{
+    enum { T = 90 };
+    for (int v = 0; v < variant_count; v++) {
+        Config config = variant_config(&variants[v], "model.context_length=90 attention.block_length=16 "
+                                                     "train.document_mask=true attention.denominator_one=0.01");
+        Model *model = variant_model(&config);
+        PassSpec spec = variant_pass(&config, 1);
+        real *params = variant_parameters(model, 3);
+        int32_t *starts = variant_document_starts(&spec);
+        Input input = random_input(model, 1, T, 6);
+        Gradients before = gradients_of(model, &spec, params, &input, 0, false);
+        for (size_t t = 1; t < T; t += 11) {
+            Gradients after = gradients_of(model, &spec, params, &input, t, true);
+            for (size_t i = 0; i < T; i++) {
+                bool same = same_gradients(model, &before, &after, T, i), seen = i <= t && starts[i] == starts[t];
+                check_true(same || seen, "%s: output %zu changes the gradient of token %zu", variants[v].name, t, i);
+                check_true(!same || i != t, "%s: the gradient of token %zu changes", variants[v].name, t);
+            }
+            free_input(&after.d);
+        }
+        free_input(&before.d), free_input(&input);
+        free(params), free(starts);
         model_destroy(model);
     }
 }
@@ -328,9 +442,11 @@ static const TestCase tests[] = {
     {"the same over several tiles and panels", test_definition_over_tiles},
     {"shares of exact and sketched weight", test_shares},
     {"causality, bit by bit", test_causality},
+    {"documents do not see each other, bit by bit", test_isolation},
+    {"nor do their gradients", test_isolated_gradients},
     {"special cases", test_special_cases},
 };
-static const Suite suites[] = {{"attention", tests, 6}};
+static const Suite suites[] = {{"attention", tests, 8}};
 
 int main(int argc, char **argv)
 {

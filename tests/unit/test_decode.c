@@ -27,7 +27,8 @@ static real *block_losses(const Model *model, const PassSpec *spec, real *params
     SequenceLink link = sequence_link_single();
     ModelPass *pass = model_pass_create(model, spec, &link, PASS_EVALUATE);
     ParamStore *store = param_store_over(&model->table, params, NULL);
-    model_evaluate(pass, store, inputs, targets, losses, NULL, NULL);
+    TokenBatch batch = {.inputs = (int32_t *)inputs, .targets = (int32_t *)targets}; /* only read */
+    model_evaluate(pass, store, &batch, losses, NULL, NULL);
     param_store_destroy(store);
     model_pass_destroy(pass);
     return losses;

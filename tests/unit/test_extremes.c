@@ -161,7 +161,7 @@ static Case equal_tokens(size_t block, double *weight)
         set(c.d_out + t * c.C, d_out, 4);
     }
     double *out = checked_calloc(4, sizeof *out); /* of one token alone: v w / (1 + w) */
-    naive_attention(c.layer, &c.model->table, c.params, &(NaiveInput){c.qkv, c.gate, 1, block, {0}}, out);
+    naive_attention(c.layer, &c.model->table, c.params, &(NaiveInput){c.qkv, c.gate, NULL, 1, block, {0}}, out);
     double share = out[3] / (double)value_of(&c, 0)[3];
     *weight = share / (1 - share);
     free(out);
@@ -331,7 +331,8 @@ static void check_slope(const char *what, const Case *c, size_t block)
             c->qkv[i] = kept[i] + (real)(sign * step * (double)c->d_qkv[i]);
             moved += sign * ((double)c->qkv[i] - (double)kept[i]) * (double)c->d_qkv[i];
         }
-        naive_attention(c->layer, &c->model->table, c->params, &(NaiveInput){c->qkv, c->gate, c->T, block, {0}}, out);
+        naive_attention(c->layer, &c->model->table, c->params, &(NaiveInput){c->qkv, c->gate, NULL, c->T, block, {0}},
+                        out);
         for (size_t i = 0; i < c->T * c->C; i++) change += sign * out[i] * (double)c->d_out[i];
     }
     memcpy(c->qkv, kept, count * sizeof *kept);
@@ -345,7 +346,8 @@ static void compare_with_definition(const char *what, Case *c, int degree)
 {
     size_t block = c->pass.block_length, count = c->T * c->C;
     double *expected = checked_calloc(count, sizeof *expected);
-    naive_attention(c->layer, &c->model->table, c->params, &(NaiveInput){c->qkv, c->gate, c->T, block, {0}}, expected);
+    naive_attention(c->layer, &c->model->table, c->params, &(NaiveInput){c->qkv, c->gate, NULL, c->T, block, {0}},
+                    expected);
     run(c);
     check_close_double(what, c->out, expected, count, degree * (double)c->h * EPSILON);
     check_slope(what, c, block);
@@ -448,7 +450,7 @@ static void check_gate_slope(const char *what, Case *c, size_t t)
     for (int sign = -1; sign <= 1; sign += 2) {
         c->gate[t] = kept + (real)(sign * step);
         naive_attention(c->layer, &c->model->table, c->params,
-                        &(NaiveInput){c->qkv, c->gate, c->T, c->pass.block_length, {0}}, out);
+                        &(NaiveInput){c->qkv, c->gate, NULL, c->T, c->pass.block_length, {0}}, out);
         for (size_t i = 0; i < c->T * c->C; i++) change += sign * out[i] * (double)c->d_out[i];
     }
     c->gate[t] = kept;

@@ -1,4 +1,6 @@
 /* Tokenizers, token files, the choice of sequences and metrics tables. */
+#include <dirent.h>
+#include <fcntl.h>
 #include <hdf5.h>
 #include <math.h>
 #include <stdio.h>
@@ -8,14 +10,15 @@
 #include <unistd.h>
 
 #include "io/batch_loader.h"
+#include "io/disk.h"
 #include "io/file_format.h"
+#include "io/h5.h"
 #include "io/metrics.h"
 #include "io/piece_table.h"
 #include "io/token_file.h"
+#include "io/token_verdict.h"
 #include "mpi/world.h"
 #include "src/base/memory.h"
-#include "src/programs/corpus.h"
-#include "src/programs/programs.h"
 #include "tests/harness/check.h"
 #include "tests/harness/scratch.h"
 #include "tests/harness/suite.h"
@@ -31,9 +34,9 @@ static void expect_failure(bool good, const Message *problem, const char *word)
 static Tokenizer tokenizer_of_text(const char *name, const char *text)
 {
     Tokenizer tokenizer = {0};
-    Message problem = {""};
+    Message remark, problem = {""};
     scratch_write(name, text, strlen(text));
-    check_true(piece_table_read(scratch_path(name), &tokenizer, &problem), "table read: %s", problem.text);
+    check_true(piece_table_read(scratch_path(name), &tokenizer, &remark, &problem), "table read: %s", problem.text);
     return tokenizer;
 }
 
@@ -91,10 +94,84 @@ static void test_sentencepiece_table(void)
     check_true(length == 1 && piece[0] == '\t', "a TAB can be a piece");
     check_encoding(&tokenizer, "   the", (int32_t[]){3, 2}, 2);
     tokenizer_destroy(&tokenizer);
-    Message problem;
-    scratch_write("bad.vocab", "a\t-1\nb\n", 7);
-    expect_failure(piece_table_read(scratch_path("bad.vocab"), &tokenizer, &problem), &problem, "bad.vocab':2");
-    expect_failure(piece_table_read(scratch_path("no.vocab"), &tokenizer, &problem), &problem, "No such file");
+}
+
+/* As tools write them. */
+static void test_odd_tables(void)
+{
+    static const struct {
+        const char *name, *text, *remark;
+        const char *pieces[4]; /* of 3 tokens at most, then NULL */
+    } taken[] = {
+        {"crlf.vocab",
+         "<unk>\t0\r\n\xe2\x96\x81"
+         "a\t-1\r\nb\t-2\r\n",
+         "",
+         {"<unk>", " a", "b"}},
+        {"newline.vocab", "<unk>\t0\n\n\t-1\nb\t-2\n", "", {"<unk>", "\n", "b"}},
+        {"newlines.vocab", "<unk>\t0\n\n\n\t-1\n\t-2", "", {"<unk>", "\n\n", ""}},
+        {"return.vocab", "<unk>\t0\n\r\t-1\n\t\t-2\n", "", {"<unk>", "\r", "\t"}},
+        {"crlf.txt", "a\r\nb\r\n<0x0D>\r\n", "", {"a", "b", "\r"}},
+        {"mark.txt",
+         "\xef\xbb\xbf"
+         "a\nb\n<0x A>",
+         "byte order mark",
+         {"a", "b", "<0x A>"}},
+        {"blank-end.txt", "a\n<0x>\nc\n\n\n", "2 empty lines at the end", {"a", "", "c"}},
+        {"cut.txt",
+         "\xe2\x96\x81"
+         "a\nb\nc",
+         "1 pieces begin with U+2581",
+         {"\xe2\x96\x81"
+          "a",
+          "b", "c"}},
+    };
+    Message problem, remark;
+    Tokenizer tokenizer;
+    for (size_t i = 0; i < sizeof taken / sizeof *taken; i++) {
+        scratch_write(taken[i].name, taken[i].text, strlen(taken[i].text));
+        bool good = piece_table_read(scratch_path(taken[i].name), &tokenizer, &remark, &problem);
+        if (!check_true(good, "%s: %s", taken[i].name, problem.text)) continue;
+        check_true(taken[i].remark[0] ? strstr(remark.text, taken[i].remark) != NULL : remark.text[0] == 0, "%s: '%s'",
+                   taken[i].name, remark.text);
+        check_true(tokenizer.vocab_size == 3, "%s: %d pieces", taken[i].name, (int)tokenizer.vocab_size);
+        for (int id = 0; id < 3 && id < tokenizer.vocab_size; id++) {
+            size_t length;
+            const uint8_t *piece = tokenizer_piece(&tokenizer, id, &length);
+            check_true(length == strlen(taken[i].pieces[id]) && memcmp(piece, taken[i].pieces[id], length) == 0,
+                       "%s: piece %d is '%.*s'", taken[i].name, id, (int)length, (const char *)piece);
+        }
+        tokenizer_destroy(&tokenizer);
+    }
+}
+
+/* What cannot be told from an error. */
+static void test_refused_tables(void)
+{
+    static const struct {
+        const char *name, *text, *words;
+    } refused[] = {
+        {"bad.vocab", "a\t-1\nb\n", "bad.vocab':2: no TAB"},
+        {"hole.vocab", "a\t0\n\nb\t-1\n", "hole.vocab':2: an empty"},
+        {"hole.txt", "a\n\n\nb\n", "hole.txt':3: an empty"},
+        {"mixed.txt", "a\nb\r\nc\n", "mixed.txt':2: this line"},
+        {"mixed2.txt", "a\r\nb\n", "mixed2.txt':2: this line"},
+        {"list.json", "{\"a\": 0,\n\"b\": 1}\n", "is JSON"},
+        {"short.txt", "a\n", "has 1 pieces"},
+        {"empty.txt", "", "has 0 pieces"},
+    };
+    Message problem, remark;
+    Tokenizer tokenizer;
+    for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
+        scratch_write(refused[i].name, refused[i].text, strlen(refused[i].text));
+        expect_failure(piece_table_read(scratch_path(refused[i].name), &tokenizer, &remark, &problem), &problem,
+                       refused[i].words);
+    }
+    scratch_write("binary.model", "a\nb\0c\n", 6);
+    expect_failure(piece_table_read(scratch_path("binary.model"), &tokenizer, &remark, &problem), &problem,
+                   "binary.model':2: a zero byte");
+    expect_failure(piece_table_read(scratch_path("no.vocab"), &tokenizer, &remark, &problem), &problem, "No such file");
+    expect_failure(piece_table_read(scratch_path("."), &tokenizer, &remark, &problem), &problem, "a folder");
 }
 
 /* ---- token files ---- */
@@ -112,7 +189,7 @@ static void write_tokens(const char *path, const Tokenizer *tokenizer, size_t co
     check_true(token_file_append(writer, ids, half, &problem), "appended: %s", problem.text);
     check_true(token_file_append(writer, ids + half, count - half, &problem), "appended: %s", problem.text);
     check_true(access(path, F_OK) != 0, "no file under the final name before the end");
-    check_true(token_file_finish(&writer, 1, &problem), "finished: %s", problem.text);
+    check_true(token_file_finish(&writer, 1, NULL, &problem), "finished: %s", problem.text);
     free(ids);
 }
 
@@ -159,7 +236,7 @@ static void test_round_trip(void)
 static void test_pieces_round_trip(void)
 {
     Tokenizer tokenizer =
-        tokenizer_of_text("pieces", "x\n\nlonger piece\n<0x00>\n"); /* with an empty one and a zero byte */
+        tokenizer_of_text("pieces", "x\n<0x>\nlonger piece\n<0x00>\n"); /* with an empty one and a zero byte */
     write_tokens(scratch_path("pieces.h5"), &tokenizer, 10);
     Message problem = {""};
     TokenFile *file = token_file_open(scratch_path("pieces.h5"), &problem);
@@ -174,6 +251,15 @@ static void test_pieces_round_trip(void)
     tokenizer_destroy(&tokenizer);
 }
 
+static int temporaries_in(const char *folder)
+{
+    int count = 0;
+    DIR *entries = opendir(scratch_path(folder));
+    for (struct dirent *entry; entries && (entry = readdir(entries));) count += strstr(entry->d_name, ".tmp") != NULL;
+    if (entries) closedir(entries);
+    return count;
+}
+
 static void test_wrong_tokens(void)
 {
     Message problem = {""};
@@ -181,11 +267,159 @@ static void test_wrong_tokens(void)
     TokenWriter *writer = token_file_create(scratch_path("wrong.h5"), &tokenizer, 0, &problem);
     expect_failure(token_file_append(writer, (int32_t[]){1, 300}, 2, &problem), &problem, "token 1 is 300");
     token_file_abandon(writer);
-    check_true(access(scratch_path("wrong.h5.tmp"), F_OK) != 0, "nothing is left of an abandoned file");
+    check_true(temporaries_in(".") == 0, "nothing is left of an abandoned file");
     expect_failure(token_file_create(scratch_path("huge.h5"), &tokenizer, (size_t)1 << 60, &problem) != NULL, &problem,
                    "MB are free");
     expect_failure(token_file_create(scratch_path("nowhere/a.h5"), &tokenizer, 0, &problem) != NULL, &problem,
                    "nowhere");
+}
+
+static bool write_both(int32_t token, const char *obsolete, Message *problem)
+{
+    Tokenizer tokenizer = {.name = "numbers", .vocab_size = 300};
+    TokenWriter *writers[2] = {token_file_create(scratch_path("pair/first.h5"), &tokenizer, 0, problem),
+                               token_file_create(scratch_path("pair/second.h5"), &tokenizer, 0, problem)};
+    for (int i = 0; i < 2; i++) token_file_append(writers[i], (int32_t[]){token, token}, 2, problem);
+    return token_file_finish(writers, 2, obsolete, problem);
+}
+
+static int32_t first_token(const char *name)
+{
+    int32_t token = -1;
+    Message problem;
+    TokenFile *file = token_file_open(scratch_path(name), &problem);
+    if (file && !token_file_read(file, 0, 1, &token, &problem)) token = -2;
+    token_file_close(file);
+    return token;
+}
+
+/* Files that belong together appear together or not at all, and earlier ones stay or go together. */
+static void test_together(void)
+{
+    Message problem = {""};
+    mkdir(scratch_path("pair"), 0777);
+    mkdir(scratch_path("pair/second.h5"), 0777); /* stands in the way of the second */
+    expect_failure(write_both(1, NULL, &problem), &problem, "second.h5");
+    check_true(access(scratch_path("pair/first.h5"), F_OK) != 0 && temporaries_in("pair") == 0, "nothing is left");
+    rmdir(scratch_path("pair/second.h5"));
+    check_true(write_both(1, NULL, &problem), "written: %s", problem.text);
+    scratch_write("pair/second.h5.checked", "old", 3);
+    scratch_write("pair/third.h5", "old", 3);
+    check_true(write_both(2, scratch_path("pair/third.h5"), &problem), "replaced: %s", problem.text);
+    check_true(first_token("pair/first.h5") == 2 && first_token("pair/second.h5") == 2, "both are new");
+    check_true(access(scratch_path("pair/third.h5"), F_OK) != 0 &&
+                   access(scratch_path("pair/second.h5.checked"), F_OK) != 0,
+               "what belonged to the old ones is gone");
+    mkdir(scratch_path("pair/third.h5"), 0777);
+    expect_failure(write_both(3, scratch_path("pair/third.h5"), &problem), &problem, "third.h5");
+    check_true(first_token("pair/first.h5") == 2 && first_token("pair/second.h5") == 2, "both are the earlier ones");
+    check_true(temporaries_in("pair") == 0, "no other name is left");
+}
+
+/* Starts that fill more than a chunk of them; a document without tokens leaves no trace. */
+static void test_documents(void)
+{
+    enum { DOCUMENTS = (1 << 13) + 5 };
+    Message problem = {""};
+    Tokenizer tokenizer = {.name = "numbers", .vocab_size = 300};
+    TokenWriter *writer = token_file_create(scratch_path("documents.h5"), &tokenizer, 0, &problem);
+    int64_t *expected = checked_calloc(DOCUMENTS, sizeof *expected),
+            *starts = checked_calloc(DOCUMENTS, sizeof *starts);
+    int64_t total = 0;
+    for (int i = 0; i < DOCUMENTS; i++) {
+        expected[i] = total;
+        token_file_begin_document(writer);
+        if (i % 7 == 3) token_file_begin_document(writer);
+        for (int t = 0; t < 1 + i % 4; t++, total++)
+            check_true(token_file_append(writer, &(int32_t){t}, 1, &problem), "appended: %s", problem.text);
+    }
+    token_file_begin_document(writer);
+    check_true(token_file_finish(&writer, 1, NULL, &problem), "finished: %s", problem.text);
+    TokenFile *file = token_file_open(scratch_path("documents.h5"), &problem);
+    if (!check_true(file != NULL, "opened: %s", problem.text)) return;
+    check_true(file->document_count == DOCUMENTS && (int64_t)file->count == total, "%zu documents",
+               file->document_count);
+    check_true(token_file_check(file, &problem), "checked: %s", problem.text);
+    check_true(token_file_documents(file, 0, DOCUMENTS, starts, &problem), "read: %s", problem.text);
+    check_true(memcmp(starts, expected, DOCUMENTS * sizeof *starts) == 0, "all starts");
+    check_true(token_file_documents(file, 8189, 8, starts, &problem), "read: %s", problem.text);
+    check_true(memcmp(starts, expected + 8189, 8 * sizeof *starts) == 0, "starts on both sides of a chunk's end");
+    expect_failure(token_file_documents(file, DOCUMENTS, 1, starts, &problem), &problem, "documents");
+    token_file_close(file);
+    free(expected);
+    free(starts);
+}
+
+static bool has_verdict(const char *path)
+{
+    char name[600];
+    snprintf(name, sizeof name, "%s.checked", path);
+    return access(name, F_OK) == 0;
+}
+
+/* Changes a token behind HDF5's back, and sets the time of the change back to the one before. */
+static void change_byte(const char *path, size_t place, int byte)
+{
+    struct stat status;
+    check_true(stat(path, &status) == 0, "there");
+    FILE *file = fopen(path, "r+b");
+    fseek(file, (long)place, SEEK_SET);
+    fputc(byte, file);
+    fclose(file);
+    check_true(utimensat(AT_FDCWD, path, (struct timespec[]){status.st_atim, status.st_mtim}, 0) == 0, "times");
+}
+
+static bool check_file(const char *path, Message *problem)
+{
+    TokenFile *file = token_file_open(path, problem);
+    bool good = file && token_file_check(file, problem);
+    token_file_close(file);
+    return good;
+}
+
+/* A file is read whole once; whatever happens to it or to the verdict makes it be read again. */
+static void test_verdict(void)
+{
+    Message problem = {""};
+    const char *path = scratch_path("verdict.h5");
+    char verdict[600], line[300] = "", other[300] = "";
+    hid_t file = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT), space, tokens;
+    h5_write_text(file, "format", FORMAT_TOKENS), h5_write_integer(file, "format_version", 1);
+    h5_write_integer(file, "vocab_size", 100);
+    space = H5Screate_simple(1, &(hsize_t){5000}, NULL);
+    tokens = H5Dcreate2(file, "tokens", H5T_STD_U8LE, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+    uint8_t ids[5000] = {99};
+    H5Dwrite(tokens, H5T_NATIVE_UINT8, H5S_ALL, H5S_ALL, H5P_DEFAULT, ids);
+    size_t place = H5Dget_offset(tokens);
+    H5Dclose(tokens), H5Sclose(space), H5Fclose(file);
+    check_true(check_file(path, &problem) && !has_verdict(path), "a file of this moment gets none: %s", problem.text);
+    sleep(3);
+    check_true(check_file(path, &problem) && has_verdict(path), "an older one gets it: %s", problem.text);
+    snprintf(verdict, sizeof verdict, "%s.checked", path);
+    FILE *text = fopen(verdict, "r");
+    check_true(text && fgets(line, sizeof line, text) && strstr(line, "bytes ") && strstr(line, " xxh3 "), "'%s'",
+               line);
+    if (text) fclose(text);
+    struct stat before, after;
+    check_true(stat(verdict, &before) == 0 && check_file(path, &problem) && stat(verdict, &after) == 0 &&
+                   before.st_ino == after.st_ino,
+               "a second check leaves it: it was not read again");
+    change_byte(path, place, 120);
+    expect_failure(check_file(path, &problem), &problem, "token 0 is 120");
+    strcpy(other, line); /* cut off */
+    other[strlen(other) / 2] = 0;
+    scratch_write("verdict.h5.checked", other, strlen(other));
+    expect_failure(check_file(path, &problem), &problem, "token 0 is 120");
+    scratch_write("verdict.h5.checked", line, strlen(line)); /* about the contents before */
+    expect_failure(check_file(path, &problem), &problem, "token 0 is 120");
+    sleep(3);
+    TokenFileState state; /* a verdict that is wrong shows that nothing else was looked at */
+    check_true(token_verdict_state(path, &state), "state");
+    token_verdict_write(path, &state, 1);
+    check_true(check_file(path, &problem), "the verdict counts: %s", problem.text);
+    TokenFile *opened = token_file_open(path, &problem);
+    expect_failure(opened && token_file_examine(opened, &problem), &problem, "token 0 is 120");
+    token_file_close(opened);
 }
 
 /* ---- files of others ---- */
@@ -202,14 +436,15 @@ static bool run_python(const char *script)
 
 static const char make_files[] =
     "import h5py, numpy as np\n"
-    "def make(name, tokens, pieces=None, bytes_attributes=False, **changes):\n"
+    "def make(name, tokens, pieces=None, bytes_attributes=False, documents=None, compression=None, **changes):\n"
     "    attributes = dict(format='polysketch-tokens', format_version=1, tokenizer='mine', vocab_size=4) | changes\n"
     "    with h5py.File(name + '.h5', 'w') as f:\n"
     "        for key, value in attributes.items():\n"
     "            if value is not None:\n"
     "                f.attrs[key] = np.bytes_(value) if bytes_attributes and isinstance(value, str) else value\n"
-    "        if tokens is not None: f['tokens'] = tokens\n"
+    "        if tokens is not None: f.create_dataset('tokens', data=tokens, compression=compression)\n"
     "        if pieces is not None: f['pieces'] = pieces\n"
+    "        if documents is not None: f['documents'] = documents\n"
     "tokens = np.array([0, 1, 2, 3, 3], np.uint16)\n"
     "texts = ['a', '', 'b\\u00e9', '\\n']\n"
     "vlen = np.empty(4, dtype=h5py.vlen_dtype(np.uint8))\n"
@@ -227,8 +462,21 @@ static const char make_files[] =
     "make('few-pieces', tokens, vlen[:3])\n"
     "make('floats', tokens.astype(np.float32))\n"
     "make('long', tokens.astype(np.int64))\n"
+    "make('lzf', tokens, compression='lzf')\n"
+    "make('text-vocabulary', tokens, vocab_size='4')\n"
+    "make('text-version', tokens, format_version='1')\n"
+    "make('long-name', tokens, tokenizer='x' * 64)\n"
     "make('square', tokens[:4].reshape(2, 2))\n"
     "make('none', None)\n"
+    "starts = lambda *numbers: dict(documents=np.array(numbers, np.uint64))\n"
+    "make('documents-good', tokens, **starts(0, 3))\n"
+    "make('documents-late', tokens, **starts(1, 3))\n"
+    "make('documents-back', tokens, **starts(0, 3, 2))\n"
+    "make('documents-outside', tokens, **starts(0, 5))\n"
+    "make('documents-huge', tokens, **starts(0, 2**64 - 1))\n"
+    "make('documents-many', tokens, **starts(0, 1, 2, 3, 4, 5))\n"
+    "make('documents-real', tokens, documents=np.array([0., 3.]))\n"
+    "make('documents-empty', tokens, **starts())\n"
     "make('other-format', tokens, format='others')\n"
     "make('newer', tokens, format_version=2)\n"
     "h5py.File('foreign.h5', 'w').close()\n";
@@ -258,7 +506,7 @@ static void check_refused(const char *name, const char *word)
     TokenFile *file = token_file_open(scratch_path(name), &problem);
     bool good = file != NULL;
     int32_t ids[8];
-    if (file) good = token_file_read(file, 0, file->count, ids, &problem);
+    if (file) good = token_file_read(file, 0, file->count, ids, &problem) && token_file_check(file, &problem);
     expect_failure(good, &problem, word);
     check_true(strstr(problem.text, name) != NULL, "'%s' must name %s", problem.text, name);
     token_file_close(file);
@@ -273,6 +521,7 @@ static void test_files_of_h5py(void)
     check_accepted("plain.h5", false);
     check_accepted("fixed-attributes.h5", false);
     check_accepted("array-attributes.h5", false);
+    check_accepted("documents-good.h5", false);
     check_accepted("pieces-vlen.h5", true);
     check_accepted("pieces-string.h5", true);
     check_accepted("pieces-fixed.h5", true);
@@ -281,9 +530,21 @@ static void test_files_of_h5py(void)
     check_refused("negative.h5", "token 1 is -1");
     check_refused("few-pieces.h5", "3 entries");
     check_refused("floats.h5", "uint8");
-    check_refused("long.h5", "uint8");
+    check_refused("floats.h5", "float32");
+    check_refused("long.h5", "int64, not uint8");
+    check_refused("lzf.h5", "filter lzf (32000)");
+    check_refused("text-vocabulary.h5", "vocab_size that is a number");
+    check_refused("text-version.h5", "format_version that is a number");
+    check_refused("long-name.h5", "at most 63 bytes");
     check_refused("square.h5", "2 dimensions");
     check_refused("none.h5", "no dataset tokens");
+    check_refused("documents-late.h5", "document 0 starts at token 1");
+    check_refused("documents-back.h5", "document 2 starts at token 2");
+    check_refused("documents-outside.h5", "document 1 starts at token 5");
+    check_refused("documents-huge.h5", "document 1 starts at token");
+    check_refused("documents-many.h5", "6 starts for 5 tokens");
+    check_refused("documents-real.h5", "uint64");
+    check_refused("documents-empty.h5", "0 starts");
     check_refused("other-format.h5", "others");
     check_refused("newer.h5", "version 2");
     check_refused("foreign.h5", "no attribute format");
@@ -338,7 +599,7 @@ static void test_hostile_files(void)
         const char *name, *word;
     } cases[] = {
         {"endless.h5", "does not hold"},   {"wide-chunk.h5", "does not hold"}, {"soft.h5", "no dataset"},
-        {"external.h5", "no dataset"},     {"virtual.h5", "does not hold"},    {"elsewhere.h5", "does not hold"},
+        {"external.h5", "no dataset"},     {"virtual.h5", "in other files"},   {"elsewhere.h5", "in other files"},
         {"compound.h5", "uint8"},          {"null.h5", "0 dimensions"},        {"group.h5", "no dataset"},
         {"words.h5", "vocab_size"},        {"wide-pieces.h5", "dimensions"},   {"many-pieces.h5", "does not hold"},
         {"ends-outside.h5", "at token 3"}, {"ends-back.h5", "at token 2"},     {"three-ends.h5", "3 entries"}};
@@ -411,7 +672,7 @@ static TokenFile *numbered_tokens(size_t count)
     snprintf(name, sizeof name, "numbered%zu.h5", count);
     TokenWriter *writer = token_file_create(scratch_path(name), &tokenizer, 0, &problem);
     for (size_t i = 0; i < count; i++) token_file_append(writer, &(int32_t){(int32_t)i}, 1, &problem);
-    check_true(token_file_finish(&writer, 1, &problem), "finished: %s", problem.text);
+    check_true(token_file_finish(&writer, 1, NULL, &problem), "finished: %s", problem.text);
     TokenFile *file = token_file_open(scratch_path(name), &problem);
     check_true(file != NULL, "opened: %s", problem.text);
     return file;
@@ -426,7 +687,8 @@ static void test_epochs(void)
     int phases_seen = 0, orders_differ = 0;
     int32_t inputs[8 * T], targets[8 * T], first_order[8] = {0};
     for (uint64_t epoch = 0; epoch < 20; epoch++) {
-        check_true(batch_loader_training(loader, 8 * epoch, 8, inputs, targets, &problem), "read: %s", problem.text);
+        check_true(batch_loader_training(loader, 8 * epoch, 8, &(TokenBatch){inputs, targets, NULL}, &problem),
+                   "read: %s", problem.text);
         int phase = inputs[0] % T, windows = 0;
         for (int i = 0; i < 8; i++) {
             check_true(inputs[i * T] % T == phase, "one phase in an epoch");
@@ -456,19 +718,23 @@ static void test_parts_of_a_sequence(void)
     BatchLoader *whole = batch_loader_create(file, T, &(TokenRange){0, T}, 1, 3, &problem);
     BatchLoader *part = batch_loader_create(file, T, &(TokenRange){2, 3}, 1, 3, &problem);
     int32_t inputs[12 * T], targets[12 * T], part_inputs[3], part_targets[3];
-    check_true(batch_loader_training(whole, 3, 12, inputs, targets, &problem), "read: %s", problem.text);
+    check_true(batch_loader_training(whole, 3, 12, &(TokenBatch){inputs, targets, NULL}, &problem), "read: %s",
+               problem.text);
     for (int i = 0; i < 12; i++) {
-        check_true(batch_loader_training(part, (uint64_t)(3 + i), 1, part_inputs, part_targets, &problem), "read: %s",
-                   problem.text);
+        check_true(
+            batch_loader_training(part, (uint64_t)(3 + i), 1, &(TokenBatch){part_inputs, part_targets, NULL}, &problem),
+            "read: %s", problem.text);
         check_true(memcmp(part_inputs, inputs + i * T + 2, sizeof part_inputs) == 0, "inputs of sequence %d", i);
         check_true(memcmp(part_targets, targets + i * T + 2, sizeof part_targets) == 0, "targets of sequence %d", i);
     }
-    check_true(batch_loader_sequential(part, 7, 1, part_inputs, part_targets, &problem), "read: %s", problem.text);
+    check_true(batch_loader_sequential(part, 7, 1, &(TokenBatch){part_inputs, part_targets, NULL}, &problem),
+               "read: %s", problem.text);
     check_true(part_inputs[0] == 37 && part_targets[2] == 40, "window 7, from its token 2");
     batch_loader_destroy(part);
     const TokenRange ranges[] = {{0, 1}, {3, 2}};
     part = batch_loader_create(file, T, ranges, 2, 3, &problem);
-    check_true(batch_loader_training(part, 3, 1, part_inputs, part_targets, &problem), "read: %s", problem.text);
+    check_true(batch_loader_training(part, 3, 1, &(TokenBatch){part_inputs, part_targets, NULL}, &problem), "read: %s",
+               problem.text);
     check_true(part_inputs[0] == inputs[0] && part_inputs[1] == inputs[3] && part_inputs[2] == inputs[4],
                "two ranges, one after another: inputs");
     check_true(part_targets[0] == targets[0] && part_targets[1] == targets[3] && part_targets[2] == targets[4],
@@ -485,7 +751,8 @@ static void test_short_files(void)
     BatchLoader *loader = batch_loader_create(one, T, &(TokenRange){0, T}, 1, 3, &problem);
     check_true(loader && batch_loader_windows(loader) == 1, "T + 1 tokens are one sequence: %s", problem.text);
     int32_t inputs[3 * T], targets[3 * T];
-    check_true(batch_loader_training(loader, 41, 3, inputs, targets, &problem), "read: %s", problem.text);
+    check_true(batch_loader_training(loader, 41, 3, &(TokenBatch){inputs, targets, NULL}, &problem), "read: %s",
+               problem.text);
     for (int i = 0; i < 3; i++) check_true(inputs[i * T] == 0 && targets[i * T + T - 1] == T, "used at every step");
     batch_loader_destroy(loader);
     expect_failure(batch_loader_create(none, T, &(TokenRange){0, T}, 1, 3, &problem) != NULL, &problem, "at least 6");
@@ -504,7 +771,8 @@ static void check_windows(TokenFile *file, size_t context_length, size_t stride)
     check_true(loader != NULL, "loader: %s", problem.text);
     int32_t inputs[8], targets[8];
     for (uint64_t w = 0; w < batch_loader_windows(loader); w++) {
-        check_true(batch_loader_sequential(loader, w, 1, inputs, targets, &problem), "read: %s", problem.text);
+        check_true(batch_loader_sequential(loader, w, 1, &(TokenBatch){inputs, targets, NULL}, &problem), "read: %s",
+                   problem.text);
         for (size_t t = 0; t < context_length; t++) {
             size_t token = w * stride + t;
             check_true(inputs[t] == (int32_t)(token < file->count ? token : 0), "window %d, input %zu", (int)w, t);
@@ -733,69 +1001,157 @@ static void test_metrics_several_rows(void)
     metrics_close(metrics);
 }
 
-/* ---- prepare ---- */
+static size_t lines_of(const char *name)
+{
+    size_t lines = 0;
+    FILE *file = fopen(scratch_path(name), "r");
+    for (int c; file && (c = getc(file)) != EOF;) lines += c == '\n';
+    if (file) fclose(file);
+    return lines;
+}
 
-static void test_utf8(void)
+/* Whoever opens a table with fewer rows than an earlier run left keeps the others in a file of their own. */
+static void test_metrics_kept_aside(void)
+{
+    const char *place;
+    Metrics *metrics = open_metrics("aside", -1);
+    append_steps(metrics, 1, 9);
+    check_true(metrics_left_out(metrics, &place) == 0, "a new table leaves nothing out");
+    store_and_close(metrics);
+    for (int round = 1, last = 6; last >= -1; round++, last -= 7) {
+        char name[64];
+        snprintf(name, sizeof name, "aside/metrics.csv.%d", round);
+        if (last < 0) unlink(scratch_path("aside/metrics.csv")); /* metrics.h5 has the rows, too */
+        metrics = open_metrics("aside", last);
+        size_t left_out = metrics_left_out(metrics, &place);
+        check_true(left_out == (round == 1 ? 3 : 6), "up to step %d: %zu left out", last, left_out);
+        check_true(strcmp(place, scratch_path(name)) == 0, "called '%s'", place);
+        check_true(lines_of(name) == 1 + left_out, "%s: %zu lines", name, lines_of(name));
+        store_and_close(metrics);
+    }
+    check_true(access(scratch_path("aside/metrics.csv.3"), F_OK) != 0, "nothing more");
+}
+
+/* A CSV file that the table cannot hold whole stays as it was; what the table has, and a line that was cut off, is no reason. */
+static void test_metrics_of_others(void)
 {
     static const struct {
         const char *text;
-        size_t error; /* the length when it is valid */
-    } cases[] = {{"plain", 5},
-                 {"\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80", 9},
-                 {"a\x80", 1},
-                 {"\xc0\xaf", 0},
-                 {"b\xe0\x80\x80", 1},
-                 {"\xed\xa0\x80", 0},
-                 {"\xf4\x90\x80\x80", 0},
-                 {"ab\xc3", 2},
-                 {"\xff", 0},
-                 {"\xf0\x8f\xbf\xbf", 0}};
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-        check_true(utf8_first_error((const uint8_t *)cases[i].text, strlen(cases[i].text)) == cases[i].error,
-                   "case %zu", i);
+        size_t rows; /* that are kept, up to step 2 */
+        bool whole;
+    } cases[] = {
+        {"my notes\nof today\n", 0, false},
+        {"step,loss,seconds\n1,5,1\n2,4,1\nthree\n", 2, false},
+        {"step,loss,note,seconds\n1,5,7,1\n", 1, false},
+        {"step,loss,seconds\n1,5,1\n2,4,1\n1,3,1\n", 2, false},
+        {"step,loss,seconds\n-1,5,1\n", 0, false},
+        {"step,loss\n1,5\n2,4\n1,5\n2,3", 2, true},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char name[64], folder[32];
+        snprintf(folder, sizeof folder, "others-%zu", i);
+        mkdir(scratch_path(folder), 0777);
+        snprintf(name, sizeof name, "%s/metrics.csv", folder);
+        scratch_write(name, cases[i].text, strlen(cases[i].text));
+        Metrics *metrics = open_metrics(folder, 2);
+        check_true(lines_of(name) == 1 + cases[i].rows, "case %zu: %zu lines", i, lines_of(name));
+        strcat(name, ".1");
+        bool kept = access(scratch_path(name), F_OK) == 0;
+        check_true(kept != cases[i].whole, "case %zu: %s", i, kept ? "kept aside" : "gone");
+        metrics_close(metrics);
+    }
 }
 
-static size_t tokens_of(const char *name, char *text, size_t size)
+/* A program that knows fewer columns keeps the files aside; one that knows more has no reason to. */
+static void test_metrics_of_versions(void)
+{
+    static const MetricsKind less = {"steps", "metrics.csv", 1, {"step", "loss"}},
+                             more = {"steps", "metrics.csv", 1, {"step", "new", "loss", "seconds"}};
+    Message problem = {""};
+    Metrics *metrics = open_metrics("versions", -1);
+    append_steps(metrics, 1, 3);
+    store_and_close(metrics);
+    metrics = metrics_open(scratch_path("versions"), &more, 3, &problem);
+    check_true(access(scratch_path("versions/metrics.h5.1"), F_OK) != 0 &&
+                   access(scratch_path("versions/metrics.csv.1"), F_OK) != 0,
+               "nothing is lost");
+    store_and_close(metrics);
+    metrics = metrics_open(scratch_path("versions"), &less, 3, &problem);
+    check_true(access(scratch_path("versions/metrics.h5.1"), F_OK) == 0 && lines_of("versions/metrics.csv.1") == 4,
+               "both files are kept");
+    store_and_close(metrics);
+}
+
+/* Files that are there and cannot be read are not replaced. */
+static void test_metrics_unreadable(void)
 {
     Message problem = {""};
-    int32_t ids[256] = {0};
-    TokenFile *file = token_file_open(scratch_path(name), &problem);
-    if (!check_true(file != NULL, "%s: %s", name, problem.text)) return 0;
-    size_t count = file->count < size - 1 ? file->count : size - 1;
-    check_true(token_file_read(file, 0, count, ids, &problem), "%s: %s", name, problem.text);
-    for (size_t i = 0; i < count; i++) text[i] = (char)ids[i];
-    text[count] = 0;
-    token_file_close(file);
-    return count;
+    mkdir(scratch_path("unreadable"), 0777);
+    check_true(symlink("metrics.csv", scratch_path("unreadable/metrics.csv")) == 0, "a link to itself");
+    expect_failure(metrics_open(scratch_path("unreadable"), &steps_table, 3, &problem) != NULL, &problem,
+                   "cannot read");
+    unlink(scratch_path("unreadable/metrics.csv"));
+    check_true(!metrics_exist(scratch_path("unreadable"), "metrics.csv"), "nothing is there");
+    Metrics *metrics = open_metrics("unreadable", -1);
+    store(metrics);
+    check_true(!metrics_exist(scratch_path("unreadable"), "metrics.csv"), "no rows are there");
+    append_steps(metrics, 1, 3);
+    check_true(metrics_exist(scratch_path("unreadable"), "metrics.csv"), "rows are there");
+    store_and_close(metrics);
+    unlink(scratch_path("unreadable/metrics.csv"));
+    check_true(metrics_exist(scratch_path("unreadable"), "metrics.csv"), "metrics.h5 has them");
+    check_true(truncate(scratch_path("unreadable/metrics.h5"), 600) == 0, "cut");
+    check_true(metrics_exist(scratch_path("unreadable"), "metrics.csv"), "it cannot be read");
+    metrics_close(open_metrics("unreadable", 3));
+    check_true(access(scratch_path("unreadable/metrics.h5.1"), F_OK) == 0, "it is kept aside");
 }
 
-static void test_prepare(void)
+/* ---- names on the disk ---- */
+
+static void test_same_file(void)
 {
-    char input[600], output[600], train[256], validation[256];
-    mkdir(scratch_path("texts"), 0777);
-    scratch_write("texts/b", "second document, the longest of all\n", 36);
-    scratch_write("texts/a", "first\n-\nlast\n", 13);
-    snprintf(input, sizeof input, "--input=%s", scratch_path("texts"));
-    snprintf(output, sizeof output, "--output=%s", scratch_path("prepared"));
-    char *arguments[] = {input, output, (char[]){"--document_separator=-"}, (char[]){"--utf8"}};
-    check_true(prepare_main(4, arguments) == 0, "prepared");
-    size_t total = tokens_of("prepared/train.h5", train, 256) + tokens_of("prepared/validation.h5", validation, 256);
-    check_true(total == 36 + 6 + 5, "%zu tokens: all but the line between", total);
-    check_true(strcmp(validation, "last\n") == 0, "the shortest document is for validation: '%s'", validation);
-    check_true(strcmp(train, "first\nsecond document, the longest of all\n") == 0, "the others in order: '%s'", train);
+    Message problem = {""};
+    char place[DISK_PATH_SIZE];
+    mkdir(scratch_path("names"), 0777);
+    scratch_write("names/one", "1", 1);
+    scratch_write("names/two", "1", 1);
+    check_true(symlink(scratch_path("names/one"), scratch_path("names/soft")) == 0, "linked");
+    check_true(disk_same_file(scratch_path("names/one"), scratch_path("names/soft")), "a link leads to its file");
+    check_true(!disk_same_file(scratch_path("names/one"), scratch_path("names/two")), "equal contents are two files");
+    check_true(!disk_same_file(scratch_path("names/none"), scratch_path("names/none")) && !disk_same_file("", ""),
+               "no file at all");
+    for (int i = 1; i <= 2; i++) {
+        check_true(disk_keep_aside(scratch_path("names/one"), place, &problem), "kept: %s", problem.text);
+        check_true(strcmp(place + strlen(place) - 6, i == 1 ? "/one.1" : "/one.2") == 0 &&
+                       disk_same_file(place, scratch_path("names/one")),
+                   "a second name: '%s'", place);
+    }
+    expect_failure(disk_keep_aside(scratch_path("names/none"), place, &problem), &problem, "No such file");
+}
 
-    snprintf(input, sizeof input, "--input=%s", scratch_path("texts/b"));
-    char *single[] = {input, output, (char[]){"--validation_fraction=0.25"}};
-    check_true(prepare_main(3, single) == 0, "prepared");
-    check_true(tokens_of("prepared/train.h5", train, 256) == 27 &&
-                   tokens_of("prepared/validation.h5", validation, 256) == 9 && strcmp(validation, "t of all\n") == 0,
-               "a single document is cut: '%s'", validation);
-
-    snprintf(output, sizeof output, "--output=%s", scratch_path("whole"));
-    char *whole[] = {input, output, (char[]){"--validation_fraction=0"}};
-    check_true(prepare_main(3, whole) == 0, "prepared");
-    check_true(tokens_of("whole/train.h5", train, 256) == 36 && access(scratch_path("whole/validation.h5"), F_OK) != 0,
-               "without a fraction all is for training");
+static void test_read_all(void)
+{
+    enum { MANY = 100000 };
+    static char many[MANY];
+    Message cause;
+    size_t length;
+    for (int i = 0; i < MANY; i++) many[i] = (char)i; /* zeros too */
+    scratch_write("all", many, MANY);
+    for (int most = MANY; most >= MANY - 1; most--) {
+        char *text = disk_read_all(scratch_path("all"), (size_t)most, &length, &cause);
+        if (most == MANY)
+            check_true(text && length == MANY && !text[MANY] && memcmp(text, many, MANY) == 0, "%zu bytes", length);
+        else
+            expect_failure(text != NULL, &cause, "it has more than 99999 bytes");
+        free(text);
+    }
+    scratch_write("empty", "", 0);
+    char *text = disk_read_all(scratch_path("empty"), MANY, &length, &cause);
+    check_true(text && length == 0 && !text[0], "an empty file");
+    free(text);
+    expect_failure(disk_read_all(scratch_path("none"), MANY, &length, &cause), &cause, "No such file");
+    expect_failure(disk_read_all(scratch_path("."), MANY, &length, &cause), &cause, "it is a folder");
+    expect_failure(disk_read_all("/proc/self/mem", MANY, &length, &cause), &cause, "Input/output error");
 }
 
 int main(int argc, char **argv)
@@ -804,12 +1160,15 @@ int main(int argc, char **argv)
         {"bytes", test_bytes},
         {"longest match", test_longest_match},
         {"SentencePiece table", test_sentencepiece_table},
+        {"odd tables", test_odd_tables},
+        {"refused tables", test_refused_tables},
     };
     static const TestCase tokens[] = {
-        {"round trip", test_round_trip},         {"pieces", test_pieces_round_trip},
-        {"wrong tokens", test_wrong_tokens},     {"files of h5py", test_files_of_h5py},
-        {"bad files", test_bad_files},           {"hostile files", test_hostile_files},
-        {"a changed token", test_changed_token},
+        {"round trip", test_round_trip},       {"pieces", test_pieces_round_trip},
+        {"documents", test_documents},         {"verdict", test_verdict},
+        {"together", test_together},           {"wrong tokens", test_wrong_tokens},
+        {"files of h5py", test_files_of_h5py}, {"bad files", test_bad_files},
+        {"hostile files", test_hostile_files}, {"a changed token", test_changed_token},
     };
     static const TestCase loader[] = {
         {"epochs", test_epochs},
@@ -824,12 +1183,16 @@ int main(int argc, char **argv)
         {"full disk", test_metrics_full_disk},
         {"two tables, new columns", test_metrics_tables},
         {"several rows of a step", test_metrics_several_rows},
+        {"later rows are kept", test_metrics_kept_aside},
+        {"files of others", test_metrics_of_others},
+        {"files of other versions", test_metrics_of_versions},
+        {"unreadable", test_metrics_unreadable},
     };
-    static const TestCase prepare[] = {{"UTF-8", test_utf8}, {"documents", test_prepare}};
+    static const TestCase names[] = {{"the same file, a second name", test_same_file}, {"a file whole", test_read_all}};
     static const Suite suites[] = {
-        {"tokenizer", tokenizer, 3}, {"token file", tokens, sizeof tokens / sizeof *tokens},
-        {"batch loader", loader, 4}, {"metrics", metrics, 6},
-        {"prepare", prepare, 2},
+        {"tokenizer", tokenizer, 5},     {"token file", tokens, sizeof tokens / sizeof *tokens},
+        {"batch loader", loader, 4},     {"metrics", metrics, sizeof metrics / sizeof *metrics},
+        {"names on the disk", names, 2},
     };
     world_start(&argc, &argv);
     scratch_make();

@@ -61,6 +61,12 @@ static void test_ini(void)
     expect_failure(option_read_ini(&table, "[model]\nlayer = 3\n", "test.ini", &problem), &problem, "'model.layers'");
     check_true(strstr(problem.text, "test.ini"), "'%s' must name the file", problem.text);
     expect_failure(option_read_ini(&table, "[model]\nnonsense\n", "test.ini", &problem), &problem, "test.ini");
+    const char *twice = "[model]\nlayers = 3\n[train]\nsteps = 2\n[model]\nlayers = 3\n";
+    expect_failure(option_read_ini(&table, twice, "test.ini", &problem), &problem,
+                   "test.ini:6: model.layers was set in line 2");
+    check_true(option_read_ini(&table, "\xEF\xBB\xBF[model]\r\nlayers = 5\r\n", "test.ini", &problem) &&
+                   config.model.layers == 5,
+               "a byte order mark and ends of lines of other systems: %s", problem.text);
 }
 
 static void test_printed_and_read(void)
@@ -75,7 +81,7 @@ static void test_printed_and_read(void)
     char *text = NULL;
     size_t length;
     FILE *file = open_memstream(&text, &length);
-    option_print_ini(&table, file);
+    option_print_ini(&table, NULL, file);
     fclose(file);
     check_true(option_read_ini(&others, text, "printed", &problem), "read: %s", problem.text);
     for (int i = 0; i < table.count; i++)
@@ -97,7 +103,7 @@ static void test_odd_texts(void)
         char *text = NULL;
         size_t length;
         FILE *file = open_memstream(&text, &length);
-        option_print_ini(&table, file);
+        option_print_ini(&table, NULL, file);
         fclose(file);
         check_true(option_read_ini(&others, text, "printed", &problem), "read '%s': %s", texts[i], problem.text);
         check_true(strcmp(other.data.train, texts[i]) == 0, "'%s' comes back as '%s'", texts[i], other.data.train);
@@ -116,18 +122,20 @@ typedef struct Own {
     int64_t count;
     bool quick;
     char name[OPTION_TEXT_SIZE];
+    const char *words;
 } Own;
 
 static const OptionRow own_rows[] = {
     {"", "count", OPTION_INTEGER, offsetof(Own, count), "3", 1, 10, "", false, "a number"},
     {"", "quick", OPTION_BOOL, offsetof(Own, quick), "false", 0, 0, "", false, "a truth value"},
-    {"", "name", OPTION_TEXT, offsetof(Own, name), "", 0, 0, "", false, "a text"},
+    {"", "name", OPTION_TEXT, offsetof(Own, name), "", 1, 0, "", false, "a text"},
+    {"", "words", OPTION_LONG_TEXT, offsetof(Own, words), "", 0, 0, "", false, "a text of any length"},
 };
 
 static bool read_arguments(Own *own, Config *config, const char *const *words, const char **positional,
                            Message *problem)
 {
-    OptionTable tables[2] = {{own_rows, 3, own}, defaults(config)};
+    OptionTable tables[2] = {{own_rows, sizeof own_rows / sizeof *own_rows, own}, defaults(config)};
     option_set_defaults(&tables[0]);
     char copies[8][128], *arguments[8];
     int count = 0;
@@ -154,7 +162,32 @@ static void test_arguments(void)
     check_true(file && strcmp(file, "run.ini") == 0, "the file");
     const char *const off[] = {"--quick=false", NULL};
     check_true(read_arguments(&own, &config, off, &file, &problem) && !own.quick && !file, "--quick=false");
+    const char *const two_files[] = {"a.ini", "b.ini", NULL};
+    expect_failure(read_arguments(&own, &config, two_files, &file, &problem), &problem, "unexpected argument 'b.ini'");
+    const char *const odd[] = {"--name=a #b\n", "--data.train=a#b;c", NULL};
+    check_true(read_arguments(&own, &config, odd, &file, &problem) && strcmp(own.name, "a #b\n") == 0 &&
+                   strcmp(config.data.train, "a#b;c") == 0,
+               "texts that are not kept may be anything, and signs within a word start no comment");
+    const char *const no_value[] = {"--name", "--quick", NULL};
+    expect_failure(read_arguments(&own, &config, no_value, &file, &problem), &problem, "'name' needs a value");
+    const char *const dashes[] = {"--name=--quick", NULL};
+    check_true(read_arguments(&own, &config, dashes, &file, &problem) && strcmp(own.name, "--quick") == 0, "dashes");
+    const char *const twice[] = {"--count=3", "--count=4", NULL};
+    expect_failure(read_arguments(&own, &config, twice, &file, &problem), &problem, "as '3' and as '4'");
+    const char *const same[] = {"--count=3", "--count=3", "--model.layers=3", "--model.layers=4", NULL};
+    check_true(read_arguments(&own, &config, same, &file, &problem) && own.count == 3 && config.model.layers == 4,
+               "the same again, and the last of a configuration's: %s", problem.text);
+    const char *const automatic[] = {"--attention.scale=auto", NULL};
+    check_true(read_arguments(&own, &config, automatic, &file, &problem) && isnan(config.attention.scale), "auto");
+}
 
+/* One word, and what is said about it. */
+static void test_refused_arguments(void)
+{
+    Own own;
+    Config config;
+    const char *file;
+    Message problem;
     static const struct {
         const char *argument, *message;
     } cases[] = {
@@ -174,19 +207,18 @@ static void test_arguments(void)
         {"--attention.sketch=gaussian", "random|learned|projection"},
         {"--train.optimizer=sgd", "adamw|muon"},
         {"--name", "needs a value"},
+        {"--name=", "name is empty"},
+        {"--output.folder=", "results/run"},
+        {"-count=3", "unknown option '-count=3'"},
+        {"--layers=3", "'model.layers'"},
+        {"--lr=3", "'train.learning_rate'"},
+        {"--Train.Warmup=3", "'train.warmup_steps'"},
+        {"--nothing_like_it=3", "unknown option 'nothing_like_it'. --help"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const char *const words[] = {cases[i].argument, NULL};
         expect_failure(read_arguments(&own, &config, words, &file, &problem), &problem, cases[i].message);
     }
-    const char *const two_files[] = {"a.ini", "b.ini", NULL};
-    expect_failure(read_arguments(&own, &config, two_files, &file, &problem), &problem, "unexpected argument 'b.ini'");
-    const char *const odd[] = {"--name=a #b\n", "--data.train=a#b;c", NULL};
-    check_true(read_arguments(&own, &config, odd, &file, &problem) && strcmp(own.name, "a #b\n") == 0 &&
-                   strcmp(config.data.train, "a#b;c") == 0,
-               "texts that are not kept may be anything, and signs within a word start no comment");
-    const char *const automatic[] = {"--attention.scale=auto", NULL};
-    check_true(read_arguments(&own, &config, automatic, &file, &problem) && isnan(config.attention.scale), "auto");
 }
 
 static void test_long_text(void)
@@ -198,6 +230,14 @@ static void test_long_text(void)
     memset(text, 'x', sizeof text);
     text[OPTION_TEXT_SIZE - 1] = 0;
     check_true(option_set(&table, 1, "data.train", text, &problem), "the longest text: %s", problem.text);
+    Own own;
+    OptionTable own_table = {own_rows, sizeof own_rows / sizeof *own_rows, &own};
+    char longer[3 * OPTION_TEXT_SIZE] = "--words=";
+    memset(longer + 8, 'x', sizeof longer - 9);
+    char *arguments[] = {longer};
+    option_set_defaults(&own_table);
+    check_true(option_read_arguments(&own_table, 1, 1, arguments, NULL, 0, &problem) && own.words == longer + 8,
+               "a text of any length is read whole: %s", problem.text);
     text[OPTION_TEXT_SIZE - 1] = 'x';
     text[OPTION_TEXT_SIZE] = 0;
     expect_failure(option_set(&table, 1, "data.train", text, &problem), &problem, "longer than");
@@ -266,6 +306,36 @@ static void test_finish(void)
                    config.train.micro_batch_sequences == 4,
                "what is given stays");
     expect_finished(&config, 1);
+}
+
+/* What was asked for is written, with what follows from it as comments: read again it is what was asked for, with other options
+   too. */
+static void test_asked(void)
+{
+    Config asked, config, again;
+    Message problem = {""};
+    configure(&asked, CHANGES("model.width=96", "model.heads=6", "attention.degree=2", "attention.sketch=random"));
+    config = asked;
+    check_true(config_finish(&config, 1, &problem), "finished: %s", problem.text);
+    char *text = NULL;
+    size_t length;
+    FILE *file = open_memstream(&text, &length);
+    OptionTable table = config_options(&asked), others = defaults(&again);
+    option_print_ini(&table, &config, file);
+    fclose(file);
+    const char *const lines[] = {"feedforward_width = 0 ; here 256\n", "scale = auto ; here 0.25\n", "width = 96\n",
+                                 "sketch_size = 32 ; here 16\n", "micro_batch_sequences = 0 ; here 8\n"};
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
+        check_true(strstr(text, lines[i]) != NULL, "no line '%s' in %s", lines[i], text);
+    check_true(option_read_ini(&others, text, "printed", &problem), "read: %s", problem.text);
+    for (int i = 0; i < table.count; i++)
+        check_true(option_equal(&table.rows[i], &asked, &again), "%s.%s", table.rows[i].section, table.rows[i].key);
+    again.train.batch_sequences = 6;
+    again.model.width = 60;
+    check_true(config_finish(&again, 1, &problem) && again.train.micro_batch_sequences == 6 &&
+                   again.model.feedforward_width == 160,
+               "another width and batch: %s", problem.text);
+    free(text);
 }
 
 static void test_model_rules(void)
@@ -428,11 +498,17 @@ static void test_same_model(void)
 int main(int argc, char **argv)
 {
     static const TestCase options[] = {
-        {"defaults", test_defaults},   {"INI text", test_ini},        {"printed and read again", test_printed_and_read},
-        {"odd texts", test_odd_texts}, {"arguments", test_arguments}, {"a long text", test_long_text},
+        {"defaults", test_defaults},
+        {"INI text", test_ini},
+        {"printed and read again", test_printed_and_read},
+        {"odd texts", test_odd_texts},
+        {"arguments", test_arguments},
+        {"refused arguments", test_refused_arguments},
+        {"a long text", test_long_text},
     };
     static const TestCase config[] = {
         {"finishing", test_finish},
+        {"what was asked for", test_asked},
         {"rules of the model", test_model_rules},
         {"rules of the ranks", test_rank_rules},
         {"rules of stretches", test_stretch_rules},
@@ -440,7 +516,8 @@ int main(int argc, char **argv)
         {"rules of layers of different kinds", test_pattern_rules},
         {"the same model", test_same_model},
     };
-    static const Suite suites[] = {{"options", options, 6}, {"config", config, 7}};
+    static const Suite suites[] = {{"options", options, sizeof options / sizeof *options},
+                                   {"config", config, sizeof config / sizeof *config}};
     world_start(&argc, &argv);
     int code = run_suites("test_options", suites, 2);
     world_stop();

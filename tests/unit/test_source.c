@@ -32,7 +32,8 @@ static void open_book(void)
     TokenWriter *writer = token_file_create(scratch_path("book.h5"), &tokenizer, 0, &problem);
     int32_t *letters = random_tokens(BOOK, 26, 5);
     for (int i = 0; i < BOOK; i++) letters[i] = letters[i] ? 'a' + letters[i] : ' ';
-    bool good = writer && token_file_append(writer, letters, BOOK, &problem) && token_file_finish(&writer, 1, &problem);
+    bool good =
+        writer && token_file_append(writer, letters, BOOK, &problem) && token_file_finish(&writer, 1, NULL, &problem);
     if (good) book = token_file_open(scratch_path("book.h5"), &problem);
     CHECK(book, "no book: %s", problem.text);
     tokenizer_destroy(&tokenizer);
@@ -74,8 +75,8 @@ static Sequences make(const SourceSpec *spec, SourceUse use, size_t context_leng
     Sequences s = {checked_calloc(count * context_length, sizeof *s.inputs),
                    checked_calloc(count * context_length, sizeof *s.targets), count, context_length};
     BatchLoader *loader = loader_of(spec, use, context_length, &(TokenRange){0, context_length}, 1);
-    check_true(batch_loader_training(loader, first, (int64_t)count, s.inputs, s.targets, &problem), "made: %s",
-               problem.text);
+    check_true(batch_loader_training(loader, first, (int64_t)count, &(TokenBatch){s.inputs, s.targets, NULL}, &problem),
+               "made: %s", problem.text);
     batch_loader_destroy(loader);
     return s;
 }
@@ -91,7 +92,8 @@ static void check_cut(const SourceSpec *spec, const Sequences *whole, const Toke
     for (size_t i = 0; i < whole->count; i++) {
         int32_t inputs[T], targets[T];
         size_t place = 0;
-        check_true(batch_loader_training(loader, 7 + i, 1, inputs, targets, &problem), "made: %s", problem.text);
+        check_true(batch_loader_training(loader, 7 + i, 1, &(TokenBatch){inputs, targets, NULL}, &problem), "made: %s",
+                   problem.text);
         for (size_t k = 0; k < range_count; k++) {
             size_t bytes = ranges[k].count * sizeof *inputs, from = i * T + ranges[k].first;
             check_true(memcmp(inputs + place, whole->inputs + from, bytes) == 0 &&

@@ -847,6 +847,18 @@ static void test_extremes(void)
                "equal logits: the first and the last token");
 }
 
+static void test_schedule_rules(void)
+{
+    Message problem = {""};
+    TrainConfig train = schedule_of(SCHEDULE_COSINE, 10);
+    check_true(schedule_check(&train, &problem), "falls: %s", problem.text);
+    train.min_learning_rate = 1;
+    check_true(schedule_check(&train, &problem), "stays: %s", problem.text);
+    train.min_learning_rate = 1.5;
+    check_true(!schedule_check(&train, &problem) && strstr(problem.text, "train.min_learning_rate = 1.5"), "rises: %s",
+               problem.text);
+}
+
 static const TestCase adamw_tests[] = {{"several steps", test_adamw},
                                        {"states", test_adamw_states},
                                        {"padding", test_adamw_padding},
@@ -859,14 +871,14 @@ static const TestCase muon_tests[] = {{"one and several steps", test_muon},
                                       {"threads", test_muon_threads}};
 static const TestCase gradient_tests[] = {{"norm", test_gradient_norm}, {"clipping", test_clip_factor}};
 static const TestCase schedule_tests[] = {
-    {"corners", test_rates}, {"shape", test_shape}, {"decay share", test_decay_share}};
+    {"corners", test_rates}, {"shape", test_shape}, {"decay share", test_decay_share}, {"rules", test_schedule_rules}};
 static const TestCase sampler_tests[] = {{"most likely", test_greedy},
                                          {"choices", test_choices},
                                          {"frequencies", test_frequencies},
                                          {"extremes", test_extremes}};
 static const Suite suites[] = {
     {"adamw", adamw_tests, 4},       {"muon", muon_tests, 6},
-    {"gradient", gradient_tests, 2}, {"learning rate", schedule_tests, 3},
+    {"gradient", gradient_tests, 2}, {"learning rate", schedule_tests, 4},
     {"sampler", sampler_tests, 4},
 };
 

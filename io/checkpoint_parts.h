@@ -1,0 +1,22 @@
+/* What the readers of checkpoints share. For io/checkpoint_*.c only. */
+#ifndef POLYSKETCH_IO_CHECKPOINT_PARTS_H
+#define POLYSKETCH_IO_CHECKPOINT_PARTS_H
+
+#include <stdbool.h>
+
+#include "io/h5.h"
+#include "src/core/param_table.h"
+
+/* The caller closes the file, the group, the dataset. False with a message that names `path`. */
+bool checkpoint_open(const char *path, hid_t *file, Message *problem);
+bool checkpoint_open_group(hid_t file, const char *path, const char *name, hid_t *group, Message *problem);
+bool checkpoint_open_tensor(hid_t group, const char *name, const char *path, hid_t *dataset, TensorShape *shape,
+                            Message *problem);
+
+/* All values of a tensor: of its shape, finite, with the digest that was written. */
+bool checkpoint_read_tensor(hid_t group, const Param *param, const char *path, real *values, Message *problem);
+
+/* The row of the table that has this name, or NULL. */
+const Param *checkpoint_param(const ParamTable *table, const char *name);
+
+#endif
