@@ -178,8 +178,10 @@ static int team_size(void)
 int world_set_threads(void)
 {
     bool given = getenv("OMP_NUM_THREADS") != NULL;
-    int share = omp_get_num_procs() / ranks_on_these_processors();
-    if (!given) omp_set_num_threads(share > 1 ? share : 1);
+    if (!given) {
+        int share = omp_get_num_procs() / ranks_on_these_processors();
+        omp_set_num_threads(share > 1 ? share : 1);
+    }
     omp_set_dynamic(0); /* the threads of a product in OpenBLAS wait for each other: all that it counts on must come */
     int wanted = omp_get_max_threads(), threads = team_size();
     omp_set_num_threads(threads);
