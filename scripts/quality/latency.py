@@ -8,13 +8,14 @@ context of a line. OUTPUT.csv gets a row for each kind and context; rows that ar
 quality.peer need PyTorch ($PEER_PYTHON) and are left out without it.
 """
 import csv
+import functools
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import run_table
-from run_table import PEER_PYTHON, PROGRAM, Run, can_run, processor
+from run_table import PEER_PYTHON, PROGRAM, Run, Table, can_run, processor
 
 CONTEXTS = (512, 1024, 2048, 4096, 8192, 16384, 32768)
 COLUMNS = ("name", "context", "microseconds_per_token", "sgemm_gflops", "options", "version", "processor")
@@ -34,15 +35,19 @@ def own_step(run, context, folder):
     return float(row["microseconds_per_token"]), row["sgemm_gflops"], row["source_version"]
 
 
+@functools.lru_cache
+def torch_version():
+    return subprocess.run([PEER_PYTHON, "-c", "import torch; print('torch', torch.__version__)"], capture_output=True,
+                          text=True, check=True).stdout.strip()
+
+
 def peer_step(run, context, folder):
     path = Path(folder, "run.ini")
     run_table.write_ini(run, path)
     with open(path, "a", encoding="utf-8") as file:
         file.write(f"[quality]\npeer = {run.config['quality.peer']}\n")
     seconds = float(run_table.call(run, PEER_PYTHON, "scripts/quality/peer_torch.py", "latency", path, str(context)))
-    version = subprocess.run([PEER_PYTHON, "-c", "import torch; print('torch', torch.__version__)"], capture_output=True,
-                             text=True, check=True).stdout.strip()
-    return 1e6 * seconds / context, "", version
+    return 1e6 * seconds / context, "", torch_version()
 
 
 def measure(run, context):
@@ -62,23 +67,16 @@ def read_runs():
 
 
 def main():
-    output, smoke = Path(sys.argv[1]), "--smoke" in sys.argv[2:]
-    rows = []
-    if output.exists():
-        with open(output, encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-    done = {(row["name"], int(row["context"])) for row in rows}
+    table, smoke = Table(sys.argv[1], COLUMNS), "--smoke" in sys.argv[2:]
+    done = {(row["name"], int(row["context"])) for row in table.rows}
     runs = [run for run in read_runs() if can_run(run)]
     for context in CONTEXTS[:1] if smoke else CONTEXTS:
         for run in runs:
             if (run.name, context) in done or context > int(run.config.get("quality.longest", CONTEXTS[-1])):
                 continue
-            rows.append(measure(run, context))
-            print(f"{run.name} at {context}: {rows[-1]['microseconds_per_token']} us per token", flush=True)
-            with open(output, "w", encoding="utf-8", newline="") as file:
-                writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-                writer.writeheader()
-                writer.writerows(rows)
+            row = measure(run, context)
+            table.add_rows([row])
+            print(f"{run.name} at {context}: {row['microseconds_per_token']} us per token", flush=True)
 
 
 if __name__ == "__main__":

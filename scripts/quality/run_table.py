@@ -169,8 +169,11 @@ class Table:
 
     def add(self, run, rows):
         """The rows of a run appear together: the file is written anew beside the old one and takes its place."""
+        self.add_rows([dict(zip(KEY, run.key())) | row for row in rows])
+
+    def add_rows(self, rows):
         with self.lock:
-            self.rows += [dict(zip(KEY, run.key())) | row for row in rows]
+            self.rows += rows
             part = self.path.with_suffix(".part")
             with open(part, "w", encoding="utf-8", newline="") as file:
                 writer = csv.DictWriter(file, self.columns, restval="", extrasaction="ignore", lineterminator="\n")
