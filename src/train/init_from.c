@@ -43,7 +43,7 @@ static bool same_heads(const Config *config, const Config *theirs, Message *prob
                 config->train.init_from, (long long)theirs->model.heads, (long long)config->model.heads);
 }
 
-/* May the model begin with the file? `fates` and `theirs`, what it was trained with, are for saying so. On rank 0 */
+/* May the model begin with the file? `fates` and `theirs`, what it was trained with, are for saying so. Local. */
 static bool examine(const Config *config, const ParamTable *params, const TokenFile *train, Fates *fates,
                     Config *theirs, Message *problem)
 {

@@ -102,6 +102,38 @@ column() {
         { print $place }' "$2" || give_up "$2 has no column $1"
 }
 
+# log_says FILE WORDS...: each of them is in a line of it.
+log_says() {
+    local log=$1 words
+    shift
+    for words in "$@"; do
+        grep -qF -e "$words" "$log" || give_up "no '$words' in $log: $(<"$log")"
+    done
+}
+
+# says FOLDER WORDS...: the run in this folder, in its log.
+says() {
+    log_says "$TEST_FOLDER/$1/train.log" "${@:2}"
+}
+
+# require_equal_losses FOLDER OTHER_FOLDER [TABLE]: of two runs, bit by bit; in metrics.csv, or another table.
+require_equal_losses() {
+    local table=${3:-metrics.csv}
+    cmp <(column loss "$TEST_FOLDER/$1/$table") <(column loss "$TEST_FOLDER/$2/$table") >&2 ||
+        give_up "$1 and $2 have different losses in $table"
+}
+
+# require_refusal WORDS ARGUMENTS...: on two ranks the program ends with exit code 1 and says one line of its own, which has these
+# words.
+require_refusal() {
+    local words=$1 output=$TEST_FOLDER/refused.txt status=0
+    shift
+    launch 2 1 "$program" "$@" >"$output" 2>&1 || status=$?
+    [ "$status" -eq 1 ] || give_up "exit code $status of $*: $(cat "$output")"
+    [ "$(grep -c '^polysketch: ' "$output")" -eq 1 ] || give_up "one line: $(cat "$output")"
+    grep -q "^polysketch: .*$words" "$output" || give_up "no '$words': $(cat "$output")"
+}
+
 draws="1 2 3"
 
 # train_moved RANKS FOLDER STEPS [OPTIONS...]: as `train`, from initial parameters that were moved by one unit in the last

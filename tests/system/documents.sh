@@ -72,14 +72,9 @@ check_gradient() {
     quiet python "$tools"/check_gradient.py "$(checkpoint "$name" 0)" "$(checkpoint "$name" 1)" "$TEST_FOLDER/sequence.h5"
 }
 
-# refuse WORD COMMAND...: exit code 1, one line with this word, no run folder.
+# refuse WORDS ARGUMENTS...: no run folder either.
 refuse() {
-    local word=$1 status=0
-    shift
-    launch 2 1 "$program" "$@" >"$TEST_FOLDER/refused.txt" 2>&1 || status=$?
-    [ "$status" -eq 1 ] || give_up "exit code $status of $*: $(cat "$TEST_FOLDER/refused.txt")"
-    [ "$(grep -c '^polysketch: ' "$TEST_FOLDER/refused.txt")" -eq 1 ] || give_up "one line: $(cat "$TEST_FOLDER/refused.txt")"
-    grep -q "^polysketch: .*$word" "$TEST_FOLDER/refused.txt" || give_up "no '$word': $(cat "$TEST_FOLDER/refused.txt")"
+    require_refusal "$@"
     [ ! -e "$TEST_FOLDER/refused" ] || give_up "a run folder after $*"
 }
 

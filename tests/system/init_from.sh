@@ -6,15 +6,6 @@ set -euo pipefail
 # shellcheck source=tests/system/common.bash
 . "$(dirname "$0")/common.bash"
 
-# says FOLDER WORDS...: a line of its log has each of them.
-says() {
-    local folder=$1 words
-    shift
-    for words in "$@"; do
-        grep -qF -e "$words" "$TEST_FOLDER/$folder/train.log" || give_up "$folder does not say '$words'"
-    done
-}
-
 # loss_of CHECKPOINT OPTIONS...: of the validation file.
 loss_of() {
     local checkpoint=$1

@@ -10,12 +10,6 @@ run() {
     train "$1" "$2" --data.train="$mix" --train.steps=4 --train.schedule=constant "${@:3}"
 }
 
-# same_losses NAME OTHER: bit by bit.
-same_losses() {
-    cmp <(column loss "$TEST_FOLDER/$1/metrics.csv") <(column loss "$TEST_FOLDER/$2/metrics.csv") >&2 ||
-        give_up "$1 and $2 have different losses"
-}
-
 check_grids() {
     local grid
     run 1 one
@@ -30,7 +24,7 @@ check_resume() {
     run 2 whole
     run 2 parts --train.steps=2
     run 2 parts
-    same_losses whole parts
+    require_equal_losses whole parts
     quiet h5diff "$(checkpoint whole 4)" "$(checkpoint parts 4)" /parameters
     run 2 other --data.train="$TEST_FOLDER/b.h5:0.5,$data/train.h5:0.5" --train.steps=2
     run 2 other
@@ -48,15 +42,9 @@ check_shares() {
     quiet "$program" plan tests/data/tiny.ini --data.train="$mix"
 }
 
-# refuse WORD OPTIONS...: exit code 1, one line with this word.
+# refuse WORDS OPTIONS...
 refuse() {
-    local word=$1 status=0
-    shift
-    launch 2 1 "$program" train tests/data/tiny.ini --output.folder="$TEST_FOLDER/refused" "$@" \
-        >"$TEST_FOLDER/refused.txt" 2>&1 || status=$?
-    [ "$status" -eq 1 ] || give_up "exit code $status of $*: $(cat "$TEST_FOLDER/refused.txt")"
-    [ "$(grep -c '^polysketch: ' "$TEST_FOLDER/refused.txt")" -eq 1 ] || give_up "one line: $(cat "$TEST_FOLDER/refused.txt")"
-    grep -q "^polysketch: .*$word" "$TEST_FOLDER/refused.txt" || give_up "no '$word': $(cat "$TEST_FOLDER/refused.txt")"
+    require_refusal "$1" train tests/data/tiny.ini --output.folder="$TEST_FOLDER/refused" "${@:2}"
 }
 
 prepare_data

@@ -12,13 +12,9 @@ prepare() {
         give_up "prepare $*: $(<"$TEST_FOLDER/$folder.log")"
 }
 
-# says FOLDER WORDS...: the log has each of them.
-says() {
-    local folder=$1 word
-    shift
-    for word in "$@"; do
-        grep -qF -e "$word" "$TEST_FOLDER/$folder.log" || give_up "$folder: no '$word' in: $(<"$TEST_FOLDER/$folder.log")"
-    done
+# prepare_says FOLDER WORDS...: what `prepare` printed.
+prepare_says() {
+    log_says "$TEST_FOLDER/$1.log" "${@:2}"
 }
 
 # refuse WORDS OPTIONS...: into a new folder, of which nothing is left; standard input is that of the caller.
@@ -56,16 +52,17 @@ test_texts() {
     # A separator at the end, a last document of one byte, empty ones
     { cat "$inputs/text.txt"; printf -- '---\n\n'; } >"$inputs/ends.txt"
     prepare ends --input="$inputs/ends.txt" --document_separator=---
-    says ends "left out: 1 document without text" "validation: 4.99 % of the tokens, 1 document; the last" "are cut off for it"
+    prepare_says ends "left out: 1 document without text" "validation: 4.99 % of the tokens, 1 document; the last" \
+        "are cut off for it"
     mkdir "$inputs/tiny"
     cp "$inputs/text.txt" "$inputs/tiny/"
     printf x >"$inputs/tiny/x"
     touch "$inputs/tiny/.hidden" "$inputs/tiny/text.txt~" "$inputs/tiny/z"
     prepare tiny --input="$inputs/tiny"
-    says tiny "1 name that begins with '.'" "1 name that ends with '~'" "left out: 1 document without text" "2 documents"
+    prepare_says tiny "1 name that begins with '.'" "1 name that ends with '~'" "left out: 1 document without text" "2 documents"
     holds tiny validation 'text[-1] == "x" and len(documents) == 2'
     prepare whole --input="$inputs/tiny" --validation_fraction=0
-    says whole "validation: none"
+    prepare_says whole "validation: none"
     holds whole train "len(tokens) == $words + 1 and documents == [0, $words]"
     [ ! -e "$TEST_FOLDER/whole/validation.h5" ] || give_up "a file for no validation"
 
@@ -97,21 +94,21 @@ test_earlier_files() {
     for fraction in 0.1 0; do
         "$program" prepare --input="$inputs/text.txt" --output="$TEST_FOLDER/kept" --validation_fraction=$fraction \
             >"$TEST_FOLDER/kept.log" 2>&1 && give_up "earlier data are replaced"
-        says kept "kept/train.h5' is there already" "--overwrite"
+        prepare_says kept "kept/train.h5' is there already" "--overwrite"
         sha256sum --quiet --check <<<"$sum" >&2 || give_up "earlier data are changed"
     done
     prepare kept --input="$inputs/text.txt" --overwrite --validation_fraction=0
-    says kept "validation.h5: the earlier one is removed"
+    prepare_says kept "validation.h5: the earlier one is removed"
     [ "$(ls "$TEST_FOLDER/kept")" = train.h5 ] || give_up "there is more than train.h5: $(ls "$TEST_FOLDER/kept")"
     mkdir "$TEST_FOLDER/folder" "$TEST_FOLDER/folder/train.h5"
     "$program" prepare --input="$inputs/text.txt" --output="$TEST_FOLDER/folder" --overwrite >"$TEST_FOLDER/folder.log" 2>&1 &&
         give_up "a folder is replaced"
-    says folder "is no file"
+    prepare_says folder "is no file"
     mkdir "$TEST_FOLDER/own"
     cp "$inputs/text.txt" "$TEST_FOLDER/own/"
     "$program" prepare --input="$TEST_FOLDER/own" --output="$TEST_FOLDER/own/" >"$TEST_FOLDER/own.log" 2>&1 &&
         give_up "into the input"
-    says own "Choose a folder outside"
+    prepare_says own "Choose a folder outside"
     [ "$(ls "$TEST_FOLDER/own")" = text.txt ] || give_up "something new in the input"
 }
 
@@ -125,7 +122,7 @@ test_ids() {
             printf "\r\n\n" }
         printf "1 2" }' >"$inputs/ids"
     prepare ids --ids --pieces="$pieces" --end_of_document=auto --validation_fraction=0 <"$inputs/ids"
-    says ids "left out: 2000 documents without tokens" "2001 documents"
+    prepare_says ids "left out: 2000 documents without tokens" "2001 documents"
     holds ids train 'len(documents) == 2001 and all(tokens[start - 1] == 2 for start in documents) and tokens.count(2) == 2001'
     holds ids train 'tokens[:5] == [0, 1, 1, 1, 2] and tokens[-3:] == [2, 1, 2]'
     prepare numbers --ids --vocab_size=100000 <<<'99999 5 0 7'
@@ -182,13 +179,13 @@ END
     prepare raw --tokens="$folder/raw" --token_format=raw32 "${gpt[@]}"
     cmp "$TEST_FOLDER/npy/train.h5" "$TEST_FOLDER/raw/train.h5" >&2 || give_up "raw32 gives other tokens"
     prepare documents --tokens="$folder/gpt2.bin,$folder/u2.npy" --end_of_document=50256 "${gpt[@]}"
-    says documents "gpt2.bin: llmc, 300000 tokens of 2 bytes" "u2.npy: npy, 300000 tokens" "6 documents"
+    prepare_says documents "gpt2.bin: llmc, 300000 tokens of 2 bytes" "u2.npy: npy, 300000 tokens" "6 documents"
     holds documents train 'documents == [0, 1001, 299_001, 300_001, 301_002, 599_002] and len(tokens) == 600_002'
     prepare twice --tokens="$folder/u2.npy,$folder/../foreign/u2.npy" "${gpt[@]}"
-    says twice "left out: 1 name of what is read already"
+    prepare_says twice "left out: 1 name of what is read already"
     cmp "$TEST_FOLDER/npy/train.h5" "$TEST_FOLDER/twice/train.h5" >&2 || give_up "a file that is named twice is read twice"
     prepare parts --tokens="$folder/u2.npy" --vocab_size=50257
-    says parts "validation: 5 % of the tokens, 1 document"
+    prepare_says parts "validation: 5 % of the tokens, 1 document"
 
     refuse "count.bad|300001 tokens of 2 bytes" --tokens="$folder/count.bad" "${gpt[@]}"
     refuse "version.bad|20240520 and 2" --tokens="$folder/version.bad" "${gpt[@]}"

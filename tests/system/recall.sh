@@ -107,8 +107,7 @@ check_continued() {
         quiet h5diff "$(checkpoint "$source-whole" 6)" "$(checkpoint "$source-parts" 6)" /$table
     done
     for table in metrics.csv evaluations.csv; do
-        cmp <(column loss "$TEST_FOLDER/$source-whole/$table") <(column loss "$TEST_FOLDER/$source-parts/$table") >&2 ||
-            give_up "the losses of $source-whole and $source-parts differ in $table"
+        require_equal_losses "$source-whole" "$source-parts" "$table"
     done
     [ "$(column accuracy "$TEST_FOLDER/$source-parts/evaluations.csv" | head -n 1)" = nan ] || give_up "no accuracy was nan"
     [ "$(column accuracy "$TEST_FOLDER/$source-parts/evaluations.csv" | tail -n 1)" = \

@@ -66,11 +66,8 @@ END
 
 # require_same_losses FOLDER FOLDER
 require_same_losses() {
-    local table
-    for table in metrics.csv evaluations.csv; do
-        cmp <(column loss "$TEST_FOLDER/$1/$table") <(column loss "$TEST_FOLDER/$2/$table") >&2 ||
-            give_up "the losses in $1/$table and $2/$table differ"
-    done
+    require_equal_losses "$1" "$2"
+    require_equal_losses "$1" "$2" evaluations.csv
     cmp "$TEST_FOLDER/$1/attention.csv" "$TEST_FOLDER/$2/attention.csv" >&2 || give_up "$1/attention.csv is not that of $2"
 }
 
@@ -185,15 +182,6 @@ test_when_to_save() {
     touch "$TEST_FOLDER/signalled/STOP"
     wait "$job" && give_up "a run that was stopped ended with exit code 0"
     grep -q 'stopped by the file STOP' "$TEST_FOLDER/signalled/train.log" || give_up "the run does not say what stopped it"
-}
-
-# says FOLDER WORDS...: lines of its log have them.
-says() {
-    local folder=$1 words
-    shift
-    for words in "$@"; do
-        grep -qF -e "$words" "$TEST_FOLDER/$folder/train.log" || give_up "$folder does not say '$words'"
-    done
 }
 
 # config.ini has what was asked for, so that the folder alone continues with other options; one that a person wrote stays.

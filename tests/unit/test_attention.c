@@ -274,35 +274,56 @@ static void test_causality(void)
     }
 }
 
+/* A variant on one sequence of several documents. */
+typedef struct Documented {
+    size_t T;
+    Model *model;
+    PassSpec spec;
+    real *params;
+    int32_t *starts; /* (T) */
+    Input input;
+} Documented;
+
+static Documented documented_create(const Variant *variant)
+{
+    Config config = variant_config(variant, "model.context_length=90 attention.block_length=16 "
+                                            "train.document_mask=true attention.denominator_one=0.01");
+    Documented d = {.T = 90, .model = variant_model(&config), .spec = variant_pass(&config, 1)};
+    d.params = variant_parameters(d.model, 3);
+    d.starts = variant_document_starts(&d.spec);
+    d.input = random_input(d.model, 1, d.T, 6);
+    return d;
+}
+
+static void documented_destroy(Documented *d)
+{
+    free_input(&d->input);
+    free(d->params), free(d->starts);
+    model_destroy(d->model);
+}
+
 /* Documents do not see each other: a token changes outputs of its own document, from itself on, and not a bit elsewhere. */
 static void test_isolation(void)
 {
-    enum { T = 90 };
     for (int v = 0; v < variant_count; v++) {
-        Config config = variant_config(&variants[v], "model.context_length=90 attention.block_length=16 "
-                                                     "train.document_mask=true attention.denominator_one=0.01");
-        Model *model = variant_model(&config);
-        PassSpec spec = variant_pass(&config, 1);
-        real *params = variant_parameters(model, 3);
-        size_t C = model->width, bytes = C * sizeof(real);
-        int32_t *starts = variant_document_starts(&spec);
-        Input input = random_input(model, 1, T, 6);
+        Documented d = documented_create(&variants[v]);
+        size_t T = d.T, C = d.model->width, bytes = C * sizeof(real);
         real *before = checked_calloc(T * C, sizeof *before), *after = checked_calloc(T * C, sizeof *after);
-        run_attention(model, &spec, params, &input, before);
+        run_attention(d.model, &d.spec, d.params, &d.input, before);
         for (size_t t = 1; t < T; t += 11) {
-            Input changed = random_input(model, 1, T, 6);
-            change_token(model, &changed, T, t, 3);
-            run_attention(model, &spec, params, &changed, after);
+            Input changed = random_input(d.model, 1, T, 6);
+            change_token(d.model, &changed, T, t, 3);
+            run_attention(d.model, &d.spec, d.params, &changed, after);
             for (size_t i = 0; i < T; i++) {
-                bool same = memcmp(before + i * C, after + i * C, bytes) == 0, sees = i >= t && starts[i] == starts[t];
+                bool same = memcmp(before + i * C, after + i * C, bytes) == 0,
+                     sees = i >= t && d.starts[i] == d.starts[t];
                 check_true(same || sees, "%s: token %zu changes the output of token %zu", variants[v].name, t, i);
                 check_true(!same || i != t, "%s: the output of token %zu changes", variants[v].name, t);
             }
             free_input(&changed);
         }
-        free_input(&input);
-        free(params), free(before), free(after), free(starts);
-        model_destroy(model);
+        free(before), free(after);
+        documented_destroy(&d);
     }
 }
 
@@ -330,28 +351,21 @@ static bool same_gradients(const Model *model, const Gradients *a, const Gradien
 /* Nor do their gradients: that of an output flows to its own document, up to it, and not a bit elsewhere. */
 static void test_isolated_gradients(void)
 {
-    enum { T = 90 };
     for (int v = 0; v < variant_count; v++) {
-        Config config = variant_config(&variants[v], "model.context_length=90 attention.block_length=16 "
-                                                     "train.document_mask=true attention.denominator_one=0.01");
-        Model *model = variant_model(&config);
-        PassSpec spec = variant_pass(&config, 1);
-        real *params = variant_parameters(model, 3);
-        int32_t *starts = variant_document_starts(&spec);
-        Input input = random_input(model, 1, T, 6);
-        Gradients before = gradients_of(model, &spec, params, &input, 0, false);
-        for (size_t t = 1; t < T; t += 11) {
-            Gradients after = gradients_of(model, &spec, params, &input, t, true);
-            for (size_t i = 0; i < T; i++) {
-                bool same = same_gradients(model, &before, &after, T, i), seen = i <= t && starts[i] == starts[t];
+        Documented d = documented_create(&variants[v]);
+        Gradients before = gradients_of(d.model, &d.spec, d.params, &d.input, 0, false);
+        for (size_t t = 1; t < d.T; t += 11) {
+            Gradients after = gradients_of(d.model, &d.spec, d.params, &d.input, t, true);
+            for (size_t i = 0; i < d.T; i++) {
+                bool same = same_gradients(d.model, &before, &after, d.T, i),
+                     seen = i <= t && d.starts[i] == d.starts[t];
                 check_true(same || seen, "%s: output %zu changes the gradient of token %zu", variants[v].name, t, i);
                 check_true(!same || i != t, "%s: the gradient of token %zu changes", variants[v].name, t);
             }
             free_input(&after.d);
         }
-        free_input(&before.d), free_input(&input);
-        free(params), free(starts);
-        model_destroy(model);
+        free_input(&before.d);
+        documented_destroy(&d);
     }
 }
 
