@@ -88,8 +88,11 @@ ifneq ($(filter $(UNIT_PROGRAMS),$(MPI_PROGRAMS)),)
 $(error tests/unit and tests/mpi both have $(notdir $(filter $(UNIT_PROGRAMS),$(MPI_PROGRAMS))))
 endif
 
-# The commit this is, "-dirty" when files were changed since; the ceiling keeps git from taking a repository further up.
-SOURCE_VERSION := $(shell GIT_CEILING_DIRECTORIES='$(abspath ..)' git describe --always --dirty 2>/dev/null || echo unknown)
+# The release, and in a clone the commit behind it, "-dirty" when files were changed since: 1.0.0+996221b. The ceiling keeps git
+# from taking a repository further up for ours.
+RELEASE := $(shell sed -n 's/.*RELEASE_VERSION "\(.*\)"/\1/p' src/base/version.h)
+COMMIT := $(shell GIT_CEILING_DIRECTORIES='$(abspath ..)' git describe --always --dirty --exclude='*' 2>/dev/null)
+SOURCE_VERSION := $(RELEASE)$(if $(COMMIT),+$(COMMIT))
 
 # ---- targets ----------------------------------------------------------------------------------------------------------------
 
@@ -208,8 +211,12 @@ $(BUILD)/%.o: %.c $(BUILD)/flags.txt
 # Runs before all else and says when the processor is older than what the rest is compiled for.
 $(BUILD)/src/base/processor.o: CFLAGS += $(if $(VECTOR_WIDTH),-march=x86-64 -mtune=generic) -fno-sanitize=all
 
+# $(call c_string,TEXT): as C writes it.
+c_string = "$(subst ",\",$(subst \,\\,$(strip $(1))))"
+
 # Only this file knows the version, so a new commit compiles only this file again.
-$(BUILD)/src/base/version.o: CPPFLAGS += -DSOURCE_VERSION='"$(SOURCE_VERSION)"'
+$(BUILD)/src/base/version.o: CPPFLAGS += -DSOURCE_VERSION='"$(SOURCE_VERSION)"' \
+                                         -DBUILD_FLAGS='$(call c_string,$(filter-out -W%,$(CFLAGS)))'
 $(BUILD)/src/base/version.o: $(BUILD)/version.txt
 
 # $(call write_if_changed,TEXT): leaves the file, and so all that depends on it, alone when the text is the same.

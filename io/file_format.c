@@ -1,5 +1,7 @@
 #include "io/file_format.h"
 
+#include <stdio.h>
+
 #include "io/h5.h"
 
 bool file_format_read(const char *path, char format[64], int64_t *version, Message *problem)
@@ -12,4 +14,11 @@ bool file_format_read(const char *path, char format[64], int64_t *version, Messa
                          "'%s' is an HDF5 file, but not one of polysketch: it has no attributes format and "
                          "format_version. Try: h5ls -r %s",
                          path, path);
+}
+
+void file_format_library(char text[64])
+{
+    unsigned major, minor, release;
+    CHECK_H5(H5get_libversion(&major, &minor, &release));
+    snprintf(text, 64, "%u.%u.%u", major, minor, release);
 }

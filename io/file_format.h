@@ -19,4 +19,7 @@ enum { FORMAT_VERSION = 1 };
 /* What a file says it is. False with a message when it is no HDF5 file, or says nothing. */
 bool file_format_read(const char *path, char format[64], int64_t *version, Message *problem);
 
+/* The version of the HDF5 library that reads and writes them: "1.10.8". */
+void file_format_library(char text[64]);
+
 #endif

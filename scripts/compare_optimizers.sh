@@ -45,7 +45,7 @@ for rate in "${rates_muon[@]}"; do
 done
 wait
 
-version=$("$program" --version | awk '{ print $2 }')
+version=$("$program" --version | awk 'NR == 1 { print $2 }')
 echo 'optimizer,peak_rate,step,validation_loss,version' >"$table"
 for run in "$folder"/{adamw,muon}-*/; do
     name=$(basename "$run")

@@ -28,7 +28,7 @@ run() {
         --model.layers=3 --train.clip_norm=0.5 --output.log_every=1000000 "${@:5}"
 }
 
-version() { "$1" --version | awk '{ print $2 }'; }
+version() { "$1" --version | awk 'NR == 1 { print $2 }'; }
 
 prepare_data
 status=0

@@ -282,6 +282,13 @@ bool option_equal(const OptionRow *row, const void *values, const void *other_va
     return strcmp(text, other) == 0;
 }
 
+void option_describe(const OptionRow *row, char text[OPTION_DESCRIPTION_SIZE])
+{
+    bool choice = row->type == OPTION_CHOICE;
+    snprintf(text, OPTION_DESCRIPTION_SIZE, "%s (%s%sdefault %s)", row->help, choice ? row->choices : "",
+             choice ? "; " : "", row->fallback[0] ? row->fallback : "none");
+}
+
 void option_print_help(const OptionTable *table, FILE *file)
 {
     const char *section = NULL;
@@ -289,10 +296,9 @@ void option_print_help(const OptionTable *table, FILE *file)
         const OptionRow *row = &table->rows[i];
         if (!section || strcmp(section, row->section)) fprintf(file, "%s", section ? "\n" : "");
         section = row->section;
-        char name[128], domain[160] = "";
+        char name[128], description[OPTION_DESCRIPTION_SIZE];
         option_name(row, name);
-        if (row->type == OPTION_CHOICE) snprintf(domain, sizeof domain, "%s; ", row->choices);
-        const char *fallback = row->fallback[0] ? row->fallback : "none";
-        fprintf(file, "  --%-32s %s (%sdefault %s)\n", name, row->help, domain, fallback);
+        option_describe(row, description);
+        fprintf(file, "  --%-32s %s\n", name, description);
     }
 }

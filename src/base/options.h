@@ -84,6 +84,12 @@ bool option_equal(const OptionRow *row, const void *values, const void *other_va
 
 /* As an INI file that reads back the same. `resolved` (the same struct, or NULL): values that differ in it are comments. */
 void option_print_ini(const OptionTable *table, const void *resolved, FILE *file);
+
+/* What --help says of an option: its help, then in brackets the words of a choice and the default. */
+enum { OPTION_DESCRIPTION_SIZE = 1024 };
+void option_describe(const OptionRow *row, char text[OPTION_DESCRIPTION_SIZE]);
+
+/* A line for each option; an empty line between sections. */
 void option_print_help(const OptionTable *table, FILE *file);
 
 #endif

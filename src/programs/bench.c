@@ -19,7 +19,6 @@ enum { MAX_CONTEXTS = 64 };
 typedef struct BenchOptions {
     char variants[OPTION_TEXT_SIZE], contexts[OPTION_TEXT_SIZE], csv[OPTION_TEXT_SIZE], profile[OPTION_TEXT_SIZE];
     int64_t repeats, warmups;
-    bool help;
 } BenchOptions;
 
 #define AT(field) offsetof(BenchOptions, field)
@@ -36,7 +35,6 @@ static const OptionRow rows[] = {
     {"", "profile", OPTION_TEXT, AT(profile), "", 1, 0, "", false,
      "step, attention: append the time of each phase to this CSV file, and print it"},
     {"", "csv", OPTION_TEXT, AT(csv), "", 1, 0, "", false, "append the rows to this CSV file"},
-    {"", "help", OPTION_BOOL, AT(help), "false", 0, 0, "", false, "print this"},
 };
 
 /* Names of attention options, for short. */
@@ -55,31 +53,25 @@ static const struct {
     {"config", NULL, NULL, NULL},
 };
 
-static void print_help(const OptionTable *table)
-{
-    printf(
-        "Usage: [mpirun -n RANKS] polysketch bench step|attention|decode [FILE.ini] [options] [--section.key=value "
-        "...]\n\n"
-        "step: forward, backward, sum of gradients, optimizer, on random tokens. attention: forward and backward of "
-        "the "
-        "first layer's\n"
-        "attention (B, N, 3C) -> (B, N, C). decode: tokens generated one by one from a position on, whose earlier "
-        "state "
-        "is\n"
-        "taken to be zero; one rank. Useful operations are products with packed features and causal halves (decode: "
-        "2 per "
-        "parameter);\n"
-        "what is computed again is not counted. sgemm: 2048 cubed on the same cores, all ranks at once, before and "
-        "after "
-        "each run;\n"
-        "of peak: the median of each run's rate over that of the two products beside it. comm.: share of the time in "
-        "calls to\n"
-        "other ranks, of the rank that waits least (the CSV also has what the others wait for it).\n"
-        "Takes every option of polysketch train. Without model.vocab_size the vocabulary is 256.\n\n");
-    option_print_help(table, stdout);
-    printf("\nExample:\n  polysketch bench step --variants=learned,softmax --contexts=2048,8192 --model.width=768 "
-           "--model.heads=12 --model.layers=2 --train.batch_sequences=1 --csv=step.csv\n");
-}
+const CommandHelp bench_help = {
+    .usage = "[mpirun -n RANKS] polysketch bench step|attention|decode [FILE.ini] [options] [--section.key=value ...]",
+    .text = "step: forward, backward, sum of gradients, optimizer, on random tokens.\n"
+            "attention: forward and backward of the first layer's attention (B, N, 3C) -> (B, N, C).\n"
+            "decode: tokens generated one by one from a position on, whose earlier state is taken to be zero; one "
+            "rank.\n"
+            "Useful operations are products with packed features and causal halves (decode: 2 per parameter); what is "
+            "computed again is not counted. sgemm: 2048 cubed on the same cores, all ranks at once, before and after "
+            "each run; of peak: the median of each run's rate over that of the two products beside it. comm.: share of "
+            "the time in calls to other ranks, of the rank that waits least (the CSV also has what the others wait for "
+            "it).\n"
+            "Takes every option of polysketch train. Without model.vocab_size the vocabulary is 256.",
+    .example = "polysketch bench step --variants=learned,softmax --contexts=2048,8192 --model.width=768 "
+               "--model.heads=12 --model.layers=2 --train.batch_sequences=1 --csv=step.csv",
+    .operands = "step|attention|decode",
+    .rows = rows,
+    .row_count = sizeof rows / sizeof *rows,
+    .configuration = CONFIGURATION_TAKEN,
+};
 
 static bool set_variant(Config *config, const char *name, Message *problem)
 {
@@ -134,8 +126,8 @@ static void measure_row(const Config *config, const char *name, const Benchmark 
 
 static void print_header(const Benchmark *benchmark)
 {
-    log_line("bench %s | polysketch %s | %d ranks x %d threads | OpenBLAS %s", benchmark->name, source_version(),
-             world().size, omp_get_max_threads(), blas_kernel_name());
+    log_line("bench %s | polysketch %s | %d ranks x %d threads | %s %s", benchmark->name, source_version(),
+             world().size, omp_get_max_threads(), blas_library_name(), blas_kernel_name());
     log_line("%-15s %8s %12s %10s %10s %9s %9s %9s", "variant", "context", "us/token", "GF/s", "sgemm", "of peak",
              "comm.", "peak GB");
 }
@@ -171,10 +163,6 @@ int bench_main(int argc, char **argv)
     const char *what = argc > 0 && argv[0][0] != '-' ? argv[0] : "";
     bool named = what[0] != 0;
     configuration_read(&own, &config, argc - named, argv + named);
-    if (options.help) {
-        if (world().rank == 0) print_help(&own);
-        return EXIT_SUCCESS;
-    }
     Message problem;
     const Benchmark *benchmark = bench_find(what);
     if (!benchmark) fail(&problem, "say what to time: polysketch bench step, attention or decode; --help explains");

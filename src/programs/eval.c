@@ -20,7 +20,6 @@ typedef struct EvalOptions {
     int document_mask; /* MaskChoice */
     int64_t sequences, stride, context_length, block_length, items, source_vocab;
     int64_t micro_batch_sequences, stretch_length, data_ranks;
-    bool help;
 } EvalOptions;
 
 /* train.document_mask: in the order of its choices. */
@@ -40,7 +39,6 @@ static const OptionRow rows[] = {
     {"", "stride", OPTION_INTEGER, AT(stride), "0", 0, 1e9, "", false,
      "tokens from one window to the next, of which the last so many are scored; 0 = T. Smaller: more context, more "
      "time"},
-    {"", "help", OPTION_BOOL, AT(help), "false", 0, 0, "", false, "print this"},
     {"model", "context_length", OPTION_INTEGER, AT(context_length), "0", 0, 1e9, "", false,
      "tokens of a sequence, T; 0 = as trained. Any length is allowed"},
     {"attention", "block_length", OPTION_INTEGER, AT(block_length), "0", 0, 1 << 20, "", false,
@@ -61,19 +59,18 @@ static const OptionRow rows[] = {
      "groups of ranks that hold different sequences"},
 };
 
-static void print_help(const OptionTable *table)
-{
-    printf(
-        "Usage: [mpirun -n RANKS] polysketch eval --checkpoint=FILE [--data=TOKENS] [options]\n\n"
-        "Prints loss (nats per token), perplexity and bits per byte over the token file, each of its tokens scored\n"
-        "once: in consecutive sequences, or in windows that overlap (--stride). The last one may be short. For a test\n"
-        "of recall (--data.source) loss and accuracy of its answers, in sequences that training has not seen.\n\n");
-    option_print_help(table, stdout);
-    printf("\nExample:\n  mpirun -n 2 polysketch eval --checkpoint=results/a/checkpoints/step-00001000.h5 "
-           "--data=data/validation.h5\n"
-           "  polysketch eval --checkpoint=results/b/checkpoints/step-00001000.h5 --data.source=induction "
-           "--model.context_length=16384\n");
-}
+const CommandHelp eval_help = {
+    .usage = "[mpirun -n RANKS] polysketch eval --checkpoint=FILE [--data=TOKENS] [options]",
+    .text = "Prints loss (nats per token), perplexity and bits per byte over the token file, each of its tokens scored "
+            "once: in consecutive sequences, or in windows that overlap (--stride). The last one may be short. For a "
+            "test of recall (--data.source) loss and accuracy of its answers, in sequences that training has not seen.",
+    .example = "mpirun -n 2 polysketch eval --checkpoint=results/a/checkpoints/step-00001000.h5 "
+               "--data=data/validation.h5\n"
+               "polysketch eval --checkpoint=results/b/checkpoints/step-00001000.h5 --data.source=induction "
+               "--model.context_length=16384",
+    .rows = rows,
+    .row_count = sizeof rows / sizeof *rows,
+};
 
 /* NULL where the source reads no file. */
 static TokenFile *open_data(const char *path, const LoadedModel *loaded)
@@ -208,10 +205,6 @@ int eval_main(int argc, char **argv)
     EvalOptions options;
     OptionTable table = {rows, sizeof rows / sizeof *rows, &options};
     arguments_read(&table, argc, argv);
-    if (options.help) {
-        if (world().rank == 0) print_help(&table);
-        return EXIT_SUCCESS;
-    }
     Message problem;
     require_separate_output(&options);
     LoadedModel loaded = loaded_model_read(options.checkpoint);

@@ -19,7 +19,7 @@ typedef struct GenerateOptions {
     const char *prompt;
     int64_t tokens, top_k, seed;
     double temperature, top_p;
-    bool timing, help;
+    bool timing;
 } GenerateOptions;
 
 #define AT(field) offsetof(GenerateOptions, field)
@@ -38,19 +38,18 @@ static const OptionRow rows[] = {
     {"", "seed", OPTION_INTEGER, AT(seed), "1", 0, 9e15, "", false, "of the draws"},
     {"", "timing", OPTION_BOOL, AT(timing), "false", 0, 0, "", false,
      "end with a line on standard error: seconds per token over the run"},
-    {"", "help", OPTION_BOOL, AT(help), "false", 0, 0, "", false, "print this"},
 };
 
-static void print_help(const OptionTable *table)
-{
-    printf("Usage: polysketch generate --checkpoint=FILE --prompt=TEXT [options]\n\n"
-           "Writes the prompt and its continuation to standard output. One process works; memory and time per token do "
-           "not\n"
-           "grow with the position for the linear attention kinds (polysketch, performer).\n\n");
-    option_print_help(table, stdout);
-    printf("\nExample:\n  polysketch generate --checkpoint=results/a/checkpoints/step-00001000.h5 --prompt='In the "
-           "beginning' --tokens=500\n");
-}
+const CommandHelp generate_help = {
+    .usage = "polysketch generate --checkpoint=FILE --prompt=TEXT [options]",
+    .text =
+        "Writes the prompt and its continuation to standard output. One process works; memory and time per token do "
+        "not grow with the position for the linear attention kinds (polysketch, performer).",
+    .example = "polysketch generate --checkpoint=results/a/checkpoints/step-00001000.h5 --prompt='In the beginning' "
+               "--tokens=500",
+    .rows = rows,
+    .row_count = sizeof rows / sizeof *rows,
+};
 
 static char *read_prompt_file(const char *path, size_t *length, Message *problem)
 {
@@ -166,10 +165,6 @@ int generate_main(int argc, char **argv)
     GenerateOptions options;
     OptionTable table = {rows, sizeof rows / sizeof *rows, &options};
     arguments_read(&table, argc, argv);
-    if (options.help) {
-        if (world().rank == 0) print_help(&table);
-        return EXIT_SUCCESS;
-    }
     Message problem;
     size_t count;
     LoadedModel loaded = loaded_model_read(options.checkpoint);

@@ -17,22 +17,11 @@
 #include "src/base/memory.h"
 #include "src/programs/programs.h"
 
-typedef struct InspectOptions {
-    bool help;
-} InspectOptions;
-
-static const OptionRow rows[] = {
-    {"", "help", OPTION_BOOL, offsetof(InspectOptions, help), "false", 0, 0, "", false, "print this"},
+const CommandHelp inspect_help = {
+    .usage = "polysketch inspect FILE",
+    .text = "Prints what is in a checkpoint, a token file or a metrics file, and checks its values.",
+    .example = "polysketch inspect results/run/checkpoints/step-00000100.h5",
 };
-
-static void print_help(const OptionTable *table)
-{
-    printf("Usage: polysketch inspect FILE\n\n"
-           "Prints what is in a checkpoint, a token file or a metrics file, and checks its values.\n\n");
-    option_print_help(table, stdout);
-    printf("\nExample:\n"
-           "  polysketch inspect results/run/checkpoints/step-00000100.h5\n");
-}
 
 /* ---- checkpoints ---- */
 
@@ -343,19 +332,12 @@ static bool inspect(const char *path, Message *problem)
 
 int inspect_main(int argc, char **argv)
 {
-    InspectOptions options;
-    OptionTable table = {rows, (int)(sizeof rows / sizeof *rows), &options};
+    OptionTable none = {NULL, 0, NULL};
     Message problem;
     const char *path = NULL;
-    option_set_defaults(&table);
-    bool good = option_read_arguments(&table, 1, argc, argv, &path, 1, &problem);
-    if (good && !path && !options.help)
-        good = fail(&problem, "which file? Usage: polysketch inspect FILE; --help explains");
+    bool good = option_read_arguments(&none, 1, argc, argv, &path, 1, &problem);
+    if (good && !path) good = fail(&problem, "which file? Usage: polysketch inspect FILE; --help explains");
     require_all(good, &problem);
-    if (options.help) {
-        if (world().rank == 0) print_help(&table);
-        return EXIT_SUCCESS;
-    }
     good = world().rank > 0 || inspect(path, &problem); /* the others only wait */
     require_all(good, &problem);
     return EXIT_SUCCESS;

@@ -12,25 +12,23 @@
 
 typedef struct PlanOptions {
     int64_t ranks;
-    bool help;
 } PlanOptions;
 
 static const OptionRow rows[] = {
     {"", "ranks", OPTION_INTEGER, offsetof(PlanOptions, ranks), "1", 1, 1 << 24, "", false,
      "MPI ranks of the job; they need not exist here"},
-    {"", "help", OPTION_BOOL, offsetof(PlanOptions, help), "false", 0, 0, "", false, "print this"},
 };
 
-static void print_help(const OptionTable *table)
-{
-    printf("Usage: polysketch plan FILE.ini --ranks=P [--section.key=value ...]\n\n"
-           "Prints parameters, memory per rank, operations and messages of a training step, without starting P ranks.\n"
-           "OMP_NUM_THREADS counts: each thread has scratch of its own. Without data files, set model.vocab_size or "
-           "data.source.\n"
-           "Takes every option of polysketch train.\n\n");
-    option_print_help(table, stdout);
-    printf("\nExample:\n  polysketch plan configs/default.ini --ranks=512 --model.context_length=1048576\n");
-}
+const CommandHelp plan_help = {
+    .usage = "polysketch plan FILE.ini --ranks=P [--section.key=value ...]",
+    .text = "Prints parameters, memory per rank, operations and messages of a training step, without starting P ranks. "
+            "OMP_NUM_THREADS counts: each thread has scratch of its own. Without data files, set model.vocab_size or "
+            "data.source. Takes every option of polysketch train.",
+    .example = "polysketch plan configs/default.ini --ranks=512 --model.context_length=1048576",
+    .rows = rows,
+    .row_count = sizeof rows / sizeof *rows,
+    .configuration = CONFIGURATION_TAKEN,
+};
 
 /* The vocabulary, where no option says it, is that of the training data. */
 static bool find_vocabulary(Config *config, Message *problem)
@@ -124,10 +122,6 @@ int plan_main(int argc, char **argv)
     PlanOptions options;
     OptionTable own = {rows, sizeof rows / sizeof *rows, &options};
     configuration_read(&own, &config, argc, argv);
-    if (options.help) {
-        if (world().rank == 0) print_help(&own);
-        return EXIT_SUCCESS;
-    }
     Message problem;
     require_all(find_vocabulary(&config, &problem), &problem);
     require_all(config_finish(&config, (int)options.ranks, &problem), &problem);

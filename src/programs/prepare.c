@@ -30,7 +30,7 @@ typedef struct PrepareOptions {
     int64_t vocab_size; /* 0: that of the pieces */
     char end_of_document[OPTION_TEXT_SIZE];
     int64_t seed;
-    bool overwrite, help;
+    bool overwrite;
 } PrepareOptions;
 
 #define AT(field) offsetof(PrepareOptions, field)
@@ -62,26 +62,22 @@ static const OptionRow rows[] = {
      "token that ends each document, added where it is missing: a number, or auto: 256 for bytes, else the piece for "
      "it"},
     {"", "seed", OPTION_INTEGER, AT(seed), "1", 0, 9e15, "", false, "of the choice of validation documents"},
-    {"", "help", OPTION_BOOL, AT(help), "false", 0, 0, "", false, "print this"},
 };
 
-static void print_help(const OptionTable *table)
-{
-    printf("Usage: polysketch prepare --input=FILE_OR_FOLDER --output=FOLDER [options]\n"
-           "       ... | polysketch prepare --ids --pieces=FILE --output=FOLDER [options]\n"
-           "       polysketch prepare --tokens=FILE[,FILE] --vocab_size=N --output=FOLDER [options]\n\n"
-           "Writes FOLDER/train.h5 and FOLDER/validation.h5. With --input each byte is a token (256 in all). In "
-           "folders, names\n"
-           "that begin with '.' or end with '~' are left out. Besides some 40 MB, memory is needed for 24 to 72 "
-           "bytes a\n"
-           "document; --ids needs room on the disk for 4 bytes a token beside what is written.\n\n");
-    option_print_help(table, stdout);
-    printf("\nExample:\n"
-           "  polysketch prepare --input=books/ --output=data/books\n"
-           "  spm_encode --model=m.model --output_format=id < text | polysketch prepare --ids --pieces=m.vocab "
-           "--output=data/spm\n"
-           "  polysketch prepare --tokens=shards/ --vocab_size=50257 --end_of_document=50256 --output=data/gpt2\n");
-}
+const CommandHelp prepare_help = {
+    .usage = "polysketch prepare --input=FILE_OR_FOLDER --output=FOLDER [options]\n"
+             "... | polysketch prepare --ids --pieces=FILE --output=FOLDER [options]\n"
+             "polysketch prepare --tokens=FILE[,FILE] --vocab_size=N --output=FOLDER [options]",
+    .text = "Writes FOLDER/train.h5 and FOLDER/validation.h5. With --input each byte is a token (256 in all). In "
+            "folders, names that begin with '.' or end with '~' are left out. Besides some 40 MB, memory is needed for "
+            "24 to 72 bytes a document; --ids needs room on the disk for 4 bytes a token beside what is written.",
+    .example = "polysketch prepare --input=books/ --output=data/books\n"
+               "spm_encode --model=m.model --output_format=id < text | polysketch prepare --ids --pieces=m.vocab "
+               "--output=data/spm\n"
+               "polysketch prepare --tokens=shards/ --vocab_size=50257 --end_of_document=50256 --output=data/gpt2",
+    .rows = rows,
+    .row_count = sizeof rows / sizeof *rows,
+};
 
 static bool check_options(const PrepareOptions *options, Message *problem)
 {
@@ -325,10 +321,6 @@ int prepare_main(int argc, char **argv)
     OptionTable table = {rows, (int)(sizeof rows / sizeof *rows), &options};
     Message problem;
     arguments_read(&table, argc, argv);
-    if (options.help) {
-        if (world().rank == 0) print_help(&table);
-        return EXIT_SUCCESS;
-    }
     /* The work is for one process; the others only learn whether it went well. */
     bool good = world().rank > 0 || (check_options(&options, &problem) && prepare(&options, &problem));
     require_all(good, &problem);

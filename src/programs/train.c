@@ -15,7 +15,6 @@
 
 typedef struct TrainOptions {
     ResumeChoice choice;
-    bool help;
 } TrainOptions;
 
 static const OptionRow rows[] = {
@@ -25,28 +24,23 @@ static const OptionRow rows[] = {
      "from the newest"},
     {"", "overwrite", OPTION_BOOL, offsetof(TrainOptions, choice.overwrite), "false", 0, 0, "", false,
      "start anew in the folder of a run that has no checkpoint left; its tables are kept under other names"},
-    {"", "help", OPTION_BOOL, offsetof(TrainOptions, help), "false", 0, 0, "", false, "print this"},
 };
 
-static void print_help(const OptionTable tables[2])
-{
-    printf("Usage: mpirun -n RANKS polysketch train FILE.ini [--section.key=value ...]\n"
-           "       mpirun -n RANKS polysketch train RUN_FOLDER [--section.key=value ...]\n\n"
-           "Trains, and writes checkpoints, metrics (HDF5 and CSV), the configuration and a log to "
-           "output.folder.\n"
-           "Where that folder has a checkpoint, the run continues from it, on any number of ranks: the same command "
-           "starts\n"
-           "and continues. The command line wins over the file, the file over the defaults.\n\n"
-           "SIGTERM, SIGINT, SIGUSR1, a file STOP in the run folder and output.stop_after_minutes end a run after the "
-           "step under "
-           "way and a\ncheckpoint, with exit code 85: the same command goes on. SIGUSR2 saves and goes on. Exit code "
-           "0: all steps "
-           "are done;\n1: an error, said in one line.\n\n");
-    option_print_help(&tables[0], stdout);
-    option_print_help(&tables[1], stdout);
-    printf(
-        "\nExample:\n  mpirun -n 4 polysketch train configs/default.ini --output.folder=results/a --train.steps=200\n");
-}
+const CommandHelp train_help = {
+    .usage = "mpirun -n RANKS polysketch train FILE.ini [--section.key=value ...]\n"
+             "mpirun -n RANKS polysketch train RUN_FOLDER [--section.key=value ...]",
+    .text =
+        "Trains, and writes checkpoints, metrics (HDF5 and CSV), the configuration and a log to output.folder. Where "
+        "that folder has a checkpoint, the run continues from it, on any number of ranks: the same command starts "
+        "and continues. The command line wins over the file, the file over the defaults.\n"
+        "SIGTERM, SIGINT, SIGUSR1, a file STOP in the run folder and output.stop_after_minutes end a run after the "
+        "step under way and a checkpoint, with exit code 85: the same command goes on. SIGUSR2 saves and goes on. Exit "
+        "code 0: all steps are done; 1: an error, said in one line.",
+    .example = "mpirun -n 4 polysketch train configs/default.ini --output.folder=results/a --train.steps=200",
+    .rows = rows,
+    .row_count = sizeof rows / sizeof *rows,
+    .configuration = CONFIGURATION_LISTED,
+};
 
 /* A rank that was started with other options would wait for the others for ever. */
 static void require_same_configuration(const Config *config)
@@ -126,10 +120,6 @@ int train_main(int argc, char **argv)
     TrainOptions options;
     OptionTable tables[2] = {{rows, sizeof rows / sizeof *rows, &options}, config_options(&config)};
     configuration_read(&tables[0], &config, argc, argv);
-    if (options.help) {
-        if (world().rank == 0) print_help(tables);
-        return EXIT_SUCCESS;
-    }
     asked = config;
     TokenMix *train = NULL;
     TokenFile *validation = NULL;

@@ -1,6 +1,10 @@
 #include "src/tensor/blas.h"
 
+#ifdef BLAS_IS_mkl
+#include <mkl_cblas.h>
+#else
 #include <cblas.h>
+#endif
 
 #ifdef REAL_DOUBLE
 #define GEMM cblas_dgemm
@@ -60,5 +64,3 @@ void dense_backward(real *d_x, real *d_w, const real *d_y, const real *x, const 
     if (d_x) gemm_nn(d_x, in, d_y, out, w, in, tokens, in, out, 1, 0);
     gemm_tn(d_w, in, d_y, out, x, in, out, in, tokens, 1, 1);
 }
-
-const char *blas_kernel_name(void) { return openblas_get_corename(); }

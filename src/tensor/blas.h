@@ -33,7 +33,16 @@ void dense_forward(real *y, const real *x, const real *w, size_t tokens, size_t 
 void dense_backward(real *d_x, real *d_w, const real *d_y, const real *x, const real *w, size_t tokens, size_t out,
                     size_t in);
 
-/* The processor type whose kernels run, for logs and benchmarks. */
+/* For logs and benchmarks, both one word: the library ("OpenBLAS", "BLIS", "MKL"), and the processor type whose kernels run. */
+const char *blas_library_name(void);
 const char *blas_kernel_name(void);
+
+/* The same with version and threads: "OpenBLAS 0.3.21, kernel SkylakeX, 2 threads". */
+enum { BLAS_DESCRIPTION_SIZE = 192 };
+void blas_describe(char text[BLAS_DESCRIPTION_SIZE]);
+
+/* The threads of products outside of parallel regions, where the library does not follow those of OpenMP by itself. Call it
+   once, before the first product. */
+void blas_set_threads(int threads);
 
 #endif

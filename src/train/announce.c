@@ -14,9 +14,9 @@ void announce_machine(const Config *config)
 {
     char library[128];
     world_library(library, sizeof library);
-    log_line("polysketch %s | %d ranks = %lld data x %d sequence, %d threads each | %s | OpenBLAS %s", source_version(),
+    log_line("polysketch %s | %d ranks = %lld data x %d sequence, %d threads each | %s | %s %s", source_version(),
              world().size, (long long)config->parallel.data_ranks, config_sequence_ranks(config, world().size),
-             omp_get_max_threads(), library, blas_kernel_name());
+             omp_get_max_threads(), library, blas_library_name(), blas_kernel_name());
 }
 
 /* The options of its kind alone: " key=value key=value". */

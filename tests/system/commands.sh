@@ -14,8 +14,9 @@ answers() {
 
 test_help() {
     local name word
+    [ "$("$program" --subcommands | wc -l)" -ge 7 ] || give_up "--subcommands lists $("$program" --subcommands)"
     for word in -h --help help ''; do answers 'Usage: polysketch SUBCOMMAND' ${word:+"$word"}; done
-    for name in prepare train eval generate inspect plan bench; do
+    for name in $("$program" --subcommands); do
         for word in -h --help; do answers 'Example:' "$name" "$word"; done
         answers 'Example:' help "$name"
     done
