@@ -42,18 +42,27 @@ CLANG_WARNINGS := $(if $(findstring clang,$(shell $(CC) --version)),-Wno-pass-fa
 MPI_WARNINGS := $(if $(filter mpich,$(MPI)),-Wno-stringop-overflow)
 
 # $(call packages,--cflags or --libs,names); empty when one is missing, which the rule of flags.txt reports.
-PKG_CONFIG := PKG_CONFIG_PATH=$(if $(OPENBLAS_FOLDER),$(OPENBLAS_FOLDER)/pkgconfig:)$${PKG_CONFIG_PATH:-} pkg-config
+PKG_CONFIG := PKG_CONFIG_PATH=$(if $(BLAS_FOLDER),$(BLAS_FOLDER)/pkgconfig:)$${PKG_CONFIG_PATH:-} pkg-config
 packages = $(strip $(shell $(PKG_CONFIG) $(1) $(2) 2>/dev/null))
+
+ifeq ($(filter openblas blis mkl,$(BLAS)),)
+$(error BLAS=$(BLAS) is unknown; it is one of openblas, blis, mkl)
+endif
+# BLIS of Debian has a folder, but no pkg-config file.
+ifeq ($(BLAS)$(BLAS_PACKAGES_$(BLAS)),blis)
+BLAS_CPPFLAGS := -isystem $(subst /lib/,/include/,$(BLAS_FOLDER))
+BLAS_LDLIBS := -L$(BLAS_FOLDER) -lblis
+endif
 
 WARNINGS := -Wall -Wextra -Wshadow -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wwrite-strings \
             $(if $(filter 1,$(WERROR)),-Werror) $(CLANG_WARNINGS) $(MPI_WARNINGS)
 CFLAGS := -std=gnu11 -g -fopenmp -fno-math-errno -fno-trapping-math $(VARIANT_FLAGS) $(WARNINGS) $(EXTRA_CFLAGS)
 # Library headers are system headers: no warnings about what they contain.
-CPPFLAGS := -I. $(patsubst -I%,-isystem %,$(call packages,--cflags,$(PACKAGES)))
-# The run path makes the program load the flavour of OpenBLAS it was linked with.
+CPPFLAGS := -I. -DBLAS_IS_$(BLAS) $(BLAS_CPPFLAGS) $(patsubst -I%,-isystem %,$(call packages,--cflags,$(PACKAGES)))
+# The run path makes the program load the flavour of BLAS it was linked with.
 LDFLAGS := -fopenmp $(filter -fsanitize=%,$(VARIANT_FLAGS)) \
-           $(if $(OPENBLAS_FOLDER),-Wl$(comma)-rpath$(comma)$(OPENBLAS_FOLDER)) $(EXTRA_LDFLAGS)
-LDLIBS := $(call packages,--libs,$(PACKAGES)) -lm $(EXTRA_LDLIBS)
+           $(if $(BLAS_FOLDER),-Wl$(comma)-rpath$(comma)$(BLAS_FOLDER)) $(EXTRA_LDFLAGS)
+LDLIBS := $(BLAS_LDLIBS) $(call packages,--libs,$(PACKAGES)) -lm $(EXTRA_LDLIBS)
 TEST_LDLIBS := $(call packages,--libs,$(TEST_PACKAGES))
 
 # ---- files ------------------------------------------------------------------------------------------------------------------
@@ -226,7 +235,10 @@ $(BUILD)/version.txt: FORCE
 	$(call write_if_changed,$(SOURCE_VERSION))
 
 $(BUILD)/flags.txt: FORCE
-	@$(PKG_CONFIG) --print-errors --exists $(PACKAGES) $(TEST_PACKAGES) || \
+	@[ -z '$(BLAS_PACKAGES_$(BLAS))' ] || $(PKG_CONFIG) --exists $(BLAS_PACKAGES_$(BLAS)) || { \
+	    echo "BLAS=$(BLAS): pkg-config does not find '$(BLAS_PACKAGES_$(BLAS))'. Try: make install-packages BLAS=$(BLAS)," \
+	        'or load its module, or name another package in BLAS_PACKAGES_$(BLAS) of config.mk' >&2; exit 1; }
+	@$(PKG_CONFIG) --print-errors --exists $(PACKAGES) $(if $(filter test-programs,$(MAKECMDGOALS)),$(TEST_PACKAGES)) || \
 	    { echo 'A library is missing. Try: make install-packages' >&2; exit 1; }
 	$(call write_if_changed,$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) $(TEST_LDLIBS) $(LDLIBS))
 

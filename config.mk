@@ -25,13 +25,22 @@ MPI = openmpi
 MPI_PACKAGES_openmpi = hdf5-openmpi ompi-c
 MPI_PACKAGES_mpich = hdf5-mpich mpich
 
+# Which BLAS library: openblas, blis or mkl, in a build with the threads of OpenMP. `polysketch --version` names it.
+BLAS = openblas
+BLAS_PACKAGES_openblas = openblas
+BLAS_PACKAGES_blis = $(if $(BLAS_FOLDER),,blis)
+BLAS_PACKAGES_mkl = mkl-dynamic-lp64-gomp
+
+# Folder of the OpenMP flavour of OpenBLAS or BLIS (Debian, Ubuntu). It is preferred where it exists: the pthreads flavour keeps
+# threads of its own, which get in the way of OpenMP's. Elsewhere pkg-config's usual package is taken.
+BLAS_FOLDER = $(firstword $(wildcard /usr/lib/*/$(BLAS)-openmp))
+
 # pkg-config packages of the program and of its tests.
-PACKAGES = openblas $(MPI_PACKAGES_$(MPI)) libxxhash
+PACKAGES = $(BLAS_PACKAGES_$(BLAS)) $(MPI_PACKAGES_$(MPI)) libxxhash
 TEST_PACKAGES = cunit
 
-# Folder of the OpenMP flavour of OpenBLAS (Debian, Ubuntu). It is preferred where it exists: the pthreads flavour keeps threads
-# of its own, which get in the way of OpenMP's. Elsewhere pkg-config's usual openblas is taken.
-OPENBLAS_FOLDER = $(firstword $(wildcard /usr/lib/*/openblas-openmp))
+# Where `make install` puts things. For making packages DESTDIR=FOLDER is put before it.
+PREFIX = /usr/local
 
 # Anything extra.
 EXTRA_CFLAGS =

@@ -135,5 +135,7 @@ combination clang-x86-64-v3 2 1
 use_build -mpich MPI=mpich
 combination mpich '1 2 3 4' 1 MPIRUN=mpirun.mpich
 combination mpich-threads 2 2 MPIRUN=mpirun.mpich
+use_build -blis BLAS=blis
+combination blis '1 2 3' 2
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

@@ -50,6 +50,7 @@ needs='
     portability header  /usr/lib/llvm-14/lib/clang/14.0.6/include/omp.h libomp-14-dev
     portability command mpirun.mpich       mpich
     portability library hdf5-mpich         -
+    portability header  blis-openmp/blis.h libblis-openmp-dev
     portability command qemu-x86_64        qemu-user
     portability module  ensurepip          python3-venv
     faults      command clang              clang
@@ -61,7 +62,7 @@ needs='
 
 package_of_library() {
     case $1 in
-        openblas) echo libopenblas-openmp-dev ;;
+        openblas | blis) echo "lib$1-openmp-dev" ;;
         ompi-c) echo libopenmpi-dev ;;
         mpich) echo libmpich-dev ;;
         hdf5-*) echo "lib$1-dev" ;;
@@ -76,7 +77,7 @@ has() {
     case $1 in
         command) command -v "$2" ;;
         library)
-            path=$(setting OPENBLAS_FOLDER)
+            path=$(setting BLAS_FOLDER)
             PKG_CONFIG_PATH="${path:+$path/pkgconfig:}${PKG_CONFIG_PATH:-}" pkg-config --exists "$2"
             ;;
         header) echo "#include <$2>" | ${CC:-gcc} -E -xc -o /dev/null - ;;
