@@ -108,8 +108,8 @@ SOURCE_VERSION := $(RELEASE)$(if $(COMMIT),+$(COMMIT))
 # Sub-makes compile in parallel even when make was started without -j.
 PARALLEL = --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(JOBS))
 
-.PHONY: all tests program test-programs fault-programs fuzz-programs install-packages run check check-faults fuzz check-slurm \
-        check-portability lint format bench quality quality-smoke info clean help FORCE
+.PHONY: all tests program test-programs fault-programs fuzz-programs install-packages install uninstall dist run check \
+        check-faults fuzz check-slurm check-portability lint format bench quality quality-smoke info clean help FORCE
 
 all: ## build the program (VARIANT=release, debug, asan or double; WERROR=1; V=1 shows whole command lines)
 	@+$(MAKE) $(PARALLEL) program
@@ -119,6 +119,16 @@ tests: ## build the program and the test programs of one variant
 
 install-packages: ## look for all that is needed, and install what is missing (Debian, Ubuntu)
 	@scripts/install_packages.sh
+
+install: ## put program, manual, completion, configurations and job scripts below PREFIX=/usr/local (DESTDIR=folder before it)
+	@+$(MAKE) $(PARALLEL) program
+	@scripts/install.sh install '$(PROGRAM)' '$(PREFIX)' '$(DESTDIR)'
+
+uninstall: ## take away what `make install` with the same PREFIX and DESTDIR has put there
+	@scripts/install.sh uninstall '$(PREFIX)' '$(DESTDIR)'
+
+dist: ## the last commit as build/polysketch-RELEASE.tar.gz, the same bytes wherever it is made
+	@scripts/dist.sh
 
 run: ## build, train configs/default.ini on the corpus, plot, generate (RUN=name, ARGS=--section.key=value)
 	@scripts/install_packages.sh build run
@@ -177,7 +187,8 @@ info: ## compiler, flags and version, to attach to a report of a problem
 	    'CFLAGS    $(CFLAGS)' 'LDFLAGS   $(LDFLAGS)' 'LDLIBS    $(LDLIBS)'
 
 clean: ## remove all that was built (prepared data and the corpus stay)
-	@rm -rf $(wildcard $(addprefix build/,$(addsuffix *,release debug asan double fuzz tsan valgrind test-logs portability)))
+	@rm -rf $(wildcard $(addprefix build/,$(addsuffix *,release debug asan double fuzz tsan valgrind test-logs portability \
+	    polysketch-)))
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' Makefile | expand -t 18

@@ -164,3 +164,20 @@ difference = np.abs(others - losses).max()
 assert len(losses) > 0 and difference <= tolerance, f"losses differ by {difference}, {tolerance} is allowed"
 END
 }
+
+# stand_in_for_slurm FOLDER: programs `sbatch` and `srun` in it, which run a job script and its two ranks on this machine.
+stand_in_for_slurm() {
+    mkdir -p "$1"
+    cat >"$1/sbatch" <<'END'
+#!/bin/bash
+while [[ $1 == --* ]]; do shift; done # its own options come before the script
+SLURM_JOB_ID=1 SLURM_SUBMIT_DIR=$PWD exec bash "$@"
+END
+    cat >"$1/srun" <<END
+#!/bin/bash
+. '$PWD/scripts/environment.sh'
+while [[ \$1 == --* ]]; do shift; done
+launch 2 1 "\$@"
+END
+    chmod +x "$1/sbatch" "$1/srun"
+}
