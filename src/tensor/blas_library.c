@@ -42,27 +42,20 @@ static void library_version(char *text, size_t size)
     snprintf(text, size, "%d.%d.%d", version.MajorVersion, version.MinorVersion, version.UpdateVersion);
 }
 
-/* The branch of its code that it takes on this processor. */
+/* The branch of its code that it takes on this processor; of other makers' ones it only says that it chooses. */
 const char *blas_kernel_name(void)
 {
     static const struct {
         int branch;
         const char *name;
     } branches[] = {
-        {MKL_CBWR_COMPATIBLE, "compatible"},
-        {MKL_CBWR_SSE2, "sse2"},
-        {MKL_CBWR_SSSE3, "ssse3"},
-        {MKL_CBWR_SSE4_1, "sse4.1"},
-        {MKL_CBWR_SSE4_2, "sse4.2"},
-        {MKL_CBWR_AVX, "avx"},
-        {MKL_CBWR_AVX2, "avx2"},
-        {MKL_CBWR_AVX512, "avx512"},
-        {MKL_CBWR_AVX512_E1, "avx512-e1"},
+        {MKL_CBWR_AUTO, "auto"},     {MKL_CBWR_COMPATIBLE, "compatible"}, {MKL_CBWR_AVX2, "avx2"},
+        {MKL_CBWR_AVX512, "avx512"}, {MKL_CBWR_AVX512_E1, "avx512-e1"},
     };
     int branch = mkl_cbwr_get_auto_branch();
     for (size_t i = 0; i < sizeof branches / sizeof *branches; i++)
         if (branches[i].branch == branch) return branches[i].name;
-    return "unknown";
+    return "other";
 }
 
 static int library_threads(void) { return mkl_get_max_threads(); }
