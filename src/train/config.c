@@ -82,7 +82,6 @@ static const OptionRow train_rows[] = {
      "with T"},
     {"train", "document_mask", OPTION_BOOL, AT(train.document_mask), "false", 0, 0, "", FREE,
      "tokens attend only to tokens of their own document, whose starts the token file says"},
-
 };
 
 static const OptionRow run_rows[] = {
@@ -119,6 +118,8 @@ static const OptionRow run_rows[] = {
      "save and end with exit code 85 before so many minutes are over; 0 = no limit"},
     {"output", "log_every", OPTION_INTEGER, AT(output.log_every), "10", 1, 1e9, "", FREE,
      "steps between progress lines"},
+    {"output", "heartbeat_seconds", OPTION_REAL, AT(output.heartbeat_seconds), "20", 0, 1e6, "", FREE,
+     "say so where a step or an evaluation takes longer; 0 = never"},
 };
 
 /* ---- one table of all rows ------------------------------------------------------------------------------------------ */

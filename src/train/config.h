@@ -66,6 +66,7 @@ typedef struct OutputConfig {
     int64_t keep, keep_every;
     double stop_after_minutes;
     int64_t log_every;
+    double heartbeat_seconds;
 } OutputConfig;
 
 typedef struct Config {
