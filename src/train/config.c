@@ -135,7 +135,7 @@ static void append(const OptionRow *more, int count, size_t offset)
 
 static void make_rows(void)
 {
-    int attention, optimizer, source;
+    int attention, optimizer, source, sample;
     if (row_count) return;
     append(model_rows, sizeof model_rows / sizeof *model_rows, 0);
     const OptionRow *more = attention_options(&attention);
@@ -147,6 +147,8 @@ static void make_rows(void)
     more = source_options(&source);
     append(more, source, AT(data.source));
     append(run_rows, sizeof run_rows / sizeof *run_rows, 0);
+    more = sample_options(&sample);
+    append(more, sample, AT(sample));
 }
 
 OptionTable config_options(Config *config)

@@ -12,6 +12,7 @@
 #include "src/core/sequence_link.h"
 #include "src/model/pass.h"
 #include "src/train/optimizer.h"
+#include "src/train/sample.h"
 
 typedef enum ScheduleKind { SCHEDULE_COSINE, SCHEDULE_LINEAR, SCHEDULE_CONSTANT, SCHEDULE_WSD } ScheduleKind;
 
@@ -77,6 +78,7 @@ typedef struct Config {
     TrainConfig train;
     DataConfig data;
     EvaluateConfig evaluate;
+    SampleSpec sample;
     ParallelConfig parallel;
     OutputConfig output;
 } Config;

@@ -23,6 +23,7 @@
 #include "src/train/pass_loader.h"
 #include "src/train/resume.h"
 #include "src/train/run_folder.h"
+#include "src/train/sample.h"
 #include "src/train/schedule.h"
 #include "src/train/step.h"
 #include "src/train/step_report.h"
@@ -49,6 +50,7 @@ struct Trainer {
     StopClock clock;
     double start_seconds;
     int64_t start_step;
+    SampleWriter *samples;
     StepReporter *reporter; /* NULL: there is nothing to do */
     double target_bytes;    /* that this rank's targets of the step under way stand for */
 };
@@ -95,6 +97,11 @@ static void open_data(Trainer *t)
     DataSource evaluation = config_data_source(config, t->validation ? t->validation : first_file(t));
     t->loader = pass_loader_training(t->step->pass, &training, t->train, &problem);
     require_all(t->loader != NULL, &problem);
+    const Tokenizer *tokenizer = made ? NULL : &first_file(t)->tokenizer;
+    bool fits = t->validation && tokenizer && tokenizer_same(tokenizer, &t->validation->tokenizer);
+    t->samples = sample_writer_create(&config->sample, config->output.folder, t->model, (size_t)config->block_length,
+                                      tokenizer, fits ? t->validation : first_file(t), &problem);
+    require_all(t->samples != NULL, &problem);
     if (!t->validation && !made) return;
     t->evaluator = evaluator_create(&t->topology, &evaluation, t->step->pass, &config->evaluate, &problem);
     require_all(t->evaluator != NULL, &problem);
@@ -132,6 +139,7 @@ void trainer_destroy(Trainer *t)
     step_reporter_destroy(t->reporter);
     run_folder_close(t->folder);
     evaluator_destroy(t->evaluator);
+    sample_writer_destroy(t->samples);
     train_step_destroy(t->step);
     batch_loader_destroy(t->loader);
     topology_destroy(&t->topology);
@@ -370,6 +378,7 @@ static void after_step(Trainer *t, bool skipped, double wishes[WISHES])
         save_for_certain(t);
     else if (t->save_due && !skipped) /* none between skipped steps: the run may have to begin before them */
         save(t);
+    if (!stops && step > t->start_step) sample_writer_run(t->samples, t->step->store, step);
     if (stops || step == 0 || !(last || due(step, config->evaluate.every))) return;
     double start = usage_seconds();
     while (!evaluate(t) && !stop_cause(wishes)) {
