@@ -155,8 +155,8 @@ with h5py.File(f"{sys.argv[1]}/run/metrics.h5") as file:
 END
 }
 
-# Two checkpoints of a run (its last step has a learning rate of 0, and changes nothing); and one against a copy that lacks a tensor,
-# has one more, and one of another shape.
+# Two checkpoints of a run, whose last step has a learning rate of 0 and changes nothing; and one against a copy that lacks a
+# tensor, has one more, and one of another shape.
 test_difference() {
     local changed=$TEST_FOLDER/changed.h5
     document steps 1 inspect "$(checkpoint run 3)" "$final"
