@@ -66,10 +66,12 @@ double sgemm_rate(const SgemmProbe *probe, SgemmSample a, SgemmSample b)
     return 2e-9 * n * n * n * (a.products + b.products) / (a.seconds + b.seconds) * world().size;
 }
 
-double sgemm_rate_now(void)
+double sgemm_rate_now(double flops)
 {
-    enum { SAMPLES = 2 };
-    SgemmProbe probe = sgemm_probe_create(omp_get_max_threads() < 4 ? 1024 : 2048); /* work enough for all threads */
+    enum { SAMPLES = 2, SHORTEST = 128 };
+    double longest = omp_get_max_threads() < 4 ? 1024 : 2048; /* work enough for all threads */
+    double n = fmax(SHORTEST, fmin(longest, cbrt(flops / 2)));
+    SgemmProbe probe = sgemm_probe_create((size_t)n);
     double rate = 0;
     sgemm_sample(&probe, 0); /* the first also pays for the memory it touches */
     for (int i = 0; i < SAMPLES; i++)

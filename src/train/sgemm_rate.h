@@ -33,7 +33,8 @@ SgemmSample sgemm_sample(SgemmProbe *probe, double least_seconds);
 /* GF/s of all ranks together, over two samples. */
 double sgemm_rate(const SgemmProbe *probe, SgemmSample a, SgemmSample b);
 
-/* The same, measured within a tenth of a second or so, the better of two samples. Collective. */
-double sgemm_rate_now(void);
+/* The same, the better of two samples, of products of about `flops` operations on a rank: so many as a step of a small run has,
+   but no more than take some hundredths of a second. Collective. */
+double sgemm_rate_now(double flops);
 
 #endif

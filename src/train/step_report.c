@@ -30,9 +30,9 @@ StepReporter *step_reporter_create(const Config *config, const Model *model, int
 {
     StepReporter *reporter = checked_calloc(1, sizeof *reporter);
     size_t T = (size_t)config->model.context_length;
-    *reporter = (StepReporter){.config = config, .sgemm_gflops = sgemm_rate_now()};
-    reporter->flops_per_step =
-        model_train_flops(model, T, (size_t)config->block_length) * (double)config->train.batch_sequences;
+    double flops = model_train_flops(model, T, (size_t)config->block_length) * (double)config->train.batch_sequences;
+    *reporter = (StepReporter){.config = config, .flops_per_step = flops};
+    reporter->sgemm_gflops = sgemm_rate_now(flops / world().size);
     log_line("sgemm: %.4g GF/s on all ranks together; the useful operations of a step are %.4g GF",
              reporter->sgemm_gflops, 1e-9 * reporter->flops_per_step);
     reporter->start_seconds = usage_seconds();
