@@ -109,7 +109,7 @@ SOURCE_VERSION := $(RELEASE)$(if $(COMMIT),+$(COMMIT))
 PARALLEL = --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(JOBS))
 
 .PHONY: all tests program test-programs fault-programs fuzz-programs install-packages install uninstall dist run check \
-        check-faults fuzz check-slurm check-portability lint format bench quality quality-smoke info clean help FORCE
+        check-faults fuzz check-slurm check-portability lint format bench plots quality quality-smoke info clean help FORCE
 
 all: ## build the program (VARIANT=release, debug, asan or double; WERROR=1; V=1 shows whole command lines)
 	@+$(MAKE) $(PARALLEL) program
@@ -171,6 +171,9 @@ format: ## format all C files
 bench: ## build and measure
 	@+$(MAKE) $(PARALLEL) VARIANT=release program
 	@scripts/bench.sh $(ARGS)
+
+plots: ## draw the tables of a run as PNG and SVG (RUN=its folder; scripts/compare_runs.sh overlays several)
+	@scripts/plots.sh '$(RUN)'
 
 quality: ## make a table of results/quality (TABLE=approximation, text, recall, length or time; ARGS=--only=PATTERN)
 	@scripts/install_packages.sh build quality

@@ -36,7 +36,7 @@ BLAS_PACKAGES_mkl = mkl-dynamic-lp64-gomp
 BLAS_FOLDER = $(firstword $(wildcard /usr/lib/*/$(BLAS)-openmp))
 
 # pkg-config packages of the program and of its tests.
-PACKAGES = $(BLAS_PACKAGES_$(BLAS)) $(MPI_PACKAGES_$(MPI)) libxxhash
+PACKAGES = $(BLAS_PACKAGES_$(BLAS)) $(MPI_PACKAGES_$(MPI)) libxxhash jansson
 TEST_PACKAGES = cunit
 
 # Where `make install` puts things. For making packages DESTDIR=FOLDER is put before it.

@@ -151,6 +151,12 @@ typedef void (*CheckpointStateVisitor)(void *context, const char *state);
 bool checkpoint_visit_states(const char *path, CheckpointStateVisitor begin, CheckpointVisitor visit, void *context,
                              Message *problem);
 
+/* The tensors of /parameters of two files, by their names: those of the first in its order, then others of the second. NULL: that
+   file has none of this name (io/checkpoint_compare.c). */
+typedef void (*CheckpointPairVisitor)(void *context, const CheckpointTensor *first, const CheckpointTensor *second);
+bool checkpoint_visit_both(const char *path, const char *other, CheckpointPairVisitor visit, void *context,
+                           Message *problem);
+
 /* The tokenizer the model was trained with: the caller destroys it. Without one in the file, a name "unknown" without
    pieces; vocab_size is 0 without pieces. */
 bool checkpoint_read_tokenizer(const char *path, Tokenizer *tokenizer, Message *problem);

@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 
+#include "io/checkpoint.h"
 #include "io/h5.h"
 #include "src/core/param_table.h"
 
@@ -15,6 +16,13 @@ bool checkpoint_open_tensor(hid_t group, const char *name, const char *path, hid
 
 /* All values of a tensor: of its shape, finite, with the digest that was written. */
 bool checkpoint_read_tensor(hid_t group, const Param *param, const char *path, real *values, Message *problem);
+
+/* A tensor of /parameters, or of a state, as it is; the caller frees its values. `name` must live as long as it. */
+bool checkpoint_load_tensor(hid_t file, hid_t group, const char *path, const char *name, CheckpointTensor *tensor,
+                            Message *problem);
+
+/* The names in a group of tensors; the caller frees them. */
+bool checkpoint_tensor_names(hid_t group, const char *path, H5Members *names, Message *problem);
 
 /* The row of the table that has this name, or NULL. */
 const Param *checkpoint_param(const ParamTable *table, const char *name);

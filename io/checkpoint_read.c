@@ -173,11 +173,7 @@ static bool check_all_used(hid_t group, const char *path, const char *state, con
     char full[H5_NAME_SIZE + 40];
     size_t expected = 0, prefix = strlen(state);
     for (int i = 0; i < table->count; i++) expected += strncmp(table->params[i].name, state, prefix) == 0;
-    if (!h5_members(group, &members))
-        return fail(problem,
-                    "the checkpoint '%s': the list of its tensors is damaged. Use an "
-                    "earlier checkpoint",
-                    path);
+    if (!checkpoint_tensor_names(group, path, &members, problem)) return false;
     for (size_t i = 0; i < members.count && members.count != expected; i++) {
         snprintf(full, sizeof full, "%s%s", state, members.names[i]);
         if (!checkpoint_param(table, full)) add_name(&unused, full);
@@ -335,22 +331,38 @@ static TensorUse use_of(hid_t file, const char *name)
     return use;
 }
 
-static bool visit_tensor(hid_t file, hid_t group, const char *path, const char *name, CheckpointVisitor visit,
-                         void *context, Message *problem)
+bool checkpoint_load_tensor(hid_t file, hid_t group, const char *path, const char *name, CheckpointTensor *tensor,
+                            Message *problem)
 {
     hid_t dataset;
-    TensorShape shape = {0};
-    if (!checkpoint_open_tensor(group, name, path, &dataset, &shape, problem)) return false;
-    float *values = checked_calloc(tensor_shape_count(&shape), sizeof *values);
+    *tensor = (CheckpointTensor){.name = name};
+    if (!checkpoint_open_tensor(group, name, path, &dataset, &tensor->shape, problem)) return false;
+    float *values = checked_calloc(tensor_shape_count(&tensor->shape), sizeof *values);
     bool good =
         h5_is_of(dataset, H5T_FLOAT) && H5Dread(dataset, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) >= 0;
     CHECK_H5(H5Dclose(dataset));
-    CheckpointTensor tensor = {name, shape, use_of(file, name), values};
-    if (good) visit(context, &tensor);
+    tensor->use = use_of(file, name);
+    tensor->values = values;
+    if (good) return true;
     free(values);
-    return good ||
-           fail(problem, "the checkpoint '%s': %s cannot be read; the file is damaged. Use an earlier checkpoint", path,
+    return fail(problem, "the checkpoint '%s': %s cannot be read; the file is damaged. Use an earlier checkpoint", path,
                 name);
+}
+
+bool checkpoint_tensor_names(hid_t group, const char *path, H5Members *names, Message *problem)
+{
+    return h5_members(group, names) ||
+           fail(problem, "the checkpoint '%s': the list of its tensors is damaged. Use an earlier checkpoint", path);
+}
+
+static bool visit_tensor(hid_t file, hid_t group, const char *path, const char *name, CheckpointVisitor visit,
+                         void *context, Message *problem)
+{
+    CheckpointTensor tensor;
+    if (!checkpoint_load_tensor(file, group, path, name, &tensor, problem)) return false;
+    visit(context, &tensor);
+    free((void *)tensor.values);
+    return true;
 }
 
 /* All tensors of a group of the file. */
@@ -360,9 +372,7 @@ static bool visit_group(hid_t file, const char *path, const char *name, Checkpoi
     hid_t group = -1;
     H5Members members;
     if (!checkpoint_open_group(file, path, name, &group, problem)) return false;
-    bool good =
-        h5_members(group, &members) ||
-        fail(problem, "the checkpoint '%s': the list of its tensors is damaged. Use an earlier checkpoint", path);
+    bool good = checkpoint_tensor_names(group, path, &members, problem);
     for (size_t i = 0; i < members.count && good; i++)
         good = visit_tensor(file, group, path, members.names[i], visit, context, problem);
     h5_members_free(&members);

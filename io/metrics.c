@@ -298,10 +298,25 @@ static void write_column(hid_t group, const char *name, hid_t type, hsize_t rows
     CHECK_H5(H5Pclose(properties));
 }
 
+/* What silx, h5web and other programs of the NeXus format look for: a group of plots, and of each what is drawn against what. */
+static void write_nexus_entry(hid_t file, const char *first_table)
+{
+    h5_write_text(file, "NX_class", "NXentry");
+    h5_write_text(file, "default", first_table);
+}
+
+static void write_nexus_data(hid_t group, const MetricsKind *kind)
+{
+    h5_write_text(group, "NX_class", "NXdata");
+    h5_write_text(group, "signal", kind->signal);
+    h5_write_text(group, "axes", kind->columns[0]);
+}
+
 static void write_table(hid_t file, const Metrics *metrics)
 {
     size_t width = (size_t)metrics->count;
     hid_t group = h5_create_group(file, metrics->kind->group);
+    write_nexus_data(group, metrics->kind);
     size_t rows = metrics->rows.count;
     double *values = checked_calloc(rows, sizeof *values);
     for (size_t c = 0; c < width; c++) {
@@ -323,6 +338,7 @@ static H5Layout *lay_out(Metrics *const *tables, int count, Message *problem)
     if (!layout) return NULL;
     h5_write_text(h5_layout_file(layout), "format", FORMAT_METRICS);
     h5_write_integer(h5_layout_file(layout), "format_version", FORMAT_VERSION);
+    write_nexus_entry(h5_layout_file(layout), tables[0]->kind->group);
     for (int i = 0; i < count; i++) write_table(h5_layout_file(layout), tables[i]);
     h5_layout_close(layout);
     return layout;

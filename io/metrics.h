@@ -23,6 +23,7 @@ typedef struct MetricsKind {
     /* So many columns, ended by NULL. The first is "step". The first `keys` are whole numbers and say which row is which: from
        row to row they grow, in the order of a dictionary. */
     int keys;
+    const char *signal; /* the column that programs draw which know NXdata (docs/format.md), against the first */
     const char *columns[METRICS_MAX_COLUMNS + 1];
 } MetricsKind;
 

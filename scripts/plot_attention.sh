@@ -2,14 +2,13 @@
 # Draws what the heads of a run attend with at each evaluation: the share of sketched weight, and where there are gates how many
 # tokens a head looks back. A line for each head, in the colour of its layer.
 #
-#     scripts/plot_attention.sh RUN_FOLDER [OUTPUT.png]      default: RUN_FOLDER/attention.png
+#     scripts/plot_attention.sh RUN_FOLDER [OUTPUT.png|OUTPUT.svg]      default: attention.png and attention.svg in RUN_FOLDER
 #
 # It reads RUN_FOLDER/attention.csv (columns step, layer, head, sketched_share, gate_length). Needs gnuplot.
 set -euo pipefail
 # shellcheck source=scripts/plot_common.bash
 . "$(dirname "$0")/plot_common.bash"
-open_run attention.csv "$@"
-output=${2:-$run/attention.png}
+open_run attention.csv attention "$@"
 
 # heads COLUMN: blocks of lines `step layer value`, one for each head, two empty lines apart.
 heads() {
@@ -34,8 +33,7 @@ curves() {
 
 {
     cat <<END
-set terminal $terminal size $((200 + 700 * panels)),560 font 'DejaVu Sans,13'
-set output '$work/attention.png'
+set output picture
 set multiplot layout 1,$panels title 'What the heads of $title attend with' noenhanced font ',15'
 set xlabel 'step'
 set xrange [0:*]
@@ -56,5 +54,4 @@ set logscale y
 plot $(curves gates 1)
 END
     fi
-} | gnuplot -
-mv "$work/attention.png" "$output"
+} | draw $((200 + 700 * panels)),560

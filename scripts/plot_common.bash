@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What the scripts share that draw the tables of a run folder with gnuplot.
+# What the scripts share that draw the tables of run folders with gnuplot.
 export LC_ALL=C
 script=${0##*/}
 
@@ -8,24 +8,61 @@ fail() {
     exit 1
 }
 
-# open_run TABLE.csv ARGUMENTS...: of a script that takes RUN_FOLDER [OUTPUT.png] and needs this table. Sets $run, the folder, and
-# $title, its name; $work, a folder for files that goes away; $terminal, which draws pictures.
-open_run() {
-    local table=$1
-    shift
-    if [ $# -lt 1 ] || [ $# -gt 2 ]; then
-        fail "usage: scripts/$script RUN_FOLDER [OUTPUT.png]"
-    fi
-    run=${1%/}
+# check_gnuplot: sets $terminals, how pictures are drawn by their endings, and $work, a folder for files that goes away.
+check_gnuplot() {
     command -v gnuplot >/dev/null || fail 'gnuplot is not installed. Try: make install-packages'
-    [ -r "$run/$table" ] || fail "there is no '$run/$table'; is '$run' the folder of a run?"
     work=$(mktemp -d)
     trap 'rm -rf "$work"' EXIT
-    terminal=png
+    declare -gA terminals=([png]=png [svg]="svg background '#ffffff'")
     if gnuplot -e 'set terminal pngcairo' 2>/dev/null; then
-        terminal=pngcairo
+        terminals[png]=pngcairo
     fi
+}
+
+# open_run TABLE.csv NAME ARGUMENTS...: of a script that takes RUN_FOLDER [OUTPUT.png|OUTPUT.svg] and needs this table. Sets $run,
+# the folder, $title, its name, and $outputs: the file that was asked for, or NAME.png and NAME.svg in the folder.
+open_run() {
+    local table=$1 name=$2
+    shift 2
+    if [ $# -lt 1 ] || [ $# -gt 2 ]; then
+        fail "usage: scripts/$script RUN_FOLDER [OUTPUT.png|OUTPUT.svg]"
+    fi
+    run=${1%/}
+    check_gnuplot
+    [ -r "$run/$table" ] || fail "there is no '$run/$table'; is '$run' the folder of a run?"
     title=$(basename "$(realpath "$run")")
+    outputs=("$run/$name.png" "$run/$name.svg")
+    [ $# -lt 2 ] || outputs=("$2")
+}
+
+# draw WIDTH,HEIGHT: a picture by the commands on standard input, which say `set output picture` before they plot; once for each
+# of $outputs, in the format of its name. A picture is put in its place when it is whole.
+draw() {
+    local commands output format begin
+    commands=$(cat)
+    for output in "${outputs[@]}"; do
+        format=${output##*.}
+        [ -n "${terminals[$format]:-}" ] || fail "'$output' is neither .png nor .svg"
+        begin="set terminal ${terminals[$format]} size $1 font 'DejaVu Sans,13'; picture = '$work/picture'"
+        gnuplot -e "$begin" - <<<"$commands"
+        mv "$work/picture" "$output"
+    done
+}
+
+# moving_average: of lines `step value`, with the average over a window around each step behind them; the window is 2 % of the
+# run, so the curve reads the same for short and long runs. Near the start, where the loss falls fast, the window shrinks on both
+# sides; at the end it is only cut off.
+moving_average() {
+    awk '
+        { step[NR] = $1; value[NR] = $2; sum[NR] = sum[NR - 1] + $2 }
+        END {
+            half = int(NR / 100)
+            for (i = 1; i <= NR; i++) {
+                reach = i - 1 < half ? i - 1 : half
+                last = i + reach < NR ? i + reach : NR
+                print step[i], value[i], (sum[last] - sum[i - reach - 1]) / (last - (i - reach - 1))
+            }
+        }'
 }
 
 # columns CSV NAME...: the named columns, separated by blanks, of the rows whose values are all numbers.

@@ -1,28 +1,16 @@
 #!/bin/bash
 # Draws the training loss (every step, and a moving average) and the validation loss of a run against the step.
 #
-#     scripts/plot_loss.sh RUN_FOLDER [OUTPUT.png]      default: RUN_FOLDER/loss.png
+#     scripts/plot_loss.sh RUN_FOLDER [OUTPUT.png|OUTPUT.svg]      default: loss.png and loss.svg in RUN_FOLDER
 #
 # It reads RUN_FOLDER/metrics.csv (columns step, loss) and, if there, RUN_FOLDER/evaluations.csv (columns step, loss and perhaps
 # bits_per_byte). Columns are found by their names in the first line. Needs gnuplot.
 set -euo pipefail
 # shellcheck source=scripts/plot_common.bash
 . "$(dirname "$0")/plot_common.bash"
-open_run metrics.csv "$@"
-output=${2:-$run/loss.png}
+open_run metrics.csv loss "$@"
 
-# The average over a window around each step; the window is 2 % of the run, so the curve reads the same for short and long runs.
-# Near the start, where the loss falls fast, the window shrinks on both sides; at the end it is only cut off.
-columns "$run/metrics.csv" step loss | awk '
-    { step[NR] = $1; loss[NR] = $2; sum[NR] = sum[NR - 1] + $2 }
-    END {
-        half = int(NR / 100)
-        for (i = 1; i <= NR; i++) {
-            reach = i - 1 < half ? i - 1 : half
-            last = i + reach < NR ? i + reach : NR
-            print step[i], loss[i], (sum[last] - sum[i - reach - 1]) / (last - (i - reach - 1))
-        }
-    }' >"$work/training"
+columns "$run/metrics.csv" step loss | moving_average >"$work/training"
 [ -s "$work/training" ] || fail "'$run/metrics.csv' has no rows yet"
 
 # Bits per byte for one unit of loss: 1 / ln 2 where a token is a byte; for other tokens the run's own evaluations tell.
@@ -45,7 +33,7 @@ if [ -s "$work/validation" ]; then
 fi
 
 # Drawn twice: the first time to learn the range of the left axis, from which that of the right axis follows.
-gnuplot - <<END
+draw 1000,600 <<END
 set title 'Loss of the run $title' noenhanced font ',15'
 set xlabel 'step'
 set ylabel 'cross entropy (nats per token)'
@@ -55,14 +43,12 @@ set offsets 0, 0, graph 0.03, graph 0.03
 set ytics nomirror
 set grid xtics ytics linecolor rgb '#dddddd' linetype 1
 set key top right box linecolor rgb '#bbbbbb' spacing 1.2 opaque
-set terminal $terminal size 1000,600 font 'DejaVu Sans,13'
 set output '/dev/null'
 plot $curves
 set y2label 'bits per byte'
 set format y2 '%.1f'
 set y2tics
 set y2range [GPVAL_Y_MIN * $bits : GPVAL_Y_MAX * $bits]
-set output '$work/loss.png'
+set output picture
 replot
 END
-mv "$work/loss.png" "$output"

@@ -40,14 +40,12 @@ echo
 echo "text from $checkpoint:"
 "$program" generate --checkpoint="$checkpoint" --prompt='And God said' --tokens=400 --temperature=0.8 --seed=1 |
     tee "$run/sample.txt"
-scripts/plot_loss.sh "$run"
-# Runs that earlier versions finished have no rows.
-if [ "$(wc -l <"$run/attention.csv")" -gt 1 ]; then scripts/plot_attention.sh "$run"; fi
+scripts/plots.sh "$run" >/dev/null
 
 cat <<END
 
 checkpoint   $checkpoint
 metrics      $run/metrics.csv, $run/evaluations.csv
 text         $run/sample.txt
-pictures     $run/loss.png, $run/attention.png
+pictures     $run/loss.png, $run/steps.png, $run/attention.png, and the same as .svg
 END

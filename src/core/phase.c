@@ -1,5 +1,6 @@
 #include "src/core/phase.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 #include "src/base/usage.h"
@@ -20,17 +21,17 @@ static const char *const names[PHASE_COUNT] = {
 };
 
 static struct {
-    Phase current;
+    _Atomic Phase current;
     double since;
     double seconds[PHASE_COUNT];
 } clock_of;
 
 Phase phase_begin(Phase phase)
 {
-    Phase ended = clock_of.current;
+    Phase ended = atomic_load_explicit(&clock_of.current, memory_order_relaxed);
     double now = usage_seconds();
     clock_of.seconds[ended] += now - clock_of.since;
-    clock_of.current = phase;
+    atomic_store_explicit(&clock_of.current, phase, memory_order_relaxed);
     clock_of.since = now;
     return ended;
 }
@@ -48,3 +49,5 @@ void phase_reset(void)
 }
 
 const char *phase_name(Phase phase) { return names[phase]; }
+
+const char *phase_current_name(void) { return names[atomic_load_explicit(&clock_of.current, memory_order_relaxed)]; }

@@ -28,4 +28,7 @@ void phase_reset(void);
 
 const char *phase_name(Phase phase);
 
+/* Of the phase under way, for other threads too. */
+const char *phase_current_name(void);
+
 #endif

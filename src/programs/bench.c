@@ -7,7 +7,7 @@
 
 #include "mpi/topology.h"
 #include "mpi/world.h"
-#include "src/base/log.h"
+#include "src/base/facts.h"
 #include "src/base/version.h"
 #include "src/programs/bench_report.h"
 #include "src/programs/configuration.h"
@@ -19,6 +19,7 @@ enum { MAX_CONTEXTS = 64 };
 typedef struct BenchOptions {
     char variants[OPTION_TEXT_SIZE], contexts[OPTION_TEXT_SIZE], csv[OPTION_TEXT_SIZE], profile[OPTION_TEXT_SIZE];
     int64_t repeats, warmups;
+    bool json;
 } BenchOptions;
 
 #define AT(field) offsetof(BenchOptions, field)
@@ -35,6 +36,7 @@ static const OptionRow rows[] = {
     {"", "profile", OPTION_TEXT, AT(profile), "", 1, 0, "", false,
      "step, attention: append the time of each phase to this CSV file, and print it"},
     {"", "csv", OPTION_TEXT, AT(csv), "", 1, 0, "", false, "append the rows to this CSV file"},
+    {"", "json", OPTION_BOOL, AT(json), "false", 0, 0, "", false, "one JSON document instead of text, at the end"},
 };
 
 /* Names of attention options, for short. */
@@ -112,27 +114,38 @@ static Config row_config(const Config *config, const char *name, int64_t context
 }
 
 static void measure_row(const Config *config, const char *name, const Benchmark *benchmark, const BenchOptions *options,
-                        const BenchFiles *files)
+                        const BenchFiles *files, Facts *facts)
 {
     Topology topology = topology_create((int)config->parallel.data_ranks, (ScanKind)config->parallel.scan);
     BenchRow row = bench_measure(config, benchmark, &topology, options->warmups, options->repeats);
     topology_destroy(&topology);
-    log_line("%-15s %8lld %12.3f %10.1f %10.1f %7.1f %% %7.2f %% %9.2f", name, (long long)config->model.context_length,
-             row.microseconds_per_token, row.times.useful_gflops, row.times.sgemm_gflops,
-             100 * row.times.fraction_of_peak, 100 * row.communication_fraction, row.peak_rss_bytes / 1e9);
+    facts_open(facts, NULL);
+    facts_text(facts, "variant", "%-15s", name);
+    facts_integer(facts, "context_length", " %8lld", config->model.context_length);
+    facts_real(facts, "microseconds_per_token", " %12.3f", row.microseconds_per_token);
+    facts_real(facts, "useful_gflops", " %10.1f", row.times.useful_gflops);
+    facts_real(facts, "sgemm_gflops", " %10.1f", row.times.sgemm_gflops);
+    facts_real(facts, "percent_of_peak", " %7.1f %%", 100 * row.times.fraction_of_peak);
+    facts_real(facts, "communication_percent", " %7.2f %%", 100 * row.communication_fraction);
+    facts_real(facts, "peak_gigabytes", " %9.2f\n", row.peak_rss_bytes / 1e9);
     bench_report_row(files, config, benchmark->name, &row, options->repeats);
-    if (options->profile[0]) bench_report_profile(files, config, benchmark->name, &row);
+    if (options->profile[0]) bench_report_profile(files, config, benchmark->name, &row, facts);
+    facts_close(facts);
 }
 
-static void print_header(const Benchmark *benchmark)
+static void say_header(const Benchmark *benchmark, Facts *facts)
 {
-    log_line("bench %s | polysketch %s | %d ranks x %d threads | %s %s", benchmark->name, source_version(),
-             world().size, omp_get_max_threads(), blas_library_name(), blas_kernel_name());
-    log_line("%-15s %8s %12s %10s %10s %9s %9s %9s", "variant", "context", "us/token", "GF/s", "sgemm", "of peak",
-             "comm.", "peak GB");
+    facts_text(facts, "bench", "bench %s", benchmark->name);
+    facts_text(facts, "source_version", " | polysketch %s", source_version());
+    facts_integer(facts, "ranks", " | %lld ranks", world().size);
+    facts_integer(facts, "threads", " x %lld threads", omp_get_max_threads());
+    facts_text(facts, "blas_library", " | %s", blas_library_name());
+    facts_text(facts, "blas_kernel", " %s\n", blas_kernel_name());
+    facts_say(facts, "%-15s %8s %12s %10s %10s %9s %9s %9s\n", "variant", "context", "us/token", "GF/s", "sgemm",
+              "of peak", "comm.", "peak GB");
 }
 
-static void measure_all(const Config *config, const Benchmark *benchmark, const BenchOptions *options)
+static void measure_all(const Config *config, const Benchmark *benchmark, const BenchOptions *options, Facts *facts)
 {
     Message problem;
     int64_t contexts[MAX_CONTEXTS];
@@ -142,16 +155,18 @@ static void measure_all(const Config *config, const Benchmark *benchmark, const 
         BenchFiles files = {0};
         if (measuring) {
             files = bench_files_open(options->csv, options->profile);
-            print_header(benchmark);
+            say_header(benchmark, facts);
+            facts_open_list(facts, "rows");
         }
         char list[OPTION_TEXT_SIZE], *rest = list;
         snprintf(list, sizeof list, "%s", options->variants);
         for (char *name; (name = strtok_r(rest, ",", &rest));)
             for (int i = 0; i < count; i++) {
                 Config row = row_config(config, name, contexts[i]);
-                if (measuring) measure_row(&row, name, benchmark, options, &files);
+                if (measuring) measure_row(&row, name, benchmark, options, &files, facts);
             }
         bench_files_close(&files);
+        if (measuring) facts_close(facts);
     }
 }
 
@@ -171,6 +186,9 @@ int bench_main(int argc, char **argv)
     if (!fits) fail(&problem, "bench decode is for one rank, not %d. Start it without mpirun", world().size);
     require_all(fits, &problem);
     if (config.model.vocab_size == 0) config.model.vocab_size = 256;
-    measure_all(&config, benchmark, &options);
+    Facts *facts = facts_create(options.json);
+    measure_all(&config, benchmark, &options, facts);
+    facts_finish(facts);
+    facts_destroy(facts);
     return EXIT_SUCCESS;
 }

@@ -9,6 +9,7 @@
 #include "src/base/usage.h"
 #include "src/model/decode.h"
 #include "src/train/memory_report.h"
+#include "src/train/sgemm_rate.h"
 #include "src/train/step.h"
 
 enum { DECODED_TOKENS = 32 };
@@ -102,8 +103,8 @@ static void prepare_attention(BenchCase *c)
     Arena measure = arena_measure();
     layer->kind->plan(layer, &c->shape, &measure);
     c->scratch = arena_create(measure.peak, "scratch memory");
-    c->qkv = bench_random_values(3 * count, 3);
-    c->d_out = bench_random_values(count, 4);
+    c->qkv = operand_values(3 * count, 3);
+    c->d_out = operand_values(count, 4);
     c->out = checked_calloc(count, sizeof(real));
     c->d_qkv = checked_calloc(3 * count, sizeof(real));
     if (attention_has_gate(layer)) {

@@ -6,7 +6,6 @@
 #include "io/disk.h"
 #include "mpi/world.h"
 #include "src/base/error.h"
-#include "src/base/log.h"
 #include "src/base/version.h"
 #include "src/tensor/blas.h"
 
@@ -99,14 +98,19 @@ void bench_report_row(const BenchFiles *files, const Config *config, const char 
 }
 
 /* Phases that took no time are left out. */
-void bench_report_profile(const BenchFiles *files, const Config *config, const char *what, const BenchRow *row)
+void bench_report_profile(const BenchFiles *files, const Config *config, const char *what, const BenchRow *row,
+                          Facts *facts)
 {
     FILE *file = files->profile;
+    facts_open_list(facts, "phases");
     for (int p = 0; p < PHASE_COUNT; p++) {
         double share = row->phases[p] / row->times.seconds;
         if (share < 5e-5) continue;
-        log_line("    %-28s %10.3f us/token %6.1f %%", phase_name((Phase)p), share * row->microseconds_per_token,
-                 100 * share);
+        facts_open(facts, NULL);
+        facts_text(facts, "phase", "    %-28s", phase_name((Phase)p));
+        facts_real(facts, "microseconds_per_token", " %10.3f us/token", share * row->microseconds_per_token);
+        facts_real(facts, "percent", " %6.1f %%\n", 100 * share);
+        facts_close(facts);
         if (!file) continue;
         write_options(file, config, leading_options, COUNT(leading_options));
         fprintf(file, "%d,%d,%s,%lld,\"%s\",%.6g,%.4f,%s\n", world().size, omp_get_max_threads(), what,
@@ -114,6 +118,7 @@ void bench_report_profile(const BenchFiles *files, const Config *config, const c
                 source_version());
         fflush(file);
     }
+    facts_close(facts);
 }
 
 BenchFiles bench_files_open(const char *rows_path, const char *profile_path)

@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 
+#include "src/base/facts.h"
 #include "src/programs/bench_cases.h"
 
 typedef struct BenchFiles {
@@ -16,7 +17,8 @@ void bench_files_close(BenchFiles *files);
 
 void bench_report_row(const BenchFiles *files, const Config *config, const char *what, const BenchRow *row,
                       int64_t repeats);
-/* Also to the log. */
-void bench_report_profile(const BenchFiles *files, const Config *config, const char *what, const BenchRow *row);
+/* Also as facts: a line for each phase, in JSON a list "phases". */
+void bench_report_profile(const BenchFiles *files, const Config *config, const char *what, const BenchRow *row,
+                          Facts *facts);
 
 #endif

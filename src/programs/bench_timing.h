@@ -3,13 +3,7 @@
 #ifndef POLYSKETCH_PROGRAMS_BENCH_TIMING_H
 #define POLYSKETCH_PROGRAMS_BENCH_TIMING_H
 
-#include <stddef.h>
 #include <stdint.h>
-
-#include "src/base/real.h"
-
-/* Numbers of variance 1 that depend on `purpose`; the caller frees. */
-real *bench_random_values(size_t count, uint64_t purpose);
 
 typedef struct BenchTimes {
     double useful_gflops, sgemm_gflops, fraction_of_peak; /* medians; of all ranks together */

@@ -9,6 +9,7 @@
 #include "io/disk.h"
 #include "mpi/param_store_replicated.h"
 #include "mpi/world.h"
+#include "src/base/log.h"
 #include "src/base/memory.h"
 
 enum { MAX_CONFIG_BYTES = 1 << 20 };
@@ -63,6 +64,13 @@ static void read_folder(Config *config, const char *folder)
     require_all(option_set(&table, 1, "output.folder", folder, &problem), &problem);
 }
 
+/* With --json standard output is for the document alone, from the first warning on. */
+static void clear_standard_output(const OptionTable *own)
+{
+    const OptionRow *row = option_find(own, "json");
+    if (row && *(const bool *)((const char *)own->values + row->offset)) log_use_standard_error();
+}
+
 void configuration_read(const OptionTable *own, Config *config, int argc, char **argv)
 {
     OptionTable tables[2] = {*own, config_defaults(config)};
@@ -71,6 +79,7 @@ void configuration_read(const OptionTable *own, Config *config, int argc, char *
     option_set_defaults(own);
     /* The file comes before the options, but only reading them tells where it is: they are read twice. */
     require_all(option_read_arguments(tables, 2, argc, argv, &positional, 1, &problem), &problem);
+    clear_standard_output(own);
     option_say_repeated(tables, 2, argc, argv);
     if (!positional) return;
     option_set_defaults(&tables[1]);
@@ -86,6 +95,7 @@ void arguments_read(const OptionTable *own, int argc, char **argv)
     Message problem;
     option_set_defaults(own);
     require_all(option_read_arguments(own, 1, argc, argv, NULL, 0, &problem), &problem);
+    clear_standard_output(own);
     option_say_repeated(own, 1, argc, argv);
 }
 

@@ -8,6 +8,7 @@
 #include "io/documents.h"
 #include "mpi/topology.h"
 #include "mpi/world.h"
+#include "src/base/facts.h"
 #include "src/base/log.h"
 #include "src/programs/configuration.h"
 #include "src/programs/programs.h"
@@ -20,6 +21,7 @@ typedef struct EvalOptions {
     int document_mask; /* MaskChoice */
     int64_t sequences, stride, context_length, block_length, items, source_vocab;
     int64_t micro_batch_sequences, stretch_length, data_ranks;
+    bool json;
 } EvalOptions;
 
 /* train.document_mask: in the order of its choices. */
@@ -39,6 +41,7 @@ static const OptionRow rows[] = {
     {"", "stride", OPTION_INTEGER, AT(stride), "0", 0, 1e9, "", false,
      "tokens from one window to the next, of which the last so many are scored; 0 = T. Smaller: more context, more "
      "time"},
+    {"", "json", OPTION_BOOL, AT(json), "false", 0, 0, "", false, "one JSON document instead of text"},
     {"model", "context_length", OPTION_INTEGER, AT(context_length), "0", 0, 1e9, "", false,
      "tokens of a sequence, T; 0 = as trained. Any length is allowed"},
     {"attention", "block_length", OPTION_INTEGER, AT(block_length), "0", 0, 1 << 20, "", false,
@@ -114,14 +117,51 @@ static void require_separate_output(const EvalOptions *options)
     require_all(!input, &problem);
 }
 
-static void print_accuracy(const Evaluation *e, int strata)
+static void say_accuracy(const Evaluation *e, int strata, Facts *facts)
 {
-    log_line("accuracy         %.6g", e->accuracy);
-    log_line("sequences right  %.6g", e->sequences_right);
+    facts_real(facts, "accuracy", "accuracy         %.6g\n", e->accuracy);
+    facts_real(facts, "sequences_right", "sequences right  %.6g\n", e->sequences_right);
     if (strata == 1) return;
-    log_line("depth            accuracy");
-    for (int i = 0; i < strata; i++)
-        log_line("%3d to %3d %%     %.6g", 100 * i / strata, 100 * (i + 1) / strata, e->accuracy_by_stratum[i]);
+    facts_say(facts, "depth            accuracy\n");
+    facts_open_list(facts, "accuracy_by_depth");
+    for (int i = 0; i < strata; i++) {
+        facts_say(facts, "%3d to %3d %%     ", 100 * i / strata, 100 * (i + 1) / strata);
+        facts_real(facts, NULL, "%.6g\n", e->accuracy_by_stratum[i]);
+    }
+    facts_close(facts);
+}
+
+static void say_data(const EvalOptions *options, const LoadedModel *loaded, const Documents *documents, Facts *facts)
+{
+    const SourceSpec *source = &loaded->config.data.source;
+    facts_text(facts, "checkpoint", "checkpoint       %s", options->checkpoint);
+    facts_integer(facts, "step", " (step %lld)\n", loaded->step);
+    facts_text(facts, "source", NULL, source_name(source));
+    if (source_is_made(source)) facts_say(facts, "source           %s\n", source_summary(source));
+    if (options->data[0]) facts_text(facts, "data", "data             %s\n", options->data);
+    if (documents)
+        facts_integer(facts, "documents", "documents        %lld, none of which sees another\n",
+                      (int64_t)documents->count);
+}
+
+static void say_outcome(const EvalOptions *options, const LoadedModel *loaded, const Documents *documents,
+                        const Evaluation *e)
+{
+    const SourceSpec *source = &loaded->config.data.source;
+    Facts *facts = facts_create(options->json);
+    say_data(options, loaded, documents, facts);
+    facts_integer(facts, "windows", "windows          %lld", e->windows);
+    facts_integer(facts, "context_length", " of %lld tokens", loaded->config.model.context_length);
+    facts_integer(facts, "stride", ", stride %lld\n", e->stride);
+    facts_real(facts, "loss", "loss             %.9g\n", e->loss);
+    facts_real(facts, "perplexity", "perplexity       %.6g\n", e->perplexity);
+    if (!isnan(e->bits_per_byte)) facts_real(facts, "bits_per_byte", "bits per byte    %.6g\n", e->bits_per_byte);
+    facts_integer(facts, "tokens", "tokens           %lld", e->tokens);
+    facts_real(facts, "seconds", " in %.2f s\n", e->seconds);
+    if (source_is_made(source)) say_accuracy(e, source_strata(source), facts);
+    share_report_say(loaded->model, e->shares, facts);
+    facts_finish(facts);
+    facts_destroy(facts);
 }
 
 /* `documents`: what the file says of them, where it was asked; or NULL. */
@@ -143,18 +183,7 @@ static void write_and_run(Evaluator *evaluator, const EvalOptions *options, cons
     if (!finite && losses) loss_file_abandon(losses);
     require_all(finite, &problem);
     require_all(!losses || loss_file_finish(losses, &problem), &problem);
-    log_line("checkpoint       %s (step %lld)", options->checkpoint, (long long)loaded->step);
-    if (source_is_made(source)) log_line("source           %s", source_summary(source));
-    if (options->data[0]) log_line("data             %s", options->data);
-    if (documents) log_line("documents        %zu, none of which sees another", documents->count);
-    log_line("windows          %lld of %zu tokens, stride %lld", (long long)e.windows, context_length,
-             (long long)e.stride);
-    log_line("loss             %.9g", e.loss);
-    log_line("perplexity       %.6g", e.perplexity);
-    if (!isnan(e.bits_per_byte)) log_line("bits per byte    %.6g", e.bits_per_byte);
-    log_line("tokens           %lld in %.2f s", (long long)e.tokens, e.seconds);
-    if (source_is_made(source)) print_accuracy(&e, source_strata(source));
-    share_report_print(loaded->model, e.shares);
+    say_outcome(options, loaded, documents, &e);
 }
 
 /* Another source, another size of it, documents or none. */

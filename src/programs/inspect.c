@@ -1,6 +1,5 @@
 /* polysketch inspect: what is in a checkpoint, a token file or a metrics file. */
 #include <ctype.h>
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,229 +12,128 @@
 #include "io/metrics.h"
 #include "io/token_file.h"
 #include "mpi/world.h"
-#include "src/train/config.h"
 #include "src/base/memory.h"
+#include "src/base/options.h"
+#include "src/programs/inspect.h"
 #include "src/programs/programs.h"
 
-const CommandHelp inspect_help = {
-    .usage = "polysketch inspect FILE",
-    .text = "Prints what is in a checkpoint, a token file or a metrics file, and checks its values.",
-    .example = "polysketch inspect results/run/checkpoints/step-00000100.h5",
+#define AT(field) offsetof(InspectOptions, field)
+
+static const OptionRow rows[] = {
+    {"", "stats", OPTION_BOOL, AT(stats), "false", 0, 0, "", false,
+     "of a checkpoint: a small histogram of each tensor, and with --json mean and deviation"},
+    {"", "json", OPTION_BOOL, AT(json), "false", 0, 0, "", false, "one JSON document instead of text"},
 };
 
-/* ---- checkpoints ---- */
+const CommandHelp inspect_help = {
+    .usage = "polysketch inspect FILE [--stats] [--json]\n"
+             "       polysketch inspect CHECKPOINT OTHER_CHECKPOINT [--json]",
+    .text = "Prints what is in a checkpoint, a token file or a metrics file, and checks its values. Of two checkpoints it says "
+            "how far each tensor of the first is from that of the second: the largest difference, and the norm of the "
+            "difference over that of the first; and which options differ. Different or not, the exit code is 0.",
+    .example = "polysketch inspect results/run/checkpoints/step-00000100.h5 --stats",
+    .rows = rows,
+    .row_count = sizeof rows / sizeof *rows,
+};
 
-typedef struct Totals {
-    size_t trained, constant, unknown, not_finite;
-} Totals;
-
-static void print_tensor(void *context, const CheckpointTensor *tensor)
+void inspect_say_tokenizer(const Tokenizer *tokenizer, Facts *facts)
 {
-    static const char *const words[] = {"trained", "constant", "-"};
-    Totals *totals = context;
-    size_t count = tensor_shape_count(&tensor->shape), not_finite = 0;
-    double squares = 0, least = INFINITY, greatest = -INFINITY;
-    for (size_t i = 0; i < count; i++) {
-        double value = (double)tensor->values[i];
-        if (!isfinite(value)) not_finite++;
-        squares += value * value;
-        least = fmin(least, value);
-        greatest = fmax(greatest, value);
-    }
-    char shape[TENSOR_SHAPE_TEXT];
-    tensor_shape_format(&tensor->shape, shape);
-    printf("%-58s %-16s %-8s %11.4g %11.4g %11.4g%s\n", tensor->name, shape, words[tensor->use], sqrt(squares), least,
-           greatest, not_finite ? "  NOT FINITE" : "");
-    *(tensor->use == TENSOR_TRAINED    ? &totals->trained
-      : tensor->use == TENSOR_CONSTANT ? &totals->constant
-                                       : &totals->unknown) += count;
-    totals->not_finite += not_finite;
-}
-
-/* The states of the optimizer, a line for each. */
-typedef struct StateTotals {
-    char name[64]; /* of the state under way; "" before the first */
-    size_t tensors, values, not_finite;
-    double squares, greatest;
-} StateTotals;
-
-static void print_state(StateTotals *state)
-{
-    if (state->name[0])
-        printf("%-15s %zu tensors, %zu values, norm %.4g, largest %.4g%s\n", state->name, state->tensors, state->values,
-               sqrt(state->squares), state->greatest, state->not_finite ? "  NOT FINITE" : "");
-}
-
-static void begin_state(void *context, const char *name)
-{
-    StateTotals *state = context;
-    print_state(state);
-    size_t not_finite = state->not_finite;
-    *state = (StateTotals){.not_finite = not_finite};
-    snprintf(state->name, sizeof state->name, "%s", name);
-}
-
-static void add_state_tensor(void *context, const CheckpointTensor *tensor)
-{
-    StateTotals *state = context;
-    size_t count = tensor_shape_count(&tensor->shape);
-    state->tensors++;
-    state->values += count;
-    for (size_t i = 0; i < count; i++) {
-        double value = (double)tensor->values[i];
-        state->not_finite += !isfinite(value);
-        state->squares += value * value;
-        state->greatest = fmax(state->greatest, fabs(value));
-    }
-}
-
-static bool print_states(const char *path, size_t *not_finite, Message *problem)
-{
-    StateTotals state = {0};
-    printf("\noptimizer states\n");
-    if (!checkpoint_visit_states(path, begin_state, add_state_tensor, &state, problem)) return false;
-    print_state(&state);
-    *not_finite += state.not_finite;
-    return true;
-}
-
-/* The losses of a checkpoint's step stand in the metrics of its run folder. */
-typedef struct StepLosses {
-    int64_t step;
-    size_t row; /* of the step in the group under way */
-    bool found;
-} StepLosses;
-
-static void print_loss_at_step(void *context, const char *group, const char *column, const double *values, size_t count)
-{
-    StepLosses *losses = context;
-    if (strcmp(column, "step") == 0) {
-        losses->found = false;
-        for (size_t i = 0; i < count; i++)
-            if ((int64_t)values[i] == losses->step) losses->row = i, losses->found = true;
-    }
-    bool wanted = strcmp(column, "loss") == 0 || strcmp(column, "bits_per_byte") == 0;
-    if (!losses->found || !wanted || losses->row >= count) return;
-    printf("%-15s %.6g (%s)\n", column, values[losses->row], strcmp(group, "steps") == 0 ? "training" : "validation");
-}
-
-static void print_losses(const char *path, int64_t step)
-{
-    char metrics[DISK_PATH_SIZE], folder[DISK_PATH_SIZE];
-    StepLosses losses = {.step = step};
-    Message unused;
-    disk_folder_of(path, folder);
-    snprintf(metrics, sizeof metrics, "%.1000s/../metrics.h5", folder);
-    if (access(metrics, R_OK) == 0) metrics_visit(metrics, print_loss_at_step, &losses, &unused);
-}
-
-static bool inspect_checkpoint(const char *path, Message *problem)
-{
-    CheckpointInfo info;
-    Config config;
-    Tokenizer tokenizer;
-    OptionTable options = config_defaults(&config);
-    if (!checkpoint_read_info(path, &info, problem) || !checkpoint_read_options(path, &options, problem) ||
-        !checkpoint_read_tokenizer(path, &tokenizer, problem))
-        return false;
-    printf("step            %lld\ntokens seen     %lld\ncreated         %s\nsource version  %s\ntokenizer       %s%s\n",
-           (long long)info.step, (long long)info.tokens_seen, info.created, info.source_version, tokenizer.name,
-           tokenizer_has_pieces(&tokenizer) ? "" : " (no pieces)");
-    tokenizer_destroy(&tokenizer);
-    print_losses(path, info.step);
-    printf("\n");
-    option_print_ini(&options, NULL, stdout);
-    printf("\n%-58s %-16s %-8s %11s %11s %11s\n", "tensor", "shape", "use", "norm", "min", "max");
-    Totals totals = {0};
-    if (!checkpoint_visit(path, print_tensor, &totals, problem)) return false;
-    if (totals.unknown)
-        printf("\n%zu values; without optimizer state it is not said which are trained\n", totals.unknown);
-    else
-        printf("\n%zu parameters, and %zu values that are not trained\n", totals.trained, totals.constant);
-    if (!totals.unknown && !print_states(path, &totals.not_finite, problem)) return false;
-    if (totals.not_finite)
-        return fail(problem, "'%s': %zu values are not finite: training had diverged. Use an earlier checkpoint", path,
-                    totals.not_finite);
-    if (checkpoint_examine(path, -1, problem) != CHECKPOINT_WHOLE) return false;
-    printf("all values are finite, and agree with their digests\n");
-    return true;
+    bool pieces = tokenizer_has_pieces(tokenizer);
+    facts_text(facts, "tokenizer", "tokenizer       %s", tokenizer->name);
+    facts_flag(facts, "pieces", pieces);
+    facts_say(facts, "%s\n", pieces ? "" : " (no pieces)");
 }
 
 /* ---- token files ---- */
 
-/* Between quotes, with what cannot be printed as \n, \t or \xNN; UTF-8 goes to the terminal as it is. */
-static void print_piece(const uint8_t *piece, size_t length)
+/* Appends a piece, with what cannot be printed as \n, \t or \xNN; UTF-8 goes to the terminal as it is. */
+static void add_piece(FILE *text, const Tokenizer *tokenizer, int64_t token)
 {
+    size_t length;
+    const uint8_t *piece = tokenizer_piece(tokenizer, token, &length);
     for (size_t i = 0; i < length; i++) {
         if (piece[i] == '\n')
-            printf("\\n");
+            fprintf(text, "\\n");
         else if (piece[i] == '\t')
-            printf("\\t");
+            fprintf(text, "\\t");
         else if (piece[i] == '\\' || piece[i] == '"')
-            printf("\\%c", piece[i]);
+            fprintf(text, "\\%c", piece[i]);
         else if (isprint(piece[i]) || (piece[i] >= 0x80 && length > 1))
-            putchar(piece[i]);
+            putc(piece[i], text);
         else
-            printf("\\x%02x", piece[i]);
+            fprintf(text, "\\x%02x", piece[i]);
     }
 }
 
-static void print_first_tokens(const Tokenizer *tokenizer, const int32_t *tokens, size_t count)
+/* Pieces of `count` tokens as one text, which the caller frees. */
+static char *pieces_text(const Tokenizer *tokenizer, const int32_t *tokens, size_t count)
 {
-    printf("first tokens    ");
-    for (size_t i = 0; i < count && i < 16; i++) printf("%s%d", i ? " " : "", (int)tokens[i]);
-    printf("\n");
+    char *text = NULL;
+    size_t length = 0;
+    FILE *pieces = open_memstream(&text, &length);
+    CHECK(pieces, "cannot allocate the text of %zu tokens", count);
+    for (size_t i = 0; i < count; i++) add_piece(pieces, tokenizer, tokens[i]);
+    fclose(pieces);
+    return text;
+}
+
+static void say_first_tokens(const Tokenizer *tokenizer, const int32_t *tokens, size_t count, Facts *facts)
+{
+    facts_say(facts, "first tokens   ");
+    facts_open_list(facts, "first_tokens");
+    for (size_t i = 0; i < count && i < 16; i++) facts_integer(facts, NULL, " %lld", tokens[i]);
+    facts_close(facts);
+    facts_say(facts, "\n");
     if (!tokenizer_has_pieces(tokenizer)) return;
-    printf("as text         \"");
-    for (size_t i = 0; i < count && i < 64; i++) {
-        size_t length;
-        const uint8_t *piece = tokenizer_piece(tokenizer, tokens[i], &length);
-        print_piece(piece, length);
-    }
-    printf("\"\n");
+    char *text = pieces_text(tokenizer, tokens, count < 64 ? count : 64);
+    facts_text(facts, "first_text", "as text         \"%s\"\n", text);
+    free(text);
 }
 
-static void print_most_frequent(const Tokenizer *tokenizer, size_t *counts, size_t total)
+static void say_most_frequent(const Tokenizer *tokenizer, size_t *counts, size_t total, Facts *facts)
 {
-    printf("\n%10s %12s %8s  %s\n", "token", "count", "percent", tokenizer_has_pieces(tokenizer) ? "piece" : "");
+    bool has_pieces = tokenizer_has_pieces(tokenizer);
+    facts_say(facts, "\n%10s %12s %8s  %s\n", "token", "count", "percent", has_pieces ? "piece" : "");
+    facts_open_list(facts, "most_frequent");
     for (int place = 0; place < 10; place++) {
-        int64_t best = 0;
-        for (int64_t id = 1; id < tokenizer->vocab_size; id++)
+        int32_t best = 0;
+        for (int32_t id = 1; id < tokenizer->vocab_size; id++)
             if (counts[id] > counts[best]) best = id;
-        if (counts[best] == 0) return;
-        size_t length;
-        const uint8_t *piece = tokenizer_piece(tokenizer, best, &length);
-        printf("%10lld %12zu %7.2f%%  ", (long long)best, counts[best], 100.0 * (double)counts[best] / (double)total);
-        if (piece) {
-            putchar('"');
-            print_piece(piece, length);
-            putchar('"');
-        }
-        printf("\n");
+        if (counts[best] == 0) break;
+        facts_open(facts, NULL);
+        facts_integer(facts, "token", "%10lld", best);
+        facts_integer(facts, "count", " %12lld", (int64_t)counts[best]);
+        facts_real(facts, "percent", " %7.2f%%  ", 100.0 * (double)counts[best] / (double)total);
+        char *text = has_pieces ? pieces_text(tokenizer, &best, 1) : NULL;
+        if (text) facts_text(facts, "piece", "\"%s\"", text);
+        facts_say(facts, "\n");
+        facts_close(facts);
+        free(text);
         counts[best] = 0;
     }
+    facts_close(facts);
 }
 
-static bool print_contents(TokenFile *file, int32_t *tokens, size_t chunk, size_t *counts, Message *problem)
+static bool say_contents(TokenFile *file, int32_t *tokens, size_t chunk, size_t *counts, Facts *facts, Message *problem)
 {
     for (size_t first = 0; first < file->count; first += chunk) {
         size_t count = file->count - first < chunk ? file->count - first : chunk;
         if (!token_file_read(file, first, count, tokens, problem)) return false; /* also checks every token */
-        if (first == 0) print_first_tokens(&file->tokenizer, tokens, count);
+        if (first == 0) say_first_tokens(&file->tokenizer, tokens, count, facts);
         for (size_t i = 0; i < count; i++) counts[tokens[i]]++;
     }
     size_t used = 0;
     for (int64_t id = 0; id < file->vocab_size; id++) used += counts[id] > 0;
-    printf("different       %zu tokens of the vocabulary occur\n", used);
-    print_most_frequent(&file->tokenizer, counts, file->count);
+    facts_integer(facts, "different", "different       %lld tokens of the vocabulary occur\n", (int64_t)used);
+    say_most_frequent(&file->tokenizer, counts, file->count, facts);
     return true;
 }
 
-static bool print_documents(TokenFile *file, Message *problem)
+static bool say_documents(TokenFile *file, Facts *facts, Message *problem)
 {
     enum { CHUNK = 1 << 16 };
     if (file->document_count == 0) {
-        printf("documents       the file does not say where they start\n");
+        facts_say(facts, "documents       the file does not say where they start\n");
         return true;
     }
     int64_t *starts = checked_calloc(CHUNK, sizeof *starts);
@@ -253,21 +151,25 @@ static bool print_documents(TokenFile *file, Message *problem)
         }
     }
     free(starts);
-    if (good) printf("documents       %zu, of %zu to %zu tokens\n", file->document_count, least, most);
-    return good;
+    if (!good) return false;
+    facts_integer(facts, "documents", "documents       %lld", (int64_t)file->document_count);
+    facts_integer(facts, "shortest_document", ", of %lld", (int64_t)least);
+    facts_integer(facts, "longest_document", " to %lld tokens\n", (int64_t)most);
+    return true;
 }
 
-static bool inspect_tokens(const char *path, Message *problem)
+static bool inspect_tokens(const char *path, Facts *facts, Message *problem)
 {
     enum { CHUNK = 1 << 20 };
     TokenFile *file = token_file_open(path, problem);
     if (!file) return false;
-    printf("tokens          %zu, stored as uint%d\nvocabulary      %lld\ntokenizer       %s%s\n", file->count,
-           8 * file->token_bytes, (long long)file->vocab_size, file->tokenizer.name,
-           tokenizer_has_pieces(&file->tokenizer) ? "" : " (no pieces)");
+    facts_integer(facts, "tokens", "tokens          %lld", (int64_t)file->count);
+    facts_integer(facts, "token_bits", ", stored as uint%lld\n", 8 * file->token_bytes);
+    facts_integer(facts, "vocabulary", "vocabulary      %lld\n", file->vocab_size);
+    inspect_say_tokenizer(&file->tokenizer, facts);
     int32_t *tokens = checked_calloc(CHUNK, sizeof *tokens);
     size_t *counts = checked_calloc((size_t)file->vocab_size, sizeof *counts);
-    bool good = print_documents(file, problem) && print_contents(file, tokens, CHUNK, counts, problem) &&
+    bool good = say_documents(file, facts, problem) && say_contents(file, tokens, CHUNK, counts, facts, problem) &&
                 token_file_examine(file, problem);
     free(counts);
     free(tokens);
@@ -277,20 +179,28 @@ static bool inspect_tokens(const char *path, Message *problem)
 
 /* ---- metrics ---- */
 
-static void print_column(void *context, const char *group, const char *column, const double *values, size_t count)
+static void say_column(void *context, const char *group, const char *column, const double *values, size_t count)
 {
-    (void)context;
+    Facts *facts = context;
     char name[160];
     snprintf(name, sizeof name, "/%s/%s", group, column);
-    printf("%-40s %10zu ", name, count);
-    for (size_t i = count > 3 ? count - 3 : 0; i < count; i++) printf(" %14.8g", values[i]);
-    printf("\n");
+    facts_open(facts, NULL);
+    facts_text(facts, "name", "%-40s", name);
+    facts_integer(facts, "rows", " %10lld ", (int64_t)count);
+    facts_open_list(facts, "last");
+    for (size_t i = count > 3 ? count - 3 : 0; i < count; i++) facts_real(facts, NULL, " %14.8g", values[i]);
+    facts_close(facts);
+    facts_say(facts, "\n");
+    facts_close(facts);
 }
 
-static bool inspect_metrics(const char *path, Message *problem)
+static bool inspect_metrics(const char *path, Facts *facts, Message *problem)
 {
-    printf("%-40s %10s  %14s\n", "column", "rows", "last values");
-    return metrics_visit(path, print_column, NULL, problem);
+    facts_say(facts, "%-40s %10s  %14s\n", "column", "rows", "last values");
+    facts_open_list(facts, "columns");
+    bool good = metrics_visit(path, say_column, facts, problem);
+    facts_close(facts);
+    return good;
 }
 
 /* ---- any file ---- */
@@ -313,32 +223,51 @@ static bool check_is_file(const char *path, Message *problem)
                 path, folder);
 }
 
-static bool inspect(const char *path, Message *problem)
+static bool inspect_file(const char *path, const InspectOptions *options, Facts *facts, Message *problem)
 {
     char format[64];
     int64_t version;
     if (!check_is_file(path, problem) || !file_format_read(path, format, &version, problem)) return false;
-    printf("file            %s\nformat          %s, version %lld\n", path, format, (long long)version);
-    if (strcmp(format, FORMAT_CHECKPOINT) == 0) return inspect_checkpoint(path, problem);
-    if (strcmp(format, FORMAT_TOKENS) == 0) return inspect_tokens(path, problem);
-    if (strcmp(format, FORMAT_METRICS) == 0) return inspect_metrics(path, problem);
+    facts_text(facts, "file", "file            %s\n", path);
+    facts_text(facts, "format", "format          %s", format);
+    facts_integer(facts, "format_version", ", version %lld\n", version);
+    if (strcmp(format, FORMAT_CHECKPOINT) == 0) return inspect_checkpoint(path, options, facts, problem);
+    if (strcmp(format, FORMAT_TOKENS) == 0) return inspect_tokens(path, facts, problem);
+    if (strcmp(format, FORMAT_METRICS) == 0) return inspect_metrics(path, facts, problem);
     if (strcmp(format, FORMAT_LOSSES) == 0) {
-        printf("losses per token of an evaluation: dataset /per_token_loss (sequences, T). Try: h5ls %s\n", path);
+        facts_say(facts, "losses per token of an evaluation: dataset /per_token_loss (sequences, T). Try: h5ls %s\n",
+                  path);
         return true;
     }
     return fail(problem, "'%s' says it has the format '%.63s', which is unknown here. Try: h5ls -r %s", path, format,
                 path);
 }
 
+/* One file, or two checkpoints. */
+static bool inspect(const char *const paths[2], const InspectOptions *options, Message *problem)
+{
+    Facts *facts = facts_create(options->json);
+    bool good = paths[1] ? check_is_file(paths[0], problem) && check_is_file(paths[1], problem) &&
+                               inspect_difference(paths[0], paths[1], facts, problem)
+                         : inspect_file(paths[0], options, facts, problem);
+    if (good) facts_finish(facts);
+    facts_destroy(facts);
+    return good;
+}
+
 int inspect_main(int argc, char **argv)
 {
-    OptionTable none = {NULL, 0, NULL};
+    InspectOptions options;
+    OptionTable table = {rows, (int)(sizeof rows / sizeof *rows), &options};
     Message problem;
-    const char *path = NULL;
-    bool good = option_read_arguments(&none, 1, argc, argv, &path, 1, &problem);
-    if (good && !path) good = fail(&problem, "which file? Usage: polysketch inspect FILE; --help explains");
+    const char *paths[2] = {NULL, NULL};
+    option_set_defaults(&table);
+    bool good = option_read_arguments(&table, 1, argc, argv, paths, 2, &problem);
+    if (good && !paths[0]) good = fail(&problem, "which file? Usage: polysketch inspect FILE; --help explains");
+    if (good && paths[1] && options.stats)
+        good = fail(&problem, "--stats is for one checkpoint, not for the difference of two. Leave it out");
     require_all(good, &problem);
-    good = world().rank > 0 || inspect(path, &problem); /* the others only wait */
+    good = world().rank > 0 || inspect(paths, &options, &problem); /* the others only wait */
     require_all(good, &problem);
     return EXIT_SUCCESS;
 }

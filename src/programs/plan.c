@@ -5,18 +5,21 @@
 
 #include "io/token_mix.h"
 #include "mpi/world.h"
-#include "src/base/log.h"
+#include "src/base/facts.h"
 #include "src/programs/configuration.h"
 #include "src/programs/programs.h"
 #include "src/train/memory_report.h"
 
 typedef struct PlanOptions {
     int64_t ranks;
+    bool json;
 } PlanOptions;
 
 static const OptionRow rows[] = {
     {"", "ranks", OPTION_INTEGER, offsetof(PlanOptions, ranks), "1", 1, 1 << 24, "", false,
      "MPI ranks of the job; they need not exist here"},
+    {"", "json", OPTION_BOOL, offsetof(PlanOptions, json), "false", 0, 0, "", false,
+     "one JSON document instead of text"},
 };
 
 const CommandHelp plan_help = {
@@ -54,44 +57,59 @@ static double count_values(const ParamTable *table, const char *part, bool train
     return values;
 }
 
-static void print_parameters(const Model *model)
+static void say_job(const Config *config, int64_t ranks, int sequence_ranks, Facts *facts)
+{
+    facts_integer(facts, "ranks", "plan for %lld ranks", ranks);
+    facts_integer(facts, "data_ranks", " = %lld data", config->parallel.data_ranks);
+    facts_integer(facts, "sequence_ranks", " x %lld sequence", sequence_ranks);
+    facts_integer(facts, "batch_sequences", ", %lld", config->train.batch_sequences);
+    facts_integer(facts, "context_length", " x %lld tokens per step\n", config->model.context_length);
+}
+
+static void say_parameters(const Model *model, Facts *facts)
 {
     const char *parts[] = {"token_embedding",  "attention.qkv",  "attention.out",
                            "attention.sketch", "feedforward.in", "feedforward.out"};
-    log_line("parameters");
+    facts_say(facts, "parameters\n");
+    facts_open(facts, "parameters");
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         double values = count_values(&model->table, parts[i], true);
-        if (values > 0) log_line("  %-28s %14.0f", parts[i], values);
+        if (values == 0) continue;
+        facts_say(facts, "  %-28s ", parts[i]);
+        facts_integer(facts, parts[i], "%14lld\n", (int64_t)values);
     }
     double constant = count_values(&model->table, "", false);
-    log_line("  %-28s %14.0f", "all trained", (double)param_table_trained_values(&model->table));
-    if (constant > 0) log_line("  %-28s %14.0f", "constant (drawn once)", constant);
+    facts_integer(facts, "trained", "  all trained                  %14lld\n",
+                  (int64_t)param_table_trained_values(&model->table));
+    if (constant > 0) facts_integer(facts, "constant", "  constant (drawn once)        %14lld\n", (int64_t)constant);
+    facts_close(facts);
 }
 
-static void print_operations(const Config *config, const Model *model, int64_t ranks)
+static void say_operations(const Config *config, const Model *model, int64_t ranks, Facts *facts)
 {
     double T = (double)config->model.context_length, batch = (double)config->train.batch_sequences;
     double flops = model_train_flops(model, (size_t)config->model.context_length, (size_t)config->block_length);
-    log_line("operations (products, packed features, causal halves; nothing computed again)");
-    log_line("  %-28s %14.4g", "flops per token", flops / T);
-    log_line("  %-28s %14.4g", "flops per step", flops * batch);
-    log_line("  %-28s %14.4g", "flops per step and rank", flops * batch / (double)ranks);
+    facts_say(facts, "operations (products, packed features, causal halves; nothing computed again)\n");
+    facts_open(facts, "operations");
+    facts_real(facts, "per_token", "  flops per token              %14.4g\n", flops / T);
+    facts_real(facts, "per_step", "  flops per step               %14.4g\n", flops * batch);
+    facts_real(facts, "per_step_and_rank", "  flops per step and rank      %14.4g\n", flops * batch / (double)ranks);
+    facts_close(facts);
 }
 
-static void print_bytes(const char *what, double numbers)
-{
-    char text[32];
-    log_line("  %-28s %14s", what, log_bytes(numbers * sizeof(real), text));
-}
+/* Of attention, in a step of one rank. */
+typedef struct Messages {
+    double count, numbers;
+} Messages;
 
-static void print_messages(const Config *config, const Model *model, const Optimizer *optimizer, int sequence_ranks,
-                           int64_t ranks)
+static Messages count_messages(const Config *config, const Model *model, int sequence_ranks)
 {
     PassSpec spec = config_pass_spec(config);
     double micro_batches =
         (double)(config->train.batch_sequences / config->parallel.data_ranks / config->train.micro_batch_sequences);
     AttentionShape shape = pass_shape(&spec, 0, sequence_ranks);
-    double stretches = (double)spec.stretches, numbers = 0, messages = 0;
+    double stretches = (double)spec.stretches;
+    Messages all = {0};
     for (size_t i = 0; i < model->layer_count; i++) {
         const AttentionLayer *layer = &model->layers[i].attention;
         AttentionCost cost = layer->kind->cost(layer, &shape);
@@ -99,21 +117,47 @@ static void print_messages(const Config *config, const Model *model, const Optim
            is still there when the backward pass begins. */
         double forward = spec.recompute != RECOMPUTE_NONE && i + 1 < model->layer_count ? 2 : 1;
         forward = stretches * forward + stretches - 1;
-        messages += forward * cost.forward.count + stretches * cost.backward.count;
-        numbers += forward * (double)cost.forward.numbers + stretches * (double)cost.backward.numbers;
+        all.count += forward * cost.forward.count + stretches * cost.backward.count;
+        all.numbers += forward * (double)cost.forward.numbers + stretches * (double)cost.backward.numbers;
         if (stretches == 1 || sequence_ranks == 1) continue;
         /* What stretches add, summed over the ranks: states both ways; those of gates' gradients, a small part, backward. */
-        messages += (2 + attention_has_gate(layer)) * (stretches - 1);
-        numbers += 2 * (stretches - 1) * (double)layer->kind->carried(layer, &shape).sums;
+        all.count += (2 + attention_has_gate(layer)) * (stretches - 1);
+        all.numbers += 2 * (stretches - 1) * (double)layer->kind->carried(layer, &shape).sums;
     }
-    messages *= micro_batches;
-    numbers *= micro_batches;
-    log_line("messages per step and rank");
-    log_line("  %-28s %14.0f", "of attention", messages);
-    print_bytes("their bytes", numbers);
-    print_bytes("gradients, all-reduced", ranks > 1 ? (double)model->table.trained_count : 0);
+    return (Messages){all.count * micro_batches, all.numbers * micro_batches};
+}
+
+static void say_messages(const Messages *attention, const Model *model, const Optimizer *optimizer, int64_t ranks,
+                         Facts *facts)
+{
+    double gradients = ranks > 1 ? (double)model->table.trained_count : 0;
+    facts_say(facts, "messages per step and rank\n");
+    facts_open(facts, "messages_per_step_and_rank");
+    facts_integer(facts, "attention", "  of attention                 %14lld\n", (int64_t)attention->count);
+    facts_bytes(facts, "attention_bytes", "  their bytes                  %14s\n", attention->numbers * sizeof(real));
+    facts_bytes(facts, "gradient_bytes", "  gradients, all-reduced       %14s\n", gradients * sizeof(real));
     if (optimizer->kind->exchanged_count && ranks > 1)
-        print_bytes("steps of matrices, sent round", (double)optimizer->kind->exchanged_count(optimizer));
+        facts_bytes(facts, "matrix_step_bytes", "  steps of matrices, sent round %14s\n",
+                    (double)optimizer->kind->exchanged_count(optimizer) * sizeof(real));
+    facts_close(facts);
+}
+
+static void say_plan(const Config *config, int64_t ranks, Facts *facts)
+{
+    ModelSpec spec = config_model_spec(config);
+    PassSpec pass = config_pass_spec(config);
+    Model *model = model_create(&spec);
+    Optimizer *optimizer = optimizer_plan(&config->train.optimizer, &model->table);
+    int sequence_ranks = config_sequence_ranks(config, (int)ranks);
+    say_job(config, ranks, sequence_ranks, facts);
+    say_parameters(model, facts);
+    MemoryReport report = memory_report(model, &pass, &config->train.optimizer, sequence_ranks);
+    memory_report_say(&report, facts);
+    say_operations(config, model, ranks, facts);
+    Messages attention = count_messages(config, model, sequence_ranks);
+    say_messages(&attention, model, optimizer, ranks, facts);
+    optimizer_destroy(optimizer);
+    model_destroy(model);
 }
 
 int plan_main(int argc, char **argv)
@@ -125,20 +169,9 @@ int plan_main(int argc, char **argv)
     Message problem;
     require_all(find_vocabulary(&config, &problem), &problem);
     require_all(config_finish(&config, (int)options.ranks, &problem), &problem);
-    ModelSpec spec = config_model_spec(&config);
-    PassSpec pass = config_pass_spec(&config);
-    Model *model = model_create(&spec);
-    Optimizer *optimizer = optimizer_plan(&config.train.optimizer, &model->table);
-    int sequence_ranks = config_sequence_ranks(&config, (int)options.ranks);
-    log_line("plan for %lld ranks = %lld data x %d sequence, %lld x %lld tokens per step", (long long)options.ranks,
-             (long long)config.parallel.data_ranks, sequence_ranks, (long long)config.train.batch_sequences,
-             (long long)config.model.context_length);
-    print_parameters(model);
-    MemoryReport report = memory_report(model, &pass, &config.train.optimizer, sequence_ranks);
-    memory_report_print(&report);
-    print_operations(&config, model, options.ranks);
-    print_messages(&config, model, optimizer, sequence_ranks, options.ranks);
-    optimizer_destroy(optimizer);
-    model_destroy(model);
+    Facts *facts = facts_create(options.json);
+    say_plan(&config, options.ranks, facts);
+    facts_finish(facts);
+    facts_destroy(facts);
     return EXIT_SUCCESS;
 }

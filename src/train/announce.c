@@ -102,5 +102,7 @@ void announce_run(const Config *config, const Model *model, const TokenMix *trai
     }
     PassSpec pass = config_pass_spec(config);
     MemoryReport report = memory_report(model, &pass, &config->train.optimizer, sequence_ranks);
-    memory_report_print(&report);
+    Facts *facts = facts_create(false);
+    memory_report_say(&report, facts);
+    facts_destroy(facts);
 }

@@ -85,7 +85,6 @@ static const OptionRow train_rows[] = {
      "with T"},
     {"train", "document_mask", OPTION_BOOL, AT(train.document_mask), "false", 0, 0, "", FREE,
      "tokens attend only to tokens of their own document, whose starts the token file says"},
-
 };
 
 static const OptionRow run_rows[] = {
@@ -122,6 +121,8 @@ static const OptionRow run_rows[] = {
      "save and end with exit code 85 before so many minutes are over; 0 = no limit"},
     {"output", "log_every", OPTION_INTEGER, AT(output.log_every), "10", 1, 1e9, "", FREE,
      "steps between progress lines"},
+    {"output", "heartbeat_seconds", OPTION_REAL, AT(output.heartbeat_seconds), "20", 0, 1e6, "", FREE,
+     "say so where a step or an evaluation takes longer; 0 = never"},
 };
 
 /* ---- one table of all rows ------------------------------------------------------------------------------------------ */
@@ -137,7 +138,7 @@ static void append(const OptionRow *more, int count, size_t offset)
 
 static void make_rows(void)
 {
-    int attention, optimizer, source;
+    int attention, optimizer, source, sample;
     if (row_count) return;
     append(model_rows, sizeof model_rows / sizeof *model_rows, 0);
     const OptionRow *more = attention_options(&attention);
@@ -149,6 +150,8 @@ static void make_rows(void)
     more = source_options(&source);
     append(more, source, AT(data.source));
     append(run_rows, sizeof run_rows / sizeof *run_rows, 0);
+    more = sample_options(&sample);
+    append(more, sample, AT(sample));
 }
 
 OptionTable config_options(Config *config)

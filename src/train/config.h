@@ -12,6 +12,7 @@
 #include "src/core/sequence_link.h"
 #include "src/model/pass.h"
 #include "src/train/optimizer.h"
+#include "src/train/sample.h"
 
 typedef enum ScheduleKind { SCHEDULE_COSINE, SCHEDULE_LINEAR, SCHEDULE_CONSTANT, SCHEDULE_WSD } ScheduleKind;
 
@@ -67,6 +68,7 @@ typedef struct OutputConfig {
     int64_t keep, keep_every;
     double stop_after_minutes;
     int64_t log_every;
+    double heartbeat_seconds;
 } OutputConfig;
 
 typedef struct Config {
@@ -77,6 +79,7 @@ typedef struct Config {
     TrainConfig train;
     DataConfig data;
     EvaluateConfig evaluate;
+    SampleSpec sample;
     ParallelConfig parallel;
     OutputConfig output;
 } Config;

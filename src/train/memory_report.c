@@ -3,8 +3,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "src/base/log.h"
-
 /* Of the rank that needs most. */
 static PassBytes largest_pass(const Model *model, const PassSpec *spec, int sequence_ranks)
 {
@@ -60,11 +58,14 @@ MemoryReport memory_report(const Model *model, const PassSpec *pass, const Optim
     return report;
 }
 
-void memory_report_print(const MemoryReport *report)
+void memory_report_say(const MemoryReport *report, Facts *facts)
 {
-    char text[32];
-    log_line("memory per rank:");
-    for (int i = 0; i < report->count; i++)
-        log_line("  %-19s %10s", report->rows[i].name, log_bytes(report->rows[i].bytes, text));
-    log_line("  %-19s %10s", "total", log_bytes(report->total, text));
+    facts_say(facts, "memory per rank:\n");
+    facts_open(facts, "memory_per_rank");
+    for (int i = 0; i < report->count; i++) {
+        facts_say(facts, "  %-19s ", report->rows[i].name);
+        facts_bytes(facts, report->rows[i].name, "%10s\n", report->rows[i].bytes);
+    }
+    facts_bytes(facts, "total", "  total               %10s\n", report->total);
+    facts_close(facts);
 }

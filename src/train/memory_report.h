@@ -2,6 +2,7 @@
 #ifndef POLYSKETCH_TRAIN_MEMORY_REPORT_H
 #define POLYSKETCH_TRAIN_MEMORY_REPORT_H
 
+#include "src/base/facts.h"
 #include "src/model/pass.h"
 #include "src/train/optimizer.h"
 
@@ -21,7 +22,7 @@ typedef struct MemoryReport {
 MemoryReport memory_report(const Model *model, const PassSpec *pass, const OptimizerSpec *optimizer,
                            int sequence_ranks);
 
-/* A line per kind to the log. */
-void memory_report_print(const MemoryReport *report);
+/* A line per kind; in JSON an object "memory_per_rank" of bytes. */
+void memory_report_say(const MemoryReport *report, Facts *facts);
 
 #endif

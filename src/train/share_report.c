@@ -4,7 +4,6 @@
 #include <stdio.h>
 
 #include "src/attention/linear.h"
-#include "src/base/log.h"
 
 static const AttentionLayer *attention_of(const Model *model, size_t layer) { return &model->layers[layer].attention; }
 
@@ -81,19 +80,29 @@ static bool is_plain(const HeadShares *heads, size_t count)
     return sum.exact == sum.rows && isnan(shares_gate_length(&sum));
 }
 
-static void print_layer(size_t layer, const HeadShares *heads, size_t count)
+static void say_layer(size_t layer, const HeadShares *heads, size_t count, Facts *facts)
 {
     HeadShares sum = sum_of(heads, count);
-    Range sketched = range_of(heads, count, shares_sketched);
-    char gates[64];
-    write_gates(heads, count, "    ", gates, sizeof gates);
-    log_line("%5zu    %8.1f %%  %8.1f %%  %5.1f to %5.1f %%%s", layer, 100 * shares_exact(&sum),
-             100 * shares_sketched(&sum), 100 * sketched.least, 100 * sketched.most, gates);
+    Range sketched = range_of(heads, count, shares_sketched), gates = range_of(heads, count, shares_gate_length);
+    char words[64];
+    write_gates(heads, count, "    ", words, sizeof words);
+    facts_open(facts, NULL);
+    facts_integer(facts, "layer", "%5lld", (int64_t)layer);
+    facts_real(facts, "exact_percent", "    %8.1f %%", 100 * shares_exact(&sum));
+    facts_real(facts, "sketched_percent", "  %8.1f %%", 100 * shares_sketched(&sum));
+    facts_real(facts, "least_sketched_percent", "  %5.1f", 100 * sketched.least);
+    facts_real(facts, "most_sketched_percent", " to %5.1f %%", 100 * sketched.most);
+    facts_real(facts, "least_gate_tokens", NULL, gates.least);
+    facts_real(facts, "most_gate_tokens", NULL, gates.most);
+    facts_say(facts, "%s\n", words);
+    facts_close(facts);
 }
 
-void share_report_print(const Model *model, const HeadShares *shares)
+void share_report_say(const Model *model, const HeadShares *shares, Facts *facts)
 {
     if (is_plain(shares, model->layer_count * model->heads)) return;
-    log_line("layer         exact    sketched     of its heads");
-    for (size_t i = 0; i < model->layer_count; i++) print_layer(i, shares + i * model->heads, model->heads);
+    facts_say(facts, "layer         exact    sketched     of its heads\n");
+    facts_open_list(facts, "layers");
+    for (size_t i = 0; i < model->layer_count; i++) say_layer(i, shares + i * model->heads, model->heads, facts);
+    facts_close(facts);
 }

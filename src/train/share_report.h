@@ -3,6 +3,7 @@
 #define POLYSKETCH_TRAIN_SHARE_REPORT_H
 
 #include "src/attention/shares.h"
+#include "src/base/facts.h"
 #include "src/model/model.h"
 #include "src/train/run_folder.h"
 
@@ -13,7 +14,7 @@ void share_report_append(RunFolder *folder, int64_t step, const Model *model, co
    neither. */
 void share_report_words(const Model *model, const HeadShares *shares, char *text, size_t size);
 
-/* Lines of the log, one for each layer with the range of its heads; none when every layer is plain softmax. */
-void share_report_print(const Model *model, const HeadShares *shares);
+/* A line for each layer with the range of its heads, in JSON a list "layers"; nothing when every layer is plain softmax. */
+void share_report_say(const Model *model, const HeadShares *shares, Facts *facts);
 
 #endif

@@ -10,19 +10,23 @@
 #include "io/checkpoint.h"
 #include "mpi/topology.h"
 #include "mpi/world.h"
+#include "src/base/heartbeat.h"
 #include "src/base/log.h"
 #include "src/base/memory.h"
 #include "src/base/usage.h"
+#include "src/core/phase.h"
 #include "src/model/model.h"
 #include "src/train/announce.h"
 #include "src/train/evaluate.h"
+#include "src/train/evaluation_report.h"
 #include "src/train/init_from.h"
 #include "src/train/pass_loader.h"
 #include "src/train/resume.h"
 #include "src/train/run_folder.h"
+#include "src/train/sample.h"
 #include "src/train/schedule.h"
-#include "src/train/share_report.h"
 #include "src/train/step.h"
+#include "src/train/step_report.h"
 #include "src/train/stop.h"
 #include "src/train/verdict.h"
 
@@ -46,6 +50,9 @@ struct Trainer {
     StopClock clock;
     double start_seconds;
     int64_t start_step;
+    SampleWriter *samples;
+    StepReporter *reporter; /* NULL: there is nothing to do */
+    double target_bytes;    /* that this rank's targets of the step under way stand for */
 };
 
 /* ---- start ---------------------------------------------------------------------------------------------------------- */
@@ -90,6 +97,11 @@ static void open_data(Trainer *t)
     DataSource evaluation = config_data_source(config, t->validation ? t->validation : first_file(t));
     t->loader = pass_loader_training(t->step->pass, &training, t->train, &problem);
     require_all(t->loader != NULL, &problem);
+    const Tokenizer *tokenizer = made ? NULL : &first_file(t)->tokenizer;
+    bool fits = t->validation && tokenizer && tokenizer_same(tokenizer, &t->validation->tokenizer);
+    t->samples = sample_writer_create(&config->sample, config->output.folder, t->model, (size_t)config->block_length,
+                                      tokenizer, fits ? t->validation : first_file(t), &problem);
+    require_all(t->samples != NULL, &problem);
     if (!t->validation && !made) return;
     t->evaluator = evaluator_create(&t->topology, &evaluation, t->step->pass, &config->evaluate, &problem);
     require_all(t->evaluator != NULL, &problem);
@@ -124,8 +136,10 @@ Trainer *trainer_create(Config *config, const Config *asked, const ResumeChoice 
 
 void trainer_destroy(Trainer *t)
 {
+    step_reporter_destroy(t->reporter);
     run_folder_close(t->folder);
     evaluator_destroy(t->evaluator);
+    sample_writer_destroy(t->samples);
     train_step_destroy(t->step);
     batch_loader_destroy(t->loader);
     topology_destroy(&t->topology);
@@ -135,11 +149,19 @@ void trainer_destroy(Trainer *t)
 
 /* ---- one step ------------------------------------------------------------------------------------------------------- */
 
-typedef struct StepReport {
-    double loss, learning_rate, gradient_norm, seconds, communication_seconds, tokens_per_second, clamped_normalisers;
-    bool skipped;
-    double wishes[WISHES];
-} StepReport;
+/* 0 where they are not known. */
+static double bytes_of_targets(const Trainer *t, const TokenBatch *part)
+{
+    if (source_is_made(&t->config->data.source)) return 0; /* what is asked for is no text */
+    const Tokenizer *tokenizer = &first_file(t)->tokenizer;
+    size_t count = model_pass_spec(t->step->pass)->sequences * model_pass_tokens(t->step->pass), bytes = 0;
+    for (size_t i = 0; i < count && tokenizer_has_pieces(tokenizer); i++) {
+        size_t length;
+        tokenizer_piece(tokenizer, part->targets[i], &length);
+        bytes += length;
+    }
+    return (double)bytes;
+}
 
 static void read_tokens(void *context, uint64_t in_batch, const TokenBatch *part)
 {
@@ -148,20 +170,25 @@ static void read_tokens(void *context, uint64_t in_batch, const TokenBatch *part
     bool ok = batch_loader_training(t->loader, (uint64_t)t->progress.sequences_seen + in_batch,
                                     t->config->train.micro_batch_sequences, part, &problem);
     require_all(ok, &problem);
+    t->target_bytes += bytes_of_targets(t, part);
 }
 
-/* One sum over all ranks: of the losses, of clamped normalisers, of whether a gradient is not finite anywhere, and of
-   the wishes to stop or save. */
+/* One sum over all ranks: of the losses, of clamped normalisers, of whether a gradient is not finite anywhere, of the bytes that
+   the losses are about, and of the wishes to stop or save. */
 static void share(Trainer *t, StepReport *report)
 {
-    enum { OWN = 4 };
+    enum { OWN = 5 };
     double average = t->progress.average_gradient_norm, factor = t->config->train.skip_above_norm;
     bool outlier = factor > 0 && average > 0 && report->gradient_norm > factor * average;
     double sums[OWN + WISHES] = {report->loss, (double)model_pass_take_clamped(t->step->pass),
-                                 !isfinite(report->gradient_norm), outlier};
+                                 !isfinite(report->gradient_norm), outlier, t->target_bytes};
     stop_wishes(&t->clock, sums + OWN);
+    Phase interrupted = phase_begin(PHASE_COMMUNICATION);
     world_sum_doubles(sums, OWN + WISHES);
+    phase_begin(interrupted);
+    report->usual_norm = average;
     report->loss = sums[0] / config_counted_targets(t->config);
+    report->bits_per_byte = sums[4] > 0 ? sums[0] / log(2) / sums[4] : NAN;
     report->clamped_normalisers = sums[1];
     if (sums[2] > 0) report->gradient_norm = NAN;
     memcpy(report->wishes, sums + OWN, sizeof report->wishes);
@@ -194,6 +221,7 @@ static StepReport make_step(Trainer *t)
     const Config *config = t->config;
     double start = usage_seconds(), link_seconds = communication_seconds(t);
     int64_t sequences = config->train.batch_sequences, tokens = sequences * config->model.context_length;
+    t->target_bytes = 0;
     StepReport report = {.loss = train_step_gradients(t->step, read_tokens, t, (uint64_t)t->progress.step)};
     report.gradient_norm = t->step->store->gradient_norm(t->step->store);
     share(t, &report);
@@ -229,41 +257,16 @@ static void record_step(Trainer *t, const StepReport *r)
     run_folder_append(t->folder, TABLE_STEPS, row);
 }
 
-static void say_progress(const Trainer *t, const StepReport *r)
-{
-    int64_t step = t->progress.step, steps = t->config->train.steps, done = step - t->start_step;
-    if (r->skipped)
-        log_line("warning: step %lld is skipped: its loss is %g, the norm of its gradient %g, %.3g is usual",
-                 (long long)step, fabs(r->loss), fabs(r->gradient_norm),
-                 t->progress.average_gradient_norm); /* "nan", never "-nan" */
-    if (step % t->config->output.log_every && step != steps && done != 1) return;
-    char remaining[32];
-    double per_step = (usage_seconds() - t->start_seconds) / (double)done;
-    log_line("step %lld/%lld | loss %.4f | lr %.2e | norm %.3f | %.0f tokens/s | %.2f s/step | %.0f%% communication | "
-             "%s left",
-             (long long)step, (long long)steps, r->loss, r->learning_rate, r->gradient_norm, r->tokens_per_second,
-             r->seconds, 100 * r->communication_seconds / r->seconds,
-             log_duration(per_step * (double)(steps - step), remaining));
-}
-
 /* False when a rank wished to stop meanwhile: the evaluation is then made when the run continues. */
 static bool evaluate(Trainer *t)
 {
     if (!t->evaluator || t->last_evaluated == t->progress.step) return true;
+    heartbeat_begin("evaluation at step %lld", (long long)t->progress.step);
     Evaluation e = evaluator_run(t->evaluator, t->step->store, NULL, &t->clock);
+    heartbeat_end();
     if (!e.complete) return false;
     t->last_evaluated = t->progress.step;
-    char more[80] = "", heads[80];
-    share_report_words(t->model, e.shares, heads, sizeof heads);
-    if (!isnan(e.bits_per_byte)) snprintf(more, sizeof more, " | %.4f bits per byte", e.bits_per_byte);
-    if (!isnan(e.accuracy))
-        snprintf(more, sizeof more, " | accuracy %.4f | %.4f of sequences", e.accuracy, e.sequences_right);
-    log_line("validation at step %lld | loss %.4f | perplexity %.2f%s%s | %lld tokens in %.1f s",
-             (long long)t->progress.step, e.loss, e.perplexity, more, heads, (long long)e.tokens, e.seconds);
-    share_report_append(t->folder, t->progress.step, t->model, e.shares);
-    double row[] = {(double)t->progress.step, e.loss,    e.perplexity, e.bits_per_byte,
-                    (double)e.tokens,         e.seconds, e.accuracy,   e.sequences_right};
-    run_folder_append(t->folder, TABLE_EVALUATIONS, row);
+    evaluation_report(t->folder, t->progress.step, t->model, &e);
     return true;
 }
 
@@ -375,6 +378,7 @@ static void after_step(Trainer *t, bool skipped, double wishes[WISHES])
         save_for_certain(t);
     else if (t->save_due && !skipped) /* none between skipped steps: the run may have to begin before them */
         save(t);
+    if (!stops && step > t->start_step) sample_writer_run(t->samples, t->step->store, step);
     if (stops || step == 0 || !(last || due(step, config->evaluate.every))) return;
     double start = usage_seconds();
     while (!evaluate(t) && !stop_cause(wishes)) {
@@ -390,6 +394,7 @@ static void say_end(const Trainer *t, const char *cause)
 {
     char text[32], memory[32];
     int64_t step = t->progress.step;
+    if (t->reporter) step_reporter_print_phases(t->reporter);
     if (cause)
         log_line("stopped by %s at step %lld of %lld; the same command%s goes on from there", cause, (long long)step,
                  (long long)t->config->train.steps, t->choice->from >= 0 ? " without --from" : "");
@@ -412,17 +417,20 @@ bool trainer_run(Trainer *t)
     StepReport report = {.loss = 0};
     t->start_seconds = t->clock.saved_seconds = usage_seconds();
     t->start_step = t->progress.step;
-    if (t->progress.step >= steps)
+    if (t->progress.step >= steps) {
         log_line("all %lld steps are done; raise train.steps to go on", (long long)steps);
-    else
+    } else {
         secure_saving(t);
+        t->reporter = step_reporter_create(t->config, t->model, t->start_step);
+    }
     /* Step 0 too: a run that is killed early has one. */
     if (t->progress.step == 0) save_for_certain(t);
     after_step(t, report.skipped, report.wishes);
     while (t->progress.step < steps && !stop_cause(report.wishes)) {
+        step_reporter_begin(t->reporter, t->progress.step + 1);
         report = make_step(t);
+        step_reporter_end(t->reporter, t->progress.step, &report);
         record_step(t, &report);
-        say_progress(t, &report);
         give_up_if_hopeless(t, &report);
         after_step(t, report.skipped, report.wishes);
     }

@@ -48,6 +48,12 @@ with h5py.File(metrics) as file:
     assert list(steps["step"]) == [1, 2, 3] and {len(column) for column in steps.values()} == {3}
     assert {"loss", "learning_rate", "gradient_norm", "seconds", "tokens_per_second"} <= set(steps)
     assert list(file["evaluations/step"]) == [3]
+    # What programs draw unasked that know NeXus.
+    assert word(file.attrs["NX_class"]) == "NXentry" and word(file.attrs["default"]) == "steps"
+    for name, signal in (("steps", "loss"), ("evaluations", "loss"), ("attention", "sketched_share")):
+        attributes = {key: word(value) for key, value in file[name].attrs.items()}
+        assert attributes == {"NX_class": "NXdata", "signal": signal, "axes": "step"}, attributes
+        assert file[name][signal].shape == file[name]["step"].shape
 END
 }
 

@@ -806,7 +806,7 @@ static void test_evaluation_windows(void)
 
 /* ---- metrics ---- */
 
-static const MetricsKind steps_table = {"steps", "metrics.csv", 1, {"step", "loss", "seconds"}};
+static const MetricsKind steps_table = {"steps", "metrics.csv", 1, "loss", {"step", "loss", "seconds"}};
 
 static Metrics *open_metrics(const char *folder, int64_t last_step)
 {
@@ -948,7 +948,8 @@ static void test_metrics_tables(void)
 {
     Message problem = {""};
     Metrics *tables[2] = {open_metrics("two", -1)};
-    static const MetricsKind other = {"evaluations", "evaluations.csv", 1, {"step", "validation_loss"}};
+    static const MetricsKind other = {
+        "evaluations", "evaluations.csv", 1, "validation_loss", {"step", "validation_loss"}};
     tables[1] = metrics_open(scratch_path("two"), &other, -1, &problem);
     append_steps(tables[0], 1, 3);
     metrics_append(tables[1], (double[]){3, 2.5});
@@ -957,7 +958,8 @@ static void test_metrics_tables(void)
     metrics_close(tables[1]);
     check_rows("two", 3);
     /* A new column: old rows have nothing in it. */
-    static const MetricsKind more = {"evaluations", "evaluations.csv", 1, {"step", "accuracy", "validation_loss"}};
+    static const MetricsKind more = {
+        "evaluations", "evaluations.csv", 1, "validation_loss", {"step", "accuracy", "validation_loss"}};
     tables[1] = metrics_open(scratch_path("two"), &more, 3, &problem);
     check_true(tables[1] != NULL, "opened: %s", problem.text);
     metrics_close(tables[1]);
@@ -976,7 +978,7 @@ static void test_metrics_tables(void)
 static void test_metrics_several_rows(void)
 {
     Message problem = {""};
-    static const MetricsKind heads = {"attention", "attention.csv", 3, {"step", "layer", "head", "share"}};
+    static const MetricsKind heads = {"attention", "attention.csv", 3, "share", {"step", "layer", "head", "share"}};
     Metrics *metrics = metrics_open(scratch_path("heads"), &heads, -1, &problem);
     double row[] = {0, 0, 0, 0.5};
     for (int i = 0; i < 11; i++) { /* 4 heads at steps 10 and 20, 3 of them at step 30 */
@@ -1065,8 +1067,8 @@ static void test_metrics_of_others(void)
 /* A program that knows fewer columns keeps the files aside; one that knows more has no reason to. */
 static void test_metrics_of_versions(void)
 {
-    static const MetricsKind less = {"steps", "metrics.csv", 1, {"step", "loss"}},
-                             more = {"steps", "metrics.csv", 1, {"step", "new", "loss", "seconds"}};
+    static const MetricsKind less = {"steps", "metrics.csv", 1, "loss", {"step", "loss"}},
+                             more = {"steps", "metrics.csv", 1, "loss", {"step", "new", "loss", "seconds"}};
     Message problem = {""};
     Metrics *metrics = open_metrics("versions", -1);
     append_steps(metrics, 1, 3);

@@ -1,0 +1,168 @@
+#include "src/train/sample.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "io/disk.h"
+#include "mpi/world.h"
+#include "src/base/heartbeat.h"
+#include "src/base/log.h"
+#include "src/base/memory.h"
+#include "src/base/rng.h"
+#include "src/model/decode.h"
+#include "src/model/sampler.h"
+
+enum { DEFAULT_PROMPT_TOKENS = 32, LOG_BYTES = 96 };
+
+#define AT(field) offsetof(SampleSpec, field)
+
+const OptionRow *sample_options(int *count)
+{
+    static const OptionRow rows[] = {
+        {"sample", "every", OPTION_INTEGER, AT(every), "0", 0, 1e9, "", false,
+         "steps between texts that the model writes, into the log and samples.txt; 0 = none"},
+        {"sample", "prompt", OPTION_TEXT, AT(prompt), "", 0, 0, "", false,
+         "what they continue; empty = the first 32 tokens of the validation data, or else of the training data"},
+        {"sample", "tokens", OPTION_INTEGER, AT(tokens), "200", 1, 1e9, "", false, "tokens to write"},
+        {"sample", "seed", OPTION_INTEGER, AT(seed), "1", 0, 9e15, "", false, "of the draws, at temperature 0.8"},
+    };
+    *count = sizeof rows / sizeof *rows;
+    return rows;
+}
+
+struct SampleWriter {
+    const SampleSpec *spec;
+    const Model *model;
+    size_t block_length;
+    const Tokenizer *tokenizer;
+    int32_t *prompt; /* (prompt_count) */
+    size_t prompt_count;
+    char path[DISK_PATH_SIZE]; /* samples.txt */
+};
+
+/* ---- the prompt ---- */
+
+static bool read_first_tokens(SampleWriter *writer, TokenFile *text, Message *problem)
+{
+    writer->prompt_count = text->count < DEFAULT_PROMPT_TOKENS ? text->count : DEFAULT_PROMPT_TOKENS;
+    writer->prompt = checked_calloc(writer->prompt_count, sizeof *writer->prompt);
+    return token_file_read(text, 0, writer->prompt_count, writer->prompt, problem);
+}
+
+static bool encode_prompt(SampleWriter *writer, Message *problem)
+{
+    const char *text = writer->spec->prompt;
+    Message cause;
+    if (!tokenizer_has_pieces(writer->tokenizer))
+        return fail(problem,
+                    "sample.prompt is a text, but the tokenizer '%s' of the data has no table of pieces. Leave "
+                    "sample.prompt empty: the first tokens of the data are then continued",
+                    writer->tokenizer->name);
+    writer->prompt = checked_calloc(strlen(text), sizeof *writer->prompt);
+    return tokenizer_encode(writer->tokenizer, text, strlen(text), writer->prompt, &writer->prompt_count, &cause) ||
+           fail(problem, "sample.prompt: %.800s", cause.text);
+}
+
+SampleWriter *sample_writer_create(const SampleSpec *spec, const char *folder, const Model *model, size_t block_length,
+                                   const Tokenizer *tokenizer, TokenFile *text, Message *problem)
+{
+    SampleWriter *writer = checked_calloc(1, sizeof *writer);
+    *writer = (SampleWriter){.spec = spec, .model = model, .block_length = block_length, .tokenizer = tokenizer};
+    snprintf(writer->path, sizeof writer->path, "%s/samples.txt", folder);
+    bool good = true;
+    if (spec->every > 0 && !tokenizer)
+        good = fail(problem,
+                    "sample.every = %lld, but what data.source makes is no text to continue. Set it to 0, or use "
+                    "data.source = file",
+                    (long long)spec->every);
+    else if (spec->every > 0)
+        good = spec->prompt[0] ? encode_prompt(writer, problem) : read_first_tokens(writer, text, problem);
+    if (good) return writer;
+    sample_writer_destroy(writer);
+    return NULL;
+}
+
+void sample_writer_destroy(SampleWriter *writer)
+{
+    if (!writer) return;
+    free(writer->prompt);
+    free(writer);
+}
+
+/* ---- a sample ---- */
+
+static void add_piece(const SampleWriter *writer, FILE *text, int32_t token)
+{
+    size_t length;
+    const uint8_t *piece = tokenizer_piece(writer->tokenizer, token, &length);
+    if (tokenizer_has_pieces(writer->tokenizer))
+        fwrite(piece, 1, length, text);
+    else
+        fprintf(text, "%d ", token);
+}
+
+/* A vocabulary may be rounded up for speed: only tokens that have a piece are drawn. */
+static size_t drawable_tokens(const SampleWriter *writer)
+{
+    size_t V = writer->model->vocab_size, known = (size_t)writer->tokenizer->vocab_size;
+    return tokenizer_has_pieces(writer->tokenizer) && known < V ? known : V;
+}
+
+/* Prompt and continuation, the same draws as those of polysketch generate. */
+static void write_text(const SampleWriter *writer, ParamStore *params, FILE *text)
+{
+    size_t count = writer->prompt_count, total = count + (size_t)writer->spec->tokens;
+    Decoder *decoder = decoder_create(writer->model, params, (DecodeShape){total, writer->block_length});
+    Sampler *sampler = sampler_create((SamplerSettings){.temperature = 0.8, .top_p = 1}, drawable_tokens(writer));
+    RngStream stream = rng_stream((uint64_t)writer->spec->seed, "generate", 0);
+    const real *logits = NULL;
+    for (size_t i = 0; i < total; i++) {
+        int32_t token = i < count ? writer->prompt[i] : sampler_draw(sampler, logits, rng_uniform(stream, i));
+        add_piece(writer, text, token);
+        if (i + 1 < total) logits = decoder_step(decoder, token);
+    }
+    sampler_destroy(sampler);
+    decoder_destroy(decoder);
+}
+
+/* As much as fits into a line, on one line, whatever bytes it has. */
+static void log_beginning(int64_t step, const char *text, size_t length)
+{
+    char line[LOG_BYTES + 1];
+    size_t count = length < LOG_BYTES ? length : LOG_BYTES;
+    for (size_t i = 0; i < count; i++) line[i] = (unsigned char)text[i] < ' ' ? ' ' : text[i];
+    while (count < length && count > 0 && ((unsigned char)text[count] & 0xc0) == 0x80) count--; /* no half characters */
+    line[count] = 0;
+    log_line("sample at step %lld | %s%s", (long long)step, line, count < length ? "..." : "");
+}
+
+static void append_to_file(const char *path, int64_t step, const char *text, size_t length)
+{
+    FILE *file = fopen(path, "a");
+    bool written = file && fprintf(file, "---- step %lld\n", (long long)step) > 0 &&
+                   fwrite(text, 1, length, file) == length && fputc('\n', file) != EOF;
+    if (file && fclose(file) != 0) written = false;
+    if (!written) log_line("warning: cannot write '%s': %s. Training goes on", path, strerror(errno));
+}
+
+void sample_writer_run(SampleWriter *writer, ParamStore *params, int64_t step)
+{
+    if (writer->spec->every == 0 || step % writer->spec->every != 0) return;
+    param_store_acquire_all(params);
+    if (world().rank == 0) {
+        char *bytes = NULL;
+        size_t length = 0;
+        FILE *text = open_memstream(&bytes, &length);
+        CHECK(text, "cannot allocate the text of a sample");
+        heartbeat_begin("sample at step %lld", (long long)step);
+        write_text(writer, params, text);
+        heartbeat_end();
+        fclose(text);
+        log_beginning(step, bytes, length);
+        append_to_file(writer->path, step, bytes, length);
+        free(bytes);
+    }
+    param_store_release_all(params);
+}

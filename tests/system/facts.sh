@@ -1,0 +1,234 @@
+#!/bin/bash
+# What plan, eval, inspect and bench say: the same facts as text and, with --json, as one document; statistics of tensors and
+# differences of checkpoints as NumPy has them.
+set -euo pipefail
+# shellcheck source=tests/system/common.bash
+. "$(dirname "$0")/common.bash"
+
+# document NAME RANKS ARGUMENTS...: the text of a subcommand in NAME.txt, its document in NAME.json and what that says beside it.
+document() {
+    local name=$TEST_FOLDER/$1 ranks=$2
+    shift 2
+    launch "$ranks" 1 "$program" "$@" >"$name.txt" 2>"$name.warnings" || give_up "$*"
+    launch "$ranks" 1 "$program" "$@" --json >"$name.json" 2>"$name.warnings" || give_up "$* --json"
+    python -m json.tool "$name.json" >/dev/null || give_up "no document: $(<"$name.json")"
+}
+
+test_plan() {
+    document plan 2 plan tests/data/tiny.ini --model.vocab_size=300 --model.width=48 --model.width=32 --ranks=4 \
+        --train.optimizer=muon
+    grep -q 'model.width' "$TEST_FOLDER/plan.warnings" || give_up 'the warning about two widths is lost'
+    quiet python - "$TEST_FOLDER/plan" <<'END'
+import json, re, sys
+said = json.load(open(f"{sys.argv[1]}.json"))
+text = open(f"{sys.argv[1]}.txt").read()
+def after(label):
+    return re.search(rf"^ *{re.escape(label)} +(\S.*)$", text, re.M)[1]
+def reads_as(value, words):
+    number, unit = words.split()
+    unit = {"kB": 1e3, "MB": 1e6, "GB": 1e9}[unit]
+    return abs(value / unit - float(number)) <= 0.051
+assert f"plan for {said['ranks']} ranks = {said['data_ranks']} data x {said['sequence_ranks']} sequence" in text
+assert (said["ranks"], said["context_length"], said["batch_sequences"]) == (4, 64, 4)
+assert said["parameters"]["trained"] == int(after("all trained")) > said["parameters"]["token_embedding"] == 300 * 32
+memory = said["memory_per_rank"]
+assert {"parameters", "gradients", "optimizer: momentum", "activations", "total"} <= set(memory)
+for name, value in memory.items():
+    assert reads_as(value, after(name)), (name, value)
+assert memory["total"] == sum(value for name, value in memory.items() if name != "total")
+for name in ("per_token", "per_step", "per_step_and_rank"):
+    label = "flops " + name.replace("_", " ")
+    assert f"{said['operations'][name]:.4g}" == f"{float(after(label)):.4g}", name
+messages = said["messages_per_step_and_rank"]
+assert messages["attention"] == int(after("of attention")) > 0 and messages["matrix_step_bytes"] > 0
+assert messages["gradient_bytes"] == memory["gradients"] >= 4 * said["parameters"]["trained"]
+END
+}
+
+test_eval() {
+    document eval 3 eval --checkpoint="$final" --data="$data/validation.h5"
+    document needles 2 eval --checkpoint="$final" --data="$data/train.h5" --data.source=needle --model.context_length=256 \
+        --sequences=20
+    quiet python - "$TEST_FOLDER" <<'END'
+import json, re, sys
+def read(name):
+    return json.load(open(f"{sys.argv[1]}/{name}.json")), open(f"{sys.argv[1]}/{name}.txt").read()
+said, text = read("eval")
+def after(label):
+    return re.search(rf"^{label} +(\S+)", text, re.M)[1]
+assert f"{said['loss']:.9g}" == after("loss") and f"{said['perplexity']:.6g}" == after("perplexity")
+assert f"{said['bits_per_byte']:.6g}" == after("bits per byte") and said["tokens"] == int(after("tokens"))
+assert said["windows"] == int(after("windows")) and said["stride"] == said["context_length"] == 64 and said["step"] == 5
+assert [layer["layer"] for layer in said["layers"]] == [0, 1] and after("    0") == f"{said['layers'][0]['exact_percent']:.1f}"
+said, text = read("needles")
+assert said["source"] == "needle" and f"{said['accuracy']:.6g}" == after("accuracy") and said["windows"] == 20
+depths = re.findall(r"^ *\d+ to +\d+ % +(\S+)$", text, re.M)
+assert depths == [f"{value:.6g}" for value in said["accuracy_by_depth"]] and len(depths) > 1
+END
+}
+
+test_bench() {
+    document bench 2 bench step tests/data/tiny.ini --variants=config,softmax --contexts=64 --repeats=1 --warmups=0 \
+        --profile="$TEST_FOLDER/profile.csv"
+    quiet python - "$TEST_FOLDER/bench" <<'END'
+import json, sys
+said = json.load(open(f"{sys.argv[1]}.json"))
+lines = open(f"{sys.argv[1]}.txt").read().splitlines()
+assert lines[0].startswith(f"bench {said['bench']} | polysketch {said['source_version']} | {said['ranks']} ranks x")
+assert [(row["variant"], row["context_length"]) for row in said["rows"]] == [("config", 64), ("softmax", 64)]
+for row in said["rows"]:
+    assert row["useful_gflops"] > 0 and row["sgemm_gflops"] > 0 and row["microseconds_per_token"] > 0
+    assert "output layer, loss" in [phase["phase"] for phase in row["phases"]]
+    assert [line.split()[1] for line in lines if line.startswith(f"{row['variant']} ")] == ["64"]
+END
+}
+
+# Histograms, extremes and norms of all tensors, and all else that a checkpoint says.
+test_checkpoint() {
+    document checkpoint 1 inspect "$final" --stats
+    quiet python - "$TEST_FOLDER/checkpoint" "$final" <<'END'
+import json, sys
+import h5py
+import numpy as np
+said = json.load(open(f"{sys.argv[1]}.json"))
+text = open(f"{sys.argv[1]}.txt").read()
+with h5py.File(sys.argv[2]) as file:
+    assert said["step"] == file.attrs["step"] == 5 and said["tokens_seen"] == file.attrs["tokens_seen"]
+    assert set(said["options"]) == set(file["config"].attrs)
+    assert said["options"]["model.width"] == 32 and said["options"]["attention.kind"] == "polysketch"
+    tensors = {name: data[...] for name, data in file["parameters"].items()}
+    states = {name: [data[...] for data in group.values()] for name, group in file["optimizer"].items()}
+assert len(said["tensors"]) == len(tensors)
+ramp = " .:-=+*#%@"
+for tensor in said["tensors"]:
+    stored = tensors[tensor["name"]]
+    values = stored.astype(float).ravel()
+    assert tensor["shape"] == list(stored.shape) and tensor["use"] == "trained"
+    for name, value in (("norm", np.linalg.norm(values)), ("min", values.min()), ("max", values.max()), ("mean", values.mean()),
+                        ("deviation", values.std())):
+        assert np.isclose(tensor[name], value, rtol=1e-6, atol=1e-7 * (1 + np.abs(values).max())), (tensor, name, value)
+    least, reach = values.min(), np.ptp(values)
+    bins = np.minimum((values - least) / reach * 16, 15).astype(int) if reach else np.zeros(len(values), int)
+    counts = np.bincount(bins, minlength=16)
+    assert tensor["histogram"] == counts.tolist(), tensor
+    picture = "".join(ramp[-(-count * 9 // counts.max())] for count in counts)
+    line = next(line for line in text.splitlines() if line.split(" ")[0] == tensor["name"])
+    assert line.endswith(f"|{picture}|"), line
+for state in said["optimizer_states"]:
+    values = np.concatenate([data.ravel() for data in states[state["name"]]]).astype(float)
+    assert state["values"] == len(values) and np.isclose(state["norm"], np.linalg.norm(values), rtol=1e-6)
+assert said["trained"] == sum(data.size for data in tensors.values()) and said["constant"] == 0
+END
+}
+
+test_other_files() {
+    document tokens 1 inspect "$data/train.h5"
+    document metrics 1 inspect "$TEST_FOLDER/run/metrics.h5"
+    python - "$TEST_FOLDER/bytes.h5" <<'END'
+import sys
+import h5py
+import numpy as np
+with h5py.File(sys.argv[1], "w") as file:
+    file.attrs.update({"format": "polysketch-tokens", "format_version": 1, "tokenizer": "mine", "vocab_size": 2})
+    file["tokens"] = np.array([0, 1, 0], np.uint8)
+    file["tokenizer/bytes"] = np.frombuffer("é".encode() + b"\xff\xfe", np.uint8)  # the second piece is no UTF-8
+    file["tokenizer/ends"] = np.array([2, 4], np.uint64)
+END
+    document bytes 1 inspect "$TEST_FOLDER/bytes.h5"
+    quiet python - "$TEST_FOLDER" "$data/train.h5" <<'END'
+import collections, json, sys
+import h5py
+said = json.load(open(f"{sys.argv[1]}/tokens.json"))
+tokens = h5py.File(sys.argv[2])["tokens"][...].tobytes()
+assert said["tokens"] == len(tokens) and said["first_tokens"] == list(tokens[:16]) and said["token_bits"] == 8
+assert said["first_text"].replace("\\n", "\n") == tokens[:64].decode()
+counts = collections.Counter(tokens)
+assert said["different"] == len(counts)
+assert [entry["count"] for entry in said["most_frequent"]] == sorted(counts.values(), reverse=True)[:10]
+assert all(counts[entry["token"]] == entry["count"] for entry in said["most_frequent"])
+said = json.load(open(f"{sys.argv[1]}/bytes.json"))
+assert said["first_text"] == "??????" and [entry["piece"] for entry in said["most_frequent"]] == ["é", "??"], said
+columns = {column["name"]: column for column in json.load(open(f"{sys.argv[1]}/metrics.json"))["columns"]}
+with h5py.File(f"{sys.argv[1]}/run/metrics.h5") as file:
+    assert set(columns) == {data.name for group in file.values() for data in group.values()}
+    assert columns["/steps/loss"]["rows"] == 5 and columns["/steps/loss"]["last"] == list(file["steps/loss"][-3:])
+END
+}
+
+# Two checkpoints of a run, whose last step has a learning rate of 0 and changes nothing; and one against a copy that lacks a
+# tensor, has one more, and one of another shape.
+test_difference() {
+    local changed=$TEST_FOLDER/changed.h5
+    document steps 1 inspect "$(checkpoint run 3)" "$final"
+    document same 1 inspect "$final" "$final"
+    cp "$final" "$changed"
+    python - "$changed" <<'END'
+import sys
+import h5py
+with h5py.File(sys.argv[1], "r+") as file:
+    parameters = file["parameters"]
+    parameters["wings.weight"] = parameters["final_norm.bias"][...]
+    del parameters["final_norm.bias"]
+    weights = parameters["final_norm.weight"][...]
+    del parameters["final_norm.weight"]
+    parameters["final_norm.weight"] = weights.reshape(2, 16)
+    file["config"].attrs["train.learning_rate"] = 0.5
+END
+    document changed 2 inspect "$final" "$changed"
+    quiet python - "$TEST_FOLDER" "$(checkpoint run 3)" "$final" <<'END'
+import json, sys
+import h5py
+import numpy as np
+folder, first, second = sys.argv[1:]
+def read(name):
+    return json.load(open(f"{folder}/{name}.json")), open(f"{folder}/{name}.txt").read()
+said, text = read("steps")
+farthest = ("", 0)
+with h5py.File(first) as a, h5py.File(second) as b:
+    assert [tensor["name"] for tensor in said["tensors"]] and len(said["tensors"]) == len(a["parameters"]) == said["compared"]
+    for tensor in said["tensors"]:
+        x, y = (file["parameters"][tensor["name"]][...].astype(float) for file in (a, b))
+        assert np.isclose(tensor["max_difference"], np.abs(x - y).max(), rtol=1e-9), tensor
+        relative = np.linalg.norm(x - y) / np.linalg.norm(x) if np.abs(x - y).max() else 0
+        assert np.isclose(tensor["relative_difference"], relative, rtol=1e-9), tensor
+        farthest = max(farthest, (tensor["name"], relative), key=lambda pair: pair[1])
+        line = next(line for line in text.splitlines() if line.startswith(tensor["name"] + " "))
+        assert f" {tensor['max_difference']:.6g} " in line, line
+assert said["farthest"] == farthest[0] and said["unpaired"] == 0 and said["options"] == []
+assert said["first"]["step"] == 3 and said["second"]["step"] == 5
+said, text = read("same")
+assert said["same"] == said["compared"] == len(said["tensors"]) and "farthest" not in said and "only in" not in text
+said, text = read("changed")
+where = {tensor["name"]: tensor["where"] for tensor in said["tensors"] if tensor["where"] != "both"}
+assert where == {"wings.weight": "second", "final_norm.bias": "first", "final_norm.weight": "both, of other shapes"}, where
+assert said["unpaired"] == 3 and said["same"] == said["compared"]
+assert said["options"] == [{"name": "train.learning_rate", "first": "0.003", "second": "0.5"}], said["options"]
+assert text.count("only in the") == 2 and "(2, 16) in the second" in text and ", in the second 0.5" in text
+END
+}
+
+test_refusals() {
+    local damaged=$TEST_FOLDER/damaged.h5
+    cp "$final" "$damaged"
+    python -c "
+import h5py, sys
+with h5py.File(sys.argv[1], 'r+') as file:
+    file['parameters/logit_bias'][3] = 7" "$damaged"
+    require_refusal 'logit_bias' inspect "$final" "$damaged"
+    require_refusal 'logit_bias' inspect "$damaged" "$final" --json
+    require_refusal 'is a polysketch-tokens file, but a polysketch-checkpoint file is needed' inspect "$final" "$data/train.h5"
+    require_refusal '--stats is for one checkpoint' inspect "$final" "$final" --stats
+    require_refusal 'no such file' inspect "$final" "$TEST_FOLDER/missing.h5" --json
+}
+
+prepare_data
+final=$(checkpoint run 5)
+train 2 run --output.checkpoint_every=1 --output.keep=0 --data.validation="$data/validation.h5"
+start test_plan
+start test_eval
+start test_checkpoint
+start test_other_files
+start test_difference
+start test_bench
+finish
+test_refusals
