@@ -86,6 +86,16 @@ static double gemm_rate(const GemmCase *g, GemmSample a, GemmSample b)
     return 2e-9 * n * n * n * (a.products + b.products) / (a.seconds + b.seconds) * world().size;
 }
 
+double bench_gemm_gflops(double seconds)
+{
+    GemmCase gemm = gemm_case();
+    sample_gemm(&gemm, 0); /* warm-up */
+    GemmSample sample = sample_gemm(&gemm, seconds), none = {0};
+    double rate = gemm_rate(&gemm, sample, none);
+    destroy_gemm(&gemm);
+    return rate;
+}
+
 /* The sgemm before a run and that after it take a tenth of its time each; without a warm-up the first is one product. */
 static const double GEMM_SHARE = 0.1;
 

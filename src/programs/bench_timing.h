@@ -16,6 +16,9 @@ typedef struct BenchTimes {
     double seconds;                                       /* of all runs, of the slowest rank */
 } BenchTimes;
 
+/* GF/s of sgemm, all ranks together, from products that take `seconds` after one that warms up. Collective. */
+double bench_gemm_gflops(double seconds);
+
 /* `repeats` runs after `warmups`, each of `flops` operations on all ranks. `begin` and `end` enclose every timed run.
    Collective. */
 BenchTimes bench_time(void (*run)(void *context), void (*begin)(void *context), void (*end)(void *context),
