@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # What the checks of the job scripts share: their private Slurm, data, jobs to wait for, runs to compare.
-readonly job_seconds=180 killed_seconds=20 tolerance=1e-5 steps=5 many=1500
+readonly job_seconds=180 killed_seconds=20 tolerance=1e-5 steps=5 many=1000
 
 fail() {
     echo "check_slurm: $2" >&2

@@ -26,23 +26,24 @@ check_chain_error() {
         wait_for_job "${jobs[1]}" CANCELLED && says "chain-error-${jobs[0]}.out" "an error ended the run (exit code 1)"
 }
 
-# Three runs, one of which is requeued and one cannot be: the job after them waits for all, and its table says what theirs say.
+# Three runs, one of which cannot be and one is requeued: the job after them waits for all, and its table says what theirs say.
+# The last task of an array is the one whose job has the number of the array.
 check_sweep() {
     local jobs name
     cat >"$folder/lines.txt" <<LINES
 # name | options
-long  | train.steps=$many output.log_every=100000
 short | train.learning_rate=0.01 attention.kind=softmax   # another kind too
 wrong | train.learning_rate=-1
+long  | train.steps=$many output.log_every=100000
 LINES
     arguments sweep --train.steps=60
     mapfile -t jobs < <(slurm/sweep.sh --ntasks=1 --time=10 --output="$folder/sweep-%a.out" slurm/sweep.sbatch \
         "$folder/lines.txt" "${arguments[@]}")
     [[ ${#jobs[@]} -eq 2 ]] && trains sweep/long || return 1
-    scancel --batch --signal=USR1 "${jobs[0]}_0"
-    until_true "$job_seconds" job_is "${jobs[0]}_0" Restarts 1 && completes "${jobs[1]}" "$folder/sweep/table.out" || return 1
+    scancel --batch --signal=USR1 "${jobs[0]}_2"
+    until_true "$job_seconds" job_is "${jobs[0]}_2" Restarts 1 && completes "${jobs[1]}" "$folder/sweep/table.out" || return 1
     [[ $(cut -d, -f1-3 "$folder/sweep/sweep.csv" | tail -n +2 | xargs) == \
-        "long,finished,$many short,finished,60 wrong,none,0" ]] || {
+        "short,finished,60 wrong,none,0 long,finished,$many" ]] || {
         cat "$folder/sweep/sweep.csv" >&2
         return 1
     }
@@ -50,7 +51,7 @@ LINES
         [[ $(awk -F, -v name=$name '$1 == name { print $5 }' "$folder/sweep/sweep.csv") == \
             $(column loss "$folder/sweep/$name/evaluations.csv" | awk '{ printf "%.4f", $2 }') ]] || return 1
     done
-    says sweep/sweep.txt "attention.kind=softmax" && says sweep-2.out "train.learning_rate = -1" &&
+    says sweep/sweep.txt "attention.kind=softmax" && says sweep-1.out "train.learning_rate = -1" &&
         is_picture "$folder/sweep/sweep.png"
 }
 
