@@ -109,7 +109,7 @@ SOURCE_VERSION := $(RELEASE)$(if $(COMMIT),+$(COMMIT))
 PARALLEL = --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(JOBS))
 
 .PHONY: all tests program test-programs fault-programs fuzz-programs install-packages install uninstall dist run check \
-        check-faults fuzz check-slurm check-portability lint format bench plots quality quality-smoke info clean help FORCE
+        check-faults fuzz check-slurm submit check-portability lint format bench plots quality quality-smoke info clean help FORCE
 
 all: ## build the program (VARIANT=release, debug, asan or double; WERROR=1; V=1 shows whole command lines)
 	@+$(MAKE) $(PARALLEL) program
@@ -153,10 +153,13 @@ check-faults: ## killed runs, damaged files, full disks, fuzzing, leaks, memory 
 	    $(MAKE) $(PARALLEL) VARIANT=$$target; done
 	@scripts/check_faults.sh $(ARGS)
 
-check-slurm: ## run the job scripts under a Slurm of their own on this machine
+check-slurm: ## run the job scripts under a Slurm of their own on this machine (ARGS=names of checks)
 	@scripts/install_packages.sh build slurm
 	@+$(MAKE) $(PARALLEL) VARIANT=release program
-	@scripts/check_slurm.sh
+	@scripts/check_slurm.sh $(ARGS)
+
+submit: ## submit a training job of the size that plan works out (CONFIG=FILE.ini; RANKS=N, ARGS=options, SBATCH_ARGS=options)
+	@slurm/submit.sh $(if $(RANKS),--ranks=$(RANKS)) $(CONFIG) $(ARGS) -- $(SBATCH_ARGS)
 
 check-portability: ## build and test for other processors, compilers and MPI libraries (ONLY=short or a pattern)
 	@scripts/check_portability.sh '$(or $(ONLY),full)'

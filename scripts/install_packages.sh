@@ -37,6 +37,10 @@ needs='
     lint        command shellcheck         shellcheck
     slurm       command sbatch             slurm-wlm
     slurm       command munged             munge
+    slurm       command gnuplot            gnuplot-nox
+    slurm       font    DejaVuSans.ttf     fonts-dejavu-core
+    slurm       module  numpy              python3-numpy
+    slurm       module  h5py               python3-h5py
     run         command bible              bible-kjv
     run         command gnuplot            gnuplot-nox
     run         font    DejaVuSans.ttf     fonts-dejavu-core

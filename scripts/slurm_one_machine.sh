@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A private, real Slurm on one machine: munged, slurmctld and two emulated nodes, n1 and n2, of two CPUs each.
+# A private, real Slurm on one machine: munged, slurmctld and two emulated nodes, n1 and n2, of four CPUs each.
 #
 #   scripts/slurm_one_machine.sh start DIR    start it and print the line that points Slurm's commands at it
 #   scripts/slurm_one_machine.sh stop DIR     end its jobs and its daemons, and nothing else
@@ -70,12 +70,13 @@ write_configuration() {
     mapfile -t ports < <(free_ports 3)
     # TmpFS of its own per node: the PMIx plugin makes a folder there whose name two nodes of one job share.
     # config_overrides: believe the node lines below, whatever the machine really has.
+    # cred_expire: so long a job that was put back into the queue waits, two minutes by default.
     cat >"$directory/slurm.conf" <<CONF
 ClusterName=psf
 SlurmctldHost=$host(127.0.0.1)
 SlurmctldPort=${ports[0]}
 AuthType=auth/munge
-AuthInfo=socket=$directory/munge/socket
+AuthInfo=socket=$directory/munge/socket,cred_expire=15
 SlurmUser=root
 SlurmdUser=root
 StateSaveLocation=$directory/ctld
@@ -96,8 +97,8 @@ SlurmdParameters=config_overrides
 ReturnToService=2
 MpiDefault=pmix
 KillWait=2
-NodeName=n1 NodeHostname=$host NodeAddr=127.0.0.1 Port=${ports[1]} CPUs=2 RealMemory=1000
-NodeName=n2 NodeHostname=$host NodeAddr=127.0.0.1 Port=${ports[2]} CPUs=2 RealMemory=1000
+NodeName=n1 NodeHostname=$host NodeAddr=127.0.0.1 Port=${ports[1]} CPUs=4 RealMemory=4000
+NodeName=n2 NodeHostname=$host NodeAddr=127.0.0.1 Port=${ports[2]} CPUs=4 RealMemory=4000
 PartitionName=main Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP
 CONF
     # slurmd loads a cgroup plugin even when nothing uses it; the one for version 1 does nothing until asked.
