@@ -16,7 +16,4 @@ bool checkpoint_open_tensor(hid_t group, const char *name, const char *path, hid
 /* All values of a tensor: of its shape, finite, with the digest that was written. */
 bool checkpoint_read_tensor(hid_t group, const Param *param, const char *path, real *values, Message *problem);
 
-/* The row of the table that has this name, or NULL. */
-const Param *checkpoint_param(const ParamTable *table, const char *name);
-
 #endif
