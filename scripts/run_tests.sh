@@ -72,6 +72,7 @@ run_one() {
         verdict="FAILED (exit code $status)"
     fi
     printf '%-36s %-8s %s  %5d.%02d s  %s\n' "$name" "$variant" "$ranks" $((elapsed / 100)) $((elapsed % 100)) "$verdict"
+    grep -h '^skipped: ' "$log" | sed 's/^/    /' || true
     if [ "$verdict" = ok ]; then
         passed=$((passed + 1))
         rm -rf "$folder"

@@ -20,6 +20,8 @@ static const Subcommand subcommands[] = {
     {"eval", "loss, perplexity and bits per byte of a checkpoint on a token file", eval_main},
     {"generate", "write text with a checkpoint, token by token", generate_main},
     {"inspect", "say what is in a checkpoint, a token file or a metrics file", inspect_main},
+    {"export", "weights as safetensors, with the model in PyTorch", export_main},
+    {"import", "a checkpoint of such weights", import_main},
     {"plan", "memory, operations and messages of a job before it is submitted", plan_main},
     {"bench", "time attention and whole training steps", bench_main},
 };

@@ -8,6 +8,8 @@ int eval_main(int argc, char **argv);
 int generate_main(int argc, char **argv);
 int prepare_main(int argc, char **argv);
 int inspect_main(int argc, char **argv);
+int export_main(int argc, char **argv);
+int import_main(int argc, char **argv);
 int plan_main(int argc, char **argv);
 int bench_main(int argc, char **argv);
 
