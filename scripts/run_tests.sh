@@ -10,7 +10,8 @@
 # Variables: VARIANTS="release double asan", RANKS="1 2 3 4", ASAN_RANKS="2 3", THREADS (of a unit test and of each rank),
 # FLAVOUR and MPIRUN (as in config.mk and scripts/environment.sh), TIME_LIMIT=120 (seconds for one test; a test that needs
 # more says so in a comment "time limit: 300 s"). Tests start in the repository root; TEST_FOLDER names an empty folder
-# of their own, the same for all ranks, removed afterwards unless the test fails. Logs are in build/test-logs/.
+# of their own, the same for all ranks, removed afterwards unless the test fails. Logs are in build/test-logs/; a line
+# "skipped: ..." in one, of what could not be tried here, is shown.
 set -euo pipefail
 export LC_ALL=C
 
