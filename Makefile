@@ -140,7 +140,7 @@ check: ## build release, double and asan and run all tests
 	@+for variant in release double asan; do $(MAKE) $(PARALLEL) VARIANT=$$variant program test-programs; done
 	@scripts/run_tests.sh
 
-fuzz: ## fuzz options, token files and checkpoints, FUZZ_SECONDS=300 each (clang; ARGS=names)
+fuzz: ## fuzz options, token files, checkpoints and weights, FUZZ_SECONDS=300 each (clang; ARGS=names)
 	@scripts/install_packages.sh build test faults
 	@+$(MAKE) $(PARALLEL) VARIANT=asan fault-programs
 	@+$(MAKE) $(PARALLEL) VARIANT=fuzz fuzz-programs
@@ -239,6 +239,8 @@ $(BUILD)/src/base/processor.o: CFLAGS += $(if $(VECTOR_WIDTH),-march=x86-64 -mtu
 
 # $(call c_string,TEXT): as C writes it.
 c_string = "$(subst ",\",$(subst \,\\,$(strip $(1))))"
+# Takes in files of another language.
+$(BUILD)/src/programs/python_files.o: $(wildcard huggingface/*.py)
 
 # Only this file knows the version, so a new commit compiles only this file again.
 $(BUILD)/src/base/version.o: CPPFLAGS += -DSOURCE_VERSION='"$(SOURCE_VERSION)"' \

@@ -46,7 +46,7 @@ static bool visit_left(hid_t group, const char *path, const ParamTable *params, 
         h5_members(group, &members) ||
         fail(problem, "the checkpoint '%s': the list of its tensors is damaged. Use an earlier checkpoint", path);
     for (size_t i = 0; i < members.count && listed; i++)
-        if (!checkpoint_param(params, members.names[i])) visit(context, TENSOR_LEFT, members.names[i]);
+        if (!param_table_find(params, members.names[i])) visit(context, TENSOR_LEFT, members.names[i]);
     h5_members_free(&members);
     return listed;
 }

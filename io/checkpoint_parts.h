@@ -24,7 +24,4 @@ bool checkpoint_load_tensor(hid_t file, hid_t group, const char *path, const cha
 /* The names in a group of tensors; the caller frees them. */
 bool checkpoint_tensor_names(hid_t group, const char *path, H5Members *names, Message *problem);
 
-/* The row of the table that has this name, or NULL. */
-const Param *checkpoint_param(const ParamTable *table, const char *name);
-
 #endif

@@ -8,6 +8,7 @@
 #include "io/checkpoint_parts.h"
 #include "io/file_format.h"
 #include "io/h5.h"
+#include "io/name_list.h"
 #include "io/piece_store.h"
 #include "src/base/digest.h"
 #include "src/base/memory.h"
@@ -25,21 +26,6 @@ bool checkpoint_open_group(hid_t file, const char *path, const char *name, hid_t
 {
     if (h5_has(file, name) && (*group = H5Gopen2(file, name, H5P_DEFAULT)) >= 0) return true;
     return fail(problem, "the checkpoint '%s' has no group /%s. Choose another checkpoint", path, name);
-}
-
-/* Names for a message: the first ones, and how many there are. */
-typedef struct Names {
-    size_t count;
-    char text[480];
-} Names;
-
-static void add_name(Names *names, const char *name)
-{
-    enum { NAMED = 4 };
-    size_t length = strlen(names->text);
-    if (names->count++ > NAMED) return;
-    bool more = names->count > NAMED;
-    snprintf(names->text + length, sizeof names->text - length, "%s%.110s", length ? ", " : "", more ? "..." : name);
 }
 
 /* ---- configuration ---- */
@@ -80,7 +66,7 @@ bool checkpoint_read_options(const char *path, const OptionTable *options, Messa
 
 typedef struct Unknown {
     const OptionTable *options;
-    Names names;
+    NameList names;
 } Unknown;
 
 static herr_t note_unknown(hid_t group, const char *name, const H5A_info_t *info, void *context)
@@ -92,7 +78,7 @@ static herr_t note_unknown(hid_t group, const char *name, const H5A_info_t *info
         option_name(&unknown->options->rows[i], known);
         if (strcmp(known, name) == 0) return 0;
     }
-    add_name(&unknown->names, name);
+    name_list_add(&unknown->names, name);
     return 0;
 }
 
@@ -157,26 +143,19 @@ bool checkpoint_read_tensor(hid_t group, const Param *param, const char *path, r
     return good;
 }
 
-const Param *checkpoint_param(const ParamTable *table, const char *name)
-{
-    for (int i = 0; i < table->count; i++)
-        if (strcmp(table->params[i].name, name) == 0) return &table->params[i];
-    return NULL;
-}
-
 /* A model that leaves tensors out is not the one that was trained. All of the table are in the file, which is known, so that
    there are more only if their numbers differ. `state`: of the optimizer, or "" */
 static bool check_all_used(hid_t group, const char *path, const char *state, const ParamTable *table, Message *problem)
 {
     H5Members members;
-    Names unused = {0};
+    NameList unused = {0};
     char full[H5_NAME_SIZE + 40];
     size_t expected = 0, prefix = strlen(state);
     for (int i = 0; i < table->count; i++) expected += strncmp(table->params[i].name, state, prefix) == 0;
     if (!checkpoint_tensor_names(group, path, &members, problem)) return false;
     for (size_t i = 0; i < members.count && members.count != expected; i++) {
         snprintf(full, sizeof full, "%s%s", state, members.names[i]);
-        if (!checkpoint_param(table, full)) add_name(&unused, full);
+        if (!param_table_find(table, full)) name_list_add(&unused, full);
     }
     h5_members_free(&members);
     return unused.count == 0 ||

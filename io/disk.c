@@ -246,13 +246,18 @@ bool disk_rename_all(const char *const *temporaries, const char *const *paths, i
     return good;
 }
 
-bool disk_replace(FILE *file, const char *temporary, const char *path, Message *problem)
+bool disk_close(FILE *file, const char *path, Message *problem)
 {
     bool written = fflush(file) == 0 && !ferror(file) && fsync(fileno(file)) == 0;
     int cause = errno;
     if (fclose(file) && written) written = false, cause = errno;
-    if (!written) fail(problem, "cannot write '%s': %s. Free some space or choose another disk", path, strerror(cause));
-    if (written && disk_rename(temporary, path, problem)) return true;
+    return written ||
+           fail(problem, "cannot write '%s': %s. Free some space or choose another disk", path, strerror(cause));
+}
+
+bool disk_replace(FILE *file, const char *temporary, const char *path, Message *problem)
+{
+    if (disk_close(file, path, problem) && disk_rename(temporary, path, problem)) return true;
     unlink(temporary);
     return false;
 }

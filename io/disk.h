@@ -67,6 +67,9 @@ bool disk_rename_all(const char *const *temporaries, const char *const *paths, i
 /* Removes a file. */
 bool disk_remove(const char *path, Message *problem);
 
+/* Brings what was printed into `file` to disk and closes it. Messages call it `path`, which may be the name it is to get. */
+bool disk_close(FILE *file, const char *path, Message *problem);
+
 /* Replaces `path` by what was printed into `file`, which is open on `temporary`: to disk, closed, renamed. When
    anything fails the old file is untouched and the temporary removed. */
 bool disk_replace(FILE *file, const char *temporary, const char *path, Message *problem);

@@ -6,6 +6,8 @@
 
 #include "src/base/memory.h"
 
+static const char bytes_with_end[] = "bytes+end";
+
 Tokenizer tokenizer_bytes(void)
 {
     Tokenizer tokenizer = {.name = "bytes", .vocab_size = 256};
@@ -21,7 +23,7 @@ Tokenizer tokenizer_bytes(void)
 Tokenizer tokenizer_bytes_with_end(void)
 {
     Tokenizer tokenizer = tokenizer_bytes();
-    strcpy(tokenizer.name, "bytes+end");
+    strcpy(tokenizer.name, bytes_with_end);
     tokenizer.ends = realloc(tokenizer.ends, 257 * sizeof *tokenizer.ends);
     CHECK(tokenizer.ends, "cannot allocate a vocabulary of 257 tokens");
     tokenizer.ends[tokenizer.vocab_size++] = 256;
@@ -38,6 +40,30 @@ const uint8_t *tokenizer_piece(const Tokenizer *tokenizer, int64_t id, size_t *l
     uint64_t start = id > 0 ? tokenizer->ends[id - 1] : 0;
     *length = tokenizer->ends[id] - start;
     return tokenizer->bytes + start;
+}
+
+const char *const tokenizer_end_names[TOKENIZER_END_NAMES] = {"<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>"};
+
+static bool names_an_end(const uint8_t *piece, size_t length)
+{
+    for (int i = 0; i < TOKENIZER_END_NAMES; i++)
+        if (length == strlen(tokenizer_end_names[i]) && memcmp(piece, tokenizer_end_names[i], length) == 0) return true;
+    return false;
+}
+
+int64_t tokenizer_find_end(const Tokenizer *tokenizer, int *found)
+{
+    int64_t end = -1;
+    *found = 0;
+    for (int64_t id = 0; id < tokenizer->vocab_size && tokenizer_has_pieces(tokenizer); id++) {
+        size_t length;
+        const uint8_t *piece = tokenizer_piece(tokenizer, id, &length);
+        bool last_of_bytes = id == 256 && strcmp(tokenizer->name, bytes_with_end) == 0;
+        if (!last_of_bytes && !names_an_end(piece, length)) continue;
+        end = id;
+        ++*found;
+    }
+    return *found == 1 ? end : -1;
 }
 
 bool tokenizer_same(const Tokenizer *a, const Tokenizer *b)

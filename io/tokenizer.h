@@ -39,6 +39,12 @@ const uint8_t *tokenizer_piece(const Tokenizer *tokenizer, int64_t id, size_t *l
 bool tokenizer_encode(const Tokenizer *tokenizer, const char *text, size_t length, int32_t *ids, size_t *count,
                       Message *problem);
 
+/* The token that ends documents: the one whose piece is a usual name for that, or the last of "bytes+end". -1 when there is
+   none, or more than one; *found says how many. */
+enum { TOKENIZER_END_NAMES = 4 };
+extern const char *const tokenizer_end_names[TOKENIZER_END_NAMES];
+int64_t tokenizer_find_end(const Tokenizer *tokenizer, int *found);
+
 /* Can one stand for the other? The names are equal, and so are the pieces where both have them. */
 bool tokenizer_same(const Tokenizer *a, const Tokenizer *b);
 

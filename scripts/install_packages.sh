@@ -71,6 +71,7 @@ package_of_library() {
         mpich) echo libmpich-dev ;;
         hdf5-*) echo "lib$1-dev" ;;
         libxxhash) echo libxxhash-dev ;;
+        jansson) echo libjansson-dev ;;
         cunit) echo libcunit1-dev ;;
         jansson) echo libjansson-dev ;;
         *) echo "$1" ;;

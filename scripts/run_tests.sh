@@ -10,7 +10,8 @@
 # Variables: VARIANTS="release double asan", RANKS="1 2 3 4", ASAN_RANKS="2 3", THREADS (of a unit test and of each rank),
 # FLAVOUR and MPIRUN (as in config.mk and scripts/environment.sh), TIME_LIMIT=120 (seconds for one test; a test that needs
 # more says so in a comment "time limit: 300 s"). Tests start in the repository root; TEST_FOLDER names an empty folder
-# of their own, the same for all ranks, removed afterwards unless the test fails. Logs are in build/test-logs/.
+# of their own, the same for all ranks, removed afterwards unless the test fails. Logs are in build/test-logs/; a line
+# "skipped: ..." in one, of what could not be tried here, is shown.
 set -euo pipefail
 export LC_ALL=C
 
@@ -72,6 +73,7 @@ run_one() {
         verdict="FAILED (exit code $status)"
     fi
     printf '%-36s %-8s %s  %5d.%02d s  %s\n' "$name" "$variant" "$ranks" $((elapsed / 100)) $((elapsed % 100)) "$verdict"
+    grep -h '^skipped: ' "$log" | sed 's/^/    /' || true
     if [ "$verdict" = ok ]; then
         passed=$((passed + 1))
         rm -rf "$folder"

@@ -88,6 +88,13 @@ void param_table_seal(ParamTable *table)
     table->total_count = place(table, false, table->trained_count);
 }
 
+const Param *param_table_find(const ParamTable *table, const char *name)
+{
+    for (int i = 0; i < table->count; i++)
+        if (strcmp(table->params[i].name, name) == 0) return &table->params[i];
+    return NULL;
+}
+
 void param_table_destroy(ParamTable *table)
 {
     free(table->params);

@@ -72,6 +72,9 @@ void param_table_hidden(ParamTable *table, int index, int parts);
 void param_table_seal(ParamTable *table);
 void param_table_destroy(ParamTable *table);
 
+/* The row of this name, or NULL. */
+const Param *param_table_find(const ParamTable *table, const char *name);
+
 /* Fills `values` (count) of one tensor with its initial values. */
 void param_initialise(const Param *param, uint64_t seed, real *values);
 

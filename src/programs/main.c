@@ -16,6 +16,8 @@ static const Command subcommands[] = {
     {"eval", "loss, perplexity and bits per byte of a checkpoint on a token file", eval_main, &eval_help},
     {"generate", "write text with a checkpoint, token by token", generate_main, &generate_help},
     {"inspect", "say what is in a checkpoint, a token file or a metrics file", inspect_main, &inspect_help},
+    {"export", "weights as safetensors, with the model in PyTorch", export_main, &export_help},
+    {"import", "a checkpoint of such weights", import_main, &import_help},
     {"plan", "memory, operations and messages of a job before it is submitted", plan_main, &plan_help},
     {"bench", "time attention and whole training steps", bench_main, &bench_help},
 };

@@ -104,25 +104,16 @@ static bool check_options(const PrepareOptions *options, Message *problem)
 
 /* ---- vocabulary ---- */
 
-static const char *const end_names[] = {"<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>"};
-enum { END_NAMES = sizeof end_names / sizeof *end_names };
-
 /* The one piece of the table that is known to end documents. */
 static bool find_end(const Tokenizer *tokenizer, int64_t *end, Message *problem)
 {
-    int found = 0;
-    for (int64_t id = 0; id < tokenizer->vocab_size && tokenizer_has_pieces(tokenizer); id++)
-        for (int name = 0; name < END_NAMES; name++) {
-            size_t length;
-            const uint8_t *piece = tokenizer_piece(tokenizer, id, &length);
-            if (length != strlen(end_names[name]) || memcmp(piece, end_names[name], length) != 0) continue;
-            *end = id;
-            found++;
-        }
-    return found == 1 || fail(problem,
-                              "--end_of_document=auto: %d pieces are one of %s, %s, %s and %s. Give the number of the "
-                              "token instead",
-                              found, end_names[0], end_names[1], end_names[2], end_names[3]);
+    int found;
+    *end = tokenizer_find_end(tokenizer, &found);
+    return *end >= 0 ||
+           fail(problem,
+                "--end_of_document=auto: %d pieces are one of %s, %s, %s and %s. Give the number of the "
+                "token instead",
+                found, tokenizer_end_names[0], tokenizer_end_names[1], tokenizer_end_names[2], tokenizer_end_names[3]);
 }
 
 /* Of bytes, one token more can be asked for, which has no text. */

@@ -9,4 +9,7 @@
    reader that ends the process is a crash. */
 void fuzz_file(const char *kind, const uint8_t *data, size_t size);
 
+/* The name of a file of this process with these bytes, for who reads it otherwise; unlink() it. */
+const char *fuzz_file_write(const uint8_t *data, size_t size);
+
 #endif

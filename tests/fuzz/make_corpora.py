@@ -1,5 +1,6 @@
-#!/ usr / bin / python3
+#!/usr/bin/python3
 """The inputs that fuzzing starts from: SEEDS (of build/asan/tests/make_seeds) CORPORA, a folder for each fuzzer."""
+import json
 import os
 import shutil
 import sys
@@ -61,11 +62,25 @@ def group_in_itself(file):
     file["optimizer/m/again"] = file["optimizer"]
 
 
+def weights(folder):
+    """Safetensors of one tensor, of two, and of none."""
+    for number, shapes in enumerate((((2, 3),), ((2,), (1, 2, 2)), ())):
+        header, place = {"__metadata__": {"format": "pt"}}, 0
+        for shape in shapes:
+            end = place + 4 * int(np.prod(shape))
+            header[f"x{place}"] = {"dtype": "F32", "shape": shape, "data_offsets": [place, end]}
+            place = end
+        text = json.dumps(header).encode()
+        with open(f"{folder}/weights-{number}", "wb") as file:
+            file.write(len(text).to_bytes(8, "little") + text + bytes(place))
+
+
 def main():
     seeds, corpora = sys.argv[1:]
-    for name in ("options", "token_file", "checkpoint"):
+    for name in ("options", "token_file", "checkpoint", "weights"):
         os.makedirs(f"{corpora}/{name}", exist_ok=True)
     options(f"{corpora}/options")
+    weights(f"{corpora}/weights")
     for kind, folder in (("tokens", "token_file"), ("checkpoint", "checkpoint")):
         shutil.copy(f"{seeds}/{kind}.h5", f"{corpora}/{folder}/ours.h5")
         in_oldest_form(f"{seeds}/{kind}.h5", f"{corpora}/{folder}/oldest.h5")

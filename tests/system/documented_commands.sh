@@ -1,5 +1,6 @@
 #!/bin/bash
-# The commands and programs of docs/format.md, as they are printed there, one after the other. They write below build/example.
+# The commands and programs of docs/format.md and docs/weights.md, as they are printed there, one after the other. They write
+# below build/example.
 set -euo pipefail
 # shellcheck source=tests/system/common.bash
 . "$(dirname "$0")/common.bash"
@@ -19,7 +20,10 @@ print_commands() {
         goes_on || /^    (build\/release\/polysketch|\/usr\/bin\/python3) / { sub(/^    /, ""); print; goes_on = /\\$/ }' "$1"
 }
 
-print_commands docs/format.md >"$clone/commands.sh"
-[ "$(grep -c '^build/release/polysketch' "$clone/commands.sh")" -ge 5 ] || give_up 'docs/format.md has no commands'
+for page in docs/format.md docs/weights.md; do
+    print_commands $page >"$clone/page.sh"
+    [ "$(grep -c '^build/release/polysketch' "$clone/page.sh")" -ge 5 ] || give_up "$page has no commands"
+    cat "$clone/page.sh" >>"$clone/commands.sh"
+done
 cd "$clone"
 OMP_NUM_THREADS=1 quiet bash -euo pipefail commands.sh
