@@ -131,7 +131,7 @@ static void generate(const GenerateOptions *options, const LoadedModel *loaded, 
 {
     size_t total = count + (size_t)options->tokens;
     DecodeShape shape = {total, (size_t)loaded->config.block_length};
-    Decoder *decoder = decoder_create(loaded->model, loaded->params, shape);
+    Decoder *decoder = decoder_create(loaded->model, loaded->params, shape, 1);
     /* A vocabulary may be rounded up for speed: only tokens that have a piece are drawn. */
     bool has_pieces = tokenizer_has_pieces(&loaded->tokenizer);
     size_t drawable = has_pieces && (size_t)loaded->tokenizer.vocab_size < loaded->model->vocab_size
@@ -140,11 +140,8 @@ static void generate(const GenerateOptions *options, const LoadedModel *loaded, 
     Sampler *sampler =
         sampler_create((SamplerSettings){options->temperature, options->top_k, options->top_p}, drawable);
     RngStream stream = rng_stream((uint64_t)options->seed, "generate", 0);
-    const real *logits = NULL;
-    for (size_t i = 0; i < count; i++) {
-        write_piece(&loaded->tokenizer, prompt[i]);
-        logits = decoder_step(decoder, prompt[i]);
-    }
+    for (size_t i = 0; i < count; i++) write_piece(&loaded->tokenizer, prompt[i]);
+    const real *logits = decoder_read(decoder, 0, prompt, count);
     double start = usage_seconds();
     for (size_t i = count; i < total; i++) {
         int32_t token = sampler_draw(sampler, logits, rng_uniform(stream, i));
