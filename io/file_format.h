@@ -12,11 +12,15 @@
 #define FORMAT_CHECKPOINT "polysketch-checkpoint"
 #define FORMAT_METRICS "polysketch-metrics"
 #define FORMAT_LOSSES "polysketch-losses"
+#define FORMAT_STATE "polysketch-state"
 
 /* The newest `format_version` this program writes and reads, for all of them. */
 enum { FORMAT_VERSION = 1 };
 
 /* What a file says it is. False with a message when it is no HDF5 file, or says nothing. */
 bool file_format_read(const char *path, char format[64], int64_t *version, Message *problem);
+
+/* May the file be replaced by one of this format? One that is not there, empty, or of the same; else false with a message. */
+bool file_format_may_replace(const char *path, const char *format, Message *problem);
 
 #endif
