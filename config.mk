@@ -26,7 +26,7 @@ MPI_PACKAGES_openmpi = hdf5-openmpi ompi-c
 MPI_PACKAGES_mpich = hdf5-mpich mpich
 
 # pkg-config packages of the program and of its tests.
-PACKAGES = openblas $(MPI_PACKAGES_$(MPI)) libxxhash
+PACKAGES = openblas $(MPI_PACKAGES_$(MPI)) libxxhash jansson
 TEST_PACKAGES = cunit
 
 # Folder of the OpenMP flavour of OpenBLAS (Debian, Ubuntu). It is preferred where it exists: the pthreads flavour keeps threads

@@ -67,6 +67,7 @@ package_of_library() {
         hdf5-*) echo "lib$1-dev" ;;
         libxxhash) echo libxxhash-dev ;;
         cunit) echo libcunit1-dev ;;
+        jansson) echo libjansson-dev ;;
         *) echo "$1" ;;
     esac
 }

@@ -9,6 +9,7 @@
 #include "mpi/topology.h"
 #include "mpi/world.h"
 #include "src/base/log.h"
+#include "src/inference/loaded_model.h"
 #include "src/programs/configuration.h"
 #include "src/programs/programs.h"
 #include "src/train/evaluate.h"

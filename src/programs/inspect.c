@@ -337,6 +337,10 @@ static bool inspect(const char *path, Message *problem)
         printf("losses per token of an evaluation: dataset /per_token_loss (sequences, T). Try: h5ls %s\n", path);
         return true;
     }
+    if (strcmp(format, FORMAT_STATE) == 0) {
+        printf("recurrent state of a text, for generate --load_state: groups layers.N. Try: h5ls -r %s\n", path);
+        return true;
+    }
     return fail(problem, "'%s' says it has the format '%.63s', which is unknown here. Try: h5ls -r %s", path, format,
                 path);
 }
