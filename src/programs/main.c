@@ -19,6 +19,7 @@ static const Subcommand subcommands[] = {
     {"train", "train a model, or continue the run of a folder", train_main},
     {"eval", "loss, perplexity and bits per byte of a checkpoint on a token file", eval_main},
     {"generate", "write text with a checkpoint, token by token", generate_main},
+    {"score", "log likelihood of continuations, and accuracy of multiple choice", score_main},
     {"inspect", "say what is in a checkpoint, a token file or a metrics file", inspect_main},
     {"plan", "memory, operations and messages of a job before it is submitted", plan_main},
     {"bench", "time attention and whole training steps", bench_main},

@@ -7,6 +7,7 @@ int train_main(int argc, char **argv);
 int eval_main(int argc, char **argv);
 int generate_main(int argc, char **argv);
 int prepare_main(int argc, char **argv);
+int score_main(int argc, char **argv);
 int inspect_main(int argc, char **argv);
 int plan_main(int argc, char **argv);
 int bench_main(int argc, char **argv);

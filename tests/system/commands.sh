@@ -15,7 +15,7 @@ answers() {
 test_help() {
     local name word
     for word in -h --help help ''; do answers 'Usage: polysketch SUBCOMMAND' ${word:+"$word"}; done
-    for name in prepare train eval generate inspect plan bench; do
+    for name in prepare train eval generate score inspect plan bench; do
         for word in -h --help; do answers 'Example:' "$name" "$word"; done
         answers 'Example:' help "$name"
     done
