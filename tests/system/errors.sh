@@ -1,6 +1,7 @@
 #!/bin/bash
 # Whatever is wrong, on one rank and on three: the job ends soon and with an error, one line says the cause and the remedy, no
 # process stays and nothing half-written is left.
+# time limit: 240 s
 set -euo pipefail
 # shellcheck source=tests/system/common.bash
 . "$(dirname "$0")/common.bash"
