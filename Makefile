@@ -93,6 +93,13 @@ FAULT_PROGRAMS := $(FAULT_MAINS:tests/faults/%.c=$(BUILD)/tests/%)
 SHIM_LIBRARIES := $(SHIMS:tests/faults/shims/%.c=$(BUILD)/tests/%.so)
 FUZZ_PROGRAMS := $(FUZZERS:tests/fuzz/%.c=$(BUILD)/tests/%)
 
+# The library: what needs no command line, once more, as code that can be loaded anywhere and shows nothing but
+# include/polysketch.h.
+LIBRARY_FOLDER := $(BUILD)/lib
+LIBRARY_NAME := libpolysketch.so.0
+PIC_OBJECTS := $(patsubst %.c,$(BUILD)/pic/%.o,$(filter-out src/programs/%,$(SOURCES)))
+LIBRARY_FILES := $(addprefix $(LIBRARY_FOLDER)/,libpolysketch.a libpolysketch.so $(LIBRARY_NAME) polysketch.pc)
+
 ifneq ($(filter $(UNIT_PROGRAMS),$(MPI_PROGRAMS)),)
 $(error tests/unit and tests/mpi both have $(notdir $(filter $(UNIT_PROGRAMS),$(MPI_PROGRAMS))))
 endif
@@ -116,6 +123,10 @@ all: ## build the program (VARIANT=release, debug, asan or double; WERROR=1; V=1
 
 tests: ## build the program and the test programs of one variant
 	@+$(MAKE) $(PARALLEL) program test-programs
+
+.PHONY: lib library
+lib: ## build libpolysketch.a, libpolysketch.so and their polysketch.pc (for PREFIX) in build/release/lib
+	@+$(MAKE) $(PARALLEL) library
 
 install-packages: ## look for all that is needed, and install what is missing (Debian, Ubuntu)
 	@scripts/install_packages.sh
@@ -169,7 +180,7 @@ lint: ## check layers, rules, formatting and scripts
 	@scripts/lint.sh
 
 format: ## format all C files
-	@find src mpi io tests -name '*.[ch]' -print0 2>/dev/null | xargs -0 -r clang-format -i
+	@find src mpi io tests include examples -name '*.[ch]' -print0 2>/dev/null | xargs -0 -r clang-format -i
 
 bench: ## build and measure
 	@+$(MAKE) $(PARALLEL) VARIANT=release program
@@ -202,7 +213,9 @@ help: ## list the targets
 # ---- rules ------------------------------------------------------------------------------------------------------------------
 
 program: $(PROGRAM)
-test-programs: $(UNIT_PROGRAMS) $(MPI_PROGRAMS) $(if $(filter release asan,$(VARIANT)),fault-programs)
+library: $(LIBRARY_FILES) $(LIBRARY_FOLDER)/polysketch-uninstalled.pc
+test-programs: $(UNIT_PROGRAMS) $(MPI_PROGRAMS) $(if $(filter release asan,$(VARIANT)),fault-programs) \
+               $(if $(filter release,$(VARIANT)$(FLAVOUR)),library)
 fault-programs: $(FAULT_PROGRAMS) $(if $(filter release,$(VARIANT)),$(SHIM_LIBRARIES))
 fuzz-programs: $(FUZZ_PROGRAMS)
 
@@ -234,8 +247,37 @@ $(BUILD)/%.o: %.c $(BUILD)/flags.txt
 	@mkdir -p $(@D)
 	$(call announce,CC) $(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
+$(BUILD)/pic/%.o: %.c $(BUILD)/flags.txt
+	@mkdir -p $(@D)
+	$(call announce,CC) $(CC) $(CPPFLAGS) -DIN_A_LIBRARY $(CFLAGS) -fPIC -fvisibility=hidden -MMD -MP -c -o $@ $<
+
+$(LIBRARY_FOLDER)/$(LIBRARY_NAME): $(PIC_OBJECTS)
+	@mkdir -p $(@D)
+	$(call announce,LINK) $(CC) -shared -Wl,-soname,$(LIBRARY_NAME) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(LIBRARY_FOLDER)/libpolysketch.so: $(LIBRARY_FOLDER)/$(LIBRARY_NAME)
+	@ln -sf $(<F) $@
+
+# One object, so that names the header does not have can be made its own.
+$(LIBRARY_FOLDER)/libpolysketch.a: $(PIC_OBJECTS)
+	@mkdir -p $(@D)
+	$(call announce,AR) $(CC) -r -nostdlib -o $@.o $^
+	@objcopy --localize-hidden $@.o && rm -f $@ && ar rcs $@ $@.o && rm $@.o
+
+# $(call pkg_config_file,FOLDER OF LIBRARIES,FOLDER OF HEADERS): its lines.
+pkg_config_file = 'Name: polysketch' 'Description: language models with sketched polynomial attention' \
+    'Version: $(SOURCE_VERSION)' 'Libs: -L$(1) -lpolysketch' 'Libs.private: $(LDFLAGS) $(LDLIBS)' 'Cflags: -I$(2)'
+
+$(LIBRARY_FOLDER)/polysketch.pc: FORCE
+	@mkdir -p $(@D); printf '%s\n' $(call pkg_config_file,$(PREFIX)/lib,$(PREFIX)/include) >$@
+
+# pkg-config prefers it where it finds both.
+$(LIBRARY_FOLDER)/polysketch-uninstalled.pc: FORCE
+	@mkdir -p $(@D); printf '%s\n' $(call pkg_config_file,$(abspath $(LIBRARY_FOLDER)),$(abspath include)) >$@
+
 # Runs before all else and says when the processor is older than what the rest is compiled for.
-$(BUILD)/src/base/processor.o: CFLAGS += $(if $(VECTOR_WIDTH),-march=x86-64 -mtune=generic) -fno-sanitize=all
+PROCESSOR_OBJECTS := $(BUILD)/src/base/processor.o $(BUILD)/pic/src/base/processor.o
+$(PROCESSOR_OBJECTS): CFLAGS += $(if $(VECTOR_WIDTH),-march=x86-64 -mtune=generic) -fno-sanitize=all
 
 # $(call c_string,TEXT): as C writes it.
 c_string = "$(subst ",\",$(subst \,\\,$(strip $(1))))"
@@ -243,9 +285,10 @@ c_string = "$(subst ",\",$(subst \,\\,$(strip $(1))))"
 $(BUILD)/src/programs/python_files.o: $(wildcard huggingface/*.py)
 
 # Only this file knows the version, so a new commit compiles only this file again.
-$(BUILD)/src/base/version.o: CPPFLAGS += -DSOURCE_VERSION='"$(SOURCE_VERSION)"' \
-                                         -DBUILD_FLAGS='$(call c_string,$(filter-out -W%,$(CFLAGS)))'
-$(BUILD)/src/base/version.o: $(BUILD)/version.txt
+VERSION_OBJECTS := $(BUILD)/src/base/version.o $(BUILD)/pic/src/base/version.o
+$(VERSION_OBJECTS): CPPFLAGS += -DSOURCE_VERSION='"$(SOURCE_VERSION)"' \
+                                -DBUILD_FLAGS='$(call c_string,$(filter-out -W%,$(CFLAGS)))'
+$(VERSION_OBJECTS): $(BUILD)/version.txt
 
 # $(call write_if_changed,TEXT): leaves the file, and so all that depends on it, alone when the text is the same.
 write_if_changed = @mkdir -p $(@D); printf '%s\n' '$(1)' | cmp -s - $@ || printf '%s\n' '$(1)' > $@
@@ -261,6 +304,6 @@ $(BUILD)/flags.txt: FORCE
 	    { echo 'A library is missing. Try: make install-packages' >&2; exit 1; }
 	$(call write_if_changed,$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) $(TEST_LDLIBS) $(LDLIBS))
 
-.SECONDARY: $(OBJECTS) $(HARNESS_OBJECTS) $(TEST_OBJECTS)
+.SECONDARY: $(OBJECTS) $(PIC_OBJECTS) $(HARNESS_OBJECTS) $(TEST_OBJECTS)
 
--include $(patsubst %.o,%.d,$(OBJECTS) $(HARNESS_OBJECTS) $(TEST_OBJECTS))
+-include $(patsubst %.o,%.d,$(OBJECTS) $(PIC_OBJECTS) $(HARNESS_OBJECTS) $(TEST_OBJECTS))

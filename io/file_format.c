@@ -1,6 +1,7 @@
 #include "io/file_format.h"
 
 #include <stdio.h>
+#include <sys/stat.h>
 
 #include "io/h5.h"
 
@@ -21,4 +22,20 @@ void file_format_library(char text[64])
     unsigned major, minor, release;
     CHECK_H5(H5get_libversion(&major, &minor, &release));
     snprintf(text, 64, "%u.%u.%u", major, minor, release);
+}
+
+bool file_format_may_replace(const char *path, const char *format, Message *problem)
+{
+    struct stat status;
+    hid_t file;
+    Message cause;
+    if (stat(path, &status)) return true;
+    if (!S_ISREG(status.st_mode)) return fail(problem, "'%s' is not a regular file. Choose another name", path);
+    if (status.st_size == 0) return true;
+    bool same = h5_open_readonly(path, &file, &cause);
+    if (same) {
+        same = h5_check_format(file, path, format, "Choose another name", &cause);
+        CHECK_H5(H5Fclose(file));
+    }
+    return same || fail(problem, "'%s' is there and is not replaced by a %s file: %.700s", path, format, cause.text);
 }

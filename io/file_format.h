@@ -12,6 +12,7 @@
 #define FORMAT_CHECKPOINT "polysketch-checkpoint"
 #define FORMAT_METRICS "polysketch-metrics"
 #define FORMAT_LOSSES "polysketch-losses"
+#define FORMAT_STATE "polysketch-state"
 
 /* The newest `format_version` this program writes and reads, for all of them. */
 enum { FORMAT_VERSION = 1 };
@@ -21,5 +22,7 @@ bool file_format_read(const char *path, char format[64], int64_t *version, Messa
 
 /* The version of the HDF5 library that reads and writes them: "1.10.8". */
 void file_format_library(char text[64]);
+/* May the file be replaced by one of this format? One that is not there, empty, or of the same; else false with a message. */
+bool file_format_may_replace(const char *path, const char *format, Message *problem);
 
 #endif

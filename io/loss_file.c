@@ -1,7 +1,6 @@
 #include "io/loss_file.h"
 
 #include <stdlib.h>
-#include <sys/stat.h>
 
 #include "io/disk.h"
 #include "io/file_format.h"
@@ -35,29 +34,13 @@ static H5Layout *lay_out(size_t sequences, size_t context_length, bool with_toke
     return layout;
 }
 
-/* May the file be replaced? One that is not there, empty, or of losses. */
-static bool may_replace(const char *path, Message *problem)
-{
-    struct stat status;
-    hid_t file;
-    Message cause;
-    if (stat(path, &status)) return true;
-    if (!S_ISREG(status.st_mode)) return fail(problem, "'%s' is not a regular file. Choose another name", path);
-    if (status.st_size == 0) return true;
-    bool losses = h5_open_readonly(path, &file, &cause);
-    if (losses) {
-        losses = h5_check_format(file, path, FORMAT_LOSSES, "Choose another name for the losses", &cause);
-        CHECK_H5(H5Fclose(file));
-    }
-    return losses || fail(problem, "'%s' is there and is not replaced by a file of losses: %.700s", path, cause.text);
-}
-
 LossFile *loss_file_create(const char *path, size_t sequences, size_t context_length, bool with_tokens,
                            Message *problem)
 {
     bool first = world().rank == 0;
     uint64_t bytes = (with_tokens ? 3 : 1) * sequences * context_length * sizeof(float);
-    bool possible = !first || (may_replace(path, problem) && disk_has_room(path, bytes, problem));
+    bool possible =
+        !first || (file_format_may_replace(path, FORMAT_LOSSES, problem) && disk_has_room(path, bytes, problem));
     if (!world_agree(possible, problem)) return NULL;
     H5Layout *layout = first ? lay_out(sequences, context_length, with_tokens, problem) : NULL;
     bool laid_out = world_agree(!first || layout, problem);

@@ -19,6 +19,7 @@ static const struct {
     {"model.feedforward_width", "intermediate_size"},
     {"model.dropout", "dropout"},
     {"model.logit_soft_cap", "final_logit_softcapping"},
+    {"model.rotary_share", "rotary_share"},
     {"train.document_mask", "document_mask"},
 };
 enum { OTHER_KEYS = sizeof other_keys / sizeof *other_keys };

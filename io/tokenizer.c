@@ -79,6 +79,7 @@ void tokenizer_destroy(Tokenizer *tokenizer)
 {
     free(tokenizer->bytes);
     free(tokenizer->ends);
+    free(tokenizer->order);
     *tokenizer = (Tokenizer){0};
 }
 
@@ -144,7 +145,7 @@ static int32_t longest_match(const Tokenizer *tokenizer, const int32_t *order, c
     return best;
 }
 
-bool tokenizer_encode(const Tokenizer *tokenizer, const char *text, size_t length, int32_t *ids, size_t *count,
+bool tokenizer_encode(Tokenizer *tokenizer, const char *text, size_t length, int32_t *ids, size_t *count,
                       Message *problem)
 {
     *count = 0;
@@ -153,17 +154,16 @@ bool tokenizer_encode(const Tokenizer *tokenizer, const char *text, size_t lengt
                     "tokenizer '%s' has no table of pieces, so text cannot be turned into tokens. Prepare the data "
                     "with --pieces, or give token numbers",
                     tokenizer->name);
-    int32_t *order = sorted_ids(tokenizer);
+    if (!tokenizer->order) tokenizer->order = sorted_ids(tokenizer);
     const uint8_t *bytes = (const uint8_t *)text;
     size_t start = 0;
     while (start < length) {
         size_t taken = 0;
-        int32_t id = longest_match(tokenizer, order, bytes + start, length - start, &taken);
+        int32_t id = longest_match(tokenizer, tokenizer->order, bytes + start, length - start, &taken);
         if (id < 0) break;
         ids[(*count)++] = id;
         start += taken;
     }
-    free(order);
     return start == length || fail(problem,
                                    "no token of tokenizer '%s' fits the text at byte %zu (value 0x%02x). Leave this "
                                    "character out",

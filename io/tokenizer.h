@@ -16,6 +16,7 @@ typedef struct Tokenizer {
     int64_t vocab_size;
     uint8_t *bytes;
     uint64_t *ends; /* (vocab_size): piece i is bytes[ends[i-1] .. ends[i]), piece 0 starts at 0; NULL when unknown */
+    int32_t *order; /* (vocab_size): tokens sorted by their pieces, made by the first tokenizer_encode() */
 } Tokenizer;
 
 /* The 256 bytes themselves, name "bytes". */
@@ -36,7 +37,7 @@ const uint8_t *tokenizer_piece(const Tokenizer *tokenizer, int64_t id, size_t *l
    SentencePiece tables list the bytes of last resort first. For tokenizer "bytes" this is the identity. Other
    tokenizers (byte pair encoding, unigram) may cut a text differently, so this is meant for prompts; prepare training
    data with the tokenizer's own program. False when no piece fits, or when there are no pieces. */
-bool tokenizer_encode(const Tokenizer *tokenizer, const char *text, size_t length, int32_t *ids, size_t *count,
+bool tokenizer_encode(Tokenizer *tokenizer, const char *text, size_t length, int32_t *ids, size_t *count,
                       Message *problem);
 
 /* The token that ends documents: the one whose piece is a usual name for that, or the last of "bytes+end". -1 when there is

@@ -93,12 +93,14 @@ bool world_agree(bool ok, Message *problem)
     return false;
 }
 
-void world_broadcast(void *data, size_t bytes)
+void world_broadcast(void *data, size_t bytes) { world_broadcast_from(0, data, bytes); }
+
+void world_broadcast_from(int root, void *data, size_t bytes)
 {
     const size_t chunk = 1 << 30; /* counts of MPI 3 are int */
     for (size_t start = 0; start < bytes; start += chunk) {
         size_t count = bytes - start < chunk ? bytes - start : chunk;
-        CHECK_MPI(MPI_Bcast((char *)data + start, (int)count, MPI_BYTE, 0, MPI_COMM_WORLD));
+        CHECK_MPI(MPI_Bcast((char *)data + start, (int)count, MPI_BYTE, root, MPI_COMM_WORLD));
     }
 }
 

@@ -38,6 +38,7 @@ bool world_agree(bool ok, Message *problem);
 
 /* Copies `bytes` bytes of rank 0 to all ranks. Collective; any size. */
 void world_broadcast(void *data, size_t bytes);
+void world_broadcast_from(int root, void *data, size_t bytes); /* of that rank */
 
 /* Element-wise sum, and largest value, over all ranks, in place. Collective. */
 void world_sum_doubles(double *values, int count);

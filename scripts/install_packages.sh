@@ -73,7 +73,6 @@ package_of_library() {
         libxxhash) echo libxxhash-dev ;;
         jansson) echo libjansson-dev ;;
         cunit) echo libcunit1-dev ;;
-        jansson) echo libjansson-dev ;;
         *) echo "$1" ;;
     esac
 }

@@ -53,20 +53,31 @@ typedef struct AttentionShape {
     size_t sequences;       /* B */
     size_t tokens;          /* N */
     size_t first_token;     /* position of this rank's first token in its sequence; a multiple of b */
-    size_t context_length;  /* T */
+    size_t context_length;  /* T; ATTENTION_NO_END where the tokens go on from a recurrent state */
     size_t block_length;    /* b: here alone, since most kinds may be computed with any */
     size_t least_blocks;    /* whole blocks that any rank but the last holds at least at a time */
     int position, segments; /* this rank, of the ranks that share the sequence */
     bool documents;         /* sequences may hold several: AttentionRun.document_starts */
 } AttentionShape;
 
-/* Decoding, token by token. */
+/* A context that is longer than any: what comes behind its tokens is not known yet. */
+#define ATTENTION_NO_END ((size_t)1 << 48)
+
+/* A recurrent state: what tokens that follow need of those so far. */
 typedef struct DecodeShape {
     size_t max_tokens;   /* positions are below it */
     size_t block_length; /* b */
 } DecodeShape;
 
-enum { ATTENTION_MAX_TENSORS = 24 };
+/* A part of it, for files: (heads, rows, width), each head's rows dense. */
+typedef struct StatePart {
+    const char *name;
+    real *at; /* NULL when only sizes are asked for */
+    size_t heads, rows, width;
+    size_t stride; /* numbers from a head to the next */
+} StatePart;
+
+enum { ATTENTION_MAX_TENSORS = 24, ATTENTION_STATE_PARTS = 8 };
 
 /* One attention layer: what does not change from pass to pass. Indices are rows of the parameter table. */
 typedef struct AttentionLayer {
@@ -93,13 +104,17 @@ typedef struct AttentionRun {
     /* (B, N): where in its sequence the document of each token begins, before which it sees nothing; NULL: at 0. Never falls
        from one token to the next. */
     const int32_t *document_starts;
-    real *out;         /* (B, N, C) */
-    real *saved;       /* saved_count() numbers that the forward pass leaves for the backward pass */
-    const real *d_out; /* (B, N, C) */
-    real *d_qkv;       /* (B, N, 3C) */
-    real *d_gate;      /* (B, H, N) */
-    int64_t *clamped;  /* the backward pass adds the rows of heads whose normaliser had to be clamped; or NULL */
-    ShareWatch watch;  /* what the forward pass counts; all zero in training */
+    /* Not NULL: the tokens, of one sequence that is whole in this process, go on from this recurrent state, at the start of a
+       block, and leave there what DecodeRun.state would be after them. Forward only, without documents. */
+    real *state;
+    DecodeShape state_shape; /* that it was made for */
+    real *out;               /* (B, N, C) */
+    real *saved;             /* saved_count() numbers that the forward pass leaves for the backward pass */
+    const real *d_out;       /* (B, N, C) */
+    real *d_qkv;             /* (B, N, 3C) */
+    real *d_gate;            /* (B, H, N) */
+    int64_t *clamped;        /* the backward pass adds the rows of heads whose normaliser had to be clamped; or NULL */
+    ShareWatch watch;        /* what the forward pass counts; all zero in training */
     Arena *scratch;
 } AttentionRun;
 
@@ -150,6 +165,10 @@ struct AttentionKind {
     void (*backward)(const AttentionRun *);
     /* Token by token: the recurrent state of one sequence. */
     size_t (*decode_state_count)(const AttentionLayer *, const DecodeShape *);
+    /* The parts of a state, all of it together, in a fixed order; returns how many. In a state of fewer max_tokens a part has
+       fewer rows, of the same numbers as long as positions stay below both. */
+    int (*decode_state_parts)(const AttentionLayer *, const DecodeShape *, real *state,
+                              StatePart parts[ATTENTION_STATE_PARTS]);
     void (*decode)(const DecodeRun *);
     void (*plan_decode)(const AttentionLayer *, const DecodeShape *, Arena *scratch);
     AttentionCost (*cost)(const AttentionLayer *, const AttentionShape *);

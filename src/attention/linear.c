@@ -330,6 +330,7 @@ void linear_forward(const AttentionRun *run)
     linear_window_begin(run, &z, &buffers);
     map_pass(run, &z, &buffers, FORWARD, false);
     linear_window_finish(run, &z, &buffers);
+    if (run->state) for_each_head(run, &z, &buffers, linear_head_enter, buffers.total);
     sum_gates(run, &z, &buffers);
     phase_begin(PHASE_KEYS);
     for_each_head(run, &z, &buffers, linear_head_keys, buffers.total);
@@ -338,7 +339,9 @@ void linear_forward(const AttentionRun *run)
     for_each_head(run, &z, &buffers, linear_head_local, NULL);
     run->link->exclusive_sum_finish(run->link);
     phase_begin(PHASE_QUERIES);
+    if (run->state) for_each_head(run, &z, &buffers, linear_head_take_state, buffers.incoming);
     for_each_head(run, &z, &buffers, linear_head_queries, buffers.incoming);
+    if (run->state) for_each_head(run, &z, &buffers, linear_head_leave, NULL);
     arena_release(run->scratch, mark);
 }
 

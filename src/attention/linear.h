@@ -14,6 +14,8 @@ void linear_plan(const AttentionLayer *layer, const AttentionShape *shape, Arena
 void linear_forward(const AttentionRun *run);
 void linear_backward(const AttentionRun *run);
 size_t linear_decode_state_count(const AttentionLayer *layer, const DecodeShape *shape);
+int linear_decode_state_parts(const AttentionLayer *layer, const DecodeShape *shape, real *state,
+                              StatePart parts[ATTENTION_STATE_PARTS]);
 void linear_plan_decode(const AttentionLayer *layer, const DecodeShape *shape, Arena *scratch);
 void linear_decode(const DecodeRun *run);
 AttentionCost linear_cost(const AttentionLayer *layer, const AttentionShape *shape);
@@ -21,7 +23,7 @@ CarriedCounts linear_carried(const AttentionLayer *layer, const AttentionShape *
 
 #define LINEAR_FUNCTIONS                                                                                               \
     .saved_count = linear_saved_count, .plan = linear_plan, .forward = linear_forward, .backward = linear_backward,    \
-    .decode_state_count = linear_decode_state_count, .decode = linear_decode, .plan_decode = linear_plan_decode,       \
-    .cost = linear_cost, .carried = linear_carried
+    .decode_state_count = linear_decode_state_count, .decode_state_parts = linear_decode_state_parts,                  \
+    .decode = linear_decode, .plan_decode = linear_plan_decode, .cost = linear_cost, .carried = linear_carried
 
 #endif

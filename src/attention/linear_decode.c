@@ -7,17 +7,6 @@
 #include "src/attention/linear_parts.h"
 #include "src/attention/qk_norm.h"
 
-/* The recurrent state of one head. Nothing in it grows with the position. Rows of near tokens lie in a ring of 1 + W blocks. */
-typedef struct DecodeState {
-    real *state;  /* (m (h + 1)) */
-    real *lost;   /* (m (h + 1)): what rounding has taken from it so far (Kahan) */
-    real *local;  /* (rows, w): what near pairs multiply, k' or u(k) */
-    real *values; /* (rows, h) */
-    real *u;      /* (rows, r) */
-    real *ages;   /* (rows) sums of the gates behind each row; NULL without a gate */
-    real *age;    /* the same behind the last block of the state */
-} DecodeState;
-
 /* The rows of the ring that are near: from 0 to the token's own, and from the block after it to the end. Those between are of a
    block that has left the window. */
 typedef struct NearRows {
@@ -32,8 +21,7 @@ static NearRows near_rows(const Sizes *z, size_t position)
 
 static size_t next_row(const NearRows *near, size_t row) { return row == near->own ? near->resume : row + 1; }
 
-/* Rows of the ring: 1 + W blocks, or fewer if tokens are fewer. */
-static size_t ring_rows(const Sizes *z, const DecodeShape *shape)
+size_t linear_ring_rows(const Sizes *z, const DecodeShape *shape)
 {
     size_t rows = z->before + z->b;
     return rows < shape->max_tokens ? rows : shape->max_tokens;
@@ -41,11 +29,11 @@ static size_t ring_rows(const Sizes *z, const DecodeShape *shape)
 
 static size_t decode_head_count(const AttentionLayer *layer, const Sizes *z, const DecodeShape *shape)
 {
-    size_t rows = ring_rows(z, shape), ages = attention_has_gate(layer) ? rows + 1 : 0;
+    size_t rows = linear_ring_rows(z, shape), ages = attention_has_gate(layer) ? rows + 1 : 0;
     return 2 * z->state + rows * (linear_local_width(layer, z) + z->h + z->r) + ages;
 }
 
-static Sizes decode_sizes(const AttentionLayer *layer, const DecodeShape *shape)
+Sizes linear_decode_sizes(const AttentionLayer *layer, const DecodeShape *shape)
 {
     AttentionShape one = {.sequences = 1, .tokens = 1, .segments = 1};
     one.context_length = shape->max_tokens;
@@ -55,19 +43,45 @@ static Sizes decode_sizes(const AttentionLayer *layer, const DecodeShape *shape)
 
 size_t linear_decode_state_count(const AttentionLayer *layer, const DecodeShape *shape)
 {
-    Sizes z = decode_sizes(layer, shape);
+    Sizes z = linear_decode_sizes(layer, shape);
     return z.H * decode_head_count(layer, &z, shape);
 }
 
-static DecodeState decode_state_at(const DecodeRun *run, const Sizes *z, size_t j)
+/* The parts of a head, one behind the other. `state` of the first head, or NULL. */
+int linear_decode_state_parts(const AttentionLayer *layer, const DecodeShape *shape, real *state,
+                              StatePart parts[ATTENTION_STATE_PARTS])
 {
-    size_t rows = ring_rows(z, &run->shape);
-    DecodeState head = {.state = run->state + j * decode_head_count(run->layer, z, &run->shape)};
+    Sizes z = linear_decode_sizes(layer, shape);
+    size_t rows = linear_ring_rows(&z, shape), stride = decode_head_count(layer, &z, shape), used = 0;
+    const StatePart all[] = {
+        {"state", NULL, z.H, z.m, z.h, stride},
+        {"state_normaliser", NULL, z.H, z.m, 1, stride},
+        {"state_lost", NULL, z.H, z.m, z.h + 1, stride},
+        {"near_keys", NULL, z.H, rows, linear_local_width(layer, &z), stride},
+        {"near_values", NULL, z.H, rows, z.h, stride},
+        {"near_features", NULL, z.H, rows, z.r, stride},
+        {"near_ages", NULL, z.H, rows, 1, stride},
+        {"state_age", NULL, z.H, 1, 1, stride},
+    };
+    int count = attention_has_gate(layer) ? 8 : 6;
+    for (int i = 0; i < count; i++) {
+        parts[i] = all[i];
+        parts[i].at = state ? state + used : NULL;
+        used += all[i].rows * all[i].width;
+    }
+    return count;
+}
+
+DecodeState linear_decode_state_at(const AttentionLayer *layer, const Sizes *z, const DecodeShape *shape, real *state,
+                                   size_t j)
+{
+    size_t rows = linear_ring_rows(z, shape);
+    DecodeState head = {.state = state + j * decode_head_count(layer, z, shape)};
     head.lost = head.state + z->state;
     head.local = head.lost + z->state;
-    head.values = head.local + rows * linear_local_width(run->layer, z);
+    head.values = head.local + rows * linear_local_width(layer, z);
     head.u = head.values + rows * z->h;
-    if (!run->gate) return head;
+    if (!attention_has_gate(layer)) return head;
     head.ages = head.u + rows * z->r;
     head.age = head.ages + rows;
     return head;
@@ -92,14 +106,14 @@ static DecodeBuffers take_decode_buffers(const Sizes *z, const DecodeShape *shap
     buffers.u_key = arena_take(scratch, z->H * z->r);
     buffers.query_factors = arena_take(scratch, z->H);
     buffers.block_sum = arena_take(scratch, z->state);
-    buffers.weights = arena_take(scratch, ring_rows(z, shape));
+    buffers.weights = arena_take(scratch, linear_ring_rows(z, shape));
     buffers.panel = panel_in(z, arena_take(scratch, panel_count(z)));
     return buffers;
 }
 
 void linear_plan_decode(const AttentionLayer *layer, const DecodeShape *shape, Arena *scratch)
 {
-    Sizes z = decode_sizes(layer, shape);
+    Sizes z = linear_decode_sizes(layer, shape);
     size_t mark = arena_mark(scratch);
     take_decode_buffers(&z, shape, scratch);
     layer->map->plan(layer, 1, scratch);
@@ -117,23 +131,20 @@ static void add_compensated(real *state, real *lost, real kept, const real *x, s
     }
 }
 
-/* The block that has left the window joins the prefix state, which loses what the block's gates take. */
-static void fold_block(const AttentionLayer *layer, const Sizes *z, const DecodeState *state,
-                       const DecodeBuffers *buffers, size_t first_row)
+void linear_fold_block(const AttentionLayer *layer, const Sizes *z, const DecodeState *state, const Panel *panel,
+                       real *sum, size_t first_row)
 {
-    Panel panel = buffers->panel;
-    real *sum = buffers->block_sum;
     real end = state->age ? state->ages[first_row + z->b - 1] : 0, kept = state->age ? real_exp(*state->age - end) : 1;
     memset(sum, 0, z->state * sizeof *sum);
     for (size_t i = 0; i < z->b; i += z->panel_rows) {
         size_t count = panel_rows_from(z, i, z->b), row = first_row + i;
-        for (size_t t = 0; state->age && t < count; t++) panel.normaliser[t] = real_exp(state->ages[row + t] - end);
-        const real *factors = state->age ? panel.normaliser : NULL;
-        panel_expand(layer->map, &panel, const_matrix_dense(state->u + row * z->r, count, z->r));
-        gather_rows(panel.values, const_matrix_dense(state->values + row * z->h, count, z->h));
-        panel_scale_values(z, &panel, factors, count);
-        panel_add_to_state(z, sum, &panel, count, ADD);
-        panel_add_rows(&panel, sum + z->m * z->h, factors, count, z->m);
+        for (size_t t = 0; state->age && t < count; t++) panel->normaliser[t] = real_exp(state->ages[row + t] - end);
+        const real *factors = state->age ? panel->normaliser : NULL;
+        panel_expand(layer->map, panel, const_matrix_dense(state->u + row * z->r, count, z->r));
+        gather_rows(panel->values, const_matrix_dense(state->values + row * z->h, count, z->h));
+        panel_scale_values(z, panel, factors, count);
+        panel_add_to_state(z, sum, panel, count, ADD);
+        panel_add_rows(panel, sum + z->m * z->h, factors, count, z->m);
     }
     add_compensated(state->state, state->lost, kept, sum, z->state);
     if (state->age) *state->age = end;
@@ -177,7 +188,8 @@ static void enter_row(const DecodeRun *run, const Sizes *z, const DecodeState *s
 {
     size_t row = near->own, ring = z->before + z->b, width = linear_local_width(run->layer, z);
     const real *key = linear_exact_local(run->layer) ? buffers->key + j * z->h : buffers->u_key + j * z->r;
-    if (run->position >= ring && row % z->b == 0) fold_block(run->layer, z, state, buffers, row);
+    if (run->position >= ring && row % z->b == 0)
+        linear_fold_block(run->layer, z, state, &buffers->panel, buffers->block_sum, row);
     if (state->ages) {
         gate_age(state->ages, near->end, row, run->gate[j]);
         *state->age += run->gate[j];
@@ -191,7 +203,7 @@ static void decode_head(const DecodeRun *run, const Sizes *z, const DecodeBuffer
 {
     const AttentionLayer *layer = run->layer;
     const Scales *scales = &buffers->scales;
-    DecodeState state = decode_state_at(run, z, j);
+    DecodeState state = linear_decode_state_at(layer, z, &run->shape, run->state, j);
     NearRows near = near_rows(z, run->position);
     bool reads = run->position >= z->before + z->b;
     real log_far = linear_log_far_scale(layer, run->params, j), one = scales->powers.one, *out = run->out + j * z->h;
@@ -234,7 +246,7 @@ static void decode_features(const DecodeRun *run, const Sizes *z, const DecodeBu
 
 void linear_decode(const DecodeRun *run)
 {
-    Sizes z = decode_sizes(run->layer, &run->shape);
+    Sizes z = linear_decode_sizes(run->layer, &run->shape);
     size_t mark = arena_mark(run->scratch);
     DecodeBuffers buffers = take_decode_buffers(&z, &run->shape, run->scratch);
     buffers.scales = linear_scales(run->layer, run->params);

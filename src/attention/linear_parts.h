@@ -1,6 +1,6 @@
 /* What the files of the linear engine share: linear.c (a pass over all heads), linear_head.c and linear_head_backward.c (one
    head), linear_panel.c (panels of features), linear_window.c (the window before this rank's tokens), linear_decode.c (token by
-   token). linear.h is what others see. */
+   token), linear_read.c (from a recurrent state on). linear.h is what others see. */
 #ifndef POLYSKETCH_ATTENTION_LINEAR_PARTS_H
 #define POLYSKETCH_ATTENTION_LINEAR_PARTS_H
 
@@ -329,5 +329,37 @@ void linear_window_finish(const AttentionRun *run, const Sizes *z, const Buffers
 
 /* Gradients of those rows go back to their owners, who add them to their own. Collective. */
 void linear_window_return(const AttentionRun *run, const Sizes *z, const Buffers *buffers);
+
+/* ---- the recurrent state (linear_decode.c) --------------------------------------------------------------------------------- */
+
+/* That of one head. Nothing in it grows with the position. Rows of near tokens lie in a ring of 1 + W blocks: token t in row
+   t % ((1 + W) b). */
+typedef struct DecodeState {
+    real *state;  /* (m (h + 1)): of the blocks that have left the window when a block begins */
+    real *lost;   /* (m (h + 1)): what rounding has taken from it so far (Kahan) */
+    real *local;  /* (rows, w): what near pairs multiply, k' or u(k) */
+    real *values; /* (rows, h) */
+    real *u;      /* (rows, r) */
+    real *ages;   /* (rows) sums of the gates behind each row; NULL without a gate */
+    real *age;    /* the same behind the last block of the state */
+} DecodeState;
+
+Sizes linear_decode_sizes(const AttentionLayer *layer, const DecodeShape *shape);
+/* Rows of the ring: 1 + W blocks, or fewer if tokens are fewer. */
+size_t linear_ring_rows(const Sizes *z, const DecodeShape *shape);
+/* Of head j; `z` are the sizes of `shape`. */
+DecodeState linear_decode_state_at(const AttentionLayer *layer, const Sizes *z, const DecodeShape *shape, real *state,
+                                   size_t j);
+
+/* The block of the ring that begins at this row has left the window and joins the prefix state, which loses what the block's
+   gates take. `sum` has room for m (h + 1). */
+void linear_fold_block(const AttentionLayer *layer, const Sizes *z, const DecodeState *state, const Panel *panel,
+                       real *sum, size_t first_row);
+
+/* ---- passes that go on from a recurrent state (linear_read.c) -------------------------------------------------------------- */
+
+/* Of AttentionRun.state: before the gates are summed, the rows of the window; before the queries, the state that they read;
+   after all, what the tokens leave. `sums` (group): scratch; the state; nothing. */
+HeadWork linear_head_enter, linear_head_take_state, linear_head_leave;
 
 #endif

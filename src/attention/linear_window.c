@@ -54,10 +54,10 @@ static void receive_window(const AttentionRun *run, const Sizes *z)
     if (run->shape.first_token == 0) memset(saved.window, 0, window_count(z) * sizeof(real));
 }
 
-/* A rank that holds a whole sequence has nothing before it. */
+/* A rank that holds a whole sequence has nothing before it, nor has one that finds it in a recurrent state. */
 static bool has_neighbours(const AttentionRun *run, const Sizes *z)
 {
-    return z->window > 0 && z->N < run->shape.context_length;
+    return z->window > 0 && z->N < run->shape.context_length && !run->state;
 }
 
 void linear_window_begin(const AttentionRun *run, const Sizes *z, const Buffers *buffers)

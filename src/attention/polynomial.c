@@ -109,6 +109,7 @@ const AttentionKind attention_polynomial = {
     .forward = polynomial_forward,
     .backward = polynomial_backward,
     .decode_state_count = ring_decode_state_count,
+    .decode_state_parts = ring_decode_state_parts,
     .decode = polynomial_decode,
     .plan_decode = polynomial_plan_decode,
     .cost = ring_cost,

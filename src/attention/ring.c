@@ -10,6 +10,7 @@ static size_t model_width(const AttentionLayer *layer) { return layer->heads * l
 
 static size_t longest(const AttentionShape *shape)
 {
+    if (shape->segments == 1) return shape->tokens;
     return segment_longest(shape->context_length, shape->block_length, shape->segments);
 }
 
@@ -154,7 +155,9 @@ static ExactHead head_against(const AttentionRun *run, const RingBuffers *buffer
     real *packet = buffers->packet;
     size_t index = s * run->layer->heads + j;
     size_t h = run->layer->head_width;
-    TokenRange keys = segment_range(shape->context_length, shape->block_length, source, shape->segments);
+    TokenRange keys = {shape->first_token, shape->tokens};
+    if (source != run->link->position)
+        keys = segment_range(shape->context_length, shape->block_length, source, shape->segments);
     Matrix pairs = matrix_rows(packet_head(run, packet, longest(shape), s, j), 0, keys.count); /* of key and value */
     return (ExactHead){
         .q = const_head_of(queries, shape->tokens, run->layer->heads, s, j),
@@ -195,6 +198,7 @@ void ring_forward(const AttentionRun *run, RingBuffers *buffers, const PairWeigh
 {
     SequenceLink *link = run->link;
     size_t count = packet_count(run->layer, &run->shape);
+    if (run->state) ring_forward_state(run, buffers, weight, queries, sums, maxima);
     for (int step = 0; step < link->segments; step++) {
         int source = link->position - step, last = step == link->segments - 1;
         if (!last) link->ring_shift_begin(link, SCAN_FORWARD, buffers->packet, buffers->next_packet, count);
@@ -204,6 +208,7 @@ void ring_forward(const AttentionRun *run, RingBuffers *buffers, const PairWeigh
         link->ring_shift_finish(link);
         swap(&buffers->packet, &buffers->next_packet);
     }
+    if (run->state) ring_leave_state(run, buffers);
 }
 
 static void backward_against(const AttentionRun *run, RingBuffers *buffers, int source, const PairWeight *weight,
@@ -318,19 +323,6 @@ void ring_count_shares(const AttentionRun *run, const real *normaliser, real one
                            run->gate ? (double)run->gate[row] : 0);
         }
     }
-}
-
-size_t ring_decode_state_count(const AttentionLayer *layer, const DecodeShape *shape)
-{
-    return shape->max_tokens * (2 * model_width(layer) + (attention_has_gate(layer) ? layer->heads : 0));
-}
-
-const real *ring_decode_ages(const DecodeRun *run, size_t j)
-{
-    if (!run->gate) return NULL;
-    real *ages = run->state + run->shape.max_tokens * 2 * model_width(run->layer) + j * run->shape.max_tokens;
-    gate_age(ages, run->position + 1, run->position, run->gate[j]);
-    return ages;
 }
 
 AttentionCost ring_cost(const AttentionLayer *layer, const AttentionShape *shape)

@@ -54,11 +54,21 @@ void ring_count_shares(const AttentionRun *run, const real *normaliser, real one
 /* Scratch of ring_backward beyond its buffers. */
 void ring_plan(const AttentionLayer *layer, const AttentionShape *shape, Arena *scratch);
 
-/* Decoding with exact pairs: rows of key and value of all tokens, (max_tokens, 2C), and with a gate the ages of each head's keys,
+/* ---- decoding with exact pairs (ring_decode.c) ---- */
+
+/* The state: rows of key and value of all tokens, (max_tokens, 2C), and with a gate the ages of each head's keys,
    (H, max_tokens). */
 size_t ring_decode_state_count(const AttentionLayer *layer, const DecodeShape *shape);
+int ring_decode_state_parts(const AttentionLayer *layer, const DecodeShape *shape, real *state,
+                            StatePart parts[ATTENTION_STATE_PARTS]);
 /* (position + 1) sums of the gates behind each key of head j, the token at hand included; NULL without a gate. */
 const real *ring_decode_ages(const DecodeRun *run, size_t j);
+
+/* The parts of ring_forward() that are about AttentionRun.state: what the tokens before this pass add to its rows; and, after
+   all, the keys and values of the pass. */
+void ring_forward_state(const AttentionRun *run, const RingBuffers *buffers, const PairWeight *weight,
+                        ConstMatrix queries, real *sums, real *maxima);
+void ring_leave_state(const AttentionRun *run, const RingBuffers *buffers);
 
 AttentionCost ring_cost(const AttentionLayer *layer, const AttentionShape *shape);
 

@@ -113,6 +113,7 @@ const AttentionKind attention_softmax = {
     .forward = softmax_forward,
     .backward = softmax_backward,
     .decode_state_count = ring_decode_state_count,
+    .decode_state_parts = ring_decode_state_parts,
     .decode = softmax_decode,
     .plan_decode = softmax_plan_decode,
     .cost = ring_cost,

@@ -1,5 +1,6 @@
 #include "src/base/error.h"
 
+#include <omp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +11,7 @@ static void exit_this_process(void) { exit(EXIT_FAILURE); }
 
 static ErrorExitHook exit_hook = exit_this_process;
 static int my_rank = 0, rank_count = 1;
+static _Thread_local ErrorReturn *returning;
 
 void error_set_exit_hook(ErrorExitHook hook) { exit_hook = hook ? hook : exit_this_process; }
 
@@ -17,6 +19,13 @@ void error_set_rank(int rank, int size)
 {
     my_rank = rank;
     rank_count = size;
+}
+
+ErrorReturn *error_set_return(ErrorReturn *place)
+{
+    ErrorReturn *before = returning;
+    returning = place;
+    return before;
 }
 
 bool fail(Message *message, const char *format, ...)
@@ -52,12 +61,21 @@ void error_say(const char *format, ...)
     va_end(arguments);
 }
 
+static _Noreturn void jump_back(const char *place, const char *format, va_list arguments)
+{
+    Message *problem = &returning->problem;
+    int length = snprintf(problem->text, sizeof problem->text, "%s", place);
+    vsnprintf(problem->text + length, sizeof problem->text - (size_t)length, format, arguments);
+    longjmp(returning->place, 1);
+}
+
 void die_at(const char *file, int line, const char *format, ...)
 {
     char place[256];
     snprintf(place, sizeof place, "%s:%d: ", file, line);
     va_list arguments;
     va_start(arguments, format);
+    if (returning && !omp_in_parallel()) jump_back(place, format, arguments);
     write_line(place, format, arguments);
     va_end(arguments);
     exit_hook();

@@ -9,6 +9,7 @@
 #ifndef POLYSKETCH_BASE_ERROR_H
 #define POLYSKETCH_BASE_ERROR_H
 
+#include <setjmp.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -24,6 +25,19 @@ bool fail(Message *message, const char *format, ...) __attribute__((format(print
    installs one that ends every rank. NULL restores the default. */
 typedef void (*ErrorExitHook)(void);
 void error_set_exit_hook(ErrorExitHook hook);
+
+/* For a library, whose caller decides what an error ends: while a place is set, die_at() of this thread says nothing, leaves
+   its line in `problem` and jumps there. What was allocated on the way is lost. Not from within a team of threads, which
+   cannot be left so: there the process ends all the same.
+
+       ErrorReturn here, *outer = error_set_return(&here);
+       if (setjmp(here.place) == 0) ... work ...; else ... here.problem says why ...
+       error_set_return(outer); */
+typedef struct ErrorReturn {
+    jmp_buf place;
+    Message problem;
+} ErrorReturn;
+ErrorReturn *error_set_return(ErrorReturn *place); /* NULL: none; returns the one before */
 
 /* Names this process in error lines; the default is one process alone. */
 void error_set_rank(int rank, int size);

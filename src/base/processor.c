@@ -59,6 +59,7 @@ bool processor_suits(ProcessorFeatures needed, ProcessorFeatures present, char *
     return false;
 }
 
+#ifndef IN_A_LIBRARY /* which must not end anybody's process: polysketch_open() asks */
 static void __attribute__((constructor)) check_processor(void)
 {
     char problem[256];
@@ -66,3 +67,4 @@ static void __attribute__((constructor)) check_processor(void)
     fprintf(stderr, "polysketch: %s\n", problem);
     _exit(EXIT_FAILURE);
 }
+#endif

@@ -269,6 +269,8 @@ void layer_forward(const LayerRun *run, size_t index, const LayerSaved *saved, r
                      run->shape.sequences, run->scratch);
     AttentionRun attention = attention_run(run, layer, saved);
     attention.watch = watch_of(run, index);
+    attention.state = run->states ? run->states[index] : NULL;
+    attention.state_shape = run->state_shape;
     layer->attention.kind->forward(&attention);
     product_forward(run, saved->middle, saved->attention_out, layer->out, C, C);
     dropout(run, saved->middle, index, "dropout after attention");

@@ -27,6 +27,8 @@ typedef struct LayerRun {
     Arena *scratch;
     int64_t *clamped;    /* AttentionRun.clamped */
     ShareWatch watch;    /* of all layers */
+    real *const *states; /* (layers) AttentionRun.state; NULL: none */
+    DecodeShape state_shape;
     double dropout_rate; /* 0 when evaluating */
     DropoutKey dropout;
 } LayerRun;

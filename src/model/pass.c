@@ -149,7 +149,7 @@ static void plan_scratch(const ModelPass *pass, Arena *scratch)
 {
     const Model *model = pass->model;
     if (pass->purpose == PASS_TRAIN) take_residual(pass, scratch);
-    output_layer_plan(model, token_count(pass), scratch);
+    if (pass->purpose != PASS_READ) output_layer_plan(model, token_count(pass), scratch);
     for (size_t i = 0; i < model->layer_count; i++)
         layer_plan(model, &model->layers[i], &pass->shape, pass->purpose, scratch);
 }
@@ -163,6 +163,7 @@ static ModelPass *plan_pass(const Model *model, const PassSpec *spec, int positi
     pass->shape = pass_shape(spec, position, segments);
     for (size_t k = 0; k < spec->stretches; k++) pass->tokens += model_pass_range(pass, k).count;
     pass->shape.tokens = pass_longest_range(spec, position, segments);
+    if (purpose == PASS_READ) pass->shape.context_length = ATTENTION_NO_END;
     pass->x = checked_calloc(model->layer_count + 1, sizeof *pass->x);
     pass->saved = checked_calloc(model->layer_count, sizeof *pass->saved);
     Arena activations = arena_measure(), scratch = arena_measure();
@@ -402,4 +403,20 @@ double model_train(ModelPass *pass, ParamStore *params, const TokenBatch *batch,
         sum += train_stretch(pass, &run, &tokens, loss_scale, k == 0);
     }
     return sum;
+}
+
+/* ---- prompts --------------------------------------------------------------------------------------------------------- */
+
+const real *model_read(ModelPass *pass, ParamStore *params, const int32_t *tokens, size_t count, size_t position,
+                       real *const *states, DecodeShape state_shape)
+{
+    TokenBatch one_document = {0};
+    pass->shape.first_token = position;
+    pass->shape.tokens = count;
+    rotary_fill_table(pass->rotary, position, count, pass->model->head_width, pass->model->rotary_pairs);
+    LayerRun run = layer_run(pass, params, &one_document);
+    run.states = states;
+    run.state_shape = state_shape;
+    layers_forward(pass, &run, tokens);
+    return pass->x[pass->model->layer_count] + (count - 1) * pass->model->width;
 }

@@ -30,7 +30,7 @@ AttentionShape pass_shape(const PassSpec *spec, int position, int segments);
 /* Tokens of the longest range that rank `position` of `segments` holds at a time: of a whole sequence, or of a stretch. */
 size_t pass_longest_range(const PassSpec *spec, int position, int segments);
 
-typedef enum PassPurpose { PASS_EVALUATE, PASS_TRAIN } PassPurpose;
+typedef enum PassPurpose { PASS_EVALUATE, PASS_TRAIN, PASS_READ } PassPurpose;
 
 typedef struct ModelPass ModelPass;
 
@@ -69,6 +69,12 @@ double model_evaluate(ModelPass *pass, ParamStore *params, const TokenBatch *bat
    the losses stay plain cross entropy) to those of `params`: this rank's share, which the store sums
    over all ranks. A group's gradients are said to be complete as soon as they are. Collective over the ranks of the store. */
 double model_train(ModelPass *pass, ParamStore *params, const TokenBatch *batch, real loss_scale, DropoutKey dropout);
+
+/* Of a pass made to PASS_READ, of one sequence: `count` tokens, at most context_length, go on from the recurrent states
+   (layers) at `position`, where a block begins, and leave there what decoding them one by one would. Returns the last
+   residual row (C) of the last token, which is the pass's. All groups of `params` are acquired. Local. */
+const real *model_read(ModelPass *pass, ParamStore *params, const int32_t *tokens, size_t count, size_t position,
+                       real *const *states, DecodeShape state_shape);
 
 /* Rows of heads, in all layers of this rank, whose normaliser model_train() had to clamp since the last call of this function:
    their sketched sums were lost in rounding, or they had no weight at all. 0 in a sound run. */

@@ -78,7 +78,7 @@ static void run_attention(void *context)
 static void run_decode(void *context)
 {
     BenchCase *c = context;
-    decoder_seek(c->decoder, (size_t)c->config->model.context_length);
+    decoder_seek(c->decoder, 0, (size_t)c->config->model.context_length);
     for (int32_t i = 0; i < DECODED_TOKENS; i++) decoder_step(c->decoder, i % (int32_t)c->model->vocab_size);
 }
 
@@ -120,7 +120,7 @@ static void prepare_decode(BenchCase *c)
 {
     prepare_params(c, STORE_VALUES);
     DecodeShape shape = {(size_t)c->config->model.context_length + DECODED_TOKENS, c->pass.block_length};
-    c->decoder = decoder_create(c->model, c->params, shape);
+    c->decoder = decoder_create(c->model, c->params, shape, 1);
 }
 
 static double step_tokens(const BenchCase *c)

@@ -5,9 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "io/checkpoint.h"
 #include "io/disk.h"
-#include "mpi/param_store_replicated.h"
 #include "mpi/world.h"
 #include "src/base/log.h"
 #include "src/base/memory.h"
@@ -90,6 +88,19 @@ void configuration_read(const OptionTable *own, Config *config, int argc, char *
     require_all(option_read_arguments(tables, 2, argc, argv, &positional, 1, &problem), &problem);
 }
 
+char *read_on_all_ranks(const char *path, const char *what, size_t *length)
+{
+    Message cause, problem;
+    bool first = world().rank == 0;
+    char *text = first ? disk_read_all(path, SIZE_MAX, length, &cause) : NULL;
+    if (first && !text) fail(&problem, "cannot read %s from '%s': %.200s. Check the name", what, path, cause.text);
+    require_all(!first || text, &problem);
+    world_broadcast(length, sizeof *length);
+    if (!text) text = checked_calloc(*length + 1, 1);
+    world_broadcast(text, *length);
+    return text;
+}
+
 void arguments_read(const OptionTable *own, int argc, char **argv)
 {
     Message problem;
@@ -97,34 +108,4 @@ void arguments_read(const OptionTable *own, int argc, char **argv)
     require_all(option_read_arguments(own, 1, argc, argv, NULL, 0, &problem), &problem);
     clear_standard_output(own);
     option_say_repeated(own, 1, argc, argv);
-}
-
-LoadedModel loaded_model_read(const char *path)
-{
-    Message problem;
-    LoadedModel loaded = {.step = 0};
-    OptionTable options = config_defaults(&loaded.config);
-    Message unknown;
-    bool given = path[0] != 0;
-    if (!given) fail(&problem, "--checkpoint=FILE is missing: a file of a run folder's checkpoints/");
-    require_all(given, &problem);
-    require_all(checkpoint_load_options(path, &options, sizeof loaded.config, &problem), &problem);
-    if (world().rank == 0 && checkpoint_has_unknown_options(path, &options, &unknown))
-        error_say("warning: %s", unknown.text); /* standard output may be for text alone */
-    require_all(config_finish(&loaded.config, 0, &problem), &problem);
-    ModelSpec spec = config_model_spec(&loaded.config);
-    loaded.model = model_create(&spec);
-    loaded.params = param_store_replicated(&loaded.model->table, NULL, STORE_VALUES, SUMS_LAST);
-    Checkpoint into = {.store = loaded.params};
-    require_all(checkpoint_load(path, &into, false, &problem), &problem);
-    loaded.step = into.progress.step;
-    require_all(checkpoint_read_tokenizer(path, &loaded.tokenizer, &problem), &problem);
-    return loaded;
-}
-
-void loaded_model_destroy(LoadedModel *loaded)
-{
-    param_store_destroy(loaded->params);
-    model_destroy(loaded->model);
-    tokenizer_destroy(&loaded->tokenizer);
 }

@@ -10,6 +10,7 @@
 #include "mpi/world.h"
 #include "src/base/facts.h"
 #include "src/base/log.h"
+#include "src/library/loaded_model.h"
 #include "src/programs/configuration.h"
 #include "src/programs/programs.h"
 #include "src/train/evaluate.h"

@@ -13,6 +13,7 @@
 #include "mpi/world.h"
 #include "src/base/log.h"
 #include "src/base/version.h"
+#include "src/library/loaded_model.h"
 #include "src/programs/configuration.h"
 #include "src/programs/programs.h"
 #include "src/programs/python_files.h"
@@ -32,8 +33,10 @@ static const OptionRow rows[] = {
 
 const CommandHelp export_help = {
     .usage = "polysketch export --checkpoint=FILE --to=FOLDER [options]",
-    .text = "Writes the weights of a checkpoint as model.safetensors, beside them config.json, the model as a file of PyTorch, "
-            "and the tokenizer where its pieces are known: a folder for the from_pretrained() of Hugging Face's transformers. "
+    .text = "Writes the weights of a checkpoint as model.safetensors, beside them config.json, the model as a file of "
+            "PyTorch, "
+            "and the tokenizer where its pieces are known: a folder for the from_pretrained() of Hugging Face's "
+            "transformers. "
             "States of the optimizer stay behind. polysketch import goes the other way.",
     .example = "polysketch export --checkpoint=results/a/checkpoints/step-00001000.h5 --to=a\n"
                "python3 -c 'from transformers import AutoModelForCausalLM\n"

@@ -1,4 +1,6 @@
 /* polysketch generate: text from a prompt, token by token from the recurrent state. */
+#include "src/programs/generate.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,20 +9,10 @@
 #include "mpi/world.h"
 #include "src/base/log.h"
 #include "src/base/memory.h"
-#include "src/base/rng.h"
 #include "src/base/usage.h"
-#include "src/model/decode.h"
-#include "src/model/sampler.h"
+#include "src/library/decoder_state.h"
 #include "src/programs/configuration.h"
 #include "src/programs/programs.h"
-
-typedef struct GenerateOptions {
-    char checkpoint[OPTION_TEXT_SIZE], prompt_file[OPTION_TEXT_SIZE];
-    const char *prompt;
-    int64_t tokens, top_k, seed;
-    double temperature, top_p;
-    bool timing;
-} GenerateOptions;
 
 #define AT(field) offsetof(GenerateOptions, field)
 
@@ -30,12 +22,21 @@ static const OptionRow rows[] = {
      "text to continue; token numbers where the model has no table of pieces"},
     {"", "prompt_file", OPTION_TEXT, AT(prompt_file), "", 1, 0, "", false,
      "the prompt from a file, of which every byte counts; not together with --prompt"},
-    {"", "tokens", OPTION_INTEGER, AT(tokens), "200", 1, 1e12, "", false, "tokens to write"},
+    {"", "prompts", OPTION_TEXT, AT(prompts), "", 1, 0, "", false,
+     "a file with a prompt on each line: each is continued by itself, and printed with its text as one line of JSON"},
+    {"", "at_once", OPTION_INTEGER, AT(at_once), "8", 1, 1 << 16, "", false,
+     "of --prompts: how many a rank continues side by side, which is faster than one after the other"},
+    {"", "tokens", OPTION_INTEGER, AT(tokens), "200", 0, 1e12, "", false, "tokens to write, at most"},
+    {"", "stop", OPTION_LONG_TEXT, AT(stop), "", 1, 0, "", false, "end before this text, should it be written"},
     {"", "temperature", OPTION_REAL, AT(temperature), "0.8", 0, 100, "", false, "0 = always the most likely token"},
     {"", "top_k", OPTION_INTEGER, AT(top_k), "0", 0, 1 << 24, "", false, "only the k most likely tokens; 0 = all"},
     {"", "top_p", OPTION_REAL, AT(top_p), "1", 0, 1, "", false,
      "only the most likely tokens that together have this probability"},
     {"", "seed", OPTION_INTEGER, AT(seed), "1", 0, 9e15, "", false, "of the draws"},
+    {"", "save_state", OPTION_TEXT, AT(save_state), "", 1, 0, "", false,
+     "write the recurrent state behind the prompt to this HDF5 file"},
+    {"", "load_state", OPTION_TEXT, AT(load_state), "", 1, 0, "", false,
+     "go on from such a file, of the same model; a prompt comes behind what it has read"},
     {"", "timing", OPTION_BOOL, AT(timing), "false", 0, 0, "", false,
      "end with a line on standard error: seconds per token over the run"},
 };
@@ -43,13 +44,30 @@ static const OptionRow rows[] = {
 const CommandHelp generate_help = {
     .usage = "polysketch generate --checkpoint=FILE --prompt=TEXT [options]",
     .text =
-        "Writes the prompt and its continuation to standard output. One process works; memory and time per token do "
-        "not grow with the position for the linear attention kinds (polysketch, performer).",
+        "Writes the prompt and its continuation to standard output, token by token. One process works; the lines of "
+        "--prompts "
+        "are divided among the ranks. Memory and time per token do not grow with the position for the linear attention "
+        "kinds (polysketch, performer), whose prompts are read in stretches and may be of any length.",
     .example = "polysketch generate --checkpoint=results/a/checkpoints/step-00001000.h5 --prompt='In the beginning' "
-               "--tokens=500",
+               "--tokens=500\n"
+               "polysketch generate --checkpoint=FILE --prompt_file=book.txt --tokens=0 --save_state=book.h5\n"
+               "polysketch generate --checkpoint=FILE --load_state=book.h5 --prompt='And then' --stop='.'\n"
+               "polysketch generate --checkpoint=FILE --prompts=lines.txt --temperature=0 >texts.jsonl",
     .rows = rows,
     .row_count = sizeof rows / sizeof *rows,
 };
+
+GeneratorSettings generate_settings(const GenerateOptions *options)
+{
+    return (GeneratorSettings){
+        .sampler = {options->temperature, options->top_k, options->top_p},
+        .seed = (uint64_t)options->seed,
+        .tokens = (size_t)options->tokens,
+        .stop = options->stop,
+    };
+}
+
+/* ---- the prompt ---- */
 
 static char *read_prompt_file(const char *path, size_t *length, Message *problem)
 {
@@ -95,17 +113,12 @@ static bool parse_ids(const char *text, size_t length, size_t vocab_size, int32_
     return true;
 }
 
-static int32_t *encode_prompt(const GenerateOptions *options, const LoadedModel *loaded, size_t *count,
-                              Message *problem)
+int32_t *generate_encode(LoadedModel *loaded, const char *text, size_t length, size_t *count, Message *problem)
 {
-    size_t length;
-    char *text = read_prompt(options, &length, problem);
-    if (!text) return NULL;
     int32_t *ids = checked_calloc(length + 1, sizeof *ids);
     bool ok = tokenizer_has_pieces(&loaded->tokenizer)
                   ? tokenizer_encode(&loaded->tokenizer, text, length, ids, count, problem)
                   : parse_ids(text, length, loaded->model->vocab_size, ids, count, problem);
-    free(text);
     if (ok && *count > 0) return ids;
     if (ok)
         fail(problem,
@@ -114,50 +127,114 @@ static int32_t *encode_prompt(const GenerateOptions *options, const LoadedModel 
     return NULL;
 }
 
-static void write_piece(const Tokenizer *tokenizer, int32_t token)
+/* ---- one text ---- */
+
+/* What has been read so far: a state from a file, a prompt, or both. The generator is rank 0's. */
+typedef struct Session {
+    LoadedModel *loaded;
+    int32_t *prompt; /* (count) */
+    size_t count;
+    size_t before; /* tokens of the state from a file */
+    Generator *generator;
+    double read_seconds;
+} Session;
+
+/* Behind a state from a file there need not be a prompt. */
+static bool encode_prompt(Session *session, const GenerateOptions *options, Message *problem)
 {
-    if (tokenizer_has_pieces(tokenizer)) {
-        size_t length;
-        const uint8_t *piece = tokenizer_piece(tokenizer, token, &length);
-        fwrite(piece, 1, length, stdout);
-    } else {
-        printf("%d ", token);
-    }
+    size_t length;
+    char *text = read_prompt(options, &length, problem);
+    if (!text) return false;
+    bool none = length == 0 && options->load_state[0];
+    if (!none) session->prompt = generate_encode(session->loaded, text, length, &session->count, problem);
+    free(text);
+    return none || session->prompt;
+}
+
+static bool start_session(Session *session, const GenerateOptions *options, const char *digest, Message *problem)
+{
+    LoadedModel *loaded = session->loaded;
+    bool loads = options->load_state[0] != 0;
+    if (loads && !decoder_state_position(options->load_state, digest, &session->before, problem)) return false;
+    size_t total = session->before + session->count + (size_t)options->tokens;
+    DecodeShape shape = {total, (size_t)loaded->config.block_length};
+    GeneratorSettings settings = generate_settings(options);
+    session->generator = generator_create(loaded->model, loaded->params, &loaded->tokenizer, shape, 1, &settings);
+    return !loads || decoder_state_load(options->load_state, loaded->model, generator_decoder(session->generator), 0,
+                                        generator_logits(session->generator, 0), problem);
+}
+
+/* ByteSinks: what is written is seen at once. */
+static void print_bytes(void *context, const uint8_t *bytes, size_t count)
+{
+    (void)context;
+    fwrite(bytes, 1, count, stdout);
+}
+
+static void show_bytes(void *context, const uint8_t *bytes, size_t count)
+{
+    print_bytes(context, bytes, count);
     fflush(stdout);
 }
 
-static void generate(const GenerateOptions *options, const LoadedModel *loaded, const int32_t *prompt, size_t count)
+static void read_tokens(Session *session)
 {
-    size_t total = count + (size_t)options->tokens;
-    DecodeShape shape = {total, (size_t)loaded->config.block_length};
-    Decoder *decoder = decoder_create(loaded->model, loaded->params, shape);
-    /* A vocabulary may be rounded up for speed: only tokens that have a piece are drawn. */
-    bool has_pieces = tokenizer_has_pieces(&loaded->tokenizer);
-    size_t drawable = has_pieces && (size_t)loaded->tokenizer.vocab_size < loaded->model->vocab_size
-                          ? (size_t)loaded->tokenizer.vocab_size
-                          : loaded->model->vocab_size;
-    Sampler *sampler =
-        sampler_create((SamplerSettings){options->temperature, options->top_k, options->top_p}, drawable);
-    RngStream stream = rng_stream((uint64_t)options->seed, "generate", 0);
-    const real *logits = NULL;
-    for (size_t i = 0; i < count; i++) {
-        write_piece(&loaded->tokenizer, prompt[i]);
-        logits = decoder_step(decoder, prompt[i]);
-    }
     double start = usage_seconds();
-    for (size_t i = count; i < total; i++) {
-        int32_t token = sampler_draw(sampler, logits, rng_uniform(stream, i));
-        write_piece(&loaded->tokenizer, token);
-        if (i + 1 < total) logits = decoder_step(decoder, token);
-    }
-    printf("\n");
+    generator_say(&session->loaded->tokenizer, session->prompt, session->count, print_bytes, NULL);
+    fflush(stdout);
+    generator_read(session->generator, 0, session->prompt, session->count);
+    session->read_seconds = usage_seconds() - start;
+}
+
+static void write_tokens(Session *session, bool timing)
+{
+    Continuation text = {.sink = show_bytes};
     char state[32];
-    if (options->timing)
-        fprintf(stderr, "%lld tokens from position %zu on, %.4g ms each; recurrent state %s\n",
-                (long long)options->tokens, count, 1e3 * (usage_seconds() - start) / (double)options->tokens,
-                log_bytes((double)decoder_state_bytes(decoder), state));
-    sampler_destroy(sampler);
-    decoder_destroy(decoder);
+    double start = usage_seconds();
+    generator_write(session->generator, &text, 1);
+    printf("\n");
+    if (!timing) return;
+    double each = text.written > 0 ? 1e3 * (usage_seconds() - start) / (double)text.written : 0;
+    fprintf(stderr, "%zu tokens from position %zu on, %.4g ms each; prompt read in %.4g s; recurrent state %s\n",
+            text.written, session->before + session->count, each, session->read_seconds,
+            log_bytes((double)decoder_state_bytes(generator_decoder(session->generator)), state));
+}
+
+/* Collective; rank 0 works. */
+static void generate_text(const GenerateOptions *options, LoadedModel *loaded)
+{
+    Message problem;
+    Session session = {.loaded = loaded};
+    char digest[DIGEST_TEXT_SIZE] = "";
+    bool first = world().rank == 0;
+    if (options->save_state[0] || options->load_state[0]) model_digest(&loaded->config, loaded->params, digest);
+    require_all(encode_prompt(&session, options, &problem), &problem);
+    require_all(!first || start_session(&session, options, digest, &problem), &problem);
+    if (first) read_tokens(&session);
+    Decoder *decoder = first ? generator_decoder(session.generator) : NULL;
+    const real *logits = first ? generator_logits(session.generator, 0) : NULL;
+    if (options->save_state[0])
+        require_all(decoder_state_save(options->save_state, digest, loaded->model, decoder, 0, logits, &problem),
+                    &problem);
+    if (first) write_tokens(&session, options->timing);
+    generator_destroy(session.generator);
+    free(session.prompt);
+}
+
+/* ---- the subcommand ---- */
+
+static bool check_options(const GenerateOptions *options, const Tokenizer *tokenizer, Message *problem)
+{
+    const char *beside = options->prompt[0]        ? "prompt"
+                         : options->prompt_file[0] ? "prompt_file"
+                         : options->save_state[0]  ? "save_state"
+                         : options->load_state[0]  ? "load_state"
+                                                   : NULL;
+    if (options->prompts[0] && beside)
+        return fail(problem, "--prompts and --%s are both given. Leave one of them out", beside);
+    if (options->stop[0] && !tokenizer_has_pieces(tokenizer))
+        return fail(problem, "--stop needs text, but this model has no table of pieces. Leave --stop out");
+    return true;
 }
 
 int generate_main(int argc, char **argv)
@@ -166,14 +243,14 @@ int generate_main(int argc, char **argv)
     OptionTable table = {rows, sizeof rows / sizeof *rows, &options};
     arguments_read(&table, argc, argv);
     Message problem;
-    size_t count;
     LoadedModel loaded = loaded_model_read(options.checkpoint);
-    int32_t *prompt = encode_prompt(&options, &loaded, &count, &problem);
-    require_all(prompt != NULL, &problem);
+    require_all(check_options(&options, &loaded.tokenizer, &problem), &problem);
     param_store_acquire_all(loaded.params);
-    if (world().rank == 0) generate(&options, &loaded, prompt, count);
+    if (options.prompts[0])
+        generate_prompts(&options, &loaded);
+    else
+        generate_text(&options, &loaded);
     param_store_release_all(loaded.params);
-    free(prompt);
     loaded_model_destroy(&loaded);
     return EXIT_SUCCESS;
 }

@@ -31,8 +31,10 @@ static const OptionRow rows[] = {
 
 const CommandHelp import_help = {
     .usage = "polysketch import --from=FOLDER --to=FILE.h5 [options]",
-    .text = "Makes a checkpoint of a folder that polysketch export wrote, or that was saved from one with save_pretrained() of "
-            "Hugging Face's transformers. eval, generate and inspect read it, a new run begins with it (--train.init_from). It "
+    .text = "Makes a checkpoint of a folder that polysketch export wrote, or that was saved from one with "
+            "save_pretrained() of "
+            "Hugging Face's transformers. eval, generate and inspect read it, a new run begins with it "
+            "(--train.init_from). It "
             "has no states of an optimizer, and the defaults in the options that are not the model's.",
     .example = "polysketch import --from=a --to=a.h5\n"
                "polysketch train configs/default.ini --train.init_from=a.h5 --output.folder=results/b",

@@ -28,7 +28,8 @@ static const OptionRow rows[] = {
 const CommandHelp inspect_help = {
     .usage = "polysketch inspect FILE [--stats] [--json]\n"
              "       polysketch inspect CHECKPOINT OTHER_CHECKPOINT [--json]",
-    .text = "Prints what is in a checkpoint, a token file or a metrics file, and checks its values. Of two checkpoints it says "
+    .text = "Prints what is in a checkpoint, a token file or a metrics file, and checks its values. Of two checkpoints "
+            "it says "
             "how far each tensor of the first is from that of the second: the largest difference, and the norm of the "
             "difference over that of the first; and which options differ. Different or not, the exit code is 0.",
     .example = "polysketch inspect results/run/checkpoints/step-00000100.h5 --stats",
@@ -237,6 +238,10 @@ static bool inspect_file(const char *path, const InspectOptions *options, Facts 
     if (strcmp(format, FORMAT_LOSSES) == 0) {
         facts_say(facts, "losses per token of an evaluation: dataset /per_token_loss (sequences, T). Try: h5ls %s\n",
                   path);
+        return true;
+    }
+    if (strcmp(format, FORMAT_STATE) == 0) {
+        printf("recurrent state of a text, for generate --load_state: groups layers.N. Try: h5ls -r %s\n", path);
         return true;
     }
     return fail(problem, "'%s' says it has the format '%.63s', which is unknown here. Try: h5ls -r %s", path, format,

@@ -15,6 +15,7 @@ static const Command subcommands[] = {
     {"train", "train a model, or continue the run of a folder", train_main, &train_help},
     {"eval", "loss, perplexity and bits per byte of a checkpoint on a token file", eval_main, &eval_help},
     {"generate", "write text with a checkpoint, token by token", generate_main, &generate_help},
+    {"score", "log likelihood of continuations, and accuracy of multiple choice", score_main, &score_help},
     {"inspect", "say what is in a checkpoint, a token file or a metrics file", inspect_main, &inspect_help},
     {"export", "weights as safetensors, with the model in PyTorch", export_main, &export_help},
     {"import", "a checkpoint of such weights", import_main, &import_help},

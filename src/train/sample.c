@@ -10,9 +10,7 @@
 #include "src/base/heartbeat.h"
 #include "src/base/log.h"
 #include "src/base/memory.h"
-#include "src/base/rng.h"
-#include "src/model/decode.h"
-#include "src/model/sampler.h"
+#include "src/inference/generator.h"
 
 enum { DEFAULT_PROMPT_TOKENS = 32, LOG_BYTES = 96 };
 
@@ -36,7 +34,7 @@ struct SampleWriter {
     const SampleSpec *spec;
     const Model *model;
     size_t block_length;
-    const Tokenizer *tokenizer;
+    Tokenizer *tokenizer;
     int32_t *prompt; /* (prompt_count) */
     size_t prompt_count;
     char path[DISK_PATH_SIZE]; /* samples.txt */
@@ -66,7 +64,7 @@ static bool encode_prompt(SampleWriter *writer, Message *problem)
 }
 
 SampleWriter *sample_writer_create(const SampleSpec *spec, const char *folder, const Model *model, size_t block_length,
-                                   const Tokenizer *tokenizer, TokenFile *text, Message *problem)
+                                   Tokenizer *tokenizer, TokenFile *text, Message *problem)
 {
     SampleWriter *writer = checked_calloc(1, sizeof *writer);
     *writer = (SampleWriter){.spec = spec, .model = model, .block_length = block_length, .tokenizer = tokenizer};
@@ -93,38 +91,25 @@ void sample_writer_destroy(SampleWriter *writer)
 
 /* ---- a sample ---- */
 
-static void add_piece(const SampleWriter *writer, FILE *text, int32_t token)
-{
-    size_t length;
-    const uint8_t *piece = tokenizer_piece(writer->tokenizer, token, &length);
-    if (tokenizer_has_pieces(writer->tokenizer))
-        fwrite(piece, 1, length, text);
-    else
-        fprintf(text, "%d ", token);
-}
+static void add_bytes(void *context, const uint8_t *bytes, size_t count) { fwrite(bytes, 1, count, context); }
 
-/* A vocabulary may be rounded up for speed: only tokens that have a piece are drawn. */
-static size_t drawable_tokens(const SampleWriter *writer)
-{
-    size_t V = writer->model->vocab_size, known = (size_t)writer->tokenizer->vocab_size;
-    return tokenizer_has_pieces(writer->tokenizer) && known < V ? known : V;
-}
-
-/* Prompt and continuation, the same draws as those of polysketch generate. */
+/* Prompt and continuation, as polysketch generate writes them. */
 static void write_text(const SampleWriter *writer, ParamStore *params, FILE *text)
 {
-    size_t count = writer->prompt_count, total = count + (size_t)writer->spec->tokens;
-    Decoder *decoder = decoder_create(writer->model, params, (DecodeShape){total, writer->block_length});
-    Sampler *sampler = sampler_create((SamplerSettings){.temperature = 0.8, .top_p = 1}, drawable_tokens(writer));
-    RngStream stream = rng_stream((uint64_t)writer->spec->seed, "generate", 0);
-    const real *logits = NULL;
-    for (size_t i = 0; i < total; i++) {
-        int32_t token = i < count ? writer->prompt[i] : sampler_draw(sampler, logits, rng_uniform(stream, i));
-        add_piece(writer, text, token);
-        if (i + 1 < total) logits = decoder_step(decoder, token);
-    }
-    sampler_destroy(sampler);
-    decoder_destroy(decoder);
+    size_t count = writer->prompt_count;
+    GeneratorSettings settings = {
+        .sampler = {.temperature = 0.8, .top_p = 1},
+        .seed = (uint64_t)writer->spec->seed,
+        .tokens = (size_t)writer->spec->tokens,
+        .stop = "",
+    };
+    DecodeShape shape = {count + settings.tokens, writer->block_length};
+    Generator *generator = generator_create(writer->model, params, writer->tokenizer, shape, 1, &settings);
+    Continuation continuation = {.sink = add_bytes, .context = text};
+    generator_say(writer->tokenizer, writer->prompt, count, add_bytes, text);
+    generator_read(generator, 0, writer->prompt, count);
+    generator_write(generator, &continuation, 1);
+    generator_destroy(generator);
 }
 
 /* As much as fits into a line, on one line, whatever bytes it has. */

@@ -26,7 +26,7 @@ typedef struct SampleWriter SampleWriter;
    where the run has no texts. All but `folder` and `text` must outlive the writer. NULL with a message when there can be no
    sample, or the prompt cannot be turned into tokens. Local. */
 SampleWriter *sample_writer_create(const SampleSpec *spec, const char *folder, const Model *model, size_t block_length,
-                                   const Tokenizer *tokenizer, TokenFile *text, Message *problem);
+                                   Tokenizer *tokenizer, TokenFile *text, Message *problem);
 void sample_writer_destroy(SampleWriter *writer);
 
 /* Writes a sample where one is due at `step`: rank 0 works, the others wait for it when they meet next. Where the file cannot be

@@ -97,7 +97,7 @@ static void open_data(Trainer *t)
     DataSource evaluation = config_data_source(config, t->validation ? t->validation : first_file(t));
     t->loader = pass_loader_training(t->step->pass, &training, t->train, &problem);
     require_all(t->loader != NULL, &problem);
-    const Tokenizer *tokenizer = made ? NULL : &first_file(t)->tokenizer;
+    Tokenizer *tokenizer = made ? NULL : &first_file(t)->tokenizer;
     bool fits = t->validation && tokenizer && tokenizer_same(tokenizer, &t->validation->tokenizer);
     t->samples = sample_writer_create(&config->sample, config->output.folder, t->model, (size_t)config->block_length,
                                       tokenizer, fits ? t->validation : first_file(t), &problem);

@@ -18,7 +18,7 @@
 #include "src/base/log.h"
 #include "src/base/memory.h"
 #include "src/base/rng.h"
-#include "src/programs/configuration.h"
+#include "src/library/loaded_model.h"
 #include "src/train/optimizer.h"
 #include "src/train/resume.h"
 

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Whatever is wrong, on one rank and on three: the job ends soon and with an error, one line says the cause and the remedy, no
 # process stays and nothing half-written is left.
+# time limit: 240 s
 set -euo pipefail
 # shellcheck source=tests/system/common.bash
 . "$(dirname "$0")/common.bash"
@@ -97,6 +98,7 @@ bad=$TEST_FOLDER/bad
 quiet python "$tools"/make_bad_files.py "$data/train.h5" "$good" "$bad"
 printf '[train]\nstepz = 3\n' >"$bad/option.ini"
 printf 'nonsense\n' >"$bad/line.ini"
+printf 'a\n\nb\n' >"$bad/prompts.txt"
 head -c 1100000 /dev/zero >"$bad/long.ini"
 long=$(printf '%0250d' 0)
 mkdir -p "$bad/$long/$long"
@@ -189,6 +191,16 @@ refuse_train "does not use: layers.2.attention.out.weight|model options" --outpu
 refuse "prompt is empty|--prompt" generate --checkpoint="$good"
 refuse "--prompt and --prompt_file|Leave one" generate --checkpoint="$good" --prompt=a --prompt_file="$bad/line.ini"
 refuse "cannot read a prompt|is a folder|--prompt_file" generate --checkpoint="$good" --prompt_file="$bad"
+refuse "--prompts and --prompt|Leave one" generate --checkpoint="$good" --prompts="$bad/line.ini" --prompt=a
+refuse "--prompts and --load_state|Leave one" generate --checkpoint="$good" --prompts="$bad/line.ini" --load_state="$good"
+refuse "cannot read prompts|No such file|Check the name" generate --checkpoint="$good" --prompts="$bad/missing.txt"
+refuse "line 2: the prompt is empty" generate --checkpoint="$good" --prompts="$bad/prompts.txt"
+refuse "no such file" generate --checkpoint="$good" --load_state="$bad/missing.h5" --prompt=a
+refuse "polysketch-checkpoint file|polysketch-state file is needed" generate --checkpoint="$good" --load_state="$good"
+refuse "not replaced|polysketch-checkpoint file|another name" generate --checkpoint="$good" --prompt=a --save_state="$good"
+refuse "which items|--checkpoint=FILE" score
+refuse "--checkpoint=FILE is missing" score "$bad/line.ini"
+refuse "line.ini': line 1 is no JSON" score "$bad/line.ini" --checkpoint="$good"
 refuse_eval "attention.block_length = 16 is part of this model|blocks of 32|Leave" --attention.block_length=32
 refuse "no such file" inspect "$bad/missing.h5"
 refuse "is a folder|Name a checkpoint" inspect "$bad"

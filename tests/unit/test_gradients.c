@@ -68,7 +68,7 @@ static double objective_of(const Problem *p)
     ParamStore *store = param_store_over(&p->model->table, p->params, NULL);
     param_store_acquire_all(store);
     for (size_t s = 0; s < p->pass.sequences; s++) {
-        Decoder *decoder = decoder_create(p->model, store, (DecodeShape){T, p->pass.block_length});
+        Decoder *decoder = decoder_create(p->model, store, (DecodeShape){T, p->pass.block_length}, 1);
         for (size_t t = s * T; t < (s + 1) * T; t++)
             sum += position_objective(decoder_step(decoder, p->inputs[t]), p->model->vocab_size, (size_t)p->targets[t],
                                       &p->pass);

@@ -40,7 +40,7 @@ static Tokenizer tokenizer_of_text(const char *name, const char *text)
     return tokenizer;
 }
 
-static void check_encoding(const Tokenizer *tokenizer, const char *text, const int32_t *expected, size_t count)
+static void check_encoding(Tokenizer *tokenizer, const char *text, const int32_t *expected, size_t count)
 {
     int32_t ids[64];
     size_t got = 0;

@@ -1,0 +1,52 @@
+#include "src/programs/json_text.h"
+
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "src/base/error.h"
+#include "src/base/memory.h"
+
+static const char replacement[] = "\xef\xbf\xbd"; /* U+FFFD */
+
+/* Bytes of the character that begins here, 0 when none does: no overlong forms, no surrogates, nothing above U+10FFFF. */
+static size_t character_length(const uint8_t *bytes, size_t count)
+{
+    uint8_t first = bytes[0];
+    size_t length = first < 0x80 ? 1 : first < 0xc2 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : first < 0xf5 ? 4 : 0;
+    if (length == 0 || length > count) return 0;
+    for (size_t i = 1; i < length; i++)
+        if (bytes[i] >> 6 != 2) return 0;
+    bool overlong = (first == 0xe0 && bytes[1] < 0xa0) || (first == 0xf0 && bytes[1] < 0x90);
+    bool beyond = (first == 0xed && bytes[1] >= 0xa0) || (first == 0xf4 && bytes[1] >= 0x90);
+    return overlong || beyond ? 0 : length;
+}
+
+json_t *json_from_bytes(const char *bytes, size_t count)
+{
+    const uint8_t *from = (const uint8_t *)bytes;
+    char *text = checked_calloc(count * strlen(replacement) + 1, 1);
+    size_t length = 0;
+    for (size_t i = 0; i < count;) {
+        size_t good = character_length(from + i, count - i), step = good ? good : 1;
+        const char *piece = good ? bytes + i : replacement;
+        size_t piece_length = good ? good : strlen(replacement);
+        memcpy(text + length, piece, piece_length);
+        length += piece_length;
+        i += step;
+    }
+    json_t *value = json_stringn(text, length);
+    free(text);
+    CHECK(value, "cannot allocate a text of %zu bytes", length);
+    return value;
+}
+
+void json_print_line(json_t *value)
+{
+    char *line = json_dumps(value, JSON_COMPACT | JSON_ENSURE_ASCII | JSON_REAL_PRECISION(9));
+    CHECK(line, "cannot allocate a line of JSON");
+    printf("%s\n", line);
+    free(line);
+    json_decref(value);
+}
