@@ -188,6 +188,13 @@ static void read_in_pieces(const Prompt *p, const size_t *pieces)
     decoder_destroy(decoder);
 }
 
+static const Variant *variant_called(const char *name)
+{
+    int v = 0;
+    while (v < variant_count && strcmp(variants[v].name, name) != 0) v++;
+    return check_true(v < variant_count, "there is a variant %s", name) ? &variants[v] : &variants[0];
+}
+
 static void read_in_all_ways(const Variant *variant, const char *layers)
 {
     static const size_t ways[][5] = {{61, 0},         {1, 0},         {8, 0},           {20, 0},
@@ -202,13 +209,7 @@ static void test_prompts(void)
     for (int v = 0; v < variant_count; v++) read_in_all_ways(&variants[v], "");
     for (int v = 0; v < hybrid_count; v++) read_in_all_ways(&hybrids[v], HYBRID_LAYERS);
     read_in_all_ways(&variants[0], "model.logit_soft_cap=2");
-}
-
-static const Variant *variant_called(const char *name)
-{
-    int v = 0;
-    while (v < variant_count && strcmp(variants[v].name, name) != 0) v++;
-    return check_true(v < variant_count, "there is a variant %s", name) ? &variants[v] : &variants[0];
+    read_in_all_ways(variant_called("learned-exact"), "model.rotary_share=0.5");
 }
 
 /* Longer than what is computed at a time. */
