@@ -114,11 +114,12 @@ def train_and_score(config, scored_tokens):
     optimizer = make_optimizer(model, train)
     metrics = Csv(folder / "metrics.csv", ("step", "loss", "learning_rate", "seconds", "tokens_seen"))
     evaluations = Csv(folder / "evaluations.csv", ("step", "loss"))
-    for step in range(1, train.getint("steps") + 1):
+    steps, every = train.getint("steps"), evaluate.getint("every")
+    for step in range(1, steps + 1):
         start, rate = time.perf_counter(), rate_of(step, train)
         loss = train_step(model, optimizer, rate, *batch_of(text, T, sequences, generator))
         metrics.add(step, f"{loss:.6f}", f"{rate:.6g}", f"{time.perf_counter() - start:.4f}", step * sequences * T)
-        if step % evaluate.getint("every") == 0:
+        if step == steps or every and step % every == 0:
             losses = window_losses(model, validation, T, evaluate.getint("sequences"))
             evaluations.add(step, f"{losses.mean().item():.6f}")
     with h5py.File(folder / f"losses-{T}.h5", "w") as file:

@@ -53,8 +53,8 @@ SMOKE = {"train.steps": "4", "train.warmup_steps": "2", "train.batch_sequences":
 STARTS = (0, 16, 64, 256, 1024, 4096, 16384)  # of the buckets of "loss by position"
 KEY = ("name", "seed", "steps", "configuration")
 COLUMNS = [*KEY, "evaluated_at", "loss", "bits_per_byte", "accuracy", "sequences_right",
-           *(f"loss_from_{start}" for start in STARTS), "tokens", "parameters", "seconds", "tokens_per_second", "options",
-           "version", "processor"]
+           *(f"loss_from_{start}" for start in STARTS), "tokens", "parameters", "seconds", "tokens_per_second",
+           "memory_mb", "options", "version", "processor"]
 CURVE_COLUMNS = [*KEY, "step", "seconds", "loss"]
 NOT_THE_MODEL = ("quality.jobs", "quality.threads", "output.", "evaluate.")  # what does not make another row
 
@@ -291,12 +291,21 @@ def made_by(run):
                 version.decode() if isinstance(version, bytes) else version)
 
 
+def memory_mb(run):
+    """The largest that the ends of training have told of rank 0; nothing of peers."""
+    log = run.folder / "train.log"
+    units = {"kB": 1e-3, "MB": 1, "GB": 1e3}
+    told = re.findall(r"peak memory of rank 0 (\S+) ([kMG]B)", log.read_text(encoding="utf-8")) if log.exists() else []
+    return f"{max(float(number) * units[unit] for number, unit in told):.0f}" if told else ""
+
+
 def facts(run):
     """Columns that all rows of a run share."""
     metrics, (parameters, version) = columns_of(run.folder / "metrics.csv"), made_by(run)
     seconds, tokens = metrics["seconds"].sum(), int(metrics["tokens_seen"][-1])
     return {"tokens": tokens, "parameters": parameters, "seconds": f"{seconds:.1f}",
-            "tokens_per_second": f"{tokens / seconds:.0f}", "options": run.options, "version": version, "processor": processor()}
+            "tokens_per_second": f"{tokens / seconds:.0f}",
+            "memory_mb": memory_mb(run), "options": run.options, "version": version, "processor": processor()}
 
 
 def curve(run):

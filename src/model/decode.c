@@ -152,7 +152,7 @@ const real *decoder_step(Decoder *decoder, int32_t token)
     const Model *model = decoder->model;
     CHECK(decoder->position < decoder->shape.max_tokens, "internal error: the decoder was made for %zu tokens",
           decoder->shape.max_tokens);
-    rotary_fill_table(decoder->rotary, decoder->position, 1, model->head_width);
+    rotary_fill_table(decoder->rotary, decoder->position, 1, model->head_width, model->rotary_pairs);
     memcpy(decoder->x, param_values(decoder->params, model->embedding) + (size_t)token * model->width,
            model->width * sizeof(real));
     for (size_t i = 0; i < model->layer_count; i++) step_layer(decoder, i);

@@ -62,6 +62,7 @@ Model *model_create(const ModelSpec *spec)
     model->feedforward_in_width = spec->feedforward_width * (spec->feedforward == FEEDFORWARD_GLU ? 2 : 1);
     model->vocab_size = spec->vocab_size;
     model->logit_soft_cap = spec->logit_soft_cap;
+    model->rotary_pairs = (size_t)lround(spec->rotary_share * (double)(model->head_width / 2));
     model->layers = checked_calloc(model->layer_count, sizeof *model->layers);
     model->embedding_group = param_table_begin_group(&model->table);
     model->embedding = param_table_add_matrix(&model->table, "token_embedding.weight", model->vocab_size, model->width,

@@ -25,6 +25,7 @@ typedef struct ModelSpec {
     size_t feedforward_width;                /* F */
     FeedForwardKind feedforward;
     double logit_soft_cap;          /* 0: none */
+    double rotary_share;            /* 0 to 1: part of the pairs of a head that the rotary embedding turns */
     bool zero_init_branches;        /* what ends a residual branch starts at 0 */
     const AttentionSpec *attention; /* of each layer, resolved */
 } ModelSpec;
@@ -49,6 +50,7 @@ typedef struct Model {
     int embedding_group, output_group;
     FeedForwardKind feedforward;
     double logit_soft_cap;
+    size_t rotary_pairs; /* turned ones, of h/2 */
     size_t layer_count, width, heads, head_width, feedforward_width, feedforward_in_width,
         vocab_size; /* L C H h F 2F|F V */
 } Model;

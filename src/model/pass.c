@@ -181,7 +181,8 @@ ModelPass *model_pass_create(const Model *model, const PassSpec *spec, SequenceL
     pass->scratch = arena_create(bytes.scratch, "scratch memory");
     take_activations(pass, &pass->activations);
     if (spec->stretches == 1)
-        rotary_fill_table(pass->rotary, pass->shape.first_token, pass->shape.tokens, model->head_width);
+        rotary_fill_table(pass->rotary, pass->shape.first_token, pass->shape.tokens, model->head_width,
+                          model->rotary_pairs);
     return pass;
 }
 
@@ -283,7 +284,7 @@ static void select_stretch(ModelPass *pass, size_t stretch, bool recording)
     pass->shape.tokens = range.count;
     pass->carried.stretch = stretch;
     pass->carried.recording = recording;
-    rotary_fill_table(pass->rotary, range.first, range.count, pass->model->head_width);
+    rotary_fill_table(pass->rotary, range.first, range.count, pass->model->head_width, pass->model->rotary_pairs);
 }
 
 static OutputRun output_run(ModelPass *pass, ParamStore *params, const int32_t *targets)

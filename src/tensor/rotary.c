@@ -2,13 +2,14 @@
 
 #include <math.h>
 
-void rotary_fill_table(real *table, size_t first, size_t tokens, size_t head_width)
+void rotary_fill_table(real *table, size_t first, size_t tokens, size_t head_width, size_t turned_pairs)
 {
     size_t half = head_width / 2;
 #pragma omp parallel for schedule(static) if (tokens * half > 4096)
     for (size_t t = 0; t < tokens; t++)
         for (size_t i = 0; i < half; i++) {
-            double angle = (double)(first + t) * pow(10000.0, -2.0 * (double)i / (double)head_width);
+            double turn = i < turned_pairs ? pow(10000.0, -2.0 * (double)i / (double)head_width) : 0;
+            double angle = (double)(first + t) * turn;
             table[2 * t * half + i] = (real)cos(angle);
             table[(2 * t + 1) * half + i] = (real)sin(angle);
         }

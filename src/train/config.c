@@ -29,6 +29,9 @@ static const OptionRow model_rows[] = {
      "V; 0 = from the training data"},
     {"model", "logit_soft_cap", OPTION_REAL, AT(model.logit_soft_cap), "0", 0, 1e6, "", MODEL_DEFINING,
      "logits z become cap tanh(z / cap), which keeps them between -cap and cap; 0 = off"},
+    {"model", "rotary_share", OPTION_REAL, AT(model.rotary_share), "1", 0, 1, "", MODEL_DEFINING,
+     "part of the pairs of numbers of a head, those of the highest frequencies, that the rotary embedding turns by the "
+     "token's position; the others compare tokens wherever they stand"},
     {"model", "zero_init_branches", OPTION_BOOL, AT(model.zero_init_branches), "false", 0, 0, "", FREE,
      "initial values of attention.out and feedforward.out, which end a residual branch, are 0"},
 };
@@ -218,6 +221,7 @@ ModelSpec config_model_spec(const Config *config)
         .feedforward_width = (size_t)config->model.feedforward_width,
         .feedforward = (FeedForwardKind)config->model.feedforward,
         .logit_soft_cap = config->model.logit_soft_cap,
+        .rotary_share = config->model.rotary_share,
         .zero_init_branches = config->model.zero_init_branches,
         .attention = specs,
     };

@@ -21,6 +21,7 @@ typedef struct ModelConfig {
     int64_t feedforward_width;
     double dropout;
     double logit_soft_cap;
+    double rotary_share;
     bool zero_init_branches;
     int64_t vocab_size;
 } ModelConfig;

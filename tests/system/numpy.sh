@@ -43,6 +43,7 @@ start check projection-exact --attention.sketch=projection --attention.local=exa
 start check projection-sketch --attention.sketch=projection --attention.local=sketch --attention.sketch_size=24
 start check gelu --model.feedforward=gelu --attention.scale=1 --attention.denominator_one=0.5
 start check soft-cap --model.logit_soft_cap=1.5
+start check rotary-share --model.rotary_share=0.6
 start check stretches --model.context_length=96 --train.stretch_length=48
 start check whole-blocks --model.context_length=48 --model.heads=1 --model.layers=1 --parallel.scan=iexscan
 

@@ -16,7 +16,8 @@ import numpy as np
 
 ROOT_ATTRIBUTES = "format format_version step tokens_seen created source_version".split()
 NUMBERS = """model.layers model.width model.heads model.context_length model.feedforward_width model.dropout
-    model.vocab_size model.logit_soft_cap attention.degree attention.scale attention.denominator_one attention.block_length
+    model.vocab_size model.logit_soft_cap model.rotary_share attention.degree attention.scale
+    attention.denominator_one attention.block_length
     attention.sketch_size attention.features attention.window_blocks attention.far_scale
     train.steps train.batch_sequences train.micro_batch_sequences train.z_loss train.label_smoothing
     train.learning_rate train.min_learning_rate train.warmup_steps train.decay_share train.weight_decay
@@ -33,8 +34,8 @@ CHOICES = {"model.feedforward": ("glu", "gelu"), "train.schedule": ("cosine", "l
 # What a checkpoint without these options means.
 ABSENT = {"attention.pattern": "", "attention.window_blocks": 1, "attention.local_weight": "power",
           "attention.far_scale": 0.0, "attention.gate": "none", "attention.qk_norm": 0,
-          "model.logit_soft_cap": 0, "train.document_mask": 0, "train.z_loss": 0, "train.label_smoothing": 0,
-          "train.optimizer": "adamw", "train.decay_share": 0.2,
+          "model.logit_soft_cap": 0, "model.rotary_share": 1, "train.document_mask": 0, "train.z_loss": 0,
+          "train.label_smoothing": 0, "train.optimizer": "adamw", "train.decay_share": 0.2,
           "train.muon_learning_rate": 0.02, "train.muon_momentum": 0.95}
 # What an entry of attention.pattern says about its layers.
 PATTERN_ENTRIES = {kind: {"kind": kind} for kind in KINDS}
@@ -79,9 +80,10 @@ def gelu_tanh(x):
     return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x ** 3)))
 
 
-def rotary(x):
+def rotary(x, share=1):
     T, h = x.shape
-    angle = np.arange(T)[:, None] * 10000.0 ** (-2 * np.arange(h // 2) / h)
+    turned = np.arange(h // 2) < np.floor(share * (h // 2) + 0.5)
+    angle = np.arange(T)[:, None] * turned * 10000.0 ** (-2 * np.arange(h // 2) / h)
     a, b = x[:, :h // 2], x[:, h // 2:]
     return np.concatenate([a * np.cos(angle) - b * np.sin(angle), a * np.sin(angle) + b * np.cos(angle)], axis=1)
 
@@ -203,15 +205,15 @@ def attention_weights(spec, P, q, k, head, decay, visible):
     return near_and_far(spec, exact_pairs(spec, T), w, scale * qn @ kn.T, one, visible)
 
 
-def queries_and_keys(spec, P, q, k):
+def queries_and_keys(spec, P, q, k, rotary_share):
     """q and k of one head as the weights want them."""
     if norms_before_rotary(spec):
         q, k = layer_norm(q, P, "attention.query_norm"), layer_norm(k, P, "attention.key_norm")
-    return rotary(q), rotary(k)
+    return rotary(q, rotary_share), rotary(k, rotary_share)
 
 
-def attention(spec, heads, P, x, visible, shares=None):
-    T, C = x.shape
+def attention(config, spec, P, x, visible, shares=None):
+    (T, C), heads = x.shape, int(config["model.heads"])
     h = C // heads
     q, k, v = np.split(x @ P["attention.qkv.weight"].T, 3, axis=1)
     G = np.zeros((T, heads)) if spec["gate"] == "none" else gate_sums(spec, P, x)
@@ -219,7 +221,8 @@ def attention(spec, heads, P, x, visible, shares=None):
     for j in range(heads):
         head = slice(j * h, (j + 1) * h)
         decay = np.where(visible, G[:, j, None] - G[None, :, j], 0)
-        w, one = attention_weights(spec, P, *queries_and_keys(spec, P, q[:, head], k[:, head]), j, decay, visible)
+        normed = queries_and_keys(spec, P, q[:, head], k[:, head], config["model.rotary_share"])
+        w, one = attention_weights(spec, P, *normed, j, decay, visible)
         w = np.where(visible, w, 0) * (1 if spec["kind"] == "softmax" else np.exp(decay))
         if shares is not None:
             shares.append(head_shares(spec, w, one, G[:, j]))
@@ -246,7 +249,7 @@ def logits(config, parameters, inputs, documents=None, shares=None):
     for I, spec in enumerate(attention_specs(config)):
         prefix = f"layers.{I}."
         P = {name[len(prefix):]: value for name, value in parameters.items() if name.startswith(prefix)}
-        x = x + attention(spec, int(config["model.heads"]), P, layer_norm(x, P, "attention_norm"), visible, shares)
+        x = x + attention(config, spec, P, layer_norm(x, P, "attention_norm"), visible, shares)
         x = x + feedforward(config, P, layer_norm(x, P, "feedforward_norm"))
     out = layer_norm(x, parameters, "final_norm") @ parameters["token_embedding.weight"].T + parameters["logit_bias"]
     return soft_capped(out, config["model.logit_soft_cap"])
@@ -559,8 +562,8 @@ def run(arguments):
 def small_config(**attention_options):
     config = dict.fromkeys(NUMBERS, 0) | dict.fromkeys(TEXTS, "")
     config |= {name: values[0] for name, values in CHOICES.items()}
-    config |= {"model.layers": 2, "model.width": 24, "model.heads": 3, "model.vocab_size": 11, "attention.degree": 4,
-               "model.context_length": 13, "attention.scale": 8 ** -0.5, "attention.denominator_one": 1,
+    config |= {"model.layers": 2, "model.width": 24, "model.heads": 3, "model.vocab_size": 11, "model.rotary_share": 1,
+               "attention.degree": 4, "model.context_length": 13, "attention.scale": 8 ** -0.5, "attention.denominator_one": 1,
                "attention.block_length": 4, "attention.sketch_size": 6, "attention.features": 16}
     return config | {"attention." + key: value for key, value in attention_options.items()}
 

@@ -78,6 +78,7 @@ static void test_every_kind(void)
     for (int v = 0; v < variant_count; v++) compare_variant(&variants[v], "");
     for (int v = 0; v < hybrid_count; v++) compare_variant(&hybrids[v], HYBRID_LAYERS);
     compare_variant(&variants[0], "model.logit_soft_cap=2");
+    compare_variant(&variants[0], "model.rotary_share=0.5");
 }
 
 /* Linear kinds: the state is as large for a million tokens as for ten. */

@@ -216,6 +216,12 @@ static void test_soft_cap(void)
     check_problem(&softmax, "model.logit_soft_cap=2");
 }
 
+static void test_rotary_share(void)
+{
+    Variant learned = {"learned, half of the pairs turned", "kind=polysketch sketch=learned"};
+    check_problem(&learned, "model.rotary_share=0.5");
+}
+
 static void test_objective(void)
 {
     Variant softmax = {"softmax, z-loss, smoothing", "kind=softmax"};
@@ -345,6 +351,7 @@ static const TestCase tests[] = {
     {"documents", test_documents},
     {"gelu, dropout, other constants", test_feedforward_and_dropout},
     {"soft cap of the logits", test_soft_cap},
+    {"half of the pairs turned", test_rotary_share},
     {"z-loss and label smoothing", test_objective},
     {"reported losses are plain", test_reported_loss},
     {"recomputation", test_recompute},
@@ -353,7 +360,7 @@ static const TestCase tests[] = {
     {"real sizes: block lengths that do not matter", test_block_lengths},
     {"real sizes: long exact blocks", test_long_blocks},
 };
-static const Suite suites[] = {{"gradients", tests, 12}};
+static const Suite suites[] = {{"gradients", tests, 13}};
 
 int main(int argc, char **argv)
 {
