@@ -36,10 +36,11 @@ def gelu(x):
     return F.gelu(x, approximate="tanh")
 
 
-def rotary(x, positions):
-    """x (B, H, T, h), turned by its positions (B, T)."""
+def rotary(x, positions, share):
+    """x (B, H, T, h), turned by its positions (B, T): a share of its pairs, those of the highest frequencies."""
     half = x.shape[-1] // 2
-    frequencies = 10000.0 ** (-wide(torch.arange(half, device=x.device)) / half)
+    pairs = torch.arange(half, device=x.device)
+    frequencies = 10000.0 ** (-wide(pairs) / half) * (pairs < int(share * half + 0.5))
     angles = wide(positions)[:, None, :, None] * frequencies
     cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
     a, c = x.chunk(2, dim=-1)
@@ -161,7 +162,7 @@ class PolysketchAttention(nn.Module):
         h, p = C // H, config.attention_degree
         self.kind, self.heads, self.index, self.degree, self.form = kind, H, index, p, config.attention_form
         self.one = 0.0 if kind == "softmax" else config.attention_denominator_one
-        self.scale = config.attention_scale
+        self.scale, self.rotary_share = config.attention_scale, config.rotary_share
         self.block_length = config.attention_block_length
         self.window = config.attention_window_blocks if config.attention_local == "window" else 0
         self.exponential = config.attention_local_weight == "exp"
@@ -280,7 +281,7 @@ class PolysketchAttention(nn.Module):
         if self.norms_first:
             q, k = self.query_norm(q), self.key_norm(k)
         positions = tokens.positions[:, tokens.past :]
-        q, k = rotary(q, positions), rotary(k, positions)
+        q, k = (rotary(x, positions, self.rotary_share) for x in (q, k))
         if cache is not None:  # gates travel with the values
             k, v = cache.update(k, torch.cat((v, g[..., None]), dim=-1), self.index)
             v, g = v[..., :-1], v[..., -1]
