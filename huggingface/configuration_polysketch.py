@@ -10,6 +10,7 @@ DEFAULTS = {
     "max_position_embeddings": 512,  # the context of the training; any other can be computed
     "feedforward": "glu",  # or "gelu"
     "intermediate_size": 336,  # F
+    "rotary_share": 1.0,  # of the pairs of a head, those that turn with the position
     "dropout": 0.0,
     "final_logit_softcapping": 0.0,  # 0: none
     "rotary_share": 1.0,  # of the pairs of a head, the fast ones first

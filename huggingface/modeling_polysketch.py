@@ -37,10 +37,10 @@ def gelu(x):
 
 
 def rotary(x, positions, share):
-    """x (B, H, T, h), a share of whose pairs, the fast ones, are turned by its positions (B, T)."""
+    """x (B, H, T, h), turned by its positions (B, T): a share of its pairs, those of the highest frequencies."""
     half = x.shape[-1] // 2
-    pairs = wide(torch.arange(half, device=x.device))
-    frequencies = torch.where(pairs < int(share * half + 0.5), 10000.0 ** (-pairs / half), 0)
+    pairs = torch.arange(half, device=x.device)
+    frequencies = 10000.0 ** (-wide(pairs) / half) * (pairs < int(share * half + 0.5))
     angles = wide(positions)[:, None, :, None] * frequencies
     cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
     a, c = x.chunk(2, dim=-1)
@@ -281,7 +281,7 @@ class PolysketchAttention(nn.Module):
         if self.norms_first:
             q, k = self.query_norm(q), self.key_norm(k)
         positions = tokens.positions[:, tokens.past :]
-        q, k = rotary(q, positions, self.rotary_share), rotary(k, positions, self.rotary_share)
+        q, k = (rotary(x, positions, self.rotary_share) for x in (q, k))
         if cache is not None:  # gates travel with the values
             k, v = cache.update(k, torch.cat((v, g[..., None]), dim=-1), self.index)
             v, g = v[..., :-1], v[..., -1]

@@ -18,6 +18,7 @@ static const struct {
     {"model.feedforward", "feedforward"},
     {"model.feedforward_width", "intermediate_size"},
     {"model.dropout", "dropout"},
+    {"model.rotary_share", "rotary_share"},
     {"model.logit_soft_cap", "final_logit_softcapping"},
     {"model.rotary_share", "rotary_share"},
     {"train.document_mask", "document_mask"},

@@ -20,7 +20,7 @@ import numpy_reference as reference
 KEYS = {"model.layers": "num_hidden_layers", "model.width": "hidden_size", "model.heads": "num_attention_heads",
         "model.vocab_size": "vocab_size", "model.context_length": "max_position_embeddings",
         "model.feedforward": "feedforward", "model.feedforward_width": "intermediate_size", "model.dropout": "dropout",
-        "model.logit_soft_cap": "final_logit_softcapping", "model.rotary_share": "rotary_share",
+        "model.rotary_share": "rotary_share", "model.logit_soft_cap": "final_logit_softcapping",
         "train.document_mask": "document_mask"}
 TRUTH_VALUES = ("train.document_mask", "attention.qk_norm")
 
