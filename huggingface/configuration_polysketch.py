@@ -13,7 +13,6 @@ DEFAULTS = {
     "rotary_share": 1.0,  # of the pairs of a head, those that turn with the position
     "dropout": 0.0,
     "final_logit_softcapping": 0.0,  # 0: none
-    "rotary_share": 1.0,  # of the pairs of a head, the fast ones first
     "attention_kind": "polysketch",  # softmax, polynomial, polysketch, performer
     "attention_pattern": "",  # layers of different kinds: "polysketch*3,softmax"
     "attention_degree": 4,  # p

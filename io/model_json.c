@@ -20,7 +20,6 @@ static const struct {
     {"model.dropout", "dropout"},
     {"model.rotary_share", "rotary_share"},
     {"model.logit_soft_cap", "final_logit_softcapping"},
-    {"model.rotary_share", "rotary_share"},
     {"train.document_mask", "document_mask"},
 };
 enum { OTHER_KEYS = sizeof other_keys / sizeof *other_keys };
