@@ -304,7 +304,7 @@ static void test_pieces(void)
     static uint8_t bytes[] = "a\0b\xc3\xa9\xff</s>";
     static uint64_t ends[] = {1, 3, 3,
                               5, 6, 10}; /* "a", "\0b", "", an e with an accent, a byte that is no UTF-8, "</s>" */
-    const Tokenizer table = {"some \xc3\xa9", 6, bytes, ends};
+    const Tokenizer table = {.name = "some \xc3\xa9", .vocab_size = 6, .bytes = bytes, .ends = ends};
     Tokenizer plain = tokenizer_bytes(), with_end = tokenizer_bytes_with_end();
     int found;
     check_true(tokenizer_find_end(&table, &found) == 5 && found == 1, "</s> ends documents");
