@@ -131,8 +131,8 @@ lib: ## build libpolysketch.a, libpolysketch.so and their polysketch.pc (for PRE
 install-packages: ## look for all that is needed, and install what is missing (Debian, Ubuntu)
 	@scripts/install_packages.sh
 
-install: ## put program, manual, completion, configurations and job scripts below PREFIX=/usr/local (DESTDIR=folder before it)
-	@+$(MAKE) $(PARALLEL) program
+install: ## put program, library, manual, completion, configurations, job scripts below PREFIX=/usr/local (DESTDIR=folder before it)
+	@+$(MAKE) $(PARALLEL) program library
 	@scripts/install.sh install '$(PROGRAM)' '$(PREFIX)' '$(DESTDIR)'
 
 uninstall: ## take away what `make install` with the same PREFIX and DESTDIR has put there

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Puts the program, its manual pages, the completion of bash, configurations, job scripts and documents below a folder, or takes
-# them away again. Called by `make install` and `make uninstall`.
+# Puts the program, its manual pages, the completion of bash, configurations, job scripts and documents below a folder, with the
+# library if `make lib` has built it, or takes them away again. Called by `make install` and `make uninstall`.
 #
 #     scripts/install.sh install PROGRAM PREFIX [DESTDIR]
 #     scripts/install.sh uninstall PREFIX [DESTDIR]
@@ -27,13 +27,25 @@ check_prefix() {
 }
 
 # Files of the project that are installed as they are, but for the paths in them.
-texts=(configs/* slurm/* scripts/environment.sh scripts/plot*)
+texts=(configs/* slurm/* scripts/environment.sh scripts/plot* scripts/compare_runs.sh scripts/tensorboard.py scripts/job_tables.py
+    scripts/quality/plot.py)
 documents=(README.md CHANGELOG.md LICENSE CITATION.cff docs/*.md)
 
 # with_paths: from those of a clone, below the folder that one works or submits in, to the installed ones.
 with_paths() {
     local start='(^|[^A-Za-z0-9_/.])(\$\{SLURM_SUBMIT_DIR[^}]*\}/)?' file='((slurm|scripts)/[A-Za-z_]+\.[a-z]+)'
     sed -E "s#build/release/polysketch#$prefix/bin/polysketch#g; s#$start$file#\1$prefix/share/polysketch/\3#g"
+}
+
+# stage_library FOLDER: libraries, header, and what pkg-config says of them.
+stage_library() {
+    local built=${program%/*}/lib
+    [ -e "$built/libpolysketch.a" ] || return 0
+    mkdir -p "$1/lib/pkgconfig"
+    cp -P "$built"/libpolysketch.* "$1/lib"
+    install -D -m 644 include/polysketch.h "$1/include/polysketch.h"
+    sed "s#^Libs: .*#Libs: -L$prefix/lib -lpolysketch#; s#^Cflags: .*#Cflags: -I$prefix/include#" "$built/polysketch.pc" \
+        >"$1/lib/pkgconfig/polysketch.pc"
 }
 
 # stage FOLDER: everything as it will stand below PREFIX.
@@ -54,8 +66,9 @@ stage() {
     for file in "${documents[@]}"; do install -D -m 644 "$file" "$1/share/doc/polysketch/$file"; done
     mkdir -p "$share/modulefiles/polysketch"
     sed "s#@PREFIX@#$prefix#; s#@RELEASE@#$release#" packaging/modulefile >"$share/modulefiles/polysketch/$release"
+    stage_library "$1"
     touch "$share/files.txt"
-    (cd "$1" && find . -type f | sed 's|^\./||' | LC_ALL=C sort) >"$share/files.txt"
+    (cd "$1" && find . ! -type d | sed 's|^\./||' | LC_ALL=C sort) >"$share/files.txt"
 }
 
 # remove_files: those that an earlier installation has listed, and the folders that are then empty and ours alone.
@@ -76,7 +89,7 @@ install_all() {
     { mkdir -p "$root" && [ -w "$root" ]; } 2>/dev/null ||
         fail "cannot write below '$root'. Try: sudo make install, or a folder of your own: make install PREFIX=\$HOME/.local"
     [ ! -e "$list" ] || remove_files
-    cp -R "$stage/." "$root"
+    cp -RP "$stage/." "$root"
     echo "installed below $root: $(wc -l <"$list") files, listed in share/polysketch/files.txt"
 }
 

@@ -66,3 +66,13 @@ for name in shared static; do
     fi
     log_says "$TEST_FOLDER/err" 'complete: ' 'no such file'
 done
+
+# As it is installed, below another folder than it was built for.
+quiet scripts/install.sh install "$program" "$TEST_FOLDER/prefix"
+export PKG_CONFIG_PATH=$TEST_FOLDER/prefix/lib/pkgconfig
+library=$TEST_FOLDER/prefix/lib
+# shellcheck disable=SC2046 # words
+build installed $(pkg-config --libs polysketch)
+complete "$TEST_FOLDER/installed" "$file" "$text" | cmp - "$TEST_FOLDER/shared.txt" >&2 || give_up 'installed, it says something else'
+quiet scripts/install.sh uninstall "$TEST_FOLDER/prefix"
+[ -z "$(find "$TEST_FOLDER/prefix" ! -type d)" ] || give_up "left: $(find "$TEST_FOLDER/prefix" ! -type d)"
