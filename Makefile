@@ -131,7 +131,7 @@ lib: ## build libpolysketch.a, libpolysketch.so and their polysketch.pc (for PRE
 install-packages: ## look for all that is needed, and install what is missing (Debian, Ubuntu)
 	@scripts/install_packages.sh
 
-install: ## put program, library, manual, completion, configurations, job scripts below PREFIX=/usr/local (DESTDIR=folder before it)
+install: ## put program, library, manual, completion, job scripts below PREFIX=/usr/local (DESTDIR=folder before it)
 	@+$(MAKE) $(PARALLEL) program library
 	@scripts/install.sh install '$(PROGRAM)' '$(PREFIX)' '$(DESTDIR)'
 

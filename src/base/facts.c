@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "src/base/error.h"
+#include "src/base/json_text.h"
 #include "src/base/log.h"
 #include "src/base/memory.h"
 
@@ -106,23 +107,10 @@ void facts_real(Facts *facts, const char *name, const char *text, double value)
         say_value(facts, text, value);
 }
 
-/* What is not UTF-8 keeps its ASCII; any other byte becomes a question mark. */
-static json_t *json_text(const char *value)
-{
-    json_t *text = json_string(value);
-    if (text) return text;
-    char *ascii = strdup(value);
-    for (char *place = ascii; place && *place; place++)
-        if ((unsigned char)*place >= 0x80) *place = '?';
-    text = ascii ? json_string(ascii) : NULL;
-    free(ascii);
-    return text;
-}
-
 void facts_text(Facts *facts, const char *name, const char *text, const char *value)
 {
     if (is_json(facts))
-        put(facts, name, json_text(value));
+        put(facts, name, json_from_bytes(value, strlen(value)));
     else
         say_value(facts, text, value);
 }

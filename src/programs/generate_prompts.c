@@ -9,7 +9,7 @@
 #include "src/base/usage.h"
 #include "src/programs/configuration.h"
 #include "src/programs/generate.h"
-#include "src/programs/json_text.h"
+#include "src/base/json_text.h"
 
 /* What has been written after a prompt. */
 typedef struct Outcome {

@@ -22,7 +22,7 @@ check_names() {
 }
 
 # complete PROGRAM ARGUMENTS...: as in a shell that knows nothing of MPI.
-complete() { env -u OMPI_ALLOW_RUN_AS_ROOT -u OMPI_ALLOW_RUN_AS_ROOT_CONFIRM LD_LIBRARY_PATH=$library "$@"; }
+complete() { env -u OMPI_ALLOW_RUN_AS_ROOT -u OMPI_ALLOW_RUN_AS_ROOT_CONFIRM LD_LIBRARY_PATH="$library" "$@"; }
 
 # build NAME ARGUMENTS...: the example.
 build() {
@@ -73,6 +73,7 @@ export PKG_CONFIG_PATH=$TEST_FOLDER/prefix/lib/pkgconfig
 library=$TEST_FOLDER/prefix/lib
 # shellcheck disable=SC2046 # words
 build installed $(pkg-config --libs polysketch)
-complete "$TEST_FOLDER/installed" "$file" "$text" | cmp - "$TEST_FOLDER/shared.txt" >&2 || give_up 'installed, it says something else'
+complete "$TEST_FOLDER/installed" "$file" "$text" | cmp - "$TEST_FOLDER/shared.txt" >&2 ||
+    give_up 'the installed one says something else'
 quiet scripts/install.sh uninstall "$TEST_FOLDER/prefix"
 [ -z "$(find "$TEST_FOLDER/prefix" ! -type d)" ] || give_up "left: $(find "$TEST_FOLDER/prefix" ! -type d)"

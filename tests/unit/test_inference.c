@@ -8,7 +8,7 @@
 #include "src/base/memory.h"
 #include "src/inference/scorer.h"
 #include "src/inference/stop_text.h"
-#include "src/programs/json_text.h"
+#include "src/base/json_text.h"
 #include "src/programs/score.h"
 #include "tests/harness/check.h"
 #include "tests/harness/rounding.h"

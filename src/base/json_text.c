@@ -1,4 +1,4 @@
-#include "src/programs/json_text.h"
+#include "src/base/json_text.h"
 
 #include <stdint.h>
 #include <stdio.h>

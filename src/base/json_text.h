@@ -1,6 +1,6 @@
 /* Bytes as text in JSON. */
-#ifndef POLYSKETCH_PROGRAMS_JSON_TEXT_H
-#define POLYSKETCH_PROGRAMS_JSON_TEXT_H
+#ifndef POLYSKETCH_BASE_JSON_TEXT_H
+#define POLYSKETCH_BASE_JSON_TEXT_H
 
 #include <jansson.h>
 #include <stddef.h>
