@@ -36,7 +36,7 @@ test_stage() {
     local stage=$TEST_FOLDER/stage place=/opt/polysketch
     quiet scripts/install.sh install "$program" "$place" "$stage"
     ! grep -rl -F -e "$stage" "$stage" >&2 || give_up 'these files name DESTDIR'
-    grep -qF ":-$place/bin/polysketch}" "$stage$place/share/polysketch/slurm/train.sbatch" || give_up 'train.sbatch'
+    grep -qF ":-$place/bin/polysketch}" "$stage$place/share/polysketch/slurm/common.bash" || give_up 'common.bash'
     quiet scripts/install.sh uninstall "$place" "$stage"
 }
 
