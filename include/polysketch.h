@@ -21,7 +21,7 @@ extern "C" {
 
 #define POLYSKETCH_API __attribute__((visibility("default")))
 
-/* Of the library that is loaded: the commit it was built from. */
+/* Of the library that is loaded: release and commit, 1.0.0+0123abc. */
 POLYSKETCH_API const char *polysketch_version(void);
 
 /* What was wrong in the last call of this thread that failed: one line, valid until the next failure. */

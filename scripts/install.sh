@@ -1,6 +1,6 @@
 #!/bin/bash
 # Puts the program, its manual pages, the completion of bash, configurations, job scripts and documents below a folder, with the
-# library if `make lib` has built it, or takes them away again. Called by `make install` and `make uninstall`.
+# library if it is built, or takes them away again. Called by `make install` and `make uninstall`.
 #
 #     scripts/install.sh install PROGRAM PREFIX [DESTDIR]
 #     scripts/install.sh uninstall PREFIX [DESTDIR]

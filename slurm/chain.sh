@@ -21,6 +21,9 @@ split_at_script "${@:2}"
 POLYSKETCH_CHAIN=chain-$(date +%Y%m%dT%H%M%S)-$$
 export POLYSKETCH_CHAIN
 submitted=()
+for option in "${before[@]}"; do
+    [[ $option != --export && $option != --export=* ]] || fail "leave out --export: the jobs know their chain by a variable"
+done
 
 # All jobs or none.
 give_up() {

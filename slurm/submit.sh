@@ -18,6 +18,9 @@ find_binary
 
 # Options without a section are those of `plan` alone.
 sizes=() training=() asked=()
+for option in "$@"; do
+    [[ $option != -p && $option != --partition ]] || fail "write --partition=NAME in one word"
+done
 while [[ $# -gt 0 && $1 != -- ]]; do
     if [[ $1 == --* && ${1%%=*} != *.* ]]; then sizes+=("$1"); else training+=("$1"); fi
     shift

@@ -18,14 +18,20 @@ void *checked_calloc(size_t count, size_t bytes)
     return memory;
 }
 
-void *checked_grow(void *array, size_t count, size_t *capacity, size_t bytes)
+void *checked_room(void *array, size_t needed, size_t *capacity, size_t bytes)
 {
-    if (count < *capacity) return array;
-    *capacity = *capacity ? 2 * *capacity : 64;
+    if (needed <= *capacity) return array;
+    if (*capacity < 32) *capacity = 32;
+    while (*capacity < needed) *capacity *= 2;
     array = realloc(array, *capacity * bytes);
     CHECK(array, "cannot allocate a list of %zu elements of %zu bytes. Use a machine with more memory", *capacity,
           bytes);
     return array;
+}
+
+void *checked_grow(void *array, size_t count, size_t *capacity, size_t bytes)
+{
+    return checked_room(array, count + 1, capacity, bytes);
 }
 
 void prefer_huge_pages(void *start, size_t bytes)

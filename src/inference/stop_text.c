@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "src/base/error.h"
+#include "src/base/memory.h"
 
 StopText stop_text_create(const char *text) { return (StopText){.text = text, .length = strlen(text)}; }
 
@@ -16,11 +16,7 @@ void stop_text_destroy(StopText *stop)
 static void append(StopText *stop, const uint8_t *bytes, size_t count)
 {
     size_t needed = stop->held_count + count;
-    if (needed > stop->capacity) {
-        stop->capacity = 2 * needed;
-        stop->held = realloc(stop->held, stop->capacity);
-        CHECK(stop->held, "cannot allocate %zu bytes of text", stop->capacity);
-    }
+    stop->held = checked_room(stop->held, needed, &stop->capacity, 1);
     if (count > 0) memcpy(stop->held + stop->held_count, bytes, count);
     stop->held_count = needed;
 }

@@ -4,12 +4,12 @@
 #include <string.h>
 
 #include "mpi/world.h"
+#include "src/base/json_text.h"
 #include "src/base/log.h"
 #include "src/base/memory.h"
 #include "src/base/usage.h"
 #include "src/programs/configuration.h"
 #include "src/programs/generate.h"
-#include "src/base/json_text.h"
 
 /* What has been written after a prompt. */
 typedef struct Outcome {
@@ -78,11 +78,7 @@ static void keep_bytes(void *context, const uint8_t *bytes, size_t count)
 {
     Prompt *prompt = context;
     size_t needed = prompt->outcome.bytes + count;
-    if (needed > prompt->capacity) {
-        prompt->capacity = 2 * needed;
-        prompt->text = realloc(prompt->text, prompt->capacity);
-        CHECK(prompt->text, "cannot allocate %zu bytes of text", prompt->capacity);
-    }
+    prompt->text = checked_room(prompt->text, needed, &prompt->capacity, 1);
     memcpy(prompt->text + prompt->outcome.bytes, bytes, count);
     prompt->outcome.bytes = needed;
 }

@@ -27,8 +27,9 @@ static const OptionRow rows[] = {
 
 const CommandHelp inspect_help = {
     .usage = "polysketch inspect FILE [--stats] [--json]\n"
-             "       polysketch inspect CHECKPOINT OTHER_CHECKPOINT [--json]",
-    .text = "Prints what is in a checkpoint, a token file or a metrics file, and checks its values. Of two checkpoints "
+             "polysketch inspect CHECKPOINT OTHER_CHECKPOINT [--json]",
+    .text = "Prints what is in a checkpoint, a token file or a metrics file, and checks its values; of a file of "
+            "losses or of a recurrent state it says which it is. Of two checkpoints "
             "it says "
             "how far each tensor of the first is from that of the second: the largest difference, and the norm of the "
             "difference over that of the first; and which options differ. Different or not, the exit code is 0.",
@@ -241,7 +242,8 @@ static bool inspect_file(const char *path, const InspectOptions *options, Facts 
         return true;
     }
     if (strcmp(format, FORMAT_STATE) == 0) {
-        printf("recurrent state of a text, for generate --load_state: groups layers.N. Try: h5ls -r %s\n", path);
+        facts_say(facts, "recurrent state of a text, for generate --load_state: groups layers.N. Try: h5ls -r %s\n",
+                  path);
         return true;
     }
     return fail(problem, "'%s' says it has the format '%.63s', which is unknown here. Try: h5ls -r %s", path, format,

@@ -25,7 +25,7 @@ static Difference difference_of(const CheckpointTensor *a, const CheckpointTenso
     size_t count = tensor_shape_count(&a->shape);
     for (size_t i = 0; i < count; i++) {
         double of_a = (double)a->values[i], difference = fabs((double)b->values[i] - of_a);
-        largest = difference <= largest ? largest : difference; /* what is not a number stays */
+        if (!(difference <= largest) && !isnan(largest)) largest = difference; /* what is not a number stays */
         squares += difference * difference;
         norm += of_a * of_a;
     }
@@ -50,7 +50,7 @@ static void say_difference(Pairs *pairs, const CheckpointTensor *a, const Checkp
     Difference difference = difference_of(a, b);
     pairs->compared++;
     pairs->same += difference.largest == 0;
-    if (!(difference.relative <= pairs->relative)) {
+    if (!(difference.relative <= pairs->relative) && !isnan(pairs->relative)) {
         pairs->relative = difference.relative;
         snprintf(pairs->farthest, sizeof pairs->farthest, "%s", a->name);
     }

@@ -238,6 +238,9 @@ int plan_main(int argc, char **argv)
     OptionTable own = {rows, sizeof rows / sizeof *rows, &options};
     configuration_read(&own, &config, argc, argv);
     Message problem;
+    bool one_form = !(options.slurm && options.json) ||
+                    fail(&problem, "--slurm prints the head of a script, which is no JSON. Leave out one of the two");
+    require_all(one_form, &problem);
     require_all(find_vocabulary(&config, &problem), &problem);
     require_all(config_finish(&config, (int)options.ranks, &problem), &problem);
     if (options.threads > 0) omp_set_num_threads((int)options.threads);

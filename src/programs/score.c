@@ -28,9 +28,9 @@ static const OptionRow rows[] = {
     {"", "samples", OPTION_TEXT, AT(samples), "", 1, 0, "", false,
      "write a line of JSON for each item to this file, in the form of the samples of lm_eval"},
     {"", "delimiter", OPTION_LONG_TEXT, AT(delimiter), " ", 0, 0, "", false,
-     "what stands between a question and a choice; a continuation stands right behind its context"},
+     "what stands between a question and a choice, by default a blank; a continuation stands right behind its context"},
     {"", "start", OPTION_INTEGER, AT(start), "-1", -1, 1 << 24, "", false,
-     "token before texts without a context; -1 = the one that ends documents of tokenizer bytes+end, else none"},
+     "token before texts without a context; -1 = the one that ends documents, where the tokenizer has one"},
     {"model", "context_length", OPTION_INTEGER, AT(context_length), "0", 0, 1e9, "", false,
      "tokens that the model is given at most: of longer texts the beginning is left out; 0 = as trained"},
 };
@@ -54,12 +54,12 @@ const CommandHelp score_help = {
 
 static ScoreReader reader_of(const ScoreOptions *options, LoadedModel *loaded)
 {
-    bool has_end = strcmp(loaded->tokenizer.name, "bytes+end") == 0;
+    int found;
     int64_t trained = loaded->config.model.context_length;
     return (ScoreReader){
         .tokenizer = &loaded->tokenizer,
         .delimiter = options->delimiter,
-        .start = options->start < 0 && has_end ? loaded->tokenizer.vocab_size - 1 : options->start,
+        .start = options->start < 0 ? tokenizer_find_end(&loaded->tokenizer, &found) : options->start,
         .vocab_size = loaded->model->vocab_size,
         .context_length = (size_t)(options->context_length > 0 ? options->context_length : trained),
     };

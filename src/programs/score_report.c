@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "src/base/json_text.h"
 #include "src/base/log.h"
 #include "src/programs/score.h"
 

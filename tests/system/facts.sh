@@ -147,7 +147,8 @@ assert said["different"] == len(counts)
 assert [entry["count"] for entry in said["most_frequent"]] == sorted(counts.values(), reverse=True)[:10]
 assert all(counts[entry["token"]] == entry["count"] for entry in said["most_frequent"])
 said = json.load(open(f"{sys.argv[1]}/bytes.json"))
-assert said["first_text"] == "é\ufffd\ufffdé" and [entry["piece"] for entry in said["most_frequent"]] == ["é", "\ufffd\ufffd"], said
+assert said["first_text"] == "é\ufffd\ufffdé", said
+assert [entry["piece"] for entry in said["most_frequent"]] == ["é", "\ufffd\ufffd"], said
 columns = {column["name"]: column for column in json.load(open(f"{sys.argv[1]}/metrics.json"))["columns"]}
 with h5py.File(f"{sys.argv[1]}/run/metrics.h5") as file:
     assert set(columns) == {data.name for group in file.values() for data in group.values()}

@@ -26,8 +26,8 @@ complete() { env -u OMPI_ALLOW_RUN_AS_ROOT -u OMPI_ALLOW_RUN_AS_ROOT_CONFIRM LD_
 
 # build NAME ARGUMENTS...: the example.
 build() {
-    # shellcheck disable=SC2046 # words
-    quiet "${CC:-gcc}" -std=c99 -Wall -Wextra -Werror $(pkg-config --cflags polysketch) -o "$TEST_FOLDER/$1" examples/complete.c \
+    # shellcheck disable=SC2046,SC2086 # words
+    quiet ${CC:-gcc} -std=c99 -Wall -Wextra -Werror $(pkg-config --cflags polysketch) -o "$TEST_FOLDER/$1" examples/complete.c \
         "${@:2}"
 }
 

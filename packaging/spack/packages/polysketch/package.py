@@ -27,6 +27,7 @@ class Polysketch(MakefilePackage):
     depends_on("hdf5+mpi")
     depends_on("xxhash@0.8:")
     depends_on("random123")
+    depends_on("jansson")
     depends_on("openblas threads=openmp", when="blas=openblas")
     depends_on("blis threads=openmp", when="blas=blis")
     depends_on("intel-oneapi-mkl threads=openmp", when="blas=mkl")
