@@ -174,7 +174,8 @@ check_state() {
     after "$prompt" "$name-rest" "$name-whole"
     write_after "$name-rest" "$file" --load_state="$state.2" --temperature=1
     after "$prompt$rest" "$name-rest" "$name-whole"
-    "$program" inspect "$state" | grep -qF 'polysketch-state, version 1' || give_up "inspect does not know $state"
+    "$program" inspect "$state" >"$TEST_FOLDER/inspected" || give_up "inspect $state"
+    grep -qF "polysketch-state, version 1" "$TEST_FOLDER/inspected" || give_up "inspect says: $(<"$TEST_FOLDER/inspected")"
     quiet python - "$state" 150 <<'END'
 import sys, h5py, numpy as np
 with h5py.File(sys.argv[1]) as file:
