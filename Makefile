@@ -98,7 +98,7 @@ FUZZ_PROGRAMS := $(FUZZERS:tests/fuzz/%.c=$(BUILD)/tests/%)
 LIBRARY_FOLDER := $(BUILD)/lib
 LIBRARY_NAME := libpolysketch.so.0
 PIC_OBJECTS := $(patsubst %.c,$(BUILD)/pic/%.o,$(filter-out src/programs/%,$(SOURCES)))
-LIBRARY_FILES := $(addprefix $(LIBRARY_FOLDER)/,libpolysketch.a libpolysketch.so $(LIBRARY_NAME) polysketch.pc)
+LIBRARY_FILES := $(addprefix $(LIBRARY_FOLDER)/,libpolysketch.a libpolysketch.so $(LIBRARY_NAME) polysketch-uninstalled.pc)
 
 ifneq ($(filter $(UNIT_PROGRAMS),$(MPI_PROGRAMS)),)
 $(error tests/unit and tests/mpi both have $(notdir $(filter $(UNIT_PROGRAMS),$(MPI_PROGRAMS))))
@@ -125,7 +125,7 @@ tests: ## build the program and the test programs of one variant
 	@+$(MAKE) $(PARALLEL) program test-programs
 
 .PHONY: lib library
-lib: ## build libpolysketch.a, libpolysketch.so and their polysketch.pc (for PREFIX) in build/release/lib
+lib: ## build libpolysketch.a and libpolysketch.so in build/release/lib, where pkg-config finds them too
 	@+$(MAKE) $(PARALLEL) library
 
 install-packages: ## look for all that is needed, and install what is missing (Debian, Ubuntu)
@@ -213,7 +213,7 @@ help: ## list the targets
 # ---- rules ------------------------------------------------------------------------------------------------------------------
 
 program: $(PROGRAM)
-library: $(LIBRARY_FILES) $(LIBRARY_FOLDER)/polysketch-uninstalled.pc
+library: $(LIBRARY_FILES)
 test-programs: $(UNIT_PROGRAMS) $(MPI_PROGRAMS) $(if $(filter release asan,$(VARIANT)),fault-programs) \
                $(if $(filter release,$(VARIANT)$(FLAVOUR)),library)
 fault-programs: $(FAULT_PROGRAMS) $(if $(filter release,$(VARIANT)),$(SHIM_LIBRARIES))
@@ -264,16 +264,11 @@ $(LIBRARY_FOLDER)/libpolysketch.a: $(PIC_OBJECTS)
 	$(call announce,AR) $(CC) -r -nostdlib -o $@.o $^
 	@objcopy --localize-hidden $@.o && rm -f $@ && ar rcs $@ $@.o && rm $@.o
 
-# $(call pkg_config_file,FOLDER OF LIBRARIES,FOLDER OF HEADERS): its lines.
-pkg_config_file = 'Name: polysketch' 'Description: language models with sketched polynomial attention' \
-    'Version: $(SOURCE_VERSION)' 'Libs: -L$(1) -lpolysketch' 'Libs.private: $(LDFLAGS) $(LDLIBS)' 'Cflags: -I$(2)'
-
-$(LIBRARY_FOLDER)/polysketch.pc: FORCE
-	@mkdir -p $(@D); printf '%s\n' $(call pkg_config_file,$(PREFIX)/lib,$(PREFIX)/include) >$@
-
-# pkg-config prefers it where it finds both.
+# For the library where it was built; scripts/install.sh puts the folders of an installation in their places.
 $(LIBRARY_FOLDER)/polysketch-uninstalled.pc: FORCE
-	@mkdir -p $(@D); printf '%s\n' $(call pkg_config_file,$(abspath $(LIBRARY_FOLDER)),$(abspath include)) >$@
+	@mkdir -p $(@D); printf '%s\n' 'Name: polysketch' 'Description: language models with sketched polynomial attention' \
+	    'Version: $(SOURCE_VERSION)' 'Libs: -L$(abspath $(LIBRARY_FOLDER)) -lpolysketch' \
+	    'Libs.private: $(LDFLAGS) $(LDLIBS)' 'Cflags: -I$(abspath include)' >$@
 
 # Runs before all else and says when the processor is older than what the rest is compiled for.
 PROCESSOR_OBJECTS := $(BUILD)/src/base/processor.o $(BUILD)/pic/src/base/processor.o
@@ -281,6 +276,7 @@ $(PROCESSOR_OBJECTS): CFLAGS += $(if $(VECTOR_WIDTH),-march=x86-64 -mtune=generi
 
 # $(call c_string,TEXT): as C writes it.
 c_string = "$(subst ",\",$(subst \,\\,$(strip $(1))))"
+
 # Takes in files of another language.
 $(BUILD)/src/programs/python_files.o: $(wildcard huggingface/*.py)
 

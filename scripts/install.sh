@@ -44,8 +44,8 @@ stage_library() {
     mkdir -p "$1/lib/pkgconfig"
     cp -P "$built"/libpolysketch.* "$1/lib"
     install -D -m 644 include/polysketch.h "$1/include/polysketch.h"
-    sed "s#^Libs: .*#Libs: -L$prefix/lib -lpolysketch#; s#^Cflags: .*#Cflags: -I$prefix/include#" "$built/polysketch.pc" \
-        >"$1/lib/pkgconfig/polysketch.pc"
+    sed "s#^Libs: .*#Libs: -L$prefix/lib -lpolysketch#; s#^Cflags: .*#Cflags: -I$prefix/include#" \
+        "$built/polysketch-uninstalled.pc" >"$1/lib/pkgconfig/polysketch.pc"
 }
 
 # stage FOLDER: everything as it will stand below PREFIX.
