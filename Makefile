@@ -25,10 +25,12 @@ else ifeq ($(VARIANT),double)
 VARIANT_FLAGS := -O2 -march=$(ARCH) -DREAL_DOUBLE -DDEBUG
 else ifeq ($(VARIANT),fuzz)
 CC := clang
+CXX := clang++
 VARIANT_FLAGS := -O1 -DDEBUG -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined \
                  -fno-sanitize-recover=undefined
 else ifeq ($(VARIANT),tsan)
 CC := clang
+CXX := clang++
 VARIANT_FLAGS := -O1 -DUNDER_CHECKER -fno-omit-frame-pointer -fsanitize=thread
 else ifeq ($(VARIANT),valgrind)
 VARIANT_FLAGS := -O2 -DUNDER_CHECKER -march=x86-64-v3
@@ -58,11 +60,16 @@ WARNINGS := -Wall -Wextra -Wshadow -Wpointer-arith -Wstrict-prototypes -Wmissing
             $(if $(filter 1,$(WERROR)),-Werror) $(CLANG_WARNINGS) $(MPI_WARNINGS)
 CFLAGS := -std=gnu11 -g -fopenmp -fno-math-errno -fno-trapping-math $(VARIANT_FLAGS) $(WARNINGS) $(EXTRA_CFLAGS)
 # Library headers are system headers: no warnings about what they contain.
-CPPFLAGS := -I. -DBLAS_IS_$(BLAS) $(BLAS_CPPFLAGS) $(patsubst -I%,-isystem %,$(call packages,--cflags,$(PACKAGES)))
+CPPFLAGS := -I. -DBLAS_IS_$(BLAS) $(if $(SENTENCEPIECE),-DHAVE_SENTENCEPIECE) $(BLAS_CPPFLAGS) \
+            $(patsubst -I%,-isystem %,$(call packages,--cflags,$(PACKAGES) $(SENTENCEPIECE)))
+# Of the one file that speaks to a library of C++. Programs are linked as C, without what checks its virtual tables.
+CXXFLAGS := -std=c++17 -g $(VARIANT_FLAGS) $(if $(filter -fsanitize=%,$(VARIANT_FLAGS)),-fno-sanitize=vptr) -Wall -Wextra \
+            $(if $(filter 1,$(WERROR)),-Werror) $(EXTRA_CFLAGS)
 # The run path makes the program load the flavour of BLAS it was linked with.
 LDFLAGS := -fopenmp $(filter -fsanitize=%,$(VARIANT_FLAGS)) \
            $(if $(BLAS_FOLDER),-Wl$(comma)-rpath$(comma)$(BLAS_FOLDER)) $(EXTRA_LDFLAGS)
-LDLIBS := $(BLAS_LDLIBS) $(call packages,--libs,$(PACKAGES)) -lm $(EXTRA_LDLIBS)
+SENTENCEPIECE_LDLIBS := $(filter-out -lsentencepiece_train,$(call packages,--libs,$(SENTENCEPIECE))) -lstdc++
+LDLIBS := $(BLAS_LDLIBS) $(call packages,--libs,$(PACKAGES)) $(if $(SENTENCEPIECE),$(SENTENCEPIECE_LDLIBS)) -lm $(EXTRA_LDLIBS)
 TEST_LDLIBS := $(call packages,--libs,$(TEST_PACKAGES))
 
 # ---- files ------------------------------------------------------------------------------------------------------------------
@@ -71,7 +78,7 @@ BUILD := build/$(VARIANT)$(FLAVOUR)
 PROGRAM := $(BUILD)/polysketch
 MAIN := src/programs/main.c
 
-SOURCES := $(sort $(wildcard src/*/*.c mpi/*.c io/*.c))
+SOURCES := $(sort $(wildcard src/*/*.c mpi/*.c io/*.c) $(if $(SENTENCEPIECE),src/text/sentencepiece_calls.cc))
 HARNESS := $(sort $(wildcard tests/harness/*.c))
 UNIT_TESTS := $(sort $(wildcard tests/unit/test_*.c))
 MPI_TESTS := $(sort $(wildcard tests/mpi/test_*.c))
@@ -82,7 +89,8 @@ FUZZERS := $(filter-out tests/fuzz/fuzz_file.c,$(sort $(wildcard tests/fuzz/fuzz
 # What fuzzers are linked with: options are those of all modules.
 FUZZED := tests/fuzz/fuzz_file.c $(FAULTS) $(filter-out $(MAIN),$(SOURCES))
 
-objects = $(patsubst %.c,$(BUILD)/%.o,$(1))
+# $(call objects,SOURCES[,FOLDER/])
+objects = $(patsubst %.cc,$(BUILD)/$(2)%.o,$(filter %.cc,$(1))) $(patsubst %.c,$(BUILD)/$(2)%.o,$(filter %.c,$(1)))
 OBJECTS := $(call objects,$(SOURCES))
 LIBRARY_OBJECTS := $(call objects,$(filter-out $(MAIN),$(SOURCES)))
 HARNESS_OBJECTS := $(call objects,$(HARNESS))
@@ -97,7 +105,7 @@ FUZZ_PROGRAMS := $(FUZZERS:tests/fuzz/%.c=$(BUILD)/tests/%)
 # include/polysketch.h.
 LIBRARY_FOLDER := $(BUILD)/lib
 LIBRARY_NAME := libpolysketch.so.0
-PIC_OBJECTS := $(patsubst %.c,$(BUILD)/pic/%.o,$(filter-out src/programs/%,$(SOURCES)))
+PIC_OBJECTS := $(call objects,$(filter-out src/programs/%,$(SOURCES)),pic/)
 LIBRARY_FILES := $(addprefix $(LIBRARY_FOLDER)/,libpolysketch.a libpolysketch.so $(LIBRARY_NAME) polysketch-uninstalled.pc)
 
 ifneq ($(filter $(UNIT_PROGRAMS),$(MPI_PROGRAMS)),)
@@ -151,7 +159,7 @@ check: ## build release, double and asan and run all tests
 	@+for variant in release double asan; do $(MAKE) $(PARALLEL) VARIANT=$$variant program test-programs; done
 	@scripts/run_tests.sh
 
-fuzz: ## fuzz options, token files, checkpoints and weights, FUZZ_SECONDS=300 each (clang; ARGS=names)
+fuzz: ## fuzz options, token files, checkpoints, weights and tokenizers, FUZZ_SECONDS=300 each (clang; ARGS=names)
 	@scripts/install_packages.sh build test faults
 	@+$(MAKE) $(PARALLEL) VARIANT=asan fault-programs
 	@+$(MAKE) $(PARALLEL) VARIANT=fuzz fuzz-programs
@@ -180,7 +188,7 @@ lint: ## check layers, rules, formatting and scripts
 	@scripts/lint.sh
 
 format: ## format all C files
-	@find src mpi io tests include examples -name '*.[ch]' -print0 2>/dev/null | xargs -0 -r clang-format -i
+	@find src mpi io tests include examples \( -name '*.[ch]' -o -name '*.cc' \) -print0 2>/dev/null | xargs -0 -r clang-format -i
 
 bench: ## build and measure
 	@+$(MAKE) $(PARALLEL) VARIANT=release program
@@ -251,6 +259,14 @@ $(BUILD)/pic/%.o: %.c $(BUILD)/flags.txt
 	@mkdir -p $(@D)
 	$(call announce,CC) $(CC) $(CPPFLAGS) -DIN_A_LIBRARY $(CFLAGS) -fPIC -fvisibility=hidden -MMD -MP -c -o $@ $<
 
+$(BUILD)/%.o: %.cc $(BUILD)/flags.txt
+	@mkdir -p $(@D)
+	$(call announce,CXX) $(CXX) $(CPPFLAGS) $(CXXFLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/pic/%.o: %.cc $(BUILD)/flags.txt
+	@mkdir -p $(@D)
+	$(call announce,CXX) $(CXX) $(CPPFLAGS) $(CXXFLAGS) -fPIC -fvisibility=hidden -MMD -MP -c -o $@ $<
+
 $(LIBRARY_FOLDER)/$(LIBRARY_NAME): $(PIC_OBJECTS)
 	@mkdir -p $(@D)
 	$(call announce,LINK) $(CC) -shared -Wl,-soname,$(LIBRARY_NAME) $(LDFLAGS) -o $@ $^ $(LDLIBS)
@@ -298,7 +314,7 @@ $(BUILD)/flags.txt: FORCE
 	        'or load its module, or name another package in BLAS_PACKAGES_$(BLAS) of config.mk' >&2; exit 1; }
 	@$(PKG_CONFIG) --print-errors --exists $(PACKAGES) $(if $(filter test-programs,$(MAKECMDGOALS)),$(TEST_PACKAGES)) || \
 	    { echo 'A library is missing. Try: make install-packages' >&2; exit 1; }
-	$(call write_if_changed,$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) $(TEST_LDLIBS) $(LDLIBS))
+	$(call write_if_changed,$(CC) $(CPPFLAGS) $(CFLAGS) $(CXX) $(CXXFLAGS) $(LDFLAGS) $(TEST_LDLIBS) $(LDLIBS))
 
 .SECONDARY: $(OBJECTS) $(PIC_OBJECTS) $(HARNESS_OBJECTS) $(TEST_OBJECTS)
 

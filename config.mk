@@ -35,8 +35,12 @@ BLAS_PACKAGES_mkl = mkl-dynamic-lp64-gomp
 # threads of its own, which get in the way of OpenMP's. Elsewhere pkg-config's usual package is taken.
 BLAS_FOLDER = $(firstword $(wildcard /usr/lib/*/$(BLAS)-openmp))
 
+# The library of SentencePiece, for tokenizers of that form; it wants a C++ compiler, CXX. Where pkg-config does not find it the
+# program is built without. SENTENCEPIECE= leaves it out in any case.
+SENTENCEPIECE := $(shell pkg-config --exists sentencepiece 2>/dev/null && command -v $(CXX) >/dev/null && echo sentencepiece)
+
 # pkg-config packages of the program and of its tests.
-PACKAGES = $(BLAS_PACKAGES_$(BLAS)) $(MPI_PACKAGES_$(MPI)) libxxhash jansson
+PACKAGES = $(BLAS_PACKAGES_$(BLAS)) $(MPI_PACKAGES_$(MPI)) libxxhash jansson libpcre2-8 libutf8proc
 TEST_PACKAGES = cunit
 
 # Where `make install` puts things. For making packages DESTDIR=FOLDER is put before it.

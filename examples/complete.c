@@ -28,9 +28,10 @@ int main(int argc, char **argv)
     polysketch_model *model = polysketch_open(argv[1]);
     if (!model) return say_error();
 
-    int32_t *tokens = calloc(length + 1, sizeof *tokens);
-    float *losses = calloc(length + 1, sizeof *losses);
-    if (polysketch_encode(model, text, length, tokens, &count)) return say_error();
+    size_t room = 2 * length + 16; /* more tokens than any usual tokenizer makes of it */
+    int32_t *tokens = calloc(room, sizeof *tokens);
+    float *losses = calloc(room, sizeof *losses);
+    if (polysketch_encode(model, text, length, tokens, room, &count)) return say_error();
     if (polysketch_score(model, tokens, count, losses)) return say_error();
     double sum = 0;
     for (size_t i = 0; i + 1 < count; i++) sum += losses[i];

@@ -36,9 +36,11 @@ POLYSKETCH_API void polysketch_close(polysketch_model *model); /* NULL allowed *
 POLYSKETCH_API size_t polysketch_vocab_size(const polysketch_model *model);
 POLYSKETCH_API size_t polysketch_context_length(const polysketch_model *model); /* as trained; texts may be longer */
 
-/* The tokens of `length` bytes of text. `tokens` has room for `length` of them; *count says how many there are. */
+/* The tokens of `length` bytes of text, as the tokenizer of its data cuts them. `tokens` has room for `room` of them: `length`
+   are enough where a token has at least a byte, but some tokenizers put a space before a text. *count says how many there are,
+   also when they are too many, which is a failure. */
 POLYSKETCH_API int polysketch_encode(polysketch_model *model, const char *text, size_t length, int32_t *tokens,
-                                     size_t *count);
+                                     size_t room, size_t *count);
 
 /* The bytes a token stands for, *length of them and no zero behind; they are the model's. NULL where it has no table of
    pieces, or no such token. */

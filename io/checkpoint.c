@@ -13,6 +13,7 @@
 #include "io/disk.h"
 #include "io/file_format.h"
 #include "io/h5.h"
+#include "io/piece_store.h"
 #include "io/shared_file.h"
 #include "mpi/world.h"
 #include "src/base/digest.h"
@@ -167,37 +168,43 @@ static void lay_out_tensors(H5Layout *layout, hid_t file, const ParamStore *stor
     CHECK_H5(H5Gclose(group));
 }
 
-static size_t tokenizer_bytes_total(const Tokenizer *tokenizer)
+/* Its datasets: none where pieces have no bytes at all. */
+static int tokenizer_rows(const Tokenizer *tokenizer, PieceRow rows[MOST_PIECE_ROWS])
 {
-    if (!tokenizer || !tokenizer_has_pieces(tokenizer) || tokenizer->vocab_size == 0) return 0;
-    return tokenizer->ends[tokenizer->vocab_size - 1];
+    int count = piece_store_rows(tokenizer, rows);
+    return count > 0 && rows[0].count > 0 ? count : 0;
 }
 
-static void lay_out_row(H5Layout *layout, hid_t group, const char *name, hid_t type, hsize_t count, const void *values)
-{
-    uint64_t digest = digest_bytes(values, (size_t)count * H5Tget_size(type));
-    h5_layout_dataset(layout, group, name, type, 1, &count, &digest);
-}
-
-/* Its pieces are the last two datasets; rank 0 writes them. */
+/* They are the last ones; rank 0 writes them. */
 static void lay_out_tokenizer(H5Layout *layout, hid_t file, const Tokenizer *tokenizer)
 {
-    size_t bytes = tokenizer_bytes_total(tokenizer);
+    PieceRow rows[MOST_PIECE_ROWS];
+    int count = tokenizer_rows(tokenizer, rows);
     hid_t group = h5_create_group(file, "tokenizer");
     h5_write_text(group, "name", tokenizer->name);
-    if (bytes > 0) {
-        lay_out_row(layout, group, "bytes", H5T_STD_U8LE, bytes, tokenizer->bytes);
-        lay_out_row(layout, group, "ends", H5T_STD_U64LE, (hsize_t)tokenizer->vocab_size, tokenizer->ends);
+    for (int i = 0; i < count; i++) {
+        uint64_t digest = digest_bytes(rows[i].values, rows[i].count * H5Tget_size(rows[i].type));
+        h5_layout_dataset(layout, group, rows[i].name, rows[i].type, 1, &rows[i].count, &digest);
     }
+    piece_store_write_form(group, tokenizer);
     CHECK_H5(H5Gclose(group));
 }
 
 static void write_tokenizer(SharedFile *file, int number, const Tokenizer *tokenizer)
 {
-    size_t bytes = tokenizer_bytes_total(tokenizer);
-    if (bytes == 0 || world().rank > 0) return;
-    shared_file_write(file, number, 0, tokenizer->bytes, bytes);
-    shared_file_write(file, number + 1, 0, tokenizer->ends, (size_t)tokenizer->vocab_size * sizeof *tokenizer->ends);
+    PieceRow rows[MOST_PIECE_ROWS];
+    int count = world().rank > 0 ? 0 : tokenizer_rows(tokenizer, rows);
+    for (int i = 0; i < count; i++)
+        shared_file_write(file, number + i, 0, rows[i].values, rows[i].count * H5Tget_size(rows[i].type));
+}
+
+static uint64_t tokenizer_bytes_total(const Tokenizer *tokenizer)
+{
+    PieceRow rows[MOST_PIECE_ROWS];
+    int count = tokenizer_rows(tokenizer, rows);
+    uint64_t bytes = 0;
+    for (int i = 0; i < count; i++) bytes += rows[i].count * H5Tget_size(rows[i].type);
+    return bytes;
 }
 
 static void write_data(hid_t file, const CheckpointData *data)
@@ -213,7 +220,7 @@ uint64_t checkpoint_bytes(const Checkpoint *checkpoint)
     const ParamStore *store = checkpoint->store;
     const uint64_t descriptions = 1 << 20; /* names, shapes, attributes */
     return (store->params->total_count + (store->states ? store->states->total_count : 0)) * sizeof(float) +
-           descriptions;
+           (checkpoint->tokenizer ? tokenizer_bytes_total(checkpoint->tokenizer) : 0) + descriptions;
 }
 
 static H5Layout *lay_out(const Checkpoint *checkpoint, const uint64_t *digests, const char *path, Message *problem)

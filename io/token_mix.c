@@ -58,12 +58,13 @@ static bool add_file(TokenMix *mix, const char *name, Message *problem)
     mix->files[mix->count++] = file;
     const TokenFile *first = mix->files[0];
     bool same = file->vocab_size == first->vocab_size && tokenizer_same(&file->tokenizer, &first->tokenizer);
+    char of_first[TOKENIZER_TEXT_SIZE], of_file[TOKENIZER_TEXT_SIZE];
     return same ||
            fail(problem,
-                "data.train: '%s' has %lld tokens of '%s', '%s' %lld of '%s' or other pieces. Use files made with the "
-                "same tokenizer",
-                first->path, (long long)first->vocab_size, first->tokenizer.name, file->path,
-                (long long)file->vocab_size, file->tokenizer.name);
+                "data.train: '%.300s' has %lld tokens of %s, '%.300s' %lld of %s or other pieces. Use files made with "
+                "the same tokenizer",
+                first->path, (long long)first->vocab_size, tokenizer_describe(&first->tokenizer, of_first), file->path,
+                (long long)file->vocab_size, tokenizer_describe(&file->tokenizer, of_file));
 }
 
 /* One FILE or FILE:WEIGHT. */

@@ -1,9 +1,11 @@
-#define _GNU_SOURCE /* qsort_r */
 #include "io/tokenizer.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "io/disk.h"
+#include "src/base/digest.h"
 #include "src/base/memory.h"
 
 static const char bytes_with_end[] = "bytes+end";
@@ -32,14 +34,18 @@ Tokenizer tokenizer_bytes_with_end(void)
 
 bool tokenizer_has_pieces(const Tokenizer *tokenizer) { return tokenizer->ends != NULL; }
 
+static Pieces pieces_of(const Tokenizer *tokenizer)
+{
+    return (Pieces){tokenizer->bytes, tokenizer->ends, tokenizer->vocab_size};
+}
+
 const uint8_t *tokenizer_piece(const Tokenizer *tokenizer, int64_t id, size_t *length)
 {
     ASSERT(id >= 0 && id < tokenizer->vocab_size);
     *length = 0;
     if (!tokenizer_has_pieces(tokenizer)) return NULL;
-    uint64_t start = id > 0 ? tokenizer->ends[id - 1] : 0;
-    *length = tokenizer->ends[id] - start;
-    return tokenizer->bytes + start;
+    Pieces pieces = pieces_of(tokenizer);
+    return pieces_get(&pieces, id, length);
 }
 
 const char *const tokenizer_end_names[TOKENIZER_END_NAMES] = {"<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>"};
@@ -66,13 +72,44 @@ int64_t tokenizer_find_end(const Tokenizer *tokenizer, int *found)
     return *found == 1 ? end : -1;
 }
 
+static Cutter *new_cutter(const Tokenizer *tokenizer, Message *problem)
+{
+    const TokenizerFile *file = &tokenizer->file;
+    return cutter_create(file->kind, file->bytes, file->count, tokenizer->name, NULL, problem);
+}
+
+static bool same_file(const Tokenizer *a, const Tokenizer *b)
+{
+    Message problem;
+    if (a->file.kind != b->file.kind) return false;
+    if (a->file.count == b->file.count && memcmp(a->file.bytes, b->file.bytes, a->file.count) == 0) return true;
+    Cutter *cutter = new_cutter(a, &problem), *other = cutter ? new_cutter(b, &problem) : NULL;
+    bool same = other && cutter_same(cutter, other);
+    cutter_destroy(cutter);
+    cutter_destroy(other);
+    return same;
+}
+
 bool tokenizer_same(const Tokenizer *a, const Tokenizer *b)
 {
-    if (strcmp(a->name, b->name) != 0) return false;
-    if (!tokenizer_has_pieces(a) || !tokenizer_has_pieces(b)) return true;
+    if (a->file.kind && b->file.kind) return same_file(a, b);
+    bool pieces = tokenizer_has_pieces(a) && tokenizer_has_pieces(b), files = a->file.kind || b->file.kind;
+    if (!(files && pieces) && strcmp(a->name, b->name) != 0) return false;
+    if (!pieces) return true;
     size_t count = (size_t)a->vocab_size;
     if (a->vocab_size != b->vocab_size || memcmp(a->ends, b->ends, count * sizeof *a->ends) != 0) return false;
     return count == 0 || memcmp(a->bytes, b->bytes, a->ends[count - 1]) == 0;
+}
+
+const char *tokenizer_describe(const Tokenizer *tokenizer, char text[TOKENIZER_TEXT_SIZE])
+{
+    char digest[DIGEST_TEXT_SIZE];
+    int length = snprintf(text, TOKENIZER_TEXT_SIZE, "'%s'", tokenizer->name);
+    if (!tokenizer->file.kind) return text;
+    digest_format(digest_bytes(tokenizer->file.bytes, tokenizer->file.count), digest);
+    snprintf(text + length, TOKENIZER_TEXT_SIZE - (size_t)length, " (%s, xxh3 %s)", tokenizer->file.kind->file_name,
+             digest);
+    return text;
 }
 
 void tokenizer_destroy(Tokenizer *tokenizer)
@@ -80,89 +117,93 @@ void tokenizer_destroy(Tokenizer *tokenizer)
     free(tokenizer->bytes);
     free(tokenizer->ends);
     free(tokenizer->order);
+    free(tokenizer->file.bytes);
+    cutter_worker_destroy(tokenizer->worker);
+    cutter_destroy(tokenizer->cutter);
     *tokenizer = (Tokenizer){0};
 }
 
-/* ---- the longest piece that fits ----
+/* ---- from a file ---- */
 
-   The tokens sorted by their pieces. Those that start with the same bytes lie together, the shortest first, so a search
-   narrows a range of this order byte by byte and remembers the last piece that ended there. */
-
-/* By bytes, then by length, then the greater number first. */
-static int compare_pieces(const void *a, const void *b, void *tokenizer)
+/* The name of the file, or that of its folder where all files of this form have that name. */
+static void name_after(Tokenizer *tokenizer, const char *path)
 {
-    int32_t id_a = *(const int32_t *)a, id_b = *(const int32_t *)b;
-    size_t length_a, length_b;
-    const uint8_t *piece_a = tokenizer_piece(tokenizer, id_a, &length_a);
-    const uint8_t *piece_b = tokenizer_piece(tokenizer, id_b, &length_b);
-    int order = memcmp(piece_a, piece_b, length_a < length_b ? length_a : length_b);
-    if (order) return order;
-    if (length_a != length_b) return length_a < length_b ? -1 : 1;
-    return (id_a < id_b) - (id_a > id_b);
-}
-
-static int32_t *sorted_ids(const Tokenizer *tokenizer)
-{
-    int32_t *ids = checked_calloc((size_t)tokenizer->vocab_size, sizeof *ids);
-    for (int64_t i = 0; i < tokenizer->vocab_size; i++) ids[i] = (int32_t)i;
-    qsort_r(ids, (size_t)tokenizer->vocab_size, sizeof *ids, compare_pieces, (void *)tokenizer);
-    return ids;
-}
-
-/* The first place in low .. high - 1 whose piece has a byte >= `byte` at `position`; a piece that ended before counts
-   as having a smaller one. All of them agree in the bytes before. */
-static int64_t first_at_least(const Tokenizer *tokenizer, const int32_t *order, int64_t low, int64_t high,
-                              size_t position, int byte)
-{
-    while (low < high) {
-        int64_t middle = low + (high - low) / 2;
-        size_t length;
-        const uint8_t *piece = tokenizer_piece(tokenizer, order[middle], &length);
-        if (length > position && piece[position] >= byte)
-            high = middle;
-        else
-            low = middle + 1;
+    char folder[DISK_PATH_SIZE];
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    disk_folder_of(path, folder);
+    if (strcmp(name, tokenizer->file.kind->file_name) == 0 && slash) {
+        const char *last = strrchr(folder, '/');
+        const char *above = last ? last + 1 : folder;
+        if (*above && strcmp(above, ".") != 0 && strcmp(above, "..") != 0) name = above;
     }
-    return low;
+    snprintf(tokenizer->name, sizeof tokenizer->name, "%.*s", (int)sizeof tokenizer->name - 1, name);
 }
 
-/* The token whose piece is the longest start of `text`, -1 when there is none; its length into *length. */
-static int32_t longest_match(const Tokenizer *tokenizer, const int32_t *order, const uint8_t *text, size_t available,
-                             size_t *length)
+static void copy_pieces(Tokenizer *tokenizer, const Pieces *pieces)
 {
-    int32_t best = -1;
-    int64_t low = 0, high = tokenizer->vocab_size;
-    for (size_t position = 0; position < available; position++) {
-        low = first_at_least(tokenizer, order, low, high, position, text[position]);
-        high = first_at_least(tokenizer, order, low, high, position, text[position] + 1);
-        if (low == high) break;
-        size_t shortest;
-        tokenizer_piece(tokenizer, order[low], &shortest);
-        if (shortest != position + 1) continue;
-        best = order[low];
-        *length = shortest;
-    }
-    return best;
+    size_t count = (size_t)pieces->count, bytes = count > 0 ? pieces->ends[count - 1] : 0;
+    tokenizer->vocab_size = pieces->count;
+    tokenizer->bytes = checked_calloc(bytes + 1, 1);
+    tokenizer->ends = checked_calloc(count + 1, sizeof *tokenizer->ends);
+    memcpy(tokenizer->bytes, pieces->bytes, bytes);
+    memcpy(tokenizer->ends, pieces->ends, count * sizeof *tokenizer->ends);
 }
 
-bool tokenizer_encode(Tokenizer *tokenizer, const char *text, size_t length, int32_t *ids, size_t *count,
-                      Message *problem)
+bool tokenizer_read(const char *path, Tokenizer *tokenizer, Message *remark, Message *problem)
 {
-    *count = 0;
+    const size_t most = (size_t)1 << 30;
+    Message cause;
+    TokenizerFile *file = &tokenizer->file;
+    *tokenizer = (Tokenizer){0};
+    file->bytes = (uint8_t *)disk_read_all(path, most, &file->count, &cause);
+    if (!file->bytes) return fail(problem, "cannot read the tokenizer '%.400s': %.200s", path, cause.text);
+    file->kind = cutter_recognise(file->bytes, file->count);
+    if (!file->kind)
+        return fail(
+            problem,
+            "'%.400s' is no tokenizer that is known here: a tokenizer.json of Hugging Face's tokenizers, or the "
+            ".model of SentencePiece. A list of pieces goes with --pieces",
+            path);
+    name_after(tokenizer, path);
+    tokenizer->cutter = cutter_create(file->kind, file->bytes, file->count, path, remark, problem);
+    if (!tokenizer->cutter) return false;
+    copy_pieces(tokenizer, cutter_pieces(tokenizer->cutter));
+    return true;
+}
+
+/* ---- texts ---- */
+
+const Cutter *tokenizer_cutter(Tokenizer *tokenizer, Message *problem)
+{
+    if (!tokenizer->cutter) tokenizer->cutter = new_cutter(tokenizer, problem);
+    return tokenizer->cutter;
+}
+
+static bool encode_with_file(Tokenizer *tokenizer, const char *text, size_t length, TokenList *tokens, Message *problem)
+{
+    const Cutter *cutter = tokenizer_cutter(tokenizer, problem);
+    if (!cutter) return false;
+    if (!tokenizer->worker) tokenizer->worker = cutter_worker_create(cutter);
+    return cutter_encode(tokenizer->worker, text, length, tokens, problem);
+}
+
+bool tokenizer_encode(Tokenizer *tokenizer, const char *text, size_t length, TokenList *tokens, Message *problem)
+{
+    tokens->count = 0;
+    if (tokenizer->file.kind) return encode_with_file(tokenizer, text, length, tokens, problem);
     if (!tokenizer_has_pieces(tokenizer))
         return fail(problem,
                     "tokenizer '%s' has no table of pieces, so text cannot be turned into tokens. Prepare the data "
-                    "with --pieces, or give token numbers",
+                    "with --pieces or --tokenizer, or give token numbers",
                     tokenizer->name);
-    if (!tokenizer->order) tokenizer->order = sorted_ids(tokenizer);
+    Pieces pieces = pieces_of(tokenizer);
+    if (!tokenizer->order) tokenizer->order = pieces_sort(&pieces);
     const uint8_t *bytes = (const uint8_t *)text;
-    size_t start = 0;
-    while (start < length) {
-        size_t taken = 0;
-        int32_t id = longest_match(tokenizer, tokenizer->order, bytes + start, length - start, &taken);
+    size_t start = 0, taken = 0;
+    for (; start < length; start += taken) {
+        int32_t id = pieces_longest(&pieces, tokenizer->order, bytes + start, length - start, &taken);
         if (id < 0) break;
-        ids[(*count)++] = id;
-        start += taken;
+        token_list_append(tokens, &id, 1);
     }
     return start == length || fail(problem,
                                    "no token of tokenizer '%s' fits the text at byte %zu (value 0x%02x). Leave this "

@@ -4,6 +4,7 @@
 
 #include "io/json_file.h"
 #include "src/base/memory.h"
+#include "src/base/utf8.h"
 
 /* ---- writing ---- */
 
@@ -11,10 +12,7 @@
 static json_t *piece_as_text(const uint8_t *piece, size_t length, char *text)
 {
     size_t used = 0;
-    for (size_t i = 0; i < length; i++) {
-        if (piece[i] >= 0x80) text[used++] = (char)(0xC0 | piece[i] >> 6);
-        text[used++] = (char)(piece[i] < 0x80 ? piece[i] : 0x80 | (piece[i] & 0x3F));
-    }
+    for (size_t i = 0; i < length; i++) used += utf8_encode_short(piece[i], text + used);
     return json_stringn(text, used);
 }
 
@@ -36,11 +34,44 @@ void pieces_json_print(FILE *stream, const Tokenizer *tokenizer, int64_t end_of_
     json_file_print(stream, table, JSON_ENSURE_ASCII);
 }
 
-void tokenizer_config_print(FILE *stream)
+/* The class that reads each form; "" of the table of pieces. Those of ours are in huggingface/tokenization_polysketch.py. */
+static const struct {
+    const char *file_name, *class_name;
+    bool ours;
+} classes[] = {
+    {"", "PolysketchTokenizer", true},
+    {"tokenizer.json", "PreTrainedTokenizerFast", false},
+    {"tokenizer.model", "PolysketchSentencePiece", true},
+};
+
+/* transformers 4 has an option in place of what a ByteLevel alone says. */
+static void add_prefix_space(json_t *config, const TokenizerFile *file)
 {
-    json_t *config =
-        json_pack("{s:s, s:{s:[s, n]}, s:b}", "tokenizer_class", "PolysketchTokenizer", "auto_map", "AutoTokenizer",
-                  "tokenization_polysketch.PolysketchTokenizer", "clean_up_tokenization_spaces", false);
+    json_t *json = json_loadb((const char *)file->bytes, file->count, 0, NULL);
+    json_t *space = json_object_get(json_object_get(json, "pre_tokenizer"), "add_prefix_space");
+    if (space) json_object_set(config, "add_prefix_space", space);
+    json_decref(json);
+}
+
+void tokenizer_config_print(FILE *stream, const Tokenizer *tokenizer, int64_t end_of_document)
+{
+    const TokenizerFile *file = &tokenizer->file;
+    json_t *config = json_object();
+    int row = 0;
+    while (file->kind && strcmp(classes[row].file_name, file->kind->file_name) != 0) row++;
+    json_object_set_new(config, "tokenizer_class", json_string(classes[row].class_name));
+    if (classes[row].ours) {
+        char name[80];
+        snprintf(name, sizeof name, "tokenization_polysketch.%s", classes[row].class_name);
+        json_object_set_new(config, "auto_map", json_pack("{s:[s, n]}", "AutoTokenizer", name));
+    } else
+        add_prefix_space(config, file);
+    json_object_set_new(config, "clean_up_tokenization_spaces", json_false());
+    if (file->kind && end_of_document >= 0) {
+        size_t length;
+        const char *name = (const char *)tokenizer_piece(tokenizer, end_of_document, &length);
+        json_object_set_new(config, "eos_token", json_stringn(name, length));
+    }
     json_file_print(stream, config, 0);
 }
 

@@ -16,7 +16,9 @@ setting() {
     printf 'include config.mk\n$(info $(%s))\nshow: ;\n' "$1" | make --no-print-directory -sf - show 2>/dev/null
 }
 
-# Task, how the thing is found, its name, the Debian package that has it. The libraries are those of config.mk.
+# Task, how the thing is found, its name, the Debian package that has it. The libraries are those of config.mk. A wish is a
+# command or library without which some of the program or of its tests is left out: installed where that can be done, never
+# asked for.
 needs='
     build       command gcc                gcc
     build       command make               make
@@ -26,12 +28,15 @@ needs='
     build       header  Random123/philox.h librandom123-dev
     build       library PACKAGES           -
     build       command mpirun             openmpi-bin
+    build       wish    sentencepiece      libsentencepiece-dev
+    build       wish    g++                g++
     test        library TEST_PACKAGES      -
     test        command h5diff             hdf5-tools
     test        module  numpy              python3-numpy
     test        module  h5py               python3-h5py
     test        command pgrep              procps
     test        command hostname           hostname
+    test        wish    spm_train          sentencepiece
     lint        command python3            python3
     lint        command clang-format       clang-format
     lint        command shellcheck         shellcheck
@@ -72,6 +77,8 @@ package_of_library() {
         hdf5-*) echo "lib$1-dev" ;;
         libxxhash) echo libxxhash-dev ;;
         jansson) echo libjansson-dev ;;
+        libpcre2-8) echo libpcre2-dev ;;
+        libutf8proc) echo libutf8proc-dev ;;
         cunit) echo libcunit1-dev ;;
         *) echo "$1" ;;
     esac
@@ -81,6 +88,7 @@ has() {
     local path
     case $1 in
         command) command -v "$2" ;;
+        wish) command -v "$2" || pkg-config --exists "$2" ;;
         library)
             path=$(setting BLAS_FOLDER)
             PKG_CONFIG_PATH="${path:+$path/pkgconfig:}${PKG_CONFIG_PATH:-}" pkg-config --exists "$2"
@@ -93,11 +101,13 @@ has() {
 
 missing=()
 packages=()
+needed=() # of the missing ones, without wishes
 
 # need KIND NAME PACKAGE
 need() {
     has "$1" "$2" && return
     missing+=("$2")
+    [ "$1" = wish ] || needed+=("$2")
     packages+=("$3")
 }
 
@@ -113,7 +123,11 @@ while read -r task kind name package; do
 done <<<"$needs"
 [ ${#missing[@]} -gt 0 ] || exit 0
 
+# unless_only_wishes: ends the script in peace where nothing else is missing.
+unless_only_wishes() { [ ${#needed[@]} -gt 0 ] || exit 0; }
+
 if ! command -v apt-get >/dev/null; then
+    unless_only_wishes
     echo "install_packages.sh: not found: ${missing[*]}. Load their modules or install what these Debian packages contain:" \
         "${packages[*]}. Other names of libraries go into PACKAGES of config.mk" >&2
     exit 1
@@ -122,6 +136,7 @@ fi
 as_root=()
 if [ "$(id -u)" -ne 0 ]; then
     if ! command -v sudo >/dev/null; then
+        unless_only_wishes
         echo "install_packages.sh: not root and no sudo. Please have an administrator run: apt-get install ${packages[*]}" >&2
         exit 1
     fi

@@ -24,10 +24,10 @@ files() {
         sed 's|^\./||' | sort
 }
 
-mapfile -t c_files < <(files '*.[ch]')
+mapfile -t c_files < <(files '*.[ch]' '*.cc')
 mapfile -t shell_files < <(files '*.sh' '*.sbatch'; [ ! -e .ci/run ] || echo .ci/run)
 mapfile -t python_files < <(files '*.py')
-mapfile -t text_files < <(files '*.[ch]' '*.sh' '*.sbatch' '*.py' '*.md' '*.ini' '*.txt' '*.mk' Makefile .clang-format)
+mapfile -t text_files < <(files '*.[ch]' '*.cc' '*.sh' '*.sbatch' '*.py' '*.md' '*.ini' '*.txt' '*.mk' Makefile .clang-format)
 mapfile -t program_files < <(printf '%s\n' "${c_files[@]}" "${shell_files[@]}" "${python_files[@]}" Makefile config.mk)
 
 # forbid PATTERN REASON FILE...: complains of every line of the files that matches the extended regular expression.

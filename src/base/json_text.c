@@ -7,21 +7,9 @@
 
 #include "src/base/error.h"
 #include "src/base/memory.h"
+#include "src/base/utf8.h"
 
 static const char replacement[] = "\xef\xbf\xbd"; /* U+FFFD */
-
-/* Bytes of the character that begins here, 0 when none does: no overlong forms, no surrogates, nothing above U+10FFFF. */
-static size_t character_length(const uint8_t *bytes, size_t count)
-{
-    uint8_t first = bytes[0];
-    size_t length = first < 0x80 ? 1 : first < 0xc2 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : first < 0xf5 ? 4 : 0;
-    if (length == 0 || length > count) return 0;
-    for (size_t i = 1; i < length; i++)
-        if (bytes[i] >> 6 != 2) return 0;
-    bool overlong = (first == 0xe0 && bytes[1] < 0xa0) || (first == 0xf0 && bytes[1] < 0x90);
-    bool beyond = (first == 0xed && bytes[1] >= 0xa0) || (first == 0xf4 && bytes[1] >= 0x90);
-    return overlong || beyond ? 0 : length;
-}
 
 json_t *json_from_bytes(const char *bytes, size_t count)
 {
@@ -29,7 +17,7 @@ json_t *json_from_bytes(const char *bytes, size_t count)
     char *text = checked_calloc(count * strlen(replacement) + 1, 1);
     size_t length = 0;
     for (size_t i = 0; i < count;) {
-        size_t good = character_length(from + i, count - i), step = good ? good : 1;
+        size_t good = utf8_length(from + i, count - i), step = good ? good : 1;
         const char *piece = good ? bytes + i : replacement;
         size_t piece_length = good ? good : strlen(replacement);
         memcpy(text + length, piece, piece_length);

@@ -105,18 +105,27 @@ typedef struct EncodeArguments {
     const char *text;
     size_t length;
     int32_t *tokens;
-    size_t *count;
+    size_t room, *count;
 } EncodeArguments;
 
 static bool encode(void *arguments, Message *problem)
 {
     EncodeArguments *e = arguments;
-    return tokenizer_encode(&e->model->loaded.tokenizer, e->text, e->length, e->tokens, e->count, problem);
+    TokenList list = {0};
+    bool good = tokenizer_encode(&e->model->loaded.tokenizer, e->text, e->length, &list, problem);
+    *e->count = list.count;
+    if (good && list.count > e->room)
+        good = fail(problem, "the text has %zu tokens, but there is room for %zu. Call again with more", list.count,
+                    e->room);
+    if (good && list.count > 0) memcpy(e->tokens, list.ids, list.count * sizeof *list.ids);
+    free(list.ids);
+    return good;
 }
 
-int polysketch_encode(polysketch_model *model, const char *text, size_t length, int32_t *tokens, size_t *count)
+int polysketch_encode(polysketch_model *model, const char *text, size_t length, int32_t *tokens, size_t room,
+                      size_t *count)
 {
-    return guarded(encode, &(EncodeArguments){model, text, length, tokens, count});
+    return guarded(encode, &(EncodeArguments){model, text, length, tokens, room, count});
 }
 
 const char *polysketch_piece(const polysketch_model *model, int32_t token, size_t *length)

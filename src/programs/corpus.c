@@ -73,16 +73,23 @@ static bool fail_of_token(const Corpus *corpus, const Source *source, size_t pla
                 source->path, place, text, (long long)corpus->vocab_size - 1);
 }
 
+bool corpus_read_raw(Corpus *corpus, int number, size_t first, size_t count, uint8_t *bytes, Message *problem)
+{
+    const Source *source = &corpus->sources[number];
+    size_t each = (size_t)source->form.bytes;
+    int descriptor = open_source(corpus, number);
+    if (descriptor < 0)
+        return fail(problem, "cannot open '%s': %s. Try again when it can be read", source->path, strerror(errno));
+    return read_bytes(descriptor, bytes, count * each, source->offset + first * each) ||
+           fail(problem, "cannot read '%s': it changed meanwhile, or its disk fails. Try again", source->path);
+}
+
 bool corpus_read(Corpus *corpus, int number, size_t first, size_t count, int32_t *tokens, Message *problem)
 {
     const Source *source = &corpus->sources[number];
     size_t bytes = (size_t)source->form.bytes;
     if (!corpus->raw) corpus->raw = checked_calloc(CORPUS_CHUNK, sizeof(uint64_t));
-    int descriptor = open_source(corpus, number);
-    if (descriptor < 0)
-        return fail(problem, "cannot open '%s': %s. Try again when it can be read", source->path, strerror(errno));
-    if (!read_bytes(descriptor, corpus->raw, count * bytes, source->offset + first * bytes))
-        return fail(problem, "cannot read '%s': it changed meanwhile, or its disk fails. Try again", source->path);
+    if (!corpus_read_raw(corpus, number, first, count, corpus->raw, problem)) return false;
     for (size_t i = 0; i < count; i++) {
         uint64_t token = number_at(corpus->raw + i * bytes, source->form);
         if (token >= (uint64_t)corpus->vocab_size) return fail_of_token(corpus, source, first + i, token, problem);

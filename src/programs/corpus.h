@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "io/tokenizer.h"
 #include "src/base/error.h"
 #include "src/programs/input_files.h"
 
@@ -56,6 +57,10 @@ bool corpus_read_texts(Corpus *corpus, const InputFiles *files, const char *sepa
    in `folder`, 4 bytes each. */
 bool corpus_read_ids(Corpus *corpus, FILE *input, const char *folder, Message *problem);
 
+/* Puts the tokens of texts in the place of their bytes: `tokenizer` has a file, by whose rules each document is cut, several at a
+   time. They are kept as those of corpus_read_ids(). Documents without tokens are left out. */
+bool corpus_cut_texts(Corpus *corpus, Tokenizer *tokenizer, const char *folder, Message *problem);
+
 /* Token files of other programs. */
 typedef enum TokenFormat { TOKENS_AUTO, TOKENS_NPY, TOKENS_LLMC, TOKENS_RAW16, TOKENS_RAW32 } TokenFormat;
 #define TOKEN_FORMAT_CHOICES "auto|npy|llmc|raw16|raw32"
@@ -73,13 +78,13 @@ void corpus_add_document(Corpus *corpus, int source, size_t start, size_t length
 /* Numbers first .. first + count - 1 of a source, at most CORPUS_CHUNK; each must be a token. */
 bool corpus_read(Corpus *corpus, int source, size_t first, size_t count, int32_t *tokens, Message *problem);
 
+/* The same, as they stand in the file, however many. */
+bool corpus_read_raw(Corpus *corpus, int source, size_t first, size_t count, uint8_t *bytes, Message *problem);
+
 /* With the end that is appended. */
 size_t corpus_document_tokens(const Document *document);
 size_t corpus_total_tokens(const Corpus *corpus);
 
 void corpus_destroy(Corpus *corpus);
-
-/* Where the first byte stands that is not part of valid UTF-8 (RFC 3629); `length` when there is none. */
-size_t utf8_first_error(const uint8_t *text, size_t length);
 
 #endif

@@ -1,30 +1,22 @@
-/* Documents of token numbers on standard input (src/programs/corpus.h), which go to a file at once: they may be more than the
-   memory holds, and standard input can be read only once. */
+/* Documents of token numbers on standard input (src/programs/corpus.h), which can be read only once. */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "io/disk.h"
 #include "src/base/memory.h"
 #include "src/programs/corpus.h"
+#include "src/programs/kept_tokens.h"
 
 enum { BUFFER = 1 << 16, SHOWN = 40 };
 
 typedef struct IdReader {
-    Corpus *corpus;
-    int source;
-    const char *folder; /* of the file */
-    size_t document;    /* start of the one under way */
-    size_t count;       /* tokens so far */
-    size_t line;        /* from 1 */
-    char word[SHOWN];   /* its first characters */
+    KeptTokens kept;
+    int64_t vocab_size;
+    size_t line;      /* from 1 */
+    char word[SHOWN]; /* its first characters */
     size_t word_length;
-    int64_t id;        /* its value; vocab_size and above mean too large */
-    bool not_digits;   /* the word has something else in it */
-    uint8_t *gathered; /* (BUFFER) numbers of 4 bytes that are not in the file yet */
-    size_t gathered_bytes;
+    int64_t id;      /* its value; vocab_size and above mean too large */
+    bool not_digits; /* the word has something else in it */
     Message *problem;
 } IdReader;
 
@@ -41,22 +33,10 @@ static const char *shown_word(const IdReader *reader, char text[4 * SHOWN + 4])
     return text;
 }
 
-static bool write_gathered(IdReader *reader)
-{
-    Source *source = &reader->corpus->sources[reader->source];
-    uint64_t place = (uint64_t)reader->count * sizeof(int32_t) - reader->gathered_bytes;
-    bool good = disk_write_at(source->descriptor, reader->gathered, reader->gathered_bytes, place);
-    reader->gathered_bytes = 0;
-    return good ||
-           fail(reader->problem,
-                "cannot keep the token numbers in '%s', 4 bytes each: %s. Free some space or choose another disk",
-                reader->folder, strerror(errno));
-}
-
 static bool end_word(IdReader *reader)
 {
     char text[4 * SHOWN + 4];
-    long long most = (long long)reader->corpus->vocab_size - 1;
+    long long most = (long long)reader->vocab_size - 1;
     if (reader->word_length == 0) return true;
     if (reader->not_digits)
         return fail(reader->problem, "standard input, line %zu: '%s' is no token number. Give numbers between blanks",
@@ -66,17 +46,15 @@ static bool end_word(IdReader *reader)
                     "standard input, line %zu: token %s, but the vocabulary has tokens 0 to %lld. Check "
                     "--pieces or --vocab_size",
                     reader->line, shown_word(reader, text), most);
-    for (int byte = 0; byte < 4; byte++) reader->gathered[reader->gathered_bytes++] = (uint8_t)(reader->id >> 8 * byte);
-    reader->count++;
+    int32_t token = (int32_t)reader->id;
     reader->word_length = 0;
     reader->id = 0;
-    return reader->gathered_bytes < BUFFER || write_gathered(reader);
+    return kept_tokens_add(&reader->kept, &token, 1, reader->problem);
 }
 
 static void end_line(IdReader *reader, int64_t last)
 {
-    corpus_add_document(reader->corpus, reader->source, reader->document, reader->count - reader->document, last);
-    reader->document = reader->count;
+    kept_tokens_end_document(&reader->kept, last);
     reader->line++;
 }
 
@@ -85,7 +63,7 @@ static void add_to_word(IdReader *reader, unsigned char byte)
     if (reader->word_length < SHOWN) reader->word[reader->word_length] = (char)byte;
     reader->not_digits = (reader->word_length > 0 && reader->not_digits) || byte < '0' || byte > '9';
     reader->word_length++;
-    if (reader->id < reader->corpus->vocab_size) reader->id = 10 * reader->id + (byte - '0');
+    if (reader->id < reader->vocab_size) reader->id = 10 * reader->id + (byte - '0');
 }
 
 /* Lines that end with CR LF are fine: CR is a blank. Any other byte that is no digit is no number, zero among them. */
@@ -112,34 +90,17 @@ static bool read_all(IdReader *reader, FILE *input, char *buffer)
     if (reader->word_length > 0) last = reader->id;
     if (!end_word(reader)) return false;
     if (line_begun) end_line(reader, last);
-    return write_gathered(reader);
-}
-
-/* A file without a name: it goes when the program ends, however it ends. */
-static int open_nameless(const char *folder, Message *problem)
-{
-    char wanted[DISK_PATH_SIZE], path[DISK_PATH_SIZE];
-    snprintf(wanted, sizeof wanted, "%.900s/ids", folder);
-    disk_temporary_of(wanted, path);
-    int descriptor = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (descriptor < 0)
-        fail(problem, "cannot make a file in '%s': %s. Choose another folder with --output", folder, strerror(errno));
-    else
-        unlink(path);
-    return descriptor;
+    return true;
 }
 
 bool corpus_read_ids(Corpus *corpus, FILE *input, const char *folder, Message *problem)
 {
-    int descriptor = open_nameless(folder, problem);
-    if (descriptor < 0) return false;
-    IdReader reader = {.corpus = corpus, .folder = folder, .line = 1, .problem = problem};
-    reader.source = corpus_add_source(
-        corpus, (Source){.path = strdup("standard input"), .descriptor = descriptor, .form = {.bytes = 4}});
-    reader.gathered = checked_calloc(BUFFER, 1);
+    IdReader reader = {.vocab_size = corpus->vocab_size, .line = 1, .problem = problem};
+    if (!kept_tokens_begin(&reader.kept, corpus, "standard input", folder, problem)) return false;
     char *buffer = checked_calloc(BUFFER, 1);
-    bool good = read_all(&reader, input, buffer);
+    bool read = read_all(&reader, input, buffer);
     free(buffer);
-    free(reader.gathered);
-    return good;
+    Message cause;
+    bool kept = kept_tokens_finish(&reader.kept, read ? problem : &cause);
+    return read && kept;
 }

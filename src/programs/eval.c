@@ -91,9 +91,10 @@ static TokenFile *open_data(const char *path, const LoadedModel *loaded)
     TokenFile *file = token_file_open(path, &problem);
     bool good = file && (world().rank > 0 || token_file_check(file, &problem));
     require_all(good, &problem);
+    char of_data[TOKENIZER_TEXT_SIZE], of_model[TOKENIZER_TEXT_SIZE];
     if (tokenizer_has_pieces(&loaded->tokenizer) && !tokenizer_same(&loaded->tokenizer, &file->tokenizer))
-        log_line("warning: '%s' was made with tokenizer '%s', the model with '%s' or other pieces", path,
-                 file->tokenizer.name, loaded->tokenizer.name);
+        log_line("warning: '%s' was made with tokenizer %s, the model with %s or other pieces", path,
+                 tokenizer_describe(&file->tokenizer, of_data), tokenizer_describe(&loaded->tokenizer, of_model));
     if (file->vocab_size > (int64_t)loaded->model->vocab_size) {
         fail(&problem,
              "'%s' has a vocabulary of %lld tokens, the model one of %zu. Use data made with the model's tokenizer",

@@ -35,7 +35,8 @@ const CommandHelp export_help = {
     .usage = "polysketch export --checkpoint=FILE --to=FOLDER [options]",
     .text = "Writes the weights of a checkpoint as model.safetensors, beside them config.json, the model as a file of "
             "PyTorch, "
-            "and the tokenizer where its pieces are known: a folder for the from_pretrained() of Hugging Face's "
+            "and the tokenizer where its pieces are known, as tokenizer.json or tokenizer.model where it came as that: "
+            "a folder for the from_pretrained() of Hugging Face's "
             "transformers. "
             "States of the optimizer stay behind. polysketch import goes the other way.",
     .example = "polysketch export --checkpoint=results/a/checkpoints/step-00001000.h5 --to=a\n"
@@ -93,25 +94,51 @@ static void print_pieces(FILE *stream, const char *name, const Exported *exporte
 
 static void print_tokenizer_config(FILE *stream, const char *name, const Exported *exported)
 {
-    (void)name, (void)exported;
-    tokenizer_config_print(stream);
+    (void)name;
+    tokenizer_config_print(stream, &exported->model->tokenizer, exported->end_of_document);
 }
+
+static void print_tokenizer_file(FILE *stream, const char *name, const Exported *exported)
+{
+    (void)name;
+    const TokenizerFile *file = &exported->model->tokenizer.file;
+    fwrite(file->bytes, 1, file->count, stream);
+}
+
+/* When a file is there. */
+typedef enum Condition { ALWAYS, WITH_PIECES, WITHOUT_OWN_FILE, WITH_OWN_FILE, WITHOUT_JSON } Condition;
 
 static const struct {
     const char *name;
-    bool of_tokenizer; /* there when its pieces are known */
+    Condition condition;
     void (*print)(FILE *stream, const char *name, const Exported *exported);
 } files[] = {
-    {"model.safetensors", false, print_weights},
-    {"config.json", false, print_config},
-    {"generation_config.json", false, print_generation},
-    {"configuration_polysketch.py", false, print_python},
-    {"modeling_polysketch.py", false, print_python},
-    {"pieces.json", true, print_pieces},
-    {"tokenizer_config.json", true, print_tokenizer_config},
-    {"tokenization_polysketch.py", true, print_python},
+    {"model.safetensors", ALWAYS, print_weights},
+    {"config.json", ALWAYS, print_config},
+    {"generation_config.json", ALWAYS, print_generation},
+    {"configuration_polysketch.py", ALWAYS, print_python},
+    {"modeling_polysketch.py", ALWAYS, print_python},
+    {"pieces.json", WITHOUT_OWN_FILE, print_pieces},
+    {"tokenizer.json", WITH_OWN_FILE, print_tokenizer_file},
+    {"tokenizer.model", WITH_OWN_FILE, print_tokenizer_file},
+    {"tokenizer_config.json", WITH_PIECES, print_tokenizer_config},
+    {"tokenization_polysketch.py", WITHOUT_JSON, print_python},
 };
 enum { FILES = sizeof files / sizeof *files };
+
+/* All but the model's own are about a tokenizer whose pieces are known. */
+static bool is_wanted(int file, const Tokenizer *tokenizer)
+{
+    const CutterKind *kind = tokenizer->file.kind;
+    if (files[file].condition == ALWAYS) return true;
+    if (!tokenizer_has_pieces(tokenizer)) return false;
+    switch (files[file].condition) {
+    case WITHOUT_OWN_FILE: return !kind;
+    case WITH_OWN_FILE: return kind && strcmp(kind->file_name, files[file].name) == 0;
+    case WITHOUT_JSON: return !kind || strcmp(kind->file_name, "tokenizer.json") != 0;
+    default: return true;
+    }
+}
 
 /* Where they go: names, and those that they have until all are written. */
 typedef struct Places {
@@ -134,9 +161,9 @@ static bool write_one(Places *places, int file, const Exported *exported, Messag
 static bool write_files(Places *places, const Exported *exported, Message *problem)
 {
     const char *temporaries[FILES], *paths[FILES];
-    bool pieces = tokenizer_has_pieces(&exported->model->tokenizer), good = true;
+    bool good = true;
     for (int i = 0; i < FILES && good; i++)
-        if (pieces || !files[i].of_tokenizer) good = write_one(places, i, exported, problem);
+        if (is_wanted(i, &exported->model->tokenizer)) good = write_one(places, i, exported, problem);
     for (int i = 0; i < FILES; i++) {
         paths[i] = places->paths[i];
         temporaries[i] = places->written[i] ? places->temporaries[i] : NULL;
@@ -181,12 +208,14 @@ static bool export_model(const ExportOptions *options, Places *places, const Exp
 static void say_result(const ExportOptions *options, const Exported *exported)
 {
     char bytes[32];
+    char described[TOKENIZER_TEXT_SIZE];
     const Tokenizer *tokenizer = &exported->model->tokenizer;
     log_line("%s: %d tensors of step %lld, %s", options->to, exported->model->params->params->count,
              (long long)exported->model->step,
              log_bytes((double)safetensors_bytes(exported->model->params->params), bytes));
     if (tokenizer_has_pieces(tokenizer))
-        log_line("tokenizer '%s' of %lld pieces%s", tokenizer->name, (long long)tokenizer->vocab_size,
+        log_line("tokenizer %s of %lld pieces%s", tokenizer_describe(tokenizer, described),
+                 (long long)tokenizer->vocab_size,
                  exported->end_of_document < 0 ? "; no token is known to end a document" : "");
     else
         log_line("no tokenizer: the checkpoint has no table of pieces, so the model takes token numbers");

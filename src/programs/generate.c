@@ -90,10 +90,9 @@ static char *read_prompt(const GenerateOptions *options, size_t *length, Message
 }
 
 /* Token numbers between blanks, for a model whose tokenizer has no pieces. */
-static bool parse_ids(const char *text, size_t length, size_t vocab_size, int32_t *ids, size_t *count, Message *problem)
+static bool parse_ids(const char *text, size_t length, size_t vocab_size, TokenList *tokens, Message *problem)
 {
     static const char blanks[] = " \t\r\n";
-    *count = 0;
     if (strlen(text) != length)
         return fail(problem,
                     "the prompt has a zero byte at place %zu: this model has no table of pieces, so it must be "
@@ -107,7 +106,7 @@ static bool parse_ids(const char *text, size_t length, size_t vocab_size, int32_
                         "'%.*s' in the prompt is no token number below %zu: this model has no table of pieces, so the "
                         "prompt must be token numbers between blanks",
                         (int)strcspn(place, blanks) < 40 ? (int)strcspn(place, blanks) : 40, place, vocab_size);
-        ids[(*count)++] = (int32_t)id;
+        token_list_append(tokens, &(int32_t){(int32_t)id}, 1);
         place = end;
     }
     return true;
@@ -115,15 +114,16 @@ static bool parse_ids(const char *text, size_t length, size_t vocab_size, int32_
 
 int32_t *generate_encode(LoadedModel *loaded, const char *text, size_t length, size_t *count, Message *problem)
 {
-    int32_t *ids = checked_calloc(length + 1, sizeof *ids);
+    TokenList tokens = {0};
     bool ok = tokenizer_has_pieces(&loaded->tokenizer)
-                  ? tokenizer_encode(&loaded->tokenizer, text, length, ids, count, problem)
-                  : parse_ids(text, length, loaded->model->vocab_size, ids, count, problem);
-    if (ok && *count > 0) return ids;
+                  ? tokenizer_encode(&loaded->tokenizer, text, length, &tokens, problem)
+                  : parse_ids(text, length, loaded->model->vocab_size, &tokens, problem);
+    *count = tokens.count;
+    if (ok && *count > 0) return tokens.ids;
     if (ok)
         fail(problem,
              "the prompt is empty: a model continues at least one token. Give --prompt=TEXT or --prompt_file=FILE");
-    free(ids);
+    free(tokens.ids);
     return NULL;
 }
 
@@ -132,7 +132,9 @@ int32_t *generate_encode(LoadedModel *loaded, const char *text, size_t length, s
 /* What has been read so far: a state from a file, a prompt, or both. The generator is rank 0's. */
 typedef struct Session {
     LoadedModel *loaded;
-    int32_t *prompt; /* (count) */
+    char *text; /* (length): the prompt as it was given */
+    size_t length;
+    int32_t *prompt; /* (count): its tokens */
     size_t count;
     size_t before; /* tokens of the state from a file */
     Generator *generator;
@@ -142,13 +144,11 @@ typedef struct Session {
 /* Behind a state from a file there need not be a prompt. */
 static bool encode_prompt(Session *session, const GenerateOptions *options, Message *problem)
 {
-    size_t length;
-    char *text = read_prompt(options, &length, problem);
-    if (!text) return false;
-    bool none = length == 0 && options->load_state[0];
-    if (!none) session->prompt = generate_encode(session->loaded, text, length, &session->count, problem);
-    free(text);
-    return none || session->prompt;
+    session->text = read_prompt(options, &session->length, problem);
+    if (!session->text) return false;
+    if (session->length == 0 && options->load_state[0]) return true;
+    session->prompt = generate_encode(session->loaded, session->text, session->length, &session->count, problem);
+    return session->prompt != NULL;
 }
 
 static bool start_session(Session *session, const GenerateOptions *options, const char *digest, Message *problem)
@@ -177,11 +177,20 @@ static void show_bytes(void *context, const uint8_t *bytes, size_t count)
     fflush(stdout);
 }
 
+/* A prompt is printed as it was given: pieces may say it otherwise, with a space before it. Of numbers, as what follows them. */
+static void print_prompt(const Session *session)
+{
+    if (tokenizer_has_pieces(&session->loaded->tokenizer))
+        print_bytes(NULL, (const uint8_t *)session->text, session->length);
+    else
+        generator_say(&session->loaded->tokenizer, session->prompt, session->count, print_bytes, NULL);
+    fflush(stdout);
+}
+
 static void read_tokens(Session *session)
 {
     double start = usage_seconds();
-    generator_say(&session->loaded->tokenizer, session->prompt, session->count, print_bytes, NULL);
-    fflush(stdout);
+    print_prompt(session);
     generator_read(session->generator, 0, session->prompt, session->count);
     session->read_seconds = usage_seconds() - start;
 }
@@ -219,6 +228,7 @@ static void generate_text(const GenerateOptions *options, LoadedModel *loaded)
     if (first) write_tokens(&session, options->timing);
     generator_destroy(session.generator);
     free(session.prompt);
+    free(session.text);
 }
 
 /* ---- the subcommand ---- */

@@ -24,7 +24,8 @@ typedef struct ImportOptions {
 
 static const OptionRow rows[] = {
     {"", "from", OPTION_TEXT, AT(from), "", 1, 0, "", false,
-     "folder with model.safetensors, config.json and, where there is a tokenizer, pieces.json"},
+     "folder with model.safetensors, config.json and, where there is a tokenizer, tokenizer.json, tokenizer.model or "
+     "pieces.json"},
     {"", "to", OPTION_TEXT, AT(to), "", 1, 0, "", false, "checkpoint to write, FILE.h5"},
     {"", "overwrite", OPTION_BOOL, AT(overwrite), "false", 0, 0, "", false, "replace the file where it is there"},
 };
@@ -107,13 +108,24 @@ static bool read_weights(const ImportOptions *options, ParamStore *store, Progre
     return good || fail(problem, "'%.400s': %.600s", path, cause.text);
 }
 
+/* The first of these that is there. */
+static const char *const tokenizer_files[] = {"tokenizer.json", "tokenizer.model", "pieces.json"};
+
 static bool read_tokenizer(const ImportOptions *options, const Config *config, Tokenizer *tokenizer, Message *problem)
 {
     char path[DISK_PATH_SIZE];
-    path_in(options->from, "pieces.json", path);
+    Message remark = {""};
+    size_t i = 0, count = sizeof tokenizer_files / sizeof *tokenizer_files;
     *tokenizer = (Tokenizer){.name = "unknown"};
-    if (access(path, F_OK) != 0) return true;
-    if (!pieces_json_read(path, tokenizer, problem)) return false;
+    for (; i < count; i++) {
+        path_in(options->from, tokenizer_files[i], path);
+        if (access(path, F_OK) == 0) break;
+    }
+    if (i == count) return true;
+    bool table = i == count - 1;
+    if (!(table ? pieces_json_read(path, tokenizer, problem) : tokenizer_read(path, tokenizer, &remark, problem)))
+        return false;
+    if (remark.text[0]) log_line("note: '%.400s': %.500s", path, remark.text);
     return tokenizer->vocab_size <= config->model.vocab_size ||
            fail(problem,
                 "'%.600s' has %lld pieces, but config.json a vocabulary of %lld. Use files that belong together", path,

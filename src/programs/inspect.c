@@ -12,6 +12,7 @@
 #include "io/metrics.h"
 #include "io/token_file.h"
 #include "mpi/world.h"
+#include "src/base/digest.h"
 #include "src/base/memory.h"
 #include "src/base/options.h"
 #include "src/programs/inspect.h"
@@ -44,6 +45,14 @@ void inspect_say_tokenizer(const Tokenizer *tokenizer, Facts *facts)
     facts_text(facts, "tokenizer", "tokenizer       %s", tokenizer->name);
     facts_flag(facts, "pieces", pieces);
     facts_say(facts, "%s\n", pieces ? "" : " (no pieces)");
+    const TokenizerFile *file = &tokenizer->file;
+    if (!file->kind) return;
+    char digest[DIGEST_TEXT_SIZE];
+    digest_format(digest_bytes(file->bytes, file->count), digest);
+    facts_text(facts, "tokenizer_file", "                kept as its %s", file->kind->file_name);
+    facts_text(facts, "tokenizer_form", " (%s)", file->kind->title);
+    facts_integer(facts, "tokenizer_bytes", ", %lld bytes", (int64_t)file->count);
+    facts_text(facts, "tokenizer_xxh3", ", xxh3 %s\n", digest);
 }
 
 /* ---- token files ---- */

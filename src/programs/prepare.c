@@ -26,7 +26,7 @@ typedef struct PrepareOptions {
     bool utf8, ids;
     char tokens[OPTION_TEXT_SIZE];
     int token_format; /* TokenFormat */
-    char pieces[OPTION_TEXT_SIZE];
+    char tokenizer[OPTION_TEXT_SIZE], pieces[OPTION_TEXT_SIZE];
     int64_t vocab_size; /* 0: that of the pieces */
     char end_of_document[OPTION_TEXT_SIZE];
     int64_t seed;
@@ -54,6 +54,10 @@ static const OptionRow rows[] = {
     {"", "token_format", OPTION_CHOICE, AT(token_format), "auto", 0, 0, TOKEN_FORMAT_CHOICES, false,
      "of --tokens: NumPy, llm.c, or bare numbers of 16 or 32 bits, little-endian; auto: by the first bytes, *.bin as "
      "raw16"},
+    {"", "tokenizer", OPTION_TEXT, AT(tokenizer), "", 0, 0, "", false,
+     "tokenizer.json of Hugging Face's tokenizers (byte-level BPE) or the .model of SentencePiece: with --input texts "
+     "are cut "
+     "by it, with --ids or --tokens it says the pieces; it is kept in the files, and in checkpoints"},
     {"", "pieces", OPTION_TEXT, AT(pieces), "", 0, 0, "", false,
      "with --ids or --tokens: the pieces, one a line, plain or as SentencePiece .vocab"},
     {"", "vocab_size", OPTION_INTEGER, AT(vocab_size), "0", 0, 1 << 24, "", false,
@@ -65,16 +69,21 @@ static const OptionRow rows[] = {
 };
 
 const CommandHelp prepare_help = {
-    .usage = "polysketch prepare --input=FILE_OR_FOLDER --output=FOLDER [options]\n"
+    .usage = "polysketch prepare --input=FILE_OR_FOLDER --output=FOLDER [--tokenizer=FILE] [options]\n"
              "... | polysketch prepare --ids --pieces=FILE --output=FOLDER [options]\n"
              "polysketch prepare --tokens=FILE[,FILE] --vocab_size=N --output=FOLDER [options]",
-    .text = "Writes FOLDER/train.h5 and FOLDER/validation.h5. With --input each byte is a token (256 in all). In "
-            "folders, names that begin with '.' or end with '~' are left out. Besides some 40 MB, memory is needed for "
-            "24 to 72 bytes a document; --ids needs room on the disk for 4 bytes a token beside what is written.",
-    .example = "polysketch prepare --input=books/ --output=data/books\n"
-               "spm_encode --model=m.model --output_format=id < text | polysketch prepare --ids --pieces=m.vocab "
-               "--output=data/spm\n"
-               "polysketch prepare --tokens=shards/ --vocab_size=50257 --end_of_document=50256 --output=data/gpt2",
+    .text =
+        "Writes FOLDER/train.h5 and FOLDER/validation.h5. With --input each byte is a token (256 in all), or with "
+        "--tokenizer what that makes of a text; documents are cut on OMP_NUM_THREADS threads. In "
+        "folders, names that begin with '.' or end with '~' are left out. Besides some 40 MB, memory is needed for "
+        "24 to 72 bytes a document, with --tokenizer for some documents with their tokens; that and --ids need room "
+        "on the disk for 4 bytes a token beside what is written.",
+    .example =
+        "polysketch prepare --input=books/ --output=data/books\n"
+        "polysketch prepare --input=books/ --tokenizer=gpt2/tokenizer.json --end_of_document=auto --output=data/gpt2\n"
+        "spm_encode --model=m.model --output_format=id < text | polysketch prepare --ids --pieces=m.vocab "
+        "--output=data/spm\n"
+        "polysketch prepare --tokens=shards/ --vocab_size=50257 --end_of_document=50256 --output=data/shards",
     .rows = rows,
     .row_count = sizeof rows / sizeof *rows,
 };
@@ -82,6 +91,7 @@ const CommandHelp prepare_help = {
 static bool check_options(const PrepareOptions *options, Message *problem)
 {
     bool input = options->input[0], tokens = options->tokens[0], pieces = options->pieces[0];
+    int vocabularies = pieces + (options->vocab_size > 0) + (options->tokenizer[0] != 0);
     if (!options->output[0]) return fail(problem, "--output=FOLDER is missing. polysketch prepare --help explains");
     if (input + options->ids + tokens == 0)
         return fail(problem, "--input=FILE_OR_FOLDER is missing. polysketch prepare --help explains");
@@ -89,11 +99,12 @@ static bool check_options(const PrepareOptions *options, Message *problem)
         return fail(problem, "--input reads texts, --ids standard input, --tokens token files. Give one of them");
     if (input && (pieces || options->vocab_size > 0))
         return fail(problem,
-                    "--pieces and --vocab_size go with --ids or --tokens: text is turned into bytes. Leave them "
-                    "out, or give tokens");
-    if (!input && pieces + (options->vocab_size > 0) != 1)
+                    "--pieces and --vocab_size go with --ids or --tokens: text is turned into bytes, or into what "
+                    "--tokenizer makes of it. Leave them out, or give tokens");
+    if (!input && vocabularies != 1)
         return fail(problem,
-                    "%s needs the vocabulary: --pieces=FILE, the table of pieces, or --vocab_size=N, one of them",
+                    "%s needs the vocabulary: --tokenizer=FILE, --pieces=FILE, the table of pieces, or --vocab_size=N, "
+                    "one of them",
                     tokens ? "--tokens" : "--ids");
     if (!input && (options->document_separator[0] || options->utf8))
         return fail(problem, "--document_separator and --utf8 are for texts, with --input. Leave them out");
@@ -121,7 +132,7 @@ static bool choose_end(const PrepareOptions *options, Tokenizer *tokenizer, int6
 {
     const char *word = options->end_of_document;
     char *rest;
-    bool bytes = options->input[0], automatic = strcmp(word, "auto") == 0;
+    bool bytes = options->input[0] && !options->tokenizer[0], automatic = strcmp(word, "auto") == 0;
     *end = -1;
     if (!word[0]) return true;
     if (automatic && !bytes) return find_end(tokenizer, end, problem);
@@ -141,13 +152,15 @@ static bool choose_end(const PrepareOptions *options, Tokenizer *tokenizer, int6
 static bool choose_tokenizer(const PrepareOptions *options, Tokenizer *tokenizer, int64_t *end, Message *problem)
 {
     Message remark = {""};
-    if (options->pieces[0]) {
+    if (options->tokenizer[0]) {
+        if (!tokenizer_read(options->tokenizer, tokenizer, &remark, problem)) return false;
+    } else if (options->pieces[0]) {
         if (!piece_table_read(options->pieces, tokenizer, &remark, problem)) return false;
     } else if (options->input[0])
         *tokenizer = tokenizer_bytes();
     else
         *tokenizer = (Tokenizer){.name = "unknown", .vocab_size = options->vocab_size};
-    if (remark.text[0]) printf("note: %s\n", remark.text);
+    if (remark.text[0]) printf("note: %s%s\n", options->tokenizer[0] ? "of the tokenizer: " : "", remark.text);
     return choose_end(options, tokenizer, end, problem);
 }
 
@@ -167,12 +180,20 @@ static bool find_files(InputFiles *files, const PrepareOptions *options, Message
     return true;
 }
 
-static bool read_corpus(Corpus *corpus, const PrepareOptions *options, const InputFiles *files, Message *problem)
+static bool read_texts(Corpus *corpus, const PrepareOptions *options, const InputFiles *files, Tokenizer *tokenizer,
+                       Message *problem)
+{
+    if (!corpus_read_texts(corpus, files, options->document_separator, options->utf8, problem)) return false;
+    return !options->tokenizer[0] || corpus_cut_texts(corpus, tokenizer, options->output, problem);
+}
+
+static bool read_corpus(Corpus *corpus, const PrepareOptions *options, const InputFiles *files, Tokenizer *tokenizer,
+                        Message *problem)
 {
     bool good = options->ids ? corpus_read_ids(corpus, stdin, options->output, problem)
                 : options->tokens[0]
                     ? corpus_read_token_files(corpus, files, (TokenFormat)options->token_format, problem)
-                    : corpus_read_texts(corpus, files, options->document_separator, options->utf8, problem);
+                    : read_texts(corpus, options, files, tokenizer, problem);
     if (!good) return false;
     if (corpus->empty)
         printf("left out: %zu document%s without %s\n", corpus->empty, corpus->empty > 1 ? "s" : "",
@@ -272,11 +293,11 @@ static bool write_files(Corpus *corpus, const Split *split, const Tokenizer *tok
 
 /* ---- all together ---- */
 
-static bool read_and_write(Corpus *corpus, const PrepareOptions *options, const InputFiles *files,
-                           const Tokenizer *tokenizer, Message *problem)
+static bool read_and_write(Corpus *corpus, const PrepareOptions *options, const InputFiles *files, Tokenizer *tokenizer,
+                           Message *problem)
 {
     Split split = {0};
-    bool good = read_corpus(corpus, options, files, problem) &&
+    bool good = read_corpus(corpus, options, files, tokenizer, problem) &&
                 split_corpus(&split, corpus, options->validation_fraction, options->seed, problem);
     if (good) split_print(&split, corpus);
     good = good && write_files(corpus, &split, tokenizer, options, problem);

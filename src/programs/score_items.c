@@ -24,41 +24,50 @@ static size_t length_without_blanks(const char *text)
     return length;
 }
 
-/* The tokens of the context, then what those of the whole have beyond as many. Returns how many; 0 with a message. */
-static size_t join_tokens(const ScoreReader *reader, const ScoreText *text, int32_t *tokens, size_t *first,
-                          Message *problem)
+/* The tokens of the context into `tokens`, or where it has none the one that stands before texts. */
+static bool begin_tokens(const ScoreReader *reader, const char *whole, size_t context, TokenList *tokens,
+                         size_t *context_count, Message *problem)
 {
-    size_t context = length_without_blanks(text->context), length = strlen(text->context) + strlen(text->continuation);
-    size_t whole_count = 0, context_count = 0;
-    char *whole = checked_calloc(length + 1, 1);
-    int32_t *ids = checked_calloc(length + 1, sizeof *ids);
-    strcat(strcpy(whole, text->context), text->continuation);
-    bool good = tokenizer_encode(reader->tokenizer, whole, length, ids, &whole_count, problem) &&
-                tokenizer_encode(reader->tokenizer, whole, context, tokens, &context_count, problem);
-    if (good && whole_count <= context_count)
-        good = fail(problem, "the continuation is empty, or adds no token to its context");
-    if (good && context_count == 0 && reader->start < 0)
-        good = fail(problem,
+    if (!tokenizer_encode(reader->tokenizer, whole, context, tokens, problem)) return false;
+    *context_count = tokens->count;
+    if (tokens->count > 0) return true;
+    if (reader->start < 0)
+        return fail(problem,
                     "the context is empty, and nothing comes before its first token. Give --start=TOKEN, the token "
                     "that stands before texts");
-    if (good) {
-        memcpy(tokens + larger(context_count, 1), ids + context_count, (whole_count - context_count) * sizeof *ids);
-        if (context_count == 0) tokens[0] = (int32_t)reader->start;
-    }
-    free(ids);
+    token_list_append(tokens, &(int32_t){(int32_t)reader->start}, 1);
+    return true;
+}
+
+/* The tokens of the context, then what those of the whole have beyond as many; *first: how many come before the scored ones. */
+static bool join_tokens(const ScoreReader *reader, const ScoreText *text, TokenList *tokens, size_t *first,
+                        Message *problem)
+{
+    size_t context = length_without_blanks(text->context), length = strlen(text->context) + strlen(text->continuation);
+    size_t context_count = 0;
+    TokenList all = {0};
+    char *whole = checked_calloc(length + 1, 1);
+    strcat(strcpy(whole, text->context), text->continuation);
+    bool good = tokenizer_encode(reader->tokenizer, whole, length, &all, problem) &&
+                begin_tokens(reader, whole, context, tokens, &context_count, problem);
+    if (good && all.count <= context_count)
+        good = fail(problem, "the continuation is empty, or adds no token to its context");
+    *first = tokens->count;
+    if (good) token_list_append(tokens, all.ids + context_count, all.count - context_count);
+    free(all.ids);
     free(whole);
-    *first = larger(context_count, 1);
-    return good ? *first + whole_count - context_count : 0;
+    return good;
 }
 
 /* The beginning of a text that is too long for the context is left out. */
 static bool make_request(ScoreList *list, const ScoreReader *reader, ScoreText *text, Message *problem)
 {
-    size_t most = strlen(text->context) + strlen(text->continuation) + 2, first;
-    text->tokens = checked_calloc(most, sizeof *text->tokens);
-    size_t count = join_tokens(reader, text, text->tokens, &first, problem), room = reader->context_length + 1;
-    if (count == 0) return false;
-    size_t dropped = count > room ? count - room : 0;
+    TokenList tokens = {0};
+    size_t first, room = reader->context_length + 1;
+    bool joined = join_tokens(reader, text, &tokens, &first, problem);
+    text->tokens = tokens.ids;
+    if (!joined) return false;
+    size_t count = tokens.count, dropped = count > room ? count - room : 0;
     if (dropped >= first)
         return fail(problem,
                     "the continuation has %zu tokens, more than the context of %zu. Give --model.context_length=N",

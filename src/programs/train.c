@@ -93,9 +93,11 @@ static void open_files(Config *config, TokenMix **train, TokenFile **validation)
         config->model.vocab_size = first->vocab_size;
     if (!config->data.validation[0]) return;
     require_all(open_validation(config, validation, &problem), &problem);
-    if (!tokenizer_same(&first->tokenizer, &(*validation)->tokenizer))
-        log_line("warning: data.train has tokenizer '%s', data.validation '%s' or other pieces", first->tokenizer.name,
-                 (*validation)->tokenizer.name);
+    const Tokenizer *one = &first->tokenizer, *other = &(*validation)->tokenizer;
+    char text[TOKENIZER_TEXT_SIZE], other_text[TOKENIZER_TEXT_SIZE];
+    if (!tokenizer_same(one, other))
+        log_line("warning: data.train has tokenizer %s, data.validation %s or other pieces",
+                 tokenizer_describe(one, text), tokenizer_describe(other, other_text));
 }
 
 static void finish_configuration(Config *config)

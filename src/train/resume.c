@@ -169,14 +169,14 @@ CheckpointData resume_data(TokenMix *train)
 bool resume_same_tokenizer(const char *path, const TokenFile *train, Message *problem)
 {
     Tokenizer saved;
+    char of_model[TOKENIZER_TEXT_SIZE], of_data[TOKENIZER_TEXT_SIZE];
     if (!checkpoint_read_tokenizer(path, &saved, problem)) return false;
     bool same = strcmp(saved.name, "unknown") == 0 || tokenizer_same(&saved, &train->tokenizer);
     if (!same)
         fail(problem,
-             "%.200s was trained with tokenizer '%s', but '%.200s' was made with '%s' or has other pieces. Use data "
-             "made "
+             "%.200s was trained with tokenizer %s, but '%.200s' was made with %s or has other pieces. Use data made "
              "with the same tokenizer",
-             path, saved.name, train->path, train->tokenizer.name);
+             path, tokenizer_describe(&saved, of_model), train->path, tokenizer_describe(&train->tokenizer, of_data));
     tokenizer_destroy(&saved);
     return same;
 }

@@ -58,9 +58,12 @@ static bool encode_prompt(SampleWriter *writer, Message *problem)
                     "sample.prompt is a text, but the tokenizer '%s' of the data has no table of pieces. Leave "
                     "sample.prompt empty: the first tokens of the data are then continued",
                     writer->tokenizer->name);
-    writer->prompt = checked_calloc(strlen(text), sizeof *writer->prompt);
-    return tokenizer_encode(writer->tokenizer, text, strlen(text), writer->prompt, &writer->prompt_count, &cause) ||
-           fail(problem, "sample.prompt: %.800s", cause.text);
+    TokenList tokens = {0};
+    bool good = tokenizer_encode(writer->tokenizer, text, strlen(text), &tokens, &cause);
+    writer->prompt = tokens.ids;
+    writer->prompt_count = tokens.count;
+    return good ? tokens.count > 0 || fail(problem, "sample.prompt has no tokens. Give it more text")
+                : fail(problem, "sample.prompt: %.800s", cause.text);
 }
 
 SampleWriter *sample_writer_create(const SampleSpec *spec, const char *folder, const Model *model, size_t block_length,

@@ -102,7 +102,7 @@ static void check_answers(const char *variant)
     double expected[COUNT];
     char after[WRITTEN + 1] = "", said[64] = "";
     check_true(polysketch_vocab_size(f.opened) == LETTERS && polysketch_context_length(f.opened) == 22, "sizes");
-    check_true(polysketch_encode(f.opened, text, COUNT, tokens, &count) == 0 && count == COUNT, "%s",
+    check_true(polysketch_encode(f.opened, text, COUNT, tokens, COUNT, &count) == 0 && count == COUNT, "%s",
                polysketch_error());
     by_decoder(&f, tokens, COUNT, expected, after, WRITTEN);
     check_true(polysketch_score(f.opened, tokens, COUNT, losses) == 0, "%s", polysketch_error());
@@ -137,6 +137,17 @@ static void check_refused(int code, const char *words)
     check_true(code != 0 && strstr(polysketch_error(), words), "'%s' in: %s", words, polysketch_error());
 }
 
+/* Tokens that are more than there is room for are counted. */
+static void test_room(void)
+{
+    Fixture f = open_variant("performer", true);
+    int32_t tokens[3] = {-1, -1, -1};
+    size_t count = 0;
+    check_refused(polysketch_encode(f.opened, "abca", 4, tokens, 3, &count), "has 4 tokens, but there is room for 3");
+    check_true(count == 4 && tokens[0] == -1, "%zu tokens, none written", count);
+    close_fixture(&f);
+}
+
 static void test_refusals(void)
 {
     Fixture f = open_variant("performer", false);
@@ -149,7 +160,7 @@ static void test_refusals(void)
     check_refused(polysketch_open(scratch_path("missing.h5")) == NULL, "no such file");
     scratch_write("text.h5", "no HDF5", 7);
     check_refused(polysketch_open(scratch_path("text.h5")) == NULL, "text.h5");
-    check_refused(polysketch_encode(f.opened, "a", 1, tokens, &count), "no table of pieces");
+    check_refused(polysketch_encode(f.opened, "a", 1, tokens, 1, &count), "no table of pieces");
     check_true(polysketch_piece(f.opened, 1, &length) == NULL && length == 0, "there are no pieces");
     check_refused(polysketch_score(f.opened, tokens, 1, losses), "at least 2");
     tokens[2] = LETTERS;
@@ -195,7 +206,8 @@ static void test_deaths(void)
 #endif
 }
 
-static const TestCase tests[] = {{"answers", test_answers}, {"refusals", test_refusals}, {"deaths", test_deaths}};
+static const TestCase tests[] = {
+    {"answers", test_answers}, {"room", test_room}, {"refusals", test_refusals}, {"deaths", test_deaths}};
 static const Suite suites[] = {{"library", tests, sizeof tests / sizeof *tests}};
 
 int main(int argc, char **argv)

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "mpi/world.h"
+#include "src/base/utf8.h"
 #include "src/programs/corpus.h"
 #include "src/programs/input_files.h"
 #include "src/programs/split.h"

@@ -20,7 +20,10 @@ class Polysketch(MakefilePackage):
 
     variant("blas", default="openblas", values=("openblas", "blis", "mkl"), description="Library of dense products")
 
+    variant("sentencepiece", default=False, description="Tokenizers of SentencePiece")
+
     depends_on("c", type="build")
+    depends_on("cxx", type="build", when="+sentencepiece")
     depends_on("gmake", type="build")
     depends_on("pkgconfig", type="build")
     depends_on("mpi")
@@ -28,6 +31,9 @@ class Polysketch(MakefilePackage):
     depends_on("xxhash@0.8:")
     depends_on("random123")
     depends_on("jansson")
+    depends_on("pcre2@10.40:")
+    depends_on("utf8proc")
+    depends_on("sentencepiece", when="+sentencepiece")
     depends_on("openblas threads=openmp", when="blas=openblas")
     depends_on("blis threads=openmp", when="blas=blis")
     depends_on("intel-oneapi-mkl threads=openmp", when="blas=mkl")
@@ -38,8 +44,10 @@ class Polysketch(MakefilePackage):
         library = "mpich" if mpi == "mpich" else "ompi-c"
         return [
             "CC=cc",
+            "CXX=c++",
             f"BLAS={self.spec.variants['blas'].value}",
             "BLAS_FOLDER=",
+            "SENTENCEPIECE=" + ("sentencepiece" if self.spec.satisfies("+sentencepiece") else ""),
             f"MPI={mpi}",
             f"MPI_PACKAGES_{mpi}=hdf5 {library}",
             f"PREFIX={self.prefix}",

@@ -1,0 +1,39 @@
+/* The library of SentencePiece, which speaks C++, in C. For text/sentencepiece.c only.
+
+   The library rather than its programs spm_encode and spm_decode: prompts are read where a model runs, on nodes that have no such
+   programs, on every rank and in libpolysketch, without a process and two pipes for each; a document is cut whole, not line by
+   line; and a refusal is an error value. The price is one file of C++, which is compiled only where the library is. */
+#ifndef POLYSKETCH_TEXT_SENTENCEPIECE_CALLS_H
+#define POLYSKETCH_TEXT_SENTENCEPIECE_CALLS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum { SENTENCEPIECE_CAUSE = 256 };
+
+typedef struct SentencePieceModel SentencePieceModel;
+
+/* NULL with the cause. */
+SentencePieceModel *sentencepiece_open(const void *file, size_t bytes, char cause[SENTENCEPIECE_CAUSE]);
+void sentencepiece_close(SentencePieceModel *model);
+
+int sentencepiece_count(const SentencePieceModel *model);
+
+/* The text of a piece, with a zero behind it, owned by the model. *plain: it is a part of texts, not the name of a control token,
+   of an unknown one or of a byte. */
+const char *sentencepiece_piece(const SentencePieceModel *model, int id, size_t *length, int *plain, int *byte);
+
+/* Hands the tokens of a text to `sink`, all at once. 0, or -1 with the cause. By several threads at a time. */
+int sentencepiece_encode(const SentencePieceModel *model, const char *text, size_t length,
+                         void (*sink)(void *context, const int32_t *ids, size_t count), void *context,
+                         char cause[SENTENCEPIECE_CAUSE]);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
