@@ -13,7 +13,8 @@ struct SentencePieceModel {
 
 static_assert(sizeof(int) == sizeof(int32_t), "tokens of the library are those of this program");
 
-static void say(char *cause, const std::string &text) { std::snprintf(cause, SENTENCEPIECE_CAUSE, "%s", text.c_str()); }
+/* Strings are only taken from the library: making some here would put functions of theirs into what our library shows. */
+static void say(char *cause, const char *text) { std::snprintf(cause, SENTENCEPIECE_CAUSE, "%s", text); }
 
 SentencePieceModel *sentencepiece_open(const void *file, size_t bytes, char *cause)
 {
@@ -22,7 +23,7 @@ SentencePieceModel *sentencepiece_open(const void *file, size_t bytes, char *cau
         model = new SentencePieceModel;
         const auto status = model->processor.LoadFromSerializedProto({static_cast<const char *>(file), bytes});
         if (status.ok()) return model;
-        say(cause, status.ToString());
+        say(cause, status.ToString().c_str());
     } catch (const std::exception &error) {
         say(cause, error.what());
     }
@@ -51,7 +52,7 @@ int sentencepiece_encode(const SentencePieceModel *model, const char *text, size
         std::vector<int> ids;
         const auto status = model->processor.Encode({text, length}, &ids);
         if (status.ok()) return sink(context, ids.data(), ids.size()), 0;
-        say(cause, status.ToString());
+        say(cause, status.ToString().c_str());
     } catch (const std::exception &error) {
         say(cause, error.what());
     }
