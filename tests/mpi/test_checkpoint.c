@@ -1,15 +1,19 @@
 /* Checkpoints on any number of ranks: what is written is read back, and the file does not show how many wrote it. */
+#define _GNU_SOURCE /* memmem */
 #include <dirent.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "io/checkpoint.h"
+#include "io/disk.h"
 #include "io/h5.h"
 #include "mpi/param_store_replicated.h"
 #include "mpi/world.h"
+#include "src/base/memory.h"
 #include "src/base/rng.h"
 #include "src/train/config.h"
 #include "src/train/optimizer.h"
@@ -264,6 +268,40 @@ static void expect_failure(bool good, const Message *problem, const char *word)
 {
     check_true(!good, "must fail because of: %s", word);
     check_true(strstr(problem->text, word) != NULL, "'%s' must say: %s", problem->text, word);
+}
+
+/* The file of a tokenizer's program is kept beside its pieces; one that is damaged is refused by name. */
+static void test_tokenizer_file(void)
+{
+    static const char file[] = "{ any bytes \0 of a file }";
+    Fixture written;
+    fixture_create(&written, 5, "adamw");
+    Message problem = {""};
+    Tokenizer tokenizer = {0};
+    const char *path = scratch_path("with-file.h5");
+    TokenizerFile *kept = &written.tokenizer.file;
+    *kept = (TokenizerFile){cutter_kind_named("tokenizer.json"), checked_calloc(sizeof file, 1), sizeof file};
+    memcpy(kept->bytes, file, sizeof file);
+    check_true(checkpoint_write(&written.checkpoint, path, &problem), "written: %s", problem.text);
+    check_true(checkpoint_read_tokenizer(path, &tokenizer, &problem), "read: %s", problem.text);
+    check_true(tokenizer.file.kind == kept->kind && tokenizer.file.count == sizeof file &&
+                   memcmp(tokenizer.file.bytes, file, sizeof file) == 0,
+               "the file comes back");
+    check_true(tokenizer_same(&tokenizer, &written.tokenizer), "as the same tokenizer");
+    tokenizer_destroy(&tokenizer);
+    if (world().rank == 0) {
+        size_t length;
+        char *bytes = disk_read_all(path, SIZE_MAX, &length, &problem);
+        char *place = memmem(bytes, length, file, sizeof file);
+        check_true(place != NULL, "the file stands in the checkpoint as it is");
+        if (place) place[2] ^= 1;
+        scratch_write("damaged-file.h5", bytes, length);
+        free(bytes);
+    }
+    world_agree(true, &problem); /* the others wait for it */
+    expect_failure(checkpoint_read_tokenizer(scratch_path("damaged-file.h5"), &tokenizer, &problem), &problem,
+                   "the dataset file of the tokenizer is damaged");
+    fixture_destroy(&written);
 }
 
 static bool load(const char *path, Fixture *into, Message *problem)
@@ -685,6 +723,7 @@ int main(int argc, char **argv)
         {"written and loaded", test_write_and_load},
         {"configuration", test_config},
         {"tokenizer", test_tokenizer},
+        {"the file of a tokenizer", test_tokenizer_file},
         {"the file does not depend on the ranks", test_file_is_independent_of_ranks},
         {"without optimizer state", test_without_states},
         {"of another model", test_other_model},
