@@ -21,10 +21,11 @@ double whole_scan_seconds(const Network *network, int ranks, size_t numbers);
 double shift_seconds(const Network *network, double messages, double numbers);
 
 /* The sum of a gradient of so many numbers over all ranks, in pieces (GRADIENT_PIECE):
-   - by halves to and fro (Rabenseifner): what Open MPI chooses for many ranks at the end of a step;
+   - by halves to and fro (Rabenseifner): what Open MPI chooses for many ranks at the end of a step, and what world_start() asks
+     for where sums are under way;
    - round a ring;
-   - up a binomial tree and down again, the whole of each piece: what Open MPI 4 chooses for sums under way. The first rank
-     receives and sends each piece once for every level. */
+   - up a binomial tree and down again, the whole of each piece: what Open MPI chooses by itself for sums under way in place. The
+     first rank receives and sends each piece once for every level. */
 double halving_sum_seconds(const Network *network, int ranks, size_t numbers);
 double ring_sum_seconds(const Network *network, int ranks, size_t numbers);
 double tree_sum_seconds(const Network *network, int ranks, size_t numbers);

@@ -26,7 +26,7 @@ static const OptionRow rows[] = {
     {"", "faster", OPTION_REAL, AT(faster), "1", 1e-3, 1e6, "", false, "assumed: ranks compute so many times faster"},
     {"", "join_nanoseconds", OPTION_REAL, AT(join_nanoseconds), "0", 0, 1e6, "", false,
      "to add a number that came in a message"},
-    {"", "under_way", OPTION_CHOICE, AT(under_way), "tree", 0, 0, "tree|halving", false,
+    {"", "under_way", OPTION_CHOICE, AT(under_way), "halving", 0, 0, "halving|tree", false,
      "how sums of gradients under way travel"},
 };
 
@@ -99,7 +99,7 @@ int main(int argc, char **argv)
     require_all(measured && vocabulary_fits(&profile, &config, &problem), &problem);
     require_all(finish_configuration(&config, &profile, &problem), &problem);
     compute_set_join_seconds(1e-9 * options.join_nanoseconds);
-    messages_set_halving_under_way(options.under_way == 1);
+    messages_set_tree_under_way(options.under_way == 1);
 
     ModelSpec spec = config_model_spec(&config);
     Model *model = model_create(&spec);

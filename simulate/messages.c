@@ -2,8 +2,8 @@
 
    - MPI_Exscan, MPI_Iexscan: the whole message from rank to rank;
    - MPI_Allreduce of long messages: halves of halves to and fro (Rabenseifner), as from 64 ranks and 256 KB on;
-   - MPI_Iallreduce in place: up a binomial tree and down again, whole messages, as libnbc chooses in place; or, if asked for
-     (coll_libnbc_iallreduce_algorithm = 3), as MPI_Allreduce.
+   - MPI_Iallreduce in place: the same, as world_start() asks for; or up a binomial tree and down again, whole messages, as
+     libnbc chooses by itself in place.
 
    A sum is a list of messages in rounds; a round begins when the one before is over and somebody calls MPI, for the library moves
    nothing outside its calls. Numbers do not travel: every long message is sent from and to one piece of memory, which SMPI knows
@@ -53,10 +53,10 @@ typedef struct Sum {
 static Sum sums[MAX_SUMS];
 static int sums_used; /* all behind are free */
 static int started;
-static bool halving_under_way;
+static bool tree_under_way;
 static char *payload;
 
-void messages_set_halving_under_way(bool halving) { halving_under_way = halving; }
+void messages_set_tree_under_way(bool tree) { tree_under_way = tree; }
 
 static char *large_payload(void)
 {
@@ -294,7 +294,7 @@ int __wrap_MPI_Iallreduce(const void *send, void *receive, int count, MPI_Dataty
                           MPI_Request *request)
 {
     (void)send, (void)receive, (void)op;
-    *request = (MPI_Request)begin(comm, bytes_of(count, type), halving_under_way ? add_halving : add_tree);
+    *request = (MPI_Request)begin(comm, bytes_of(count, type), tree_under_way ? add_tree : add_halving);
     return MPI_SUCCESS;
 }
 

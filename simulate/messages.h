@@ -4,8 +4,7 @@
 
 #include <stdbool.h>
 
-/* How sums of gradients under way travel: whole messages up and down a tree, which Open MPI 4.1 chooses in place and which is
-   the default; or by halves. */
-void messages_set_halving_under_way(bool halving);
+/* How sums of gradients under way travel: by halves, which is the default, or whole messages up and down a tree. */
+void messages_set_tree_under_way(bool tree);
 
 #endif

@@ -66,7 +66,7 @@ option() {
 }
 
 row=$network,$ranks,$(option model.layers '' "$@"),$(option parallel.scan iexscan "$@")
-row+=,$(option parallel.gradient_sums auto "$@"),$(option under_way tree "$@"),$(option faster 1 "$@")
+row+=,$(option parallel.gradient_sums auto "$@"),$(option under_way halving "$@"),$(option faster 1 "$@")
 times=$(smpirun -np "$ranks" -platform "$work/platform.xml" -hostfile "$work/hosts" \
     --log=smpi_coll.thres:error --log=xbt_cfg.thres:error "${settings[@]/#/--cfg=}" build/simulate/polysketch "$@")
 echo "$row,$times"

@@ -28,7 +28,7 @@ for network in ${NETWORKS:-fattree100 ethernet10}; do
     for ranks in ${RANKS:-64 256 1024}; do
         simulate "$network" "$ranks" chain overlapped halving
         simulate "$network" "$ranks" chain overlapped tree
-        simulate "$network" "$ranks" chain last tree
+        simulate "$network" "$ranks" chain last halving
         simulate "$network" "$ranks" iexscan overlapped halving
         simulate "$network" "$ranks" exscan overlapped halving
     done
