@@ -136,6 +136,12 @@ tests: ## build the program and the test programs of one variant
 lib: ## build libpolysketch.a and libpolysketch.so in build/release/lib, where pkg-config finds them too
 	@+$(MAKE) $(PARALLEL) library
 
+.PHONY: simulate
+simulate: ## simulate steps on 64 to 1,024 ranks under SimGrid: build/simulate, results/reach/simulated.csv (simulate/README.md)
+	@scripts/install_packages.sh build simulate
+	@+$(MAKE) $(PARALLEL) -f simulate/Makefile
+	@simulate/table.sh
+
 install-packages: ## look for all that is needed, and install what is missing (Debian, Ubuntu)
 	@scripts/install_packages.sh
 
@@ -188,7 +194,7 @@ lint: ## check layers, rules, formatting and scripts
 	@scripts/lint.sh
 
 format: ## format all C files
-	@find src mpi io tests include examples \( -name '*.[ch]' -o -name '*.cc' \) -print0 2>/dev/null | xargs -0 -r clang-format -i
+	@find src mpi io tests include examples simulate \( -name '*.[ch]' -o -name '*.cc' \) -print0 2>/dev/null | xargs -0 -r clang-format -i
 
 bench: ## build and measure
 	@+$(MAKE) $(PARALLEL) VARIANT=release program

@@ -9,9 +9,6 @@
 #include "src/base/memory.h"
 #include "src/core/phase.h"
 
-/* Chunks bound the temporary memory of the library's algorithms, which take buffers as long as the message. */
-enum { CHUNK = 4 << 20 };
-
 /* The trained tensors of a group, which lie one after the other. */
 typedef struct GroupSum {
     int group;
@@ -35,8 +32,8 @@ static Transport *transport_of(const ParamStore *store) { return store->transpor
 
 static void add_sums(Transport *transport, int group, real *numbers, size_t count)
 {
-    for (size_t first = 0; first < count; first += CHUNK) {
-        size_t length = count - first < CHUNK ? count - first : CHUNK;
+    for (size_t first = 0; first < count; first += GRADIENT_PIECE) {
+        size_t length = count - first < GRADIENT_PIECE ? count - first : GRADIENT_PIECE;
         size_t sums = (size_t)transport->sum_count + 1;
         transport->sums = realloc(transport->sums, sums * sizeof *transport->sums);
         CHECK(transport->sums, "cannot allocate a table of %zu messages", sums);
@@ -122,8 +119,8 @@ static void broadcast(ParamStore *store, real *numbers, size_t count, int root)
 {
     Phase interrupted = phase_begin(PHASE_COMMUNICATION);
     double start = MPI_Wtime();
-    for (size_t first = 0; first < count; first += CHUNK) {
-        size_t length = count - first < CHUNK ? count - first : CHUNK;
+    for (size_t first = 0; first < count; first += GRADIENT_PIECE) {
+        size_t length = count - first < GRADIENT_PIECE ? count - first : GRADIENT_PIECE;
         CHECK_MPI(MPI_Bcast(numbers + first, (int)length, MPI_REAL_TYPE, root, transport_of(store)->comm));
     }
     store->seconds += MPI_Wtime() - start;

@@ -5,6 +5,10 @@
 
 #include "src/core/param_store.h"
 
+/* Gradients are summed in pieces of so many numbers, which bounds the temporary memory of the library's algorithms: they take
+   buffers as long as the message. */
+enum { GRADIENT_PIECE = 4 << 20 };
+
 /* As param_store_create(), collective. Every rank gets the same bits; the two ways of summing may round differently where three
    or more ranks add. */
 ParamStore *param_store_replicated(const ParamTable *params, const ParamTable *states, StorePurpose purpose,

@@ -9,7 +9,7 @@
 #include "src/base/error.h"
 #include "src/base/memory.h"
 
-enum { PACKET = 1 << 14, CHAIN_TAG = 2 };
+enum { CHAIN_TAG = 2 };
 
 static int rank_in(const PipelinedChain *chain)
 {
@@ -27,15 +27,15 @@ static bool is_last(const PipelinedChain *chain)
 
 static int packet_length(const PipelinedChain *chain, size_t packet)
 {
-    size_t rest = chain->sum.count - packet * PACKET;
-    return (int)(rest < PACKET ? rest : PACKET);
+    size_t rest = chain->sum.count - packet * CHAIN_PACKET;
+    return (int)(rest < CHAIN_PACKET ? rest : CHAIN_PACKET);
 }
 
 /* Memory grows with the longest sum and is used again. */
 static void make_room(PipelinedChain *chain, size_t count)
 {
     if (count <= chain->capacity) return;
-    size_t packets = (count + PACKET - 1) / PACKET;
+    size_t packets = (count + CHAIN_PACKET - 1) / CHAIN_PACKET;
     pipelined_chain_destroy(chain);
     chain->capacity = count;
     chain->outgoing = checked_calloc(count, sizeof *chain->outgoing);
@@ -45,14 +45,14 @@ static void make_room(PipelinedChain *chain, size_t count)
 
 static void send_packet(PipelinedChain *chain, const real *values, size_t packet)
 {
-    CHECK_MPI(MPI_Isend(values + packet * PACKET, packet_length(chain, packet), MPI_REAL_TYPE, rank_in(chain) + 1,
+    CHECK_MPI(MPI_Isend(values + packet * CHAIN_PACKET, packet_length(chain, packet), MPI_REAL_TYPE, rank_in(chain) + 1,
                         CHAIN_TAG, chain->comm, &chain->sends[packet]));
 }
 
 /* A packet has come: this rank's share is added, and it goes to the next rank. */
 static void pass_on(PipelinedChain *chain, size_t packet)
 {
-    size_t first = packet * PACKET, length = (size_t)packet_length(chain, packet);
+    size_t first = packet * CHAIN_PACKET, length = (size_t)packet_length(chain, packet);
     if (is_last(chain)) return;
     exclusive_sum_join(chain->outgoing, chain->sum.incoming, chain->sum.local, first, first + length, chain->sum.count,
                        chain->sum.groups);
@@ -78,14 +78,14 @@ void pipelined_chain_begin(PipelinedChain *chain, MPI_Comm comm, const Exclusive
     make_room(chain, sum->count);
     chain->comm = comm;
     chain->sum = *sum;
-    chain->packets = (sum->count + PACKET - 1) / PACKET;
+    chain->packets = (sum->count + CHAIN_PACKET - 1) / CHAIN_PACKET;
     chain->passed_on = 0;
     int rank = rank_in(chain);
     for (size_t s = 0; s < chain->packets; s++) {
         chain->sends[s] = MPI_REQUEST_NULL;
         if (rank > 0)
-            CHECK_MPI(MPI_Irecv(sum->incoming + s * PACKET, packet_length(chain, s), MPI_REAL_TYPE, rank - 1, CHAIN_TAG,
-                                comm, &chain->receives[s]));
+            CHECK_MPI(MPI_Irecv(sum->incoming + s * CHAIN_PACKET, packet_length(chain, s), MPI_REAL_TYPE, rank - 1,
+                                CHAIN_TAG, comm, &chain->receives[s]));
         else if (!is_last(chain))
             send_packet(chain, sum->local, s);
     }

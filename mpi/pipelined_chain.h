@@ -11,6 +11,8 @@
 
 #include "src/core/sequence_link.h"
 
+enum { CHAIN_PACKET = 1 << 14 }; /* numbers; the last one may be shorter */
+
 typedef struct PipelinedChain {
     MPI_Comm comm; /* in the order of the sum */
     ExclusiveSum sum;

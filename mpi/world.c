@@ -34,6 +34,9 @@ World world_start(int *argc, char ***argv)
            SIG_IGN); /* a file that grows beyond ulimit -f is an error of write(), not the end of the process */
     /* A process without a launcher needs none: otherwise Open MPI 4 starts one beside it, whose end it may trip over. */
     setenv("OMPI_MCA_ess_singleton_isolated", "1", 0);
+    /* Sums under way in place go up and down a tree otherwise, where the first rank passes on whole messages, 2 log P of them; by
+       halves (Rabenseifner) all ranks pass on as much, two messages. */
+    setenv("OMPI_MCA_coll_libnbc_iallreduce_algorithm", "3", 0);
     denormals_flush(); /* before any other thread starts */
     int provided;
     if (MPI_Init_thread(argc, argv, MPI_THREAD_FUNNELED, &provided)) die_at(__FILE__, __LINE__, "MPI does not start");

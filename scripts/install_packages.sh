@@ -2,7 +2,7 @@
 # Sees to it that what a task needs is there. Looks for the things themselves, whoever installed them; what is missing is
 # installed on Debian and Ubuntu and only named elsewhere. Says and does nothing when all is there.
 #
-#     scripts/install_packages.sh [build|test|lint|slurm|run|quality|portability|faults]...    without: the first five
+#     scripts/install_packages.sh [build|test|lint|slurm|run|quality|portability|faults|simulate]...    without: the first five
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PATH=$PATH:/usr/sbin
@@ -62,6 +62,7 @@ needs='
     portability header  blis-openmp/blis.h libblis-openmp-dev
     portability command qemu-x86_64        qemu-user
     portability module  ensurepip          python3-venv
+    simulate    command smpirun            libsimgrid-dev
     faults      command clang              clang
     faults      command llvm-symbolizer    llvm
     faults      header  /usr/lib/llvm-14/lib/clang/14.0.6/include/omp.h libomp-14-dev

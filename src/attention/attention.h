@@ -135,6 +135,8 @@ typedef struct DecodeRun {
 typedef struct AttentionMessages {
     int count;
     size_t numbers; /* in all of them, B sequences */
+    /* Of these, the numbers of each exclusive sum over the ranks, 0 where there is none; all others go to a neighbour. */
+    size_t sums[2];
 } AttentionMessages;
 
 /* What a layer costs, for reports; products only, a multiply-add counted as 2. */

@@ -437,10 +437,13 @@ AttentionCost linear_cost(const AttentionLayer *layer, const AttentionShape *sha
     if (shape->segments > 1) {
         size_t window = z.B * z.H * z.before * z.row, states_sent = z.B * z.H * z.group;
         size_t hops = linear_window_hops(shape, &z);
-        forward = (AttentionMessages){1 + (int)hops, states_sent + hops * window};
+        forward = (AttentionMessages){1 + (int)hops, states_sent + hops * window, {states_sent}};
         backward = forward;
-        if (attention_has_gate(layer))
-            backward = (AttentionMessages){forward.count + 1, forward.numbers + gate_sum_count(layer, shape)};
+        if (attention_has_gate(layer)) {
+            backward.sums[1] = gate_sum_count(layer, shape);
+            backward.count++;
+            backward.numbers += backward.sums[1];
+        }
     }
     return (AttentionCost){
         .forward_flops = (double)z.H * (local + states + features), .forward = forward, .backward = backward};

@@ -333,7 +333,7 @@ AttentionCost ring_cost(const AttentionLayer *layer, const AttentionShape *shape
     int shifts = shape->segments - 1, homeward = shape->segments > 1 ? shape->segments : 0;
     return (AttentionCost){
         .forward_flops = pairs * (double)layer->heads * 4 * (double)layer->head_width,
-        .forward = {shifts, packet * (size_t)shifts},
-        .backward = {shifts + homeward, packet * (size_t)(shifts + homeward)},
+        .forward = {.count = shifts, .numbers = packet * (size_t)shifts},
+        .backward = {.count = shifts + homeward, .numbers = packet * (size_t)(shifts + homeward)},
     };
 }

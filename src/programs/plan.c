@@ -12,12 +12,14 @@
 #include "src/programs/configuration.h"
 #include "src/programs/programs.h"
 #include "src/programs/slurm_head.h"
+#include "src/programs/step_messages.h"
 #include "src/train/memory_report.h"
 #include "src/train/sgemm_rate.h"
 
 typedef struct PlanOptions {
     int64_t ranks, threads;
     bool json, slurm;
+    char network[OPTION_TEXT_SIZE];
     int64_t cores_per_node;
     double gigabytes_per_node, tokens_per_second, hours;
 } PlanOptions;
@@ -31,12 +33,17 @@ static const OptionRow rows[] = {
      "of each rank, which has scratch for each of them; 0 = as many as a rank here would have (OMP_NUM_THREADS)"},
     {"", "slurm", OPTION_BOOL, AT(slurm), "false", 0, 0, "", false,
      "print the head of a Slurm job script instead: nodes, tasks, cores, memory and time"},
+    {"", "network", OPTION_TEXT, AT(network), "", 1, 0, "", false,
+     "rate of a link and latency of a message, 100Gb,1us or 1.25GB,25us: also print what messages take, by closed "
+     "forms, and "
+     "the efficiency on so many ranks"},
     {"", "cores_per_node", OPTION_INTEGER, AT(cores_per_node), "0", 0, 1 << 20, "", false,
      "slurm: of the cluster; 0 = those of this machine"},
     {"", "gigabytes_per_node", OPTION_REAL, AT(gigabytes_per_node), "0", 0, 1e9, "", false,
      "slurm: memory of a node, 10^9 bytes; 0 = as much as its cores need"},
     {"", "tokens_per_second", OPTION_REAL, AT(tokens_per_second), "0", 0, 1e15, "", false,
-     "slurm: speed of the whole job, as train prints it; 0 = by the rate of sgemm on this machine, which is measured"},
+     "slurm, network: speed of the whole job, as train prints it, of network that of computing alone; 0 = by the rate "
+     "of sgemm on this machine, which is measured"},
     {"", "hours", OPTION_REAL, AT(hours), "24", 0.25, 1e5, "", false,
      "slurm: most that a job may take; a longer run is one of several jobs"},
     {"", "json", OPTION_BOOL, AT(json), "false", 0, 0, "", false, "one JSON document instead of text"},
@@ -44,10 +51,15 @@ static const OptionRow rows[] = {
 
 const CommandHelp plan_help = {
     .usage = "polysketch plan FILE.ini --ranks=P [--section.key=value ...]",
-    .text = "Prints parameters, memory per rank, operations and messages of a training step, without starting P ranks. "
-            "With --slurm it prints the head of a job script for them. Without data files, set model.vocab_size or "
-            "data.source. Takes every option of polysketch train.",
+    .text =
+        "Prints parameters, memory per rank, operations and messages of a training step, without starting P ranks. "
+        "With --network it also prints what the messages take on a network, by closed forms, and how efficient so many "
+        "ranks are. With --slurm it prints the head of a job script for them. Without data files, set model.vocab_size "
+        "or "
+        "data.source. Takes every option of polysketch train.",
     .example = "polysketch plan configs/default.ini --ranks=512 --model.context_length=1048576\n"
+               "polysketch plan configs/gpt2-small.ini --ranks=1024 --model.context_length=2097152 "
+               "--train.batch_sequences=1 --network=100Gb,1us\n"
                "polysketch plan configs/default.ini --ranks=64 --slurm --threads=2 --cores_per_node=32 "
                "--tokens_per_second=200000",
     .rows = rows,
@@ -119,37 +131,7 @@ static void say_operations(const Config *config, const Model *model, int64_t ran
     facts_close(facts);
 }
 
-/* Of attention, in a step of one rank. */
-typedef struct Messages {
-    double count, numbers;
-} Messages;
-
-static Messages count_messages(const Config *config, const Model *model, int sequence_ranks)
-{
-    PassSpec spec = config_pass_spec(config);
-    double micro_batches =
-        (double)(config->train.batch_sequences / config->parallel.data_ranks / config->train.micro_batch_sequences);
-    AttentionShape shape = pass_shape(&spec, 0, sequence_ranks);
-    double stretches = (double)spec.stretches;
-    Messages all = {0};
-    for (size_t i = 0; i < model->layer_count; i++) {
-        const AttentionLayer *layer = &model->layers[i].attention;
-        AttentionCost cost = layer->kind->cost(layer, &shape);
-        /* Stretches but the last go forward once more; so does recomputed attention, but for that of the last layer, which
-           is still there when the backward pass begins. */
-        double forward = spec.recompute != RECOMPUTE_NONE && i + 1 < model->layer_count ? 2 : 1;
-        forward = stretches * forward + stretches - 1;
-        all.count += forward * cost.forward.count + stretches * cost.backward.count;
-        all.numbers += forward * (double)cost.forward.numbers + stretches * (double)cost.backward.numbers;
-        if (stretches == 1 || sequence_ranks == 1) continue;
-        /* What stretches add, summed over the ranks: states both ways; those of gates' gradients, a small part, backward. */
-        all.count += (2 + attention_has_gate(layer)) * (stretches - 1);
-        all.numbers += 2 * (stretches - 1) * (double)layer->kind->carried(layer, &shape).sums;
-    }
-    return (Messages){all.count * micro_batches, all.numbers * micro_batches};
-}
-
-static void say_messages(const Messages *attention, const Model *model, const Optimizer *optimizer, int64_t ranks,
+static void say_messages(const StepMessages *attention, const Model *model, const Optimizer *optimizer, int64_t ranks,
                          Facts *facts)
 {
     double gradients = ranks > 1 ? (double)model->table.trained_count : 0;
@@ -174,16 +156,16 @@ static double core_gflops(int threads)
     return gflops;
 }
 
-/* Of all steps; and where the figure comes from. Whole steps reach 82 to 91 % of sgemm on two cores (results/bench); cores that
+/* Of one step; and where the figure comes from. Whole steps reach 82 to 91 % of sgemm on two cores (results/bench); cores that
    share a memory, and messages, leave less. */
-static double run_seconds(const Config *config, const Model *model, const PlanOptions *options, char *basis,
-                          size_t size)
+static double step_seconds(const Config *config, const Model *model, const PlanOptions *options, char *basis,
+                           size_t size)
 {
     const double SHARE_OF_SGEMM = 0.7;
     size_t context = (size_t)config->model.context_length;
-    double steps = (double)config->train.steps, sequences = steps * (double)config->train.batch_sequences;
+    double sequences = (double)config->train.batch_sequences;
     if (options->tokens_per_second > 0) {
-        snprintf(basis, size, "%.0f steps at the stated %.0f tokens/s", steps, options->tokens_per_second);
+        snprintf(basis, size, "at the stated %.0f tokens/s", options->tokens_per_second);
         return sequences * (double)context / options->tokens_per_second;
     }
     int threads = omp_get_max_threads();
@@ -191,8 +173,7 @@ static double run_seconds(const Config *config, const Model *model, const PlanOp
     double flops = sequences * model_train_flops(model, context, (size_t)config->block_length);
     PassSpec pass = config_pass_spec(config);
     if (pass.recompute != RECOMPUTE_NONE || pass.stretches > 1) flops *= 4.0 / 3; /* forward twice, at most */
-    snprintf(basis, size, "%.0f steps at %.0f %% of the rate of sgemm here, %.3g GF/s for a core", steps,
-             100 * SHARE_OF_SGEMM, gflops);
+    snprintf(basis, size, "at %.0f %% of the rate of sgemm here, %.3g GF/s for a core", 100 * SHARE_OF_SGEMM, gflops);
     return flops / (1e9 * SHARE_OF_SGEMM * gflops * threads * (double)options->ranks);
 }
 
@@ -200,22 +181,40 @@ static void print_slurm_head(const Config *config, const Model *model, const Mem
                              const PlanOptions *options)
 {
     Message problem;
-    char basis[128];
+    char speed[128], basis[160];
     SlurmHead head;
+    double steps = (double)config->train.steps, seconds = step_seconds(config, model, options, speed, sizeof speed);
+    snprintf(basis, sizeof basis, "%.0f steps %s", steps, speed);
     SlurmNeeds needs = {
         .ranks = options->ranks,
         .threads = omp_get_max_threads(),
         .cores_per_node = options->cores_per_node ? options->cores_per_node : omp_get_num_procs(),
         .bytes_per_node = 1e9 * options->gigabytes_per_node,
         .bytes_per_rank = report->total,
-        .seconds = run_seconds(config, model, options, basis, sizeof basis),
+        .seconds = steps * seconds,
         .most_seconds = 3600 * options->hours,
     };
     require_all(slurm_head_make(&needs, &head, &problem), &problem);
     slurm_head_print(&needs, &head, basis);
 }
 
-static void print_plan(const Config *config, const Model *model, const MemoryReport *report, const PlanOptions *options)
+/* Strong: against the whole job on one rank. Weak: against one rank with as many tokens as each has here, in a sequence of their
+   own. */
+static void say_network(const Config *config, const Model *model, const PlanOptions *options, const Network *network,
+                        Facts *facts)
+{
+    char speed[128];
+    size_t context = (size_t)config->model.context_length, block = (size_t)config->block_length;
+    int sequence_ranks = config_sequence_ranks(config, (int)options->ranks);
+    size_t share = segment_longest(context, block, sequence_ranks);
+    StepCompute compute = {.seconds = step_seconds(config, model, options, speed, sizeof speed), .basis = speed};
+    double alone = model_train_flops(model, share, block), whole = model_train_flops(model, context, block);
+    compute.alone_seconds = compute.seconds * alone * sequence_ranks / whole;
+    network_say(network, config, model, (int)options->ranks, &compute, facts);
+}
+
+static void print_plan(const Config *config, const Model *model, const MemoryReport *report, const PlanOptions *options,
+                       const Network *network)
 {
     Facts *facts = facts_create(options->json);
     Optimizer *optimizer = optimizer_plan(&config->train.optimizer, &model->table);
@@ -224,11 +223,21 @@ static void print_plan(const Config *config, const Model *model, const MemoryRep
     say_parameters(model, facts);
     memory_report_say(report, facts);
     say_operations(config, model, options->ranks, facts);
-    Messages attention = count_messages(config, model, sequence_ranks);
+    StepMessages attention = step_messages(config, model, sequence_ranks, &(Network){0});
     say_messages(&attention, model, optimizer, options->ranks, facts);
+    if (network) say_network(config, model, options, network, facts);
     facts_finish(facts);
     facts_destroy(facts);
     optimizer_destroy(optimizer);
+}
+
+static bool options_fit(const PlanOptions *options, Network *network, Message *problem)
+{
+    if (options->slurm && options->json)
+        return fail(problem, "--slurm prints the head of a script, which is no JSON. Leave out one of the two");
+    if (options->slurm && options->network[0])
+        return fail(problem, "--slurm prints the head of a script and nothing of a network. Leave out one of the two");
+    return !options->network[0] || network_read(options->network, network, problem);
 }
 
 int plan_main(int argc, char **argv)
@@ -238,9 +247,8 @@ int plan_main(int argc, char **argv)
     OptionTable own = {rows, sizeof rows / sizeof *rows, &options};
     configuration_read(&own, &config, argc, argv);
     Message problem;
-    bool one_form = !(options.slurm && options.json) ||
-                    fail(&problem, "--slurm prints the head of a script, which is no JSON. Leave out one of the two");
-    require_all(one_form, &problem);
+    Network network;
+    require_all(options_fit(&options, &network, &problem), &problem);
     require_all(find_vocabulary(&config, &problem), &problem);
     require_all(config_finish(&config, (int)options.ranks, &problem), &problem);
     if (options.threads > 0) omp_set_num_threads((int)options.threads);
@@ -252,7 +260,7 @@ int plan_main(int argc, char **argv)
     if (options.slurm)
         print_slurm_head(&config, model, &report, &options);
     else
-        print_plan(&config, model, &report, &options);
+        print_plan(&config, model, &report, &options, options.network[0] ? &network : NULL);
     model_destroy(model);
     return EXIT_SUCCESS;
 }

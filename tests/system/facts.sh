@@ -1,6 +1,7 @@
 #!/bin/bash
 # What plan, eval, inspect and bench say: the same facts as text and, with --json, as one document; statistics of tensors and
-# differences of checkpoints as NumPy has them.
+# differences of checkpoints as NumPy has them. What messages take on a network, as worked out by hand.
+# time limit: 300 s
 set -euo pipefail
 # shellcheck source=tests/system/common.bash
 . "$(dirname "$0")/common.bash"
@@ -43,6 +44,56 @@ messages = said["messages_per_step_and_rank"]
 assert messages["attention"] == int(after("of attention")) > 0 and messages["matrix_step_bytes"] > 0
 assert messages["gradient_bytes"] == memory["gradients"] >= 4 * said["parameters"]["trained"]
 END
+}
+
+# The closed forms by hand: 1 GB/s and 10 us; 4 ranks of a sequence, 2 layers of 2 heads of 16 numbers, sketches of 4.
+test_network() {
+    local model=(tests/data/tiny.ini --model.vocab_size=300) attention=(--attention.kind=polysketch --attention.sketch=random
+        --attention.sketch_size=4 --attention.local=exact --attention.gate=none)
+    local job=(plan "${model[@]}" "${attention[@]}" --train.recompute=none --train.optimizer=adamw --tokens_per_second=1000)
+    document network 1 "${job[@]}" --ranks=4 --network=8Gb,10us --parallel.scan=chain
+    document network_exscan 2 "${job[@]}" --ranks=4 --network=1GB,0.01ms --parallel.scan=exscan
+    document network_wide 1 "${job[@]}" --model.width=768 --model.heads=12 --attention.sketch_size=32 --ranks=1024 \
+        --model.context_length=65536 --network=100Gb,1us --train.batch_sequences=1
+    quiet python - "$TEST_FOLDER" <<'END'
+import json, sys
+from math import isclose
+def read(name):
+    return json.load(open(f"{sys.argv[1]}/{name}.json"))
+said = read("network")
+network = said["network"]
+assert (network["bytes_per_second"], said["sequence_ranks"]) == (1e9, 4) and isclose(network["latency_seconds"], 1e-5)
+micro_batches = network["sums"] / 4  # forward and backward in two layers
+assert micro_batches == said["messages_per_step_and_rank"]["attention"] / 4 >= 1
+scan = network["largest_sum_bytes"]
+assert scan == 4 * 2 * 10 * (16 + 1) * said["batch_sequences"] / micro_batches  # 2 heads, 10 features: one packet
+hop = 1e-5 + scan / 1e9
+assert isclose(network["chain_seconds"], 3 * hop) and isclose(network["exscan_seconds"], 3 * hop)
+scans = network["all_chain_seconds"]
+assert isclose(scans, 4 * micro_batches * 3 * hop) and isclose(network["all_exscan_seconds"], scans)
+gradient = said["messages_per_step_and_rank"]["gradient_bytes"] / 1e9
+halving = 4e-5 + 2 * gradient * 3 / 4
+assert isclose(network["gradients_halving_seconds"], halving)
+assert isclose(network["gradients_ring_seconds"], 6e-5 + 2 * gradient * 3 / 4)
+assert isclose(network["gradients_tree_seconds"], 4e-5 + 4 * gradient)
+compute = said["batch_sequences"] * said["context_length"] / 1000
+assert isclose(network["compute_seconds"], compute)
+step = compute + scans + halving
+assert isclose(network["scan_share_percent"], 100 * scans / step)
+assert isclose(network["gradient_share_percent"], 100 * halving / step)
+assert isclose(network["strong_efficiency_percent"], 100 * compute / step)
+assert isclose(network["strong_efficiency_hidden_percent"], 100 * compute / (compute + scans))
+assert 0 < network["weak_efficiency_percent"] < network["weak_efficiency_hidden_percent"] < 100
+other = read("network_exscan")["network"]
+assert all(isclose(value, network[name]) for name, value in other.items() if name != "compute_basis"), other
+wide = read("network_wide")["network"]  # 12 heads x 528 features x 65 numbers: 25 packets of 64 KiB and one of 8,960 bytes
+assert wide["largest_sum_bytes"] == 1647360
+assert isclose(wide["chain_seconds"], 1023 * (1e-6 + 65536 / 12.5e9) + (1647360 - 65536) / 12.5e9)
+assert isclose(wide["exscan_seconds"], 1023 * (1e-6 + 1647360 / 12.5e9))
+END
+    require_refusal "--network = '100Gb' is not the rate.*Examples" plan "${model[@]}" --network=100Gb
+    require_refusal "--network = '10Gx,1us' is not" plan "${model[@]}" --network=10Gx,1us
+    require_refusal 'nothing of a network' plan "${model[@]}" --network=10Gb,1us --slurm
 }
 
 test_eval() {
@@ -226,6 +277,7 @@ prepare_data
 final=$(checkpoint run 5)
 train 2 run --output.checkpoint_every=1 --output.keep=0 --data.validation="$data/validation.h5"
 start test_plan
+start test_network
 start test_eval
 start test_checkpoint
 start test_other_files
