@@ -10,4 +10,7 @@
 ParamStore *param_store_replicated(const ParamTable *params, const ParamTable *states, StorePurpose purpose,
                                    GradientSums sums);
 
+/* Whether sums go on while others are computed. Collective. */
+bool gradient_sums_overlapped(GradientSums sums);
+
 #endif
