@@ -1,4 +1,4 @@
-/* What all ranks do together with checkpoints: writing and loading. Reading is in io/checkpoint_read.c, the folder of a
+/* What all ranks do together with checkpoints: writing. Reading and loading are in io/checkpoint_read.c, the folder of a
    run's checkpoints in io/checkpoint_folder.c.
 
    Rank 0 lays the file out, with the digests of all tensors; every rank writes its slice of every tensor; every rank
@@ -282,7 +282,7 @@ bool checkpoint_write(const Checkpoint *checkpoint, const char *path, Message *p
     bool first = world().rank == 0;
     disk_folder_of(path, folder);
     if (!world_agree(!first || disk_make_folder(folder, problem), problem)) return false;
-    uint64_t *digests = first ? tensor_digests(checkpoint) : NULL;
+    uint64_t *digests = tensor_digests(checkpoint);
     H5Layout *layout = first ? lay_out(checkpoint, digests, path, problem) : NULL;
     bool laid_out = world_agree(!first || layout, problem);
     SharedFile *file = laid_out ? shared_file_create(path, layout, problem) : NULL;
@@ -291,16 +291,6 @@ bool checkpoint_write(const Checkpoint *checkpoint, const char *path, Message *p
     h5_layout_destroy(layout);
     free(digests);
     return good;
-}
-
-/* ---- loading on all ranks ---- */
-
-bool checkpoint_load(const char *path, Checkpoint *into, bool with_states, Message *problem)
-{
-    if (!world_agree(world().rank > 0 || checkpoint_read(path, into, with_states, problem), problem)) return false;
-    world_broadcast(&into->progress, sizeof into->progress);
-    into->store->spread(into->store);
-    return true;
 }
 
 bool checkpoint_load_options(const char *path, const OptionTable *options, size_t bytes, Message *problem)

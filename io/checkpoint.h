@@ -89,11 +89,6 @@ bool checkpoint_read_options(const char *path, const OptionTable *options, Messa
    are not used, which is worth a warning. */
 bool checkpoint_has_unknown_options(const char *path, const OptionTable *options, Message *names);
 
-/* All tensors of into->store and into->progress; states only where the store keeps some. False with a message when
-   the file is no checkpoint, or a tensor is missing, has another shape, another digest than was written, or a value
-   that is not finite; or when the file has tensors that the store has not. */
-bool checkpoint_read(const char *path, Checkpoint *into, bool with_states, Message *problem);
-
 /* What becomes of a tensor when a model begins with what the file of another holds (io/checkpoint_init.c). */
 typedef enum TensorFate {
     TENSOR_TAKEN, /* both have it, in the same shape */
@@ -110,7 +105,7 @@ bool checkpoint_match(const char *path, const ParamTable *params, TensorFateVisi
                       Message *problem);
 
 /* Reads those that are taken into the store; others stay as they are, states too. Fails as checkpoint_match() and, for values, as
-   checkpoint_read() do. Collective: rank 0 reads, all ranks get the values and the same verdict. */
+   checkpoint_load() do. Collective: rank 0 reads, all ranks get the values and the same verdict. */
 bool checkpoint_load_matching(const char *path, ParamStore *store, Message *problem);
 
 /* Is every bit that can be checked what was written? A damaged file is one to set aside; what cannot be opened at all
@@ -121,9 +116,13 @@ CheckpointHealth checkpoint_examine(const char *path, int64_t step, Message *pro
 /* What the model was trained on; tokens = -1 in older files, which do not say. */
 bool checkpoint_read_data(const char *path, CheckpointData *data, Message *problem);
 
-/* Collective: rank 0 reads, all ranks get the data and the same verdict. `bytes`: size of the struct behind the options.
-   `with_states` false: the states of the store stay as they are. */
+/* All tensors of into->store and into->progress; states only where the store keeps some, and `with_states`. False with a message
+   when the file is no checkpoint, or a tensor is missing, has another shape, another digest than was written, or a value
+   that is not finite; or when the file has tensors that the store has not. Collective over the processes of the store: process
+   0 reads a tensor at a time, all get the rows that they keep, and the same verdict. */
 bool checkpoint_load(const char *path, Checkpoint *into, bool with_states, Message *problem);
+
+/* Collective: rank 0 reads, all ranks get the data and the same verdict. `bytes`: size of the struct behind the options. */
 bool checkpoint_load_options(const char *path, const OptionTable *options, size_t bytes, Message *problem);
 
 /* What a file says about itself, for people: nothing of a model is needed to read it. */

@@ -1,10 +1,12 @@
 /* A model that begins with the tensors of another's checkpoint (io/checkpoint.h): those of the same name and shape. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "io/checkpoint.h"
 #include "io/checkpoint_parts.h"
 #include "mpi/world.h"
+#include "src/base/memory.h"
 
 /* Tensors that have another shape. */
 typedef struct Misfits {
@@ -82,26 +84,37 @@ bool checkpoint_match(const char *path, const ParamTable *params, TensorFateVisi
     return good;
 }
 
-static bool read_matching(const char *path, ParamStore *store, Message *problem)
+/* On rank 0; the caller closes what is not negative. */
+static bool open_matching(const char *path, const ParamTable *params, hid_t *file, hid_t *group, Message *problem)
 {
-    hid_t file, group = -1;
-    if (!checkpoint_match(path, store->params, NULL, NULL, problem) || !checkpoint_open(path, &file, problem))
-        return false;
-    bool good = checkpoint_open_group(file, path, "parameters", &group, problem);
-    for (int i = 0; i < store->params->count && good; i++) {
+    return checkpoint_match(path, params, NULL, NULL, problem) && checkpoint_open(path, file, problem) &&
+           checkpoint_open_group(*file, path, "parameters", group, problem);
+}
+
+/* A tensor at a time: rank 0 reads it, if the file has it, and all take what they keep. */
+static bool take_matching(hid_t group, const char *path, ParamStore *store, real *room, Message *problem)
+{
+    bool first = world().rank == 0;
+    for (int i = 0; i < store->params->count; i++) {
         const Param *param = &store->params->params[i];
-        param_store_require_whole(store, param);
-        if (h5_has(group, param->name))
-            good = checkpoint_read_tensor(group, param, path, store->kept_values(store, i), problem);
+        bool taken = first && h5_has(group, param->name);
+        world_broadcast(&taken, sizeof taken);
+        if (!taken) continue;
+        if (!world_agree(!first || checkpoint_read_tensor(group, param, path, room, problem), problem)) return false;
+        store->place(store, i, room);
     }
-    if (group >= 0) CHECK_H5(H5Gclose(group));
-    CHECK_H5(H5Fclose(file));
-    return good;
+    return true;
 }
 
 bool checkpoint_load_matching(const char *path, ParamStore *store, Message *problem)
 {
-    if (!world_agree(world().rank > 0 || read_matching(path, store, problem), problem)) return false;
-    store->spread(store);
-    return true;
+    hid_t file = -1, group = -1;
+    bool first = world().rank == 0;
+    real *room = first ? checked_calloc(param_table_largest(store->params), sizeof *room) : NULL;
+    bool good = world_agree(!first || open_matching(path, store->params, &file, &group, problem), problem) &&
+                take_matching(group, path, store, room, problem);
+    if (group >= 0) CHECK_H5(H5Gclose(group));
+    if (file >= 0) CHECK_H5(H5Fclose(file));
+    free(room);
+    return good;
 }

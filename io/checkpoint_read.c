@@ -1,4 +1,5 @@
-/* Reading checkpoints (io/checkpoint.h), on the calling rank alone and with the POSIX driver. */
+/* Reading checkpoints (io/checkpoint.h) with the POSIX driver: on the calling rank alone, but for what is loaded into a store,
+   which process 0 of it reads. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +11,7 @@
 #include "io/h5.h"
 #include "io/name_list.h"
 #include "io/piece_store.h"
+#include "mpi/world.h"
 #include "src/base/digest.h"
 #include "src/base/memory.h"
 
@@ -165,17 +167,53 @@ static bool check_all_used(hid_t group, const char *path, const char *state, con
                 path, unused.text, unused.count);
 }
 
-static bool read_parameters(hid_t file, const char *path, ParamStore *store, Message *problem)
+/* A file on its way into a store. */
+typedef struct Reading {
+    const char *path;
+    ParamStore *store;
+    bool reads; /* this is process 0 of the store; the fields below are its own */
+    hid_t file, group;
+    real *room; /* for the largest tensor */
+} Reading;
+
+/* All processes of the store go on, or none does. */
+static bool agree(const Reading *reading, bool good, Message *problem)
 {
-    hid_t group = -1;
-    if (!checkpoint_open_group(file, path, "parameters", &group, problem)) return false;
-    bool good = true;
-    for (int i = 0; i < store->params->count && good; i++) {
-        param_store_require_whole(store, &store->params->params[i]);
-        good = checkpoint_read_tensor(group, &store->params->params[i], path, store->kept_values(store, i), problem);
+    return reading->store->ranks == 1 ? good : world_agree(good, problem);
+}
+
+/* Tensors of the open group, one at a time: process 0 reads and judges it, then all take what they keep. */
+static bool read_tensors(const Reading *reading, bool states, Message *problem)
+{
+    ParamStore *store = reading->store;
+    const ParamTable *table = states ? store->states : store->params;
+    for (int i = 0; i < table->count; i++) {
+        bool good = !reading->reads ||
+                    checkpoint_read_tensor(reading->group, &table->params[i], reading->path, reading->room, problem);
+        if (!agree(reading, good, problem)) return false;
+        if (states)
+            store->place_state(store, i, reading->room);
+        else
+            store->place(store, i, reading->room);
     }
-    good = good && check_all_used(group, path, "", store->params, problem);
-    CHECK_H5(H5Gclose(group));
+    return true;
+}
+
+static void close_group(const Reading *reading)
+{
+    if (reading->group >= 0) CHECK_H5(H5Gclose(reading->group));
+}
+
+static bool read_parameters(Reading *reading, Message *problem)
+{
+    bool opened =
+        !reading->reads || checkpoint_open_group(reading->file, reading->path, "parameters", &reading->group, problem);
+    bool good = agree(reading, opened, problem) && read_tensors(reading, false, problem);
+    good = good &&
+           agree(reading,
+                 !reading->reads || check_all_used(reading->group, reading->path, "", reading->store->params, problem),
+                 problem);
+    close_group(reading);
     return good;
 }
 
@@ -196,21 +234,27 @@ static bool check_states_used(hid_t optimizer, const char *path, const ParamTabl
     return good;
 }
 
-/* STATE/TENSOR is a path below /optimizer. */
-static bool read_states(hid_t file, const char *path, ParamStore *store, Message *problem)
+static bool open_states(Reading *reading, Message *problem)
 {
-    hid_t group = -1;
-    if (!h5_has(file, "optimizer"))
+    if (!h5_has(reading->file, "optimizer"))
         return fail(problem,
                     "the checkpoint '%s' has no optimizer state, so training cannot continue from it. Use another "
                     "checkpoint",
-                    path);
-    if (!checkpoint_open_group(file, path, "optimizer", &group, problem)) return false;
-    bool good = true;
-    for (int i = 0; i < store->states->count && good; i++)
-        good = checkpoint_read_tensor(group, &store->states->params[i], path, store->kept_state(store, i), problem);
-    good = good && check_states_used(group, path, store->states, problem);
-    CHECK_H5(H5Gclose(group));
+                    reading->path);
+    return checkpoint_open_group(reading->file, reading->path, "optimizer", &reading->group, problem);
+}
+
+/* STATE/TENSOR is a path below /optimizer. */
+static bool read_states(Reading *reading, Message *problem)
+{
+    reading->group = -1;
+    bool good = agree(reading, !reading->reads || open_states(reading, problem), problem) &&
+                read_tensors(reading, true, problem);
+    good = good &&
+           agree(reading,
+                 !reading->reads || check_states_used(reading->group, reading->path, reading->store->states, problem),
+                 problem);
+    close_group(reading);
     return good;
 }
 
@@ -230,14 +274,24 @@ static bool read_progress(hid_t file, const char *path, Progress *progress, Mess
     return true;
 }
 
-bool checkpoint_read(const char *path, Checkpoint *into, bool with_states, Message *problem)
+static size_t largest_tensor(const ParamStore *store)
 {
-    hid_t file;
-    if (!checkpoint_open(path, &file, problem)) return false;
-    bool good = read_progress(file, path, &into->progress, problem);
-    good = good && read_parameters(file, path, into->store, problem);
-    good = good && (!with_states || !into->store->states || read_states(file, path, into->store, problem));
-    CHECK_H5(H5Fclose(file));
+    size_t values = param_table_largest(store->params), states = store->states ? param_table_largest(store->states) : 0;
+    return values > states ? values : states;
+}
+
+bool checkpoint_load(const char *path, Checkpoint *into, bool with_states, Message *problem)
+{
+    ParamStore *store = into->store;
+    Reading reading = {.path = path, .store = store, .reads = store->rank == 0, .file = -1, .group = -1};
+    bool opened = !reading.reads || (checkpoint_open(path, &reading.file, problem) &&
+                                     read_progress(reading.file, path, &into->progress, problem));
+    if (reading.reads) reading.room = checked_calloc(largest_tensor(store), sizeof(real));
+    bool good = agree(&reading, opened, problem) && read_parameters(&reading, problem);
+    good = good && (!with_states || !store->states || read_states(&reading, problem));
+    if (reading.file >= 0) CHECK_H5(H5Fclose(reading.file));
+    free(reading.room);
+    if (good && store->ranks > 1) world_broadcast(&into->progress, sizeof into->progress);
     return good;
 }
 

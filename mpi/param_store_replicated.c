@@ -23,6 +23,9 @@ typedef struct Transport {
     GroupSum *sums; /* of all gradients, in the order of their groups */
     int sum_count;
     bool overlapped, open;
+    /* Of the store of one process beneath. */
+    real *(*whole_values)(ParamStore *, int param);
+    real *(*whole_state)(ParamStore *, int state);
     void (*destroy_memory)(ParamStore *);
 } Transport;
 
@@ -61,10 +64,10 @@ static void make_sums(ParamStore *store)
 
 static void open_sums(ParamStore *store) { transport_of(store)->open = true; }
 
-static void gradients_complete(ParamStore *store, int group)
+static void gradients_added(ParamStore *store, int group, bool last)
 {
     Transport *transport = transport_of(store);
-    if (!transport->open || !transport->overlapped) return;
+    if (!last || !transport->open || !transport->overlapped) return;
     Phase interrupted = phase_begin(PHASE_COMMUNICATION);
     double start = MPI_Wtime();
     for (int i = 0; i < transport->sum_count; i++) {
@@ -127,12 +130,20 @@ static void broadcast(ParamStore *store, real *numbers, size_t count, int root)
     phase_begin(interrupted);
 }
 
-static void spread(ParamStore *store)
+static void place_in(ParamStore *store, real *copy, const Param *param, const real *whole)
 {
-    for (int i = 0; i < store->params->count; i++)
-        broadcast(store, store->kept_values(store, i), store->params->params[i].count, 0);
-    for (int i = 0; store->states && i < store->states->count; i++)
-        broadcast(store, store->kept_state(store, i), store->states->params[i].count, 0);
+    if (whole) memmove(copy, whole, param->count * sizeof *copy);
+    broadcast(store, copy, param->count, 0);
+}
+
+static void place(ParamStore *store, int param, const real *whole)
+{
+    place_in(store, transport_of(store)->whole_values(store, param), &store->params->params[param], whole);
+}
+
+static void place_state(ParamStore *store, int state, const real *whole)
+{
+    place_in(store, transport_of(store)->whole_state(store, state), &store->states->params[state], whole);
 }
 
 static void destroy(ParamStore *store)
@@ -147,7 +158,7 @@ static void destroy(ParamStore *store)
 
 /* Within a node the library copies with the cores that compute: nothing would be hidden, and its algorithms for sums under way
    are slower. */
-static bool is_overlapped(GradientSums sums)
+bool gradient_sums_overlapped(GradientSums sums)
 {
     MPI_Comm node;
     int size;
@@ -165,20 +176,26 @@ ParamStore *param_store_replicated(const ParamTable *params, const ParamTable *s
 {
     ParamStore *store = param_store_create(params, states, purpose);
     Transport *transport = checked_calloc(1, sizeof *transport);
-    bool overlapped = purpose == STORE_GRADIENTS && is_overlapped(sums);
-    *transport = (Transport){.overlapped = overlapped, .destroy_memory = store->destroy};
+    bool overlapped = purpose == STORE_GRADIENTS && gradient_sums_overlapped(sums);
+    *transport = (Transport){
+        .overlapped = overlapped,
+        .whole_values = store->kept_values,
+        .whole_state = store->kept_state,
+        .destroy_memory = store->destroy,
+    };
     CHECK_MPI(MPI_Comm_dup(MPI_COMM_WORLD, &transport->comm));
     store->transport = transport;
     store->rank = world().rank;
     store->ranks = world().size;
     store->written = written;
     store->broadcast = broadcast;
-    store->spread = spread;
+    store->place = place;
+    store->place_state = place_state;
     store->destroy = destroy;
     if (purpose != STORE_GRADIENTS || store->ranks == 1) return store;
     make_sums(store);
     store->open_sums = open_sums;
-    store->gradients_complete = gradients_complete;
+    store->gradients_added = gradients_added;
     store->poll = poll;
     store->close_sums = close_sums;
     return store;

@@ -14,4 +14,7 @@ enum { GRADIENT_PIECE = 4 << 20 };
 ParamStore *param_store_replicated(const ParamTable *params, const ParamTable *states, StorePurpose purpose,
                                    GradientSums sums);
 
+/* Whether sums go on while others are computed. Collective. */
+bool gradient_sums_overlapped(GradientSums sums);
+
 #endif

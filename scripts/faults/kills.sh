@@ -1,12 +1,14 @@
 #!/bin/bash
 # test: kill -9 of the job or of one rank at random moments, each continued (2 ranks, dropout on)
 # seconds: 240
-# KILLS=100 in all, FAULT_SEED=1.
+# KILLS=100 in all, FAULT_SEED=1. Every start keeps another of the shares SHARDS="none optimizer"; "gradients parameters" are
+# the others among which bits are the same.
 set -euo pipefail
 # shellcheck source=scripts/faults/common.bash
 . "$(dirname "$0")/common.bash"
 
 kills=${KILLS:-100}
+read -ra shards <<<"${SHARDS:-none optimizer}"
 steps=400
 options+=(--train.steps="$steps" --output.checkpoint_every=20 --evaluate.every=100)
 
@@ -14,7 +16,7 @@ options+=(--train.steps="$steps" --output.checkpoint_every=20 --evaluate.every=1
 # it was done before.
 kill_one() {
     local ranks
-    job 2 "$1"
+    job 2 "$1" --parallel.shard="${shards[RANDOM % ${#shards[@]}]}"
     random_moment 50 1500
     sleep "$(seconds $at_random)"
     mapfile -t ranks < <(ranks_of "$1")
@@ -26,7 +28,7 @@ kill_one() {
     ! end_of "$1"
 }
 
-train 2 reference "${options[@]}"
+train 2 reference "${options[@]}" --parallel.shard="${shards[0]}"
 killed=0
 runs=0
 while [ "$killed" -lt "$kills" ]; do
@@ -37,7 +39,7 @@ while [ "$killed" -lt "$kills" ]; do
         killed=$((killed + 1))
     done
     none_left $run
-    train 2 $run "${options[@]}"
+    train 2 $run "${options[@]}" --parallel.shard="${shards[0]}"
     same_as reference $run $steps
     rm -r "${TEST_FOLDER:?}/$run"
 done

@@ -14,6 +14,12 @@ uint64_t digest_bytes(const void *bytes, size_t count);
 /* Of the values as float32, the form they have in files, whatever `real` is. */
 uint64_t digest_reals(const real *values, size_t count);
 
+/* The same of values that come part by part. */
+typedef struct DigestStream DigestStream;
+DigestStream *digest_begin(void);
+void digest_add_reals(DigestStream *stream, const real *values, size_t count);
+uint64_t digest_end(DigestStream *stream); /* and frees it */
+
 /* 16 hexadecimal digits, as `xxhash.xxh3_64(...).hexdigest()` of Python prints it. */
 void digest_format(uint64_t digest, char text[DIGEST_TEXT_SIZE]);
 

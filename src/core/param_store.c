@@ -7,6 +7,7 @@
 #include "src/base/digest.h"
 #include "src/base/error.h"
 #include "src/base/memory.h"
+#include "src/core/ordered_sum.h"
 #include "src/core/phase.h"
 
 /* Everything in this process, in the plain layout of the tables. */
@@ -45,27 +46,12 @@ static void clear_gradients(ParamStore *store)
 
 /* One process has nothing to sum. */
 static void nothing(ParamStore *store) { (void)store; }
-static void nothing_with_group(ParamStore *store, int group) { (void)store, (void)group; }
+static void nothing_with_group(ParamStore *store, int group, bool last) { (void)store, (void)group, (void)last; }
 
-/* Chunks of fixed size are summed in a fixed order, whoever computes them. */
 static double gradient_norm(ParamStore *store)
 {
-    enum { CHUNK = 1 << 16 };
-    const real *grads = memory_of(store)->gradients;
-    size_t count = store->params->trained_count, chunks = (count + CHUNK - 1) / CHUNK;
-    double *sums = checked_calloc(chunks, sizeof *sums), total = 0;
     phase_begin(PHASE_OPTIMIZER);
-#pragma omp parallel for schedule(static)
-    for (size_t p = 0; p < chunks; p++) {
-        size_t first = p * CHUNK, end = first + CHUNK < count ? first + CHUNK : count;
-        double sum = 0;
-#pragma omp simd reduction(+ : sum)
-        for (size_t i = first; i < end; i++) sum += (double)grads[i] * (double)grads[i];
-        sums[p] = sum;
-    }
-    for (size_t p = 0; p < chunks; p++) total += sums[p];
-    free(sums);
-    return sqrt(total);
+    return sqrt(ordered_sum_of_squares(memory_of(store)->gradients, store->params->trained_count));
 }
 
 static RowRange all_rows(const ParamStore *store, const Param *param)
@@ -94,6 +80,16 @@ static uint64_t digest(ParamStore *store, int param)
 static uint64_t digest_state(ParamStore *store, int state)
 {
     return digest_reals(kept_state(store, state), store->states->params[state].count);
+}
+
+static void place(ParamStore *store, int param, const real *whole)
+{
+    memmove(kept_values(store, param), whole, store->params->params[param].count * sizeof *whole);
+}
+
+static void place_state(ParamStore *store, int state, const real *whole)
+{
+    memmove(kept_state(store, state), whole, store->states->params[state].count * sizeof *whole);
 }
 
 static void broadcast(ParamStore *store, real *numbers, size_t count, int root)
@@ -127,7 +123,7 @@ static ParamStore *create(const ParamTable *params, const ParamTable *states, Me
         .gradient = gradient,
         .clear_gradients = clear_gradients,
         .open_sums = nothing,
-        .gradients_complete = nothing_with_group,
+        .gradients_added = nothing_with_group,
         .poll = nothing,
         .close_sums = nothing,
         .gradient_norm = gradient_norm,
@@ -140,6 +136,8 @@ static ParamStore *create(const ParamTable *params, const ParamTable *states, Me
         .written = all_rows,
         .broadcast = broadcast,
         .spread = nothing,
+        .place = place,
+        .place_state = place_state,
         .destroy = destroy,
     };
     return store;
@@ -147,7 +145,8 @@ static ParamStore *create(const ParamTable *params, const ParamTable *states, Me
 
 ParamStore *param_store_create(const ParamTable *params, const ParamTable *states, StorePurpose purpose)
 {
-    Memory memory = {.own = true, .values = checked_calloc(params->total_count, sizeof(real))};
+    Memory memory = {.own = true};
+    if (purpose != STORE_TABLES) memory.values = checked_calloc(params->total_count, sizeof(real));
     if (purpose == STORE_GRADIENTS) memory.gradients = checked_calloc(params->trained_count, sizeof(real));
     if (states) memory.states = checked_calloc(states->total_count, sizeof(real));
     return create(params, states, memory);
@@ -163,18 +162,38 @@ void param_store_destroy(ParamStore *store)
     if (store) store->destroy(store);
 }
 
-void param_store_require_whole(const ParamStore *store, const Param *param)
+static bool keeps_whole(const ParamStore *store, const Param *param)
 {
-    CHECK(param_store_kept_count(store, param) == param->count, "internal error: %s is not kept whole here",
-          param->name);
+    return param_store_kept_count(store, param) == param->count;
 }
 
+void param_store_require_whole(const ParamStore *store, const Param *param)
+{
+    CHECK(keeps_whole(store, param), "internal error: %s is not kept whole here", param->name);
+}
+
+/* Tensors are drawn whole, also where only some rows are kept. */
 void param_store_initialise(ParamStore *store, uint64_t seed)
 {
+    real *room = store->divided ? checked_calloc(param_table_largest(store->params), sizeof *room) : NULL;
     for (int i = 0; i < store->params->count; i++) {
-        param_store_require_whole(store, &store->params->params[i]);
-        param_initialise(&store->params->params[i], seed, store->kept_values(store, i));
+        const Param *param = &store->params->params[i];
+        bool whole = keeps_whole(store, param);
+        param_initialise(param, seed, whole ? store->kept_values(store, i) : room);
+        if (!whole)
+            memcpy(store->kept_values(store, i), room + store->kept(store, param).first * param_row_width(param),
+                   param_store_kept_count(store, param) * sizeof *room);
     }
+    free(room);
+    store->spread(store);
+}
+
+void param_store_place_all(ParamStore *store)
+{
+    for (int i = 0; i < store->params->count; i++)
+        store->place(store, i, store->rank == 0 ? store->kept_values(store, i) : NULL);
+    for (int i = 0; store->states && i < store->states->count; i++)
+        store->place_state(store, i, store->rank == 0 ? store->kept_state(store, i) : NULL);
 }
 
 static bool all_finite(const real *numbers, size_t count)

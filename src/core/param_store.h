@@ -2,11 +2,11 @@
 
    Models, optimizers and files know a tensor by its row in a ParamTable. Where its numbers lie, how many copies there are and
    what travels between ranks only the store knows. param_store_create() keeps everything in this process, and so serves one
-   rank; mpi/param_store_replicated.c keeps a copy on every rank and sums the gradients.
+   rank; mpi/param_store_replicated.c keeps a copy on every rank and sums the gradients, mpi/param_store_sharded.c divides them.
 
    Tensors come in groups (Param.group): the embedding, each layer, the output. A model reads a group's values between acquire
-   and release, which a store that keeps only a share of them uses to fetch and to drop the rest. It adds to a group's
-   gradients until it says that they are complete, which a store uses to begin their sum over the ranks.
+   and release, which a store that keeps only a share of them uses to fetch and to drop the rest. It says when it has added to
+   a group's gradients, which a store uses to begin their sum over the ranks.
 
    Calls marked collective are made by all processes of a store in the same order. */
 #ifndef POLYSKETCH_CORE_PARAM_STORE_H
@@ -24,6 +24,7 @@ struct ParamStore {
     int rank, ranks;          /* this process, of those that share the work */
     void *memory;             /* of the implementation */
     void *transport;          /* of the implementation */
+    void *division;           /* likewise */
     double seconds;           /* spent in calls that wait for other ranks */
 
     /* Values of a group can be read. Collective. */
@@ -37,30 +38,38 @@ struct ParamStore {
     void (*clear_gradients)(ParamStore *);
     /* Sums over the ranks may begin: what is added from now on is the last of a step. Collective. */
     void (*open_sums)(ParamStore *);
-    /* Nothing more is added to the gradients of this group in this step. Collective; without open_sums() it means nothing. */
-    void (*gradients_complete)(ParamStore *, int group);
+    /* A pass adds no more to the gradients of this group, and when it is the `last` of a micro-batch, nor do others (a
+       micro-batch has as many as its sequences have stretches). A store that keeps shares of gradients sums them now, and drops
+       the rest; others may begin the sum of the step after the last pass since open_sums(). Collective. */
+    void (*gradients_added)(ParamStore *, int group, bool last);
     /* Lets sums under way move on. Local, from the main thread, as often as one likes. */
     void (*poll)(ParamStore *);
-    /* Returns when the gradients are summed over all ranks, those too that were never said to be complete. Collective. */
+    /* Returns when the gradients are summed over all ranks, those too of which nobody said so. Collective. */
     void (*close_sums)(ParamStore *);
     /* Norm of the summed gradient over all tensors; the same bits on every rank and number of threads. Collective. */
     double (*gradient_norm)(ParamStore *);
 
-    /* What this process keeps up to date itself: rows of each tensor, of its gradient and of its states. Pointers are to the
-       first kept row. */
+    /* What this process keeps up to date itself: rows of each tensor, of its gradient and of its states; all of them, or, of
+       tensors that are trained, those that no other process keeps (`divided`). Pointers are to the first kept row. */
+    bool divided;
     RowRange (*kept)(const ParamStore *, const Param *param);
     real *(*kept_values)(ParamStore *, int param);
     const real *(*kept_gradient)(ParamStore *, int param);
     real *(*kept_state)(ParamStore *, int state);
-    /* XXH3 of all values of a tensor, or of a state, as files have it; on every rank that keeps it. Collective. */
+    /* New values of kept rows reach the copies that others read. Collective; between passes. */
+    void (*spread)(ParamStore *);
+    /* XXH3 of all values of a tensor, or of a state, as files have it: of this process's copy where it has one, else of the rows
+       of all. Collective. */
     uint64_t (*digest)(ParamStore *, int param);
     uint64_t (*digest_state)(ParamStore *, int state);
     /* Of these, the rows that it writes to files: every row is written by one process. */
     RowRange (*written)(const ParamStore *, const Param *param);
     /* `values` (count) of process `root` reach all. Collective. */
     void (*broadcast)(ParamStore *, real *values, size_t count, int root);
-    /* All values and states of process 0 reach those that keep them. Collective. */
-    void (*spread)(ParamStore *);
+    /* All values of a tensor, or of a state, which process 0 has at `whole` (elsewhere NULL), reach all that keep or read some
+       of them. Collective. */
+    void (*place)(ParamStore *, int param, const real *whole);
+    void (*place_state)(ParamStore *, int state, const real *whole);
     void (*destroy)(ParamStore *); /* collective */
 };
 
@@ -71,8 +80,20 @@ typedef enum GradientSums {
     SUMS_LAST,       /* all at the end of a step */
 } GradientSums;
 
-/* What a store holds besides the values. */
-typedef enum StorePurpose { STORE_VALUES, STORE_GRADIENTS } StorePurpose;
+/* What each process keeps a share of, rather than all: parallel.shard. */
+typedef enum ShardStage {
+    SHARD_NONE,
+    SHARD_OPTIMIZER,  /* states of the optimizer */
+    SHARD_GRADIENTS,  /* and gradients: those of a group are summed to shares when a pass has added to them */
+    SHARD_PARAMETERS, /* and values: those of a group are gathered while it is acquired */
+} ShardStage;
+
+/* What a store holds. */
+typedef enum StorePurpose {
+    STORE_TABLES, /* no numbers: for stores that keep them elsewhere */
+    STORE_VALUES,
+    STORE_GRADIENTS, /* values and gradients */
+} StorePurpose;
 
 /* Everything in this process, values and states zero. `states` NULL: none. The tables must outlive it. Owned by the caller;
    param_store_destroy(). */
@@ -84,8 +105,11 @@ ParamStore *param_store_over(const ParamTable *params, real *values, real *gradi
 
 void param_store_destroy(ParamStore *store); /* collective; NULL allowed */
 
-/* Initial values of `seed`; states are zero. Local: every process draws what it keeps. */
+/* Initial values of `seed`; states are zero. Every process draws what it keeps. Collective. */
 void param_store_initialise(ParamStore *store, uint64_t seed);
+
+/* What process 0 keeps, which is everything, reaches all. Collective. */
+void param_store_place_all(ParamStore *store);
 
 /* False with the name of the first tensor, or state, one of whose kept values is not finite. Local. */
 bool param_store_finite(ParamStore *store, const char **name);

@@ -27,6 +27,7 @@ static int add(ParamTable *table, const char *name, TensorShape shape, ParamInit
     param->trained = true;
     param->decay = shape.dimensions > 1;
     param->group = table->groups > 0 ? table->groups - 1 : 0;
+    param->parameter = table->count;
     return table->count++;
 }
 
@@ -69,6 +70,8 @@ void param_table_hidden(ParamTable *table, int index, int parts)
     ASSERT(table->params[index].rows % (size_t)parts == 0);
     table->params[index].hidden_parts = parts;
 }
+
+void param_table_state_of(ParamTable *table, int index, int parameter) { table->params[index].parameter = parameter; }
 
 static size_t place(ParamTable *table, bool trained, size_t offset)
 {
@@ -167,6 +170,14 @@ void param_table_initialise(const ParamTable *table, uint64_t seed, real *values
 {
     memset(values, 0, table->total_count * sizeof *values);
     for (int i = 0; i < table->count; i++) param_initialise(&table->params[i], seed, values + table->params[i].offset);
+}
+
+size_t param_table_largest(const ParamTable *table)
+{
+    size_t largest = 0;
+    for (int i = 0; i < table->count; i++)
+        if (table->params[i].count > largest) largest = table->params[i].count;
+    return largest;
 }
 
 size_t param_table_trained_values(const ParamTable *table)

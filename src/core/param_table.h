@@ -31,6 +31,7 @@ typedef struct Param {
     size_t rows, columns; /* all of it as one matrix: matrices of a stack one above the other; a vector has rows = 1 */
     size_t count;         /* rows * columns */
     size_t offset;        /* of its first value in the plain layout; valid after param_table_seal() */
+    int parameter;        /* row of the parameter that it is, or of which it is a state: those are divided alike */
     int hidden_parts; /* of a matrix between hidden values: how many matrices its rows are, one above the other; else 0 */
     ParamInit init;
     double scale;
@@ -68,6 +69,9 @@ void param_table_alternate(ParamTable *table, int index); /* INIT_ALTERNATING fo
    work on whole matrices take each by itself. */
 void param_table_hidden(ParamTable *table, int index, int parts);
 
+/* Row `index` is a state of row `parameter` of the table of parameters. */
+void param_table_state_of(ParamTable *table, int index, int parameter);
+
 /* Computes the offsets (each a multiple of 64 bytes). */
 void param_table_seal(ParamTable *table);
 void param_table_destroy(ParamTable *table);
@@ -86,10 +90,19 @@ static inline bool param_is_vector(const Param *param) { return param->shape.dim
 static inline size_t param_extent(const Param *param) { return param_is_vector(param) ? param->columns : param->rows; }
 static inline size_t param_row_width(const Param *param) { return param_is_vector(param) ? 1 : param->columns; }
 
+/* Where a tensor that is not trained lies in the plain layout, behind all that are. */
+static inline size_t param_table_constant_place(const ParamTable *table, const Param *param)
+{
+    return param->offset - table->trained_count;
+}
+
 /* Rows [first, end) of a tensor, whichever matrices they are of, or elements of a vector. */
 typedef struct RowRange {
     size_t first, end;
 } RowRange;
+
+/* Values of the largest tensor. */
+size_t param_table_largest(const ParamTable *table);
 
 /* Parameters in the user's sense: values of trained tensors without padding. */
 size_t param_table_trained_values(const ParamTable *table);

@@ -40,7 +40,7 @@ bool loaded_model_open(LoadedModel *loaded, const char *path, Message *problem)
     loaded->params = param_store_create(&loaded->model->table, NULL, STORE_VALUES);
     Checkpoint into = {.store = loaded->params};
     bool good =
-        checkpoint_read(path, &into, false, problem) && checkpoint_read_tokenizer(path, &loaded->tokenizer, problem);
+        checkpoint_load(path, &into, false, problem) && checkpoint_read_tokenizer(path, &loaded->tokenizer, problem);
     loaded->step = into.progress.step;
     if (!good) loaded_model_destroy(loaded);
     return good;

@@ -340,16 +340,16 @@ static double train_stretch(ModelPass *pass, const LayerRun *run, const TokenBat
     real *d_x = take_residual(pass, &pass->scratch);
     OutputRun output = output_run(pass, params, tokens->targets);
     double sum = output_layer_backward(&output, d_x, loss_scale);
-    if (last) params->gradients_complete(params, model->output_group);
+    params->gradients_added(params, model->output_group, last);
     for (size_t i = model->layer_count; i-- > 0;) {
         pass->carried.layer = i;
         compute_again(pass, run, i);
         layer_backward(run, i, &pass->saved[i], d_x, pass->x[i]);
-        if (last) params->gradients_complete(params, model->layers[i].group);
+        params->gradients_added(params, model->layers[i].group, last);
     }
     phase_begin(PHASE_EMBEDDING);
     embedding_backward(param_gradient(params, model->embedding), d_x, tokens->inputs, token_count(pass), model->width);
-    if (last) params->gradients_complete(params, model->embedding_group);
+    params->gradients_added(params, model->embedding_group, last);
     arena_release(&pass->scratch, mark);
     return sum;
 }

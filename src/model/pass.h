@@ -67,7 +67,7 @@ double model_evaluate(ModelPass *pass, ParamStore *params, const TokenBatch *bat
 
 /* The same, and adds the gradient of loss_scale * sum of losses (with z_loss or label_smoothing: of what these make of it, while
    the losses stay plain cross entropy) to those of `params`: this rank's share, which the store sums
-   over all ranks. A group's gradients are said to be complete as soon as they are. Collective over the ranks of the store. */
+   over all ranks. The store is told when a group's gradients were added. Collective over the ranks of the store. */
 double model_train(ModelPass *pass, ParamStore *params, const TokenBatch *batch, real loss_scale, DropoutKey dropout);
 
 /* Of a pass made to PASS_READ, of one sequence: `count` tokens, at most context_length, go on from the recurrent states

@@ -204,8 +204,8 @@ static void end_run(void *context)
 
 static double planned_bytes(const BenchCase *c)
 {
-    const OptimizerSpec *optimizer = &c->config->train.optimizer;
-    return memory_report(c->model, &c->pass, optimizer, c->topology->sequence_ranks).total;
+    ShardStage stage = (ShardStage)c->config->parallel.shard;
+    return memory_report(c->config, c->model, &c->pass, world().size, stage).total;
 }
 
 BenchRow bench_measure(const Config *config, const Benchmark *benchmark, const Topology *topology, int64_t warmups,

@@ -158,7 +158,7 @@ static void import_model(const ImportOptions *options, Config *config)
     bool read = !reads || (read_weights(options, store, &progress, &problem) &&
                            read_tokenizer(options, config, &tokenizer, &problem));
     require_all(read, &problem);
-    store->spread(store);
+    param_store_place_all(store);
     world_broadcast(&progress, sizeof progress);
     Checkpoint checkpoint = {config_options(config), store, progress, &tokenizer, NULL};
     require_all(write_checkpoint(&checkpoint, options->to, &problem), &problem);

@@ -10,10 +10,10 @@
 #include "src/base/facts.h"
 #include "src/base/log.h"
 #include "src/programs/configuration.h"
+#include "src/programs/plan_memory.h"
 #include "src/programs/programs.h"
 #include "src/programs/slurm_head.h"
 #include "src/programs/step_messages.h"
-#include "src/train/memory_report.h"
 #include "src/train/sgemm_rate.h"
 
 typedef struct PlanOptions {
@@ -22,6 +22,8 @@ typedef struct PlanOptions {
     char network[OPTION_TEXT_SIZE];
     int64_t cores_per_node;
     double gigabytes_per_node, tokens_per_second, hours;
+    char memory[OPTION_TEXT_SIZE];
+    int64_t ranks_per_node;
 } PlanOptions;
 
 #define AT(field) offsetof(PlanOptions, field)
@@ -31,6 +33,10 @@ static const OptionRow rows[] = {
      "MPI ranks of the job; they need not exist here"},
     {"", "threads", OPTION_INTEGER, AT(threads), "0", 0, 4096, "", false,
      "of each rank, which has scratch for each of them; 0 = as many as a rank here would have (OMP_NUM_THREADS)"},
+    {"", "memory", OPTION_TEXT, AT(memory), "", 0, 0, "", false,
+     "of a node, such as 24G or 24GiB: plans with the least parallel.shard that fits, and says which"},
+    {"", "ranks_per_node", OPTION_INTEGER, AT(ranks_per_node), "0", 0, 1 << 20, "", false,
+     "memory: ranks that share it; 0 = all"},
     {"", "slurm", OPTION_BOOL, AT(slurm), "false", 0, 0, "", false,
      "print the head of a Slurm job script instead: nodes, tasks, cores, memory and time"},
     {"", "network", OPTION_TEXT, AT(network), "", 1, 0, "", false,
@@ -52,12 +58,13 @@ static const OptionRow rows[] = {
 const CommandHelp plan_help = {
     .usage = "polysketch plan FILE.ini --ranks=P [--section.key=value ...]",
     .text =
-        "Prints parameters, memory per rank, operations and messages of a training step, without starting P ranks. "
+        "Prints parameters, memory per rank and for each parallel.shard, operations and messages of a training step, "
+        "without starting P ranks. "
         "With --network it also prints what the messages take on a network, by closed forms, and how efficient so many "
         "ranks are. With --slurm it prints the head of a job script for them. Without data files, set model.vocab_size "
-        "or "
-        "data.source. Takes every option of polysketch train.",
+        "or data.source. Takes every option of polysketch train.",
     .example = "polysketch plan configs/default.ini --ranks=512 --model.context_length=1048576\n"
+               "polysketch plan configs/gpt2-small.ini --ranks=4 --memory=24G --model.vocab_size=50304\n"
                "polysketch plan configs/gpt2-small.ini --ranks=1024 --model.context_length=2097152 "
                "--train.batch_sequences=1 --network=100Gb,1us\n"
                "polysketch plan configs/default.ini --ranks=64 --slurm --threads=2 --cores_per_node=32 "
@@ -131,16 +138,35 @@ static void say_operations(const Config *config, const Model *model, int64_t ran
     facts_close(facts);
 }
 
-static void say_messages(const StepMessages *attention, const Model *model, const Optimizer *optimizer, int64_t ranks,
+/* Values of parameters that a rank gets from others in a step: what others brought up to date, once; or all that a pass reads,
+   which comes once forward and once backward, and forward once more in all stretches but the last. */
+static double gathered_count(const Config *config, const Model *model)
+{
+    PassSpec spec = config_pass_spec(config);
+    double micro_batches =
+        (double)(config->train.batch_sequences / config->parallel.data_ranks / config->train.micro_batch_sequences);
+    double trained = (double)model->table.trained_count, stretches = (double)spec.stretches;
+    if (config->parallel.shard == SHARD_NONE) return 0;
+    return config->parallel.shard == SHARD_PARAMETERS ? micro_batches * (3 * stretches - 1) * trained : trained;
+}
+
+static void say_messages(const Config *config, const Model *model, const Optimizer *optimizer, int64_t ranks,
                          Facts *facts)
 {
-    double gradients = ranks > 1 ? (double)model->table.trained_count : 0;
+    StepMessages attention = step_messages(config, model, config_sequence_ranks(config, (int)ranks), &(Network){0});
+    double trained = ranks > 1 ? (double)model->table.trained_count : 0;
+    bool shares = config->parallel.shard >= SHARD_GRADIENTS, divided = config->parallel.shard != SHARD_NONE;
     facts_say(facts, "messages per step and rank\n");
     facts_open(facts, "messages_per_step_and_rank");
-    facts_integer(facts, "attention", "  of attention                 %14lld\n", (int64_t)attention->count);
-    facts_bytes(facts, "attention_bytes", "  their bytes                  %14s\n", attention->numbers * sizeof(real));
-    facts_bytes(facts, "gradient_bytes", "  gradients, all-reduced       %14s\n", gradients * sizeof(real));
-    if (optimizer->kind->exchanged_count && ranks > 1)
+    facts_integer(facts, "attention", "  of attention                 %14lld\n", (int64_t)attention.count);
+    facts_bytes(facts, "attention_bytes", "  their bytes                  %14s\n", attention.numbers * sizeof(real));
+    facts_bytes(facts, "gradient_bytes",
+                shares ? "  gradients, to their keepers  %14s\n" : "  gradients, all-reduced       %14s\n",
+                trained * sizeof(real));
+    if (divided && ranks > 1)
+        facts_bytes(facts, "parameter_bytes", "  parameters, gathered         %14s\n",
+                    gathered_count(config, model) * sizeof(real));
+    if (!divided && optimizer->kind->exchanged_count && ranks > 1)
         facts_bytes(facts, "matrix_step_bytes", "  steps of matrices, sent round %14s\n",
                     (double)optimizer->kind->exchanged_count(optimizer) * sizeof(real));
     facts_close(facts);
@@ -213,18 +239,17 @@ static void say_network(const Config *config, const Model *model, const PlanOpti
     network_say(network, config, model, (int)options->ranks, &compute, facts);
 }
 
-static void print_plan(const Config *config, const Model *model, const MemoryReport *report, const PlanOptions *options,
+static void print_plan(const Config *config, const Model *model, const StagePlan *stages, const PlanOptions *options,
                        const Network *network)
 {
     Facts *facts = facts_create(options->json);
     Optimizer *optimizer = optimizer_plan(&config->train.optimizer, &model->table);
-    int sequence_ranks = config_sequence_ranks(config, (int)options->ranks);
-    say_job(config, options->ranks, sequence_ranks, facts);
+    say_job(config, options->ranks, config_sequence_ranks(config, (int)options->ranks), facts);
     say_parameters(model, facts);
-    memory_report_say(report, facts);
+    memory_report_say(&stages->reports[stages->stage], facts);
+    plan_stages_say(stages, facts);
     say_operations(config, model, options->ranks, facts);
-    StepMessages attention = step_messages(config, model, sequence_ranks, &(Network){0});
-    say_messages(&attention, model, optimizer, options->ranks, facts);
+    say_messages(config, model, optimizer, options->ranks, facts);
     if (network) say_network(config, model, options, network, facts);
     facts_finish(facts);
     facts_destroy(facts);
@@ -237,6 +262,10 @@ static bool options_fit(const PlanOptions *options, Network *network, Message *p
         return fail(problem, "--slurm prints the head of a script, which is no JSON. Leave out one of the two");
     if (options->slurm && options->network[0])
         return fail(problem, "--slurm prints the head of a script and nothing of a network. Leave out one of the two");
+    if (options->slurm && options->memory[0])
+        return fail(problem,
+                    "--memory chooses parallel.shard, which the head of a script has no place for. Plan without "
+                    "--slurm first, then give it --parallel.shard");
     return !options->network[0] || network_read(options->network, network, problem);
 }
 
@@ -248,19 +277,20 @@ int plan_main(int argc, char **argv)
     configuration_read(&own, &config, argc, argv);
     Message problem;
     Network network;
+    double memory;
     require_all(options_fit(&options, &network, &problem), &problem);
+    require_all(plan_memory_read(options.memory, &memory, &problem), &problem);
     require_all(find_vocabulary(&config, &problem), &problem);
     require_all(config_finish(&config, (int)options.ranks, &problem), &problem);
     if (options.threads > 0) omp_set_num_threads((int)options.threads);
     ModelSpec spec = config_model_spec(&config);
-    PassSpec pass = config_pass_spec(&config);
     Model *model = model_create(&spec);
-    int sequence_ranks = config_sequence_ranks(&config, (int)options.ranks);
-    MemoryReport report = memory_report(model, &pass, &config.train.optimizer, sequence_ranks);
+    StagePlan stages = plan_stages(&config, model, (int)options.ranks, memory, options.ranks_per_node);
+    config.parallel.shard = (int)stages.stage;
     if (options.slurm)
-        print_slurm_head(&config, model, &report, &options);
+        print_slurm_head(&config, model, &stages.reports[stages.stage], &options);
     else
-        print_plan(&config, model, &report, &options, options.network[0] ? &network : NULL);
+        print_plan(&config, model, &stages, &options, options.network[0] ? &network : NULL);
     model_destroy(model);
     return EXIT_SUCCESS;
 }

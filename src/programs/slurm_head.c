@@ -4,12 +4,11 @@
 
 #include "src/base/log.h"
 #include "src/base/version.h"
+#include "src/train/memory_report.h"
 
 static const double MEBIBYTE = 1 << 20;
 
-/* What a process has beside the report: libraries, messages of MPI, the part of a token file that is being read. Measured peaks
-   were 2 to 3 % above the report where it says gigabytes, and some 60 MB where it says next to nothing. */
-static double rank_bytes(const SlurmNeeds *needs) { return 1.1 * needs->bytes_per_rank + 256 * MEBIBYTE; }
+static double rank_bytes(const SlurmNeeds *needs) { return memory_of_process(needs->bytes_per_rank); }
 
 static bool place_tasks(const SlurmNeeds *needs, SlurmHead *head, Message *problem)
 {

@@ -50,6 +50,15 @@ static void say_attention(const Model *model)
     }
 }
 
+/* Nothing where every rank keeps all. */
+static void say_shares(const Config *config)
+{
+    static const char *const kept[] = {"", "states of the optimizer", "states of the optimizer and gradients",
+                                       "states of the optimizer, gradients and values"};
+    if (config->parallel.shard == SHARD_NONE || world().size == 1) return;
+    log_line("shares: each of the %d ranks keeps its rows of %s", world().size, kept[config->parallel.shard]);
+}
+
 static void say_source(const Config *config)
 {
     const SourceSpec *source = &config->data.source;
@@ -81,7 +90,7 @@ static void say_mix(const Config *config, const TokenMix *train)
     }
 }
 
-void announce_run(const Config *config, const Model *model, const TokenMix *train, int sequence_ranks)
+void announce_run(const Config *config, const Model *model, const TokenMix *train)
 {
     log_line("model: %lld layers, width %lld, %lld heads, vocabulary %lld, context %lld, %.2f million parameters",
              (long long)config->model.layers, (long long)config->model.width, (long long)config->model.heads,
@@ -89,6 +98,7 @@ void announce_run(const Config *config, const Model *model, const TokenMix *trai
              (double)param_table_trained_values(&model->table) / 1e6);
     say_attention(model);
     log_line("optimizer: %s", optimizer_name(config->train.optimizer.kind));
+    say_shares(config);
     char tokens[64] = "";
     if (train) snprintf(tokens, sizeof tokens, "; %zu training tokens", token_mix_tokens(train));
     log_line("batch: %lld sequences = %lld tokens per step; %lld sequences per micro-batch%s",
@@ -101,7 +111,7 @@ void announce_run(const Config *config, const Model *model, const TokenMix *trai
         say_documents(train);
     }
     PassSpec pass = config_pass_spec(config);
-    MemoryReport report = memory_report(model, &pass, &config->train.optimizer, sequence_ranks);
+    MemoryReport report = memory_report(config, model, &pass, world().size, (ShardStage)config->parallel.shard);
     Facts *facts = facts_create(false);
     memory_report_say(&report, facts);
     facts_destroy(facts);

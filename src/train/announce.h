@@ -10,6 +10,6 @@
 void announce_machine(const Config *config);
 
 /* Model, attention, optimizer, batch, data, memory. */
-void announce_run(const Config *config, const Model *model, const TokenMix *train, int sequence_ranks);
+void announce_run(const Config *config, const Model *model, const TokenMix *train);
 
 #endif

@@ -68,8 +68,7 @@ static const OptionRow train_rows[] = {
     {"train", "clip_norm", OPTION_REAL, AT(train.clip_norm), "1", 0, 1e9, "", FREE,
      "largest norm of the whole gradient; 0 = off"},
     {"train", "max_skipped_steps", OPTION_INTEGER, AT(train.max_skipped_steps), "10", 0, 1e9, "", FREE,
-     "steps in a row that may be skipped because their loss or gradient is not finite (or too long); one more ends the "
-     "run"},
+     "steps in a row that may be skipped, their loss or gradient not finite (or too long); one more ends the run"},
     {"train", "skip_above_norm", OPTION_REAL, AT(train.skip_above_norm), "0", 0, 1e9, "", FREE,
      "skip steps whose gradient is longer than this times the usual; 0 = off"},
     {"train", "seed", OPTION_INTEGER, AT(train.seed), "1", 0, 9e15, "", FREE,
@@ -81,8 +80,7 @@ static const OptionRow train_rows[] = {
     {"train", "recompute", OPTION_CHOICE, AT(train.recompute), "none", 0, 0, "none|attention|layer", FREE,
      "what the backward pass computes again instead of keeping it"},
     {"train", "stretch_length", OPTION_INTEGER, AT(train.stretch_length), "0", 0, 1e9, "", FREE,
-     "tokens of a sequence computed at a time, about; 0 = all. Linear kinds: memory for activations then does not grow "
-     "with T"},
+     "tokens of a sequence computed at a time, about; 0 = all. Linear kinds: memory then does not grow with T"},
     {"train", "document_mask", OPTION_BOOL, AT(train.document_mask), "false", 0, 0, "", FREE,
      "tokens attend only to tokens of their own document, whose starts the token file says"},
 };
@@ -106,6 +104,8 @@ static const OptionRow run_rows[] = {
     {"parallel", "gradient_sums", OPTION_CHOICE, AT(parallel.gradient_sums), "auto", 0, 0, "auto|overlapped|last", FREE,
      "sum the gradients of a layer over the ranks while other layers are computed, or all at the end of a step; auto = "
      "overlapped when the ranks are on several nodes"},
+    {"parallel", "shard", OPTION_CHOICE, AT(parallel.shard), "none", 0, 0, "none|optimizer|gradients|parameters", FREE,
+     "what ranks keep shares of, not copies: the optimizer's states; gradients too; values too. See polysketch plan"},
 
     {"output", "folder", OPTION_TEXT, AT(output.folder), "results/run", 1, 0, "", FREE, "the run folder"},
     {"output", "checkpoint_every", OPTION_INTEGER, AT(output.checkpoint_every), "0", 0, 1e9, "", FREE,

@@ -58,6 +58,7 @@ typedef struct ParallelConfig {
     int64_t data_ranks;
     int scan;          /* ScanKind */
     int gradient_sums; /* GradientSums */
+    int shard;         /* ShardStage */
 } ParallelConfig;
 
 typedef struct OutputConfig {

@@ -1,7 +1,12 @@
 #include "src/train/memory_report.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+#include "mpi/param_store_sharded.h"
+#include "src/base/memory.h"
+#include "src/core/param_shards.h"
 
 /* Of the rank that needs most. */
 static PassBytes largest_pass(const Model *model, const PassSpec *spec, int sequence_ranks)
@@ -31,31 +36,88 @@ static void add(MemoryReport *report, const char *name, double bytes)
     report->rows[report->count++].bytes = bytes;
 }
 
-/* States of all tensors by their names, STATE/TENSOR, and what an update works with. */
-static void add_optimizer(MemoryReport *report, const OptimizerSpec *spec, const ParamTable *params)
+/* What one rank keeps where all keep shares, and what passes need besides. */
+typedef struct Shares {
+    ParamShards *shards; /* NULL: every rank keeps all */
+    int rank;            /* which keeps most */
+    size_t kept;         /* values of trained tensors */
+} Shares;
+
+/* Of more ranks than this a share is next to nothing, and is taken as large as of so many. */
+enum { MOST_RANKS = 1024 };
+
+static Shares shares_of(const ParamTable *params, bool whole_matrices, int ranks, ShardStage stage)
 {
-    Optimizer *optimizer = optimizer_plan(spec, params);
+    if (stage == SHARD_NONE || ranks == 1) return (Shares){.kept = params->trained_count};
+    Shares shares = {param_shards_create(params, whole_matrices, ranks < MOST_RANKS ? ranks : MOST_RANKS), 0, 0};
+    size_t *places = checked_calloc((size_t)params->groups, sizeof *places);
+    for (int rank = 0; rank < shares.shards->ranks; rank++) {
+        size_t kept = param_shards_places(shares.shards, rank, places);
+        if (kept <= shares.kept) continue;
+        shares.kept = kept;
+        shares.rank = rank;
+    }
+    free(places);
+    return shares;
+}
+
+static size_t kept_count(const Shares *shares, const Param *state)
+{
+    if (!shares->shards) return state->count;
+    RowRange rows = param_shards_rows(shares->shards, state, shares->rank);
+    return (rows.end - rows.first) * param_row_width(state);
+}
+
+/* States of all tensors by their names, STATE/TENSOR, and what an update works with. */
+static void add_optimizer(MemoryReport *report, const Optimizer *optimizer, const Shares *shares)
+{
     const ParamTable *states = &optimizer->states;
     for (int i = 0; i < states->count; i++) {
         char name[32];
         const Param *state = &states->params[i];
         snprintf(name, sizeof name, "optimizer: %.*s", (int)strcspn(state->name, "/"), state->name);
-        add(report, name, (double)state->count * sizeof(real));
+        add(report, name, (double)kept_count(shares, state) * sizeof(real));
     }
     add(report, "optimizer: scratch", (double)optimizer_scratch_bytes(optimizer));
-    optimizer_destroy(optimizer);
 }
 
-MemoryReport memory_report(const Model *model, const PassSpec *pass, const OptimizerSpec *optimizer, int sequence_ranks)
+static void add_numbers(MemoryReport *report, const char *name, size_t count)
 {
-    PassBytes bytes = largest_pass(model, pass, sequence_ranks);
+    add(report, name, (double)count * sizeof(real));
+}
+
+static void add_store(MemoryReport *report, const ParamTable *params, const Shares *shares, ShardStage stage,
+                      bool samples)
+{
+    bool divided = shares->shards != NULL, gradients = divided && stage >= SHARD_GRADIENTS;
+    bool values = divided && stage == SHARD_PARAMETERS;
+    size_t constant = params->total_count - params->trained_count;
+    add_numbers(report, "parameters", (values ? shares->kept : params->trained_count) + constant);
+    if (values) add_numbers(report, "gathered parameters", sharded_values_beside(shares->shards));
+    if (values && samples) add_numbers(report, "samples: parameters", params->trained_count);
+    add_numbers(report, "gradients", gradients ? shares->kept : params->trained_count);
+    if (gradients) add_numbers(report, "whole gradients", sharded_gradients_beside(shares->shards));
+}
+
+MemoryReport memory_report(const Config *config, const Model *model, const PassSpec *pass, int ranks, ShardStage stage)
+{
+    PassBytes bytes = largest_pass(model, pass, config_sequence_ranks(config, ranks));
+    Optimizer *optimizer = optimizer_plan(&config->train.optimizer, &model->table);
+    Shares shares = shares_of(&model->table, optimizer->kind->whole_matrices, ranks, stage);
     MemoryReport report = {.count = 0};
-    add(&report, "parameters", (double)model->table.total_count * sizeof(real));
-    add(&report, "gradients", (double)model->table.trained_count * sizeof(real));
-    add_optimizer(&report, optimizer, &model->table);
+    add_store(&report, &model->table, &shares, stage, config->sample.every > 0);
+    add_optimizer(&report, optimizer, &shares);
     add(&report, "activations", (double)bytes.activations);
     add(&report, "scratch", (double)bytes.scratch);
+    param_shards_destroy(shares.shards);
+    optimizer_destroy(optimizer);
     return report;
+}
+
+double memory_of_process(double reported)
+{
+    const double MEBIBYTE = 1048576;
+    return 1.1 * reported + 256 * MEBIBYTE;
 }
 
 void memory_report_say(const MemoryReport *report, Facts *facts)

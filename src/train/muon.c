@@ -180,14 +180,27 @@ static void update_momentum(const Optimizer *optimizer, ParamStore *store, const
     for (size_t i = 0; i < count; i++) momentum[i] = mu * momentum[i] + factor * gradient[i];
 }
 
+/* The rows of its tensor that are a unit's. */
+static RowRange rows_of(const Unit *unit)
+{
+    size_t first = unit->offset / unit->columns;
+    return (RowRange){first, first + unit->rows};
+}
+
+/* Its first number among those that this rank keeps of the tensor. */
+static size_t kept_offset(const Optimizer *optimizer, const ParamStore *store, const Unit *unit)
+{
+    return unit->offset - store->kept(store, &optimizer->params->params[unit->param]).first * unit->columns;
+}
+
 /* x (rows, columns) = orthogonalised g + mu momentum */
 static void make_direction(const Optimizer *optimizer, ParamStore *store, const OptimizerStep *step, const Unit *unit,
                            real *x, real *scratch)
 {
     real mu = (real)optimizer->spec.muon_momentum, factor = (real)step->gradient_factor;
-    const real *momentum = store->kept_state(store, optimizer->state_of[unit->param][0]) + unit->offset;
-    const real *gradient = store->kept_gradient(store, unit->param) + unit->offset;
-    size_t count = unit->rows * unit->columns;
+    size_t count = unit->rows * unit->columns, offset = kept_offset(optimizer, store, unit);
+    const real *momentum = store->kept_state(store, optimizer->state_of[unit->param][0]) + offset;
+    const real *gradient = store->kept_gradient(store, unit->param) + offset;
 #pragma omp parallel for simd schedule(static) if (parallel : count > 16384)
     for (size_t i = 0; i < count; i++) x[i] = factor * gradient[i] + mu * momentum[i];
     muon_orthogonalise(x, unit->rows, unit->columns, scratch);
@@ -200,14 +213,35 @@ static void follow_direction(const Optimizer *optimizer, ParamStore *store, cons
     double share = spec->learning_rate > 0 ? step->learning_rate / spec->learning_rate : 0;
     double rate = spec->muon_learning_rate * share, rows = (double)unit->rows, columns = (double)unit->columns;
     real decay = (real)(rate * spec->weight_decay), length = (real)(rate * sqrt(fmax(1, rows / columns)));
-    real *x = store->kept_values(store, unit->param) + unit->offset;
+    real *x = store->kept_values(store, unit->param) + kept_offset(optimizer, store, unit);
     size_t count = unit->rows * unit->columns;
 #pragma omp parallel for simd schedule(static) if (parallel : count > 16384)
     for (size_t i = 0; i < count; i++) x[i] -= decay * x[i] + length * direction[i];
 }
 
+static bool keeps(const Optimizer *optimizer, const ParamStore *store, const Unit *unit)
+{
+    RowRange kept = store->kept(store, &optimizer->params->params[unit->param]), rows = rows_of(unit);
+    return kept.first <= rows.first && rows.end <= kept.end;
+}
+
+/* Where every matrix is kept by one rank. */
+static void update_own_matrices(const Optimizer *optimizer, ParamStore *store, const OptimizerStep *step)
+{
+    size_t count, largest, scratch;
+    Unit *units = units_of(optimizer->params, &count);
+    largest_sizes(optimizer->params, &largest, &scratch);
+    real *direction = optimizer->scratch, *work = direction + 2 * largest;
+    for (size_t i = 0; i < count; i++) {
+        if (!keeps(optimizer, store, &units[i])) continue;
+        make_direction(optimizer, store, step, &units[i], direction, work);
+        follow_direction(optimizer, store, step, &units[i], direction);
+    }
+    free(units);
+}
+
 /* Round by round every rank makes the direction of one matrix, of about the same cost, and all follow those of all. */
-static void update_matrices(const Optimizer *optimizer, ParamStore *store, const OptimizerStep *step)
+static void update_matrices_in_turn(const Optimizer *optimizer, ParamStore *store, const OptimizerStep *step)
 {
     size_t count, largest, scratch, ranks = (size_t)store->ranks, own = (size_t)store->rank;
     Unit *units = units_of(optimizer->params, &count);
@@ -229,13 +263,15 @@ static void muon_update(const Optimizer *optimizer, ParamStore *store, const Opt
 {
     for (int i = 0; i < optimizer->params->count; i++) {
         const Param *param = &optimizer->params->params[i];
-        param_store_require_whole(store, param);
         if (param->hidden_parts > 0)
             update_momentum(optimizer, store, step, i);
         else if (param->trained)
             adamw_update_tensor(optimizer, store, step, i);
     }
-    update_matrices(optimizer, store, step);
+    if (store->divided)
+        update_own_matrices(optimizer, store, step);
+    else
+        update_matrices_in_turn(optimizer, store, step);
 }
 
 static const char *const state_names[] = {"momentum", "m", "v", NULL};
@@ -246,6 +282,7 @@ const OptimizerKind optimizer_muon = {
     .state_names = state_names,
     .states = muon_states,
     .scratch_count = muon_scratch_count,
+    .whole_matrices = true,
     .exchanged_count = muon_exchanged_count,
     .update = muon_update,
 };

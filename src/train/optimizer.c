@@ -51,7 +51,9 @@ static int add_state(ParamTable *states, const Param *param, const char *state)
     int length = snprintf(name, sizeof name, "%s/%s", state, param->name);
     ASSERT(length < (int)sizeof name);
     (void)length;
-    return param_table_add_zeros(states, name, param->shape);
+    int index = param_table_add_zeros(states, name, param->shape);
+    param_table_state_of(states, index, param->parameter);
+    return index;
 }
 
 /* State by state, each in the order of the parameters: as checkpoints have them. */
@@ -106,6 +108,7 @@ void optimizer_update(const Optimizer *optimizer, ParamStore *store, const Optim
 {
     phase_begin(PHASE_OPTIMIZER);
     optimizer->kind->update(optimizer, store, step);
+    store->spread(store);
 }
 
 double optimizer_clip_factor(double norm, double clip_norm)

@@ -53,10 +53,12 @@ struct OptimizerKind {
     int (*states)(const Param *, const char *names[OPTIMIZER_STATES]);
     /* Numbers that an update works with; NULL: none. */
     size_t (*scratch_count)(const Optimizer *);
-    /* Numbers that go from one rank to all in an update, where there are several; NULL: none. */
+    /* It works on whole matrices, those of Param.hidden_parts: a store that divides rows gives each to one rank. */
+    bool whole_matrices;
+    /* Numbers that go from one rank to all in an update where all keep everything; NULL: none. */
     size_t (*exchanged_count)(const Optimizer *);
-    /* Brings all kept values and states up to date from the summed gradients. Collective over the ranks of the store; every
-       rank gets the same bits. Pads stay zero. */
+    /* Brings all kept values and states up to date from the summed gradients. Collective over the ranks of the store; what
+       several ranks keep gets the same bits on all. Pads stay zero. */
     void (*update)(const Optimizer *, ParamStore *, const OptimizerStep *);
 };
 
@@ -72,7 +74,7 @@ void optimizer_destroy(Optimizer *optimizer);
 /* Bytes of scratch, which optimizer_create() takes. */
 size_t optimizer_scratch_bytes(const Optimizer *optimizer);
 
-/* kind->update() */
+/* kind->update(), and the new values reach all that read them. Collective. */
 void optimizer_update(const Optimizer *optimizer, ParamStore *store, const OptimizerStep *step);
 
 /* "adamw", ... of a row of the table. */

@@ -2,7 +2,7 @@
 
 #include <stdlib.h>
 
-#include "mpi/param_store_replicated.h"
+#include "mpi/param_store_sharded.h"
 #include "src/base/memory.h"
 
 TrainStep *train_step_create(const Config *config, const Model *model, const Topology *topology)
@@ -12,8 +12,9 @@ TrainStep *train_step_create(const Config *config, const Model *model, const Top
     step->config = config;
     step->pass = model_pass_create(model, &spec, topology->link, PASS_TRAIN);
     step->optimizer = optimizer_create(&config->train.optimizer, &model->table);
-    step->store = param_store_replicated(&model->table, &step->optimizer->states, STORE_GRADIENTS,
-                                         (GradientSums)config->parallel.gradient_sums);
+    step->store = param_store_sharded(
+        &model->table, &step->optimizer->states, STORE_GRADIENTS, (GradientSums)config->parallel.gradient_sums,
+        (ShardSpec){(ShardStage)config->parallel.shard, step->optimizer->kind->whole_matrices});
     step->micro_batches = config->train.batch_sequences / config->parallel.data_ranks / (int64_t)spec.sequences;
     step->first_sequence = (uint64_t)topology->data_rank * (uint64_t)step->micro_batches * spec.sequences;
     step->batch = token_batch_create(spec.sequences * model_pass_tokens(step->pass), spec.documents);

@@ -123,7 +123,7 @@ Trainer *trainer_create(Config *config, const Config *asked, const ResumeChoice 
     announce_machine(config);
     resume_choose(config, choice, &resume);
     t->topology = topology_create((int)config->parallel.data_ranks, (ScanKind)config->parallel.scan);
-    announce_run(config, t->model, train, t->topology.sequence_ranks);
+    announce_run(config, t->model, train);
     t->step = train_step_create(config, t->model, &t->topology);
     open_data(t);
     start_state(t, &resume);

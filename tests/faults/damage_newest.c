@@ -72,7 +72,7 @@ static uint64_t contents_of(const char *path)
     Optimizer *optimizer = optimizer_plan(&loaded.config.train.optimizer, table);
     Checkpoint into = {.store = param_store_create(table, &optimizer->states, STORE_VALUES)};
     Message problem;
-    CHECK(checkpoint_read(path, &into, true, &problem), "%s", problem.text);
+    CHECK(checkpoint_load(path, &into, true, &problem), "%s", problem.text);
     uint64_t parts[] = {digest_of_store(into.store), config_hash(&loaded.config),
                         digest_bytes(&into.progress, sizeof into.progress)};
     param_store_destroy(into.store);

@@ -120,7 +120,7 @@ static bool read_tensors(const char *path, uint64_t *digest, Message *problem)
     ParamTable table = seed_table();
     Optimizer *optimizer = optimizer_plan(&config.train.optimizer, &table);
     Checkpoint into = {.store = param_store_create(&table, &optimizer->states, STORE_VALUES)};
-    bool good = checkpoint_read(path, &into, true, problem);
+    bool good = checkpoint_load(path, &into, true, problem);
     if (good) add_store(digest, into.store);
     add(digest, &into.progress, sizeof into.progress);
     param_store_destroy(into.store);

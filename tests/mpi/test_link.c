@@ -332,10 +332,10 @@ static void test_gradient_sums(void)
             param_store_replicated(&table, NULL, STORE_GRADIENTS, overlapped ? SUMS_OVERLAPPED : SUMS_LAST);
         for (int groups = 0; groups <= 3; groups++) {
             fill_gradients(store);
-            store->gradients_complete(store, 1); /* before the last micro-batch it means nothing */
+            store->gradients_added(store, 1, true); /* before the last micro-batch it means nothing */
             store->open_sums(store);
             for (int group = 2; group > 2 - groups; group--) {
-                store->gradients_complete(store, group);
+                store->gradients_added(store, group, true);
                 store->poll(store);
             }
             store->close_sums(store);
@@ -358,7 +358,7 @@ static void test_gradient_bits(void)
         size_t count = table.params[1].count;
         for (size_t i = 0; i < count; i++) gradient[i] = 1 / (real)(1 + i % 97 + 31 * (size_t)world().rank);
         store->open_sums(store);
-        store->gradients_complete(store, table.params[1].group);
+        store->gradients_added(store, table.params[1].group, true);
         store->close_sums(store);
         check_true(world_same(digest_reals(gradient, count)), "the sum has the same bits on all ranks");
         gradient[count - 1] *= (real)(1 + 0.001 * world().rank);
@@ -375,7 +375,7 @@ static void test_copies(void)
     ParamStore *store = param_store_replicated(&table, NULL, STORE_VALUES, SUMS_LAST);
     size_t bad = 0, rows = 0;
     for (int p = 0; p < table.count; p++) store->kept_values(store, p)[0] = (real)(10 * p + world().rank);
-    store->spread(store);
+    param_store_place_all(store);
     for (int p = 0; p < table.count; p++) bad += store->kept_values(store, p)[0] != (real)(10 * p);
     check_true(bad == 0, "%zu tensors are not those of rank 0", bad);
     for (int root = 0; root < world().size; root++) {

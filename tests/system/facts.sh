@@ -96,6 +96,35 @@ END
     require_refusal 'nothing of a network' plan "${model[@]}" --network=10Gb,1us --slurm
 }
 
+# What ranks keep with each parallel.shard, by the formulae of docs/guide.md, and which of them is the least that fits.
+test_plan_shares() {
+    local model=(configs/gpt2-small.ini --model.vocab_size=50304 --model.context_length=2048 --ranks=4) stage megabytes chosen
+    document shares 1 plan "${model[@]}" --parallel.shard=gradients
+    python - "$TEST_FOLDER/shares.json" >"$TEST_FOLDER/shares.needs" <<'END' || give_up "$(<"$TEST_FOLDER/shares.json")"
+import json, sys
+said = json.load(open(sys.argv[1]))
+memory, stages, n = said["memory_per_rank"], said["memory_per_rank_by_shard"], said["parameters"]["trained"]
+def near(value, expected):
+    return abs(value - expected) <= 0.01 * expected
+assert said["shard"] == "gradients" and memory["total"] == stages["gradients"]
+assert near(memory["parameters"], 4 * n)
+assert all(near(memory[name], 4 * n / 4) for name in ("gradients", "optimizer: m", "optimizer: v"))
+assert near(memory["whole gradients"], 4 * (50304 * 769 + 2 * 7.17e6 + (4 << 20)))
+assert near(stages["none"] - stages["optimizer"], 8 * n * 3 / 4)
+assert near(stages["gradients"] - stages["parameters"], 4 * n * 3 / 4 - 4 * (50304 * 769 + 2 * 7.17e6))
+for name, total in stages.items():
+    print(name, 1 + int(2 * (1.1 * total + 256 * 2**20) / 1e6))
+END
+    while read -r stage megabytes; do
+        chosen=$("$program" plan "${model[@]}" --ranks_per_node=2 --memory="${megabytes}M" | grep ' fits into ')
+        [[ $chosen == "parallel.shard = $stage is the least that fits"* ]] || give_up "$stage in $megabytes MB: $chosen"
+    done <"$TEST_FOLDER/shares.needs"
+    "$program" plan "${model[@]}" --ranks_per_node=2 --memory=1.5GiB >"$TEST_FOLDER/shares.none"
+    grep -q '^nothing fits into .*train.recompute' "$TEST_FOLDER/shares.none" || give_up "$(<"$TEST_FOLDER/shares.none")"
+    require_refusal '24 is no amount of memory.*24GiB' plan "${model[@]}" --memory=24
+    require_refusal 'Plan without --slurm first' plan "${model[@]}" --memory=24G --slurm
+}
+
 test_eval() {
     document eval 3 eval --checkpoint="$final" --data="$data/validation.h5"
     document needles 2 eval --checkpoint="$final" --data="$data/train.h5" --data.source=needle --model.context_length=256 \
@@ -278,6 +307,7 @@ final=$(checkpoint run 5)
 train 2 run --output.checkpoint_every=1 --output.keep=0 --data.validation="$data/validation.h5"
 start test_plan
 start test_network
+start test_plan_shares
 start test_eval
 start test_checkpoint
 start test_other_files

@@ -15,6 +15,7 @@ row() {
     rm -rf "$folder"
 }
 
+export SHARDS="gradients parameters"
 for name in kills stops grids two_jobs damage failing_calls numbers; do start row $name; done
 # A small disk has to be mounted, which not everybody may.
 if unshare --mount true 2>/dev/null; then start row full_disk; fi

@@ -1,5 +1,6 @@
 #!/bin/bash
-# The losses do not depend on how many ranks share a sequence and the batch, and two equal runs are equal bit by bit.
+# The losses do not depend on how many ranks share a sequence and the batch, nor on what each keeps a share of; and two equal runs
+# are equal bit by bit.
 # time limit: 300 s
 set -euo pipefail
 # shellcheck source=tests/system/common.bash
@@ -37,8 +38,21 @@ repeat() {
     require_close once other-scan once
 }
 
+# Ranks that keep shares, each step by others and on other grids: what one has written the next reads.
+shares() {
+    local step ranks=(2 3 4) stages=(optimizer gradients parameters) same=(--train.optimizer=muon --train.schedule=constant)
+    run 2 shares "${same[@]}"
+    train_moved 2 shares 3 --train.learning_rate=0.02 "${same[@]}"
+    for step in 1 2 3; do
+        run "${ranks[step - 1]}" by-turns "${same[@]}" --train.steps="$step" --parallel.shard="${stages[step - 1]}"
+        says by-turns "shares: each of the ${ranks[step - 1]} ranks keeps its rows"
+    done
+    require_close shares by-turns shares
+}
+
 prepare_data
 start compare learned
 start compare softmax --attention.kind=softmax
 start repeat
+start shares
 finish

@@ -23,7 +23,7 @@ test_ranks() {
     local ranks
     for ranks in 1 3; do
         train "$ranks" "plain-$ranks" "${options[@]}"
-        train "$ranks" "prompt-$ranks" "${sampled[@]}" --sample.prompt='the alpha'
+        train "$ranks" "prompt-$ranks" "${sampled[@]}" --sample.prompt='the alpha' --parallel.shard=optimizer
         expect "prompt-$ranks" --prompt='the alpha'
         require_equal_losses "plain-$ranks" "prompt-$ranks"
         says "prompt-$ranks" 'sample at step 2 | the alpha' 'sample at step 4 | the alpha'
@@ -38,7 +38,7 @@ test_first_tokens() {
 import h5py, sys
 sys.stdout.buffer.write(h5py.File('$data/validation.h5')['tokens'][:32].tobytes())" >"$TEST_FOLDER/first"
     expect validation --prompt_file="$TEST_FOLDER/first"
-    train 2 training "${sampled[@]}"
+    train 2 training "${sampled[@]}" --parallel.shard=parameters
     head -c 32 "$TEST_FOLDER/text.txt" >"$TEST_FOLDER/first-of-text"
     expect training --prompt_file="$TEST_FOLDER/first-of-text"
     [ "$(grep -ac '^sample at step' "$TEST_FOLDER/training/train.log")" -eq 2 ] || give_up 'not two lines'

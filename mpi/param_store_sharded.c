@@ -1,0 +1,318 @@
+#include "mpi/param_store_sharded.h"
+
+#include <mpi.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "mpi/gradient_shares.h"
+#include "mpi/param_store_replicated.h"
+#include "mpi/real_type.h"
+#include "mpi/shard_exchange.h"
+#include "mpi/value_shares.h"
+#include "mpi/world.h"
+#include "src/base/digest.h"
+#include "src/base/memory.h"
+#include "src/core/phase.h"
+
+/* What is divided; the rest is in the replicated store beneath. */
+typedef struct Division {
+    ParamShards *shards;
+    BlockCounts *groups; /* (params->groups) */
+    MPI_Comm comm;
+    real *states;              /* the kept rows of all */
+    size_t *state_places;      /* per state: where its rows begin */
+    GradientShares *gradients; /* SHARD_GRADIENTS and above */
+    ValueShares *values;       /* SHARD_PARAMETERS; and with it: */
+    real *constants;           /* tensors that are not trained, as they lie in the plain layout behind the others */
+    /* Of the store beneath. */
+    real *(*whole_values)(ParamStore *, int param);
+    real *(*whole_gradient)(ParamStore *, int param);
+    RowRange (*slice)(const ParamStore *, const Param *param);
+    void (*destroy_whole)(ParamStore *);
+} Division;
+
+static Division *division_of(const ParamStore *store) { return store->division; }
+
+/* ---- rows ---- */
+
+static RowRange kept(const ParamStore *store, const Param *param)
+{
+    if (!param->trained) return (RowRange){0, param_extent(param)};
+    return param_shards_rows(division_of(store)->shards, param, store->rank);
+}
+
+/* Tensors of which all ranks have all are written in slices. */
+static RowRange written(const ParamStore *store, const Param *param)
+{
+    return param->trained ? kept(store, param) : division_of(store)->slice(store, param);
+}
+
+/* Numbers of a tensor before its first kept row. */
+static size_t before_kept(const ParamStore *store, int param)
+{
+    const Param *row = &store->params->params[param];
+    return kept(store, row).first * param_row_width(row);
+}
+
+static real *kept_values(ParamStore *store, int param)
+{
+    return division_of(store)->whole_values(store, param) + before_kept(store, param);
+}
+
+static const real *kept_gradient(ParamStore *store, int param)
+{
+    return division_of(store)->whole_gradient(store, param) + before_kept(store, param);
+}
+
+/* ---- states ---- */
+
+static void take_states(ParamStore *store, const ParamTable *states)
+{
+    const size_t aligned = 64 / sizeof(real);
+    Division *division = division_of(store);
+    size_t count = 0;
+    store->states = states;
+    division->state_places = checked_calloc((size_t)states->count, sizeof *division->state_places);
+    for (int i = 0; i < states->count; i++) {
+        division->state_places[i] = count;
+        count += (param_store_kept_count(store, &states->params[i]) + aligned - 1) / aligned * aligned;
+    }
+    division->states = checked_calloc(count, sizeof *division->states);
+}
+
+static real *kept_state(ParamStore *store, int state)
+{
+    return division_of(store)->states + division_of(store)->state_places[state];
+}
+
+static void place_state(ParamStore *store, int state, const real *whole)
+{
+    const Division *division = division_of(store);
+    shard_scatter(division->comm, division->shards, &store->states->params[state], kept_state(store, state), whole);
+}
+
+static uint64_t digest_state(ParamStore *store, int state)
+{
+    const Division *division = division_of(store);
+    return shard_digest(division->comm, division->shards, &store->states->params[state], kept_state(store, state));
+}
+
+/* ---- values, whole on every rank ---- */
+
+/* Into the copies of all, group by group. */
+static void spread(ParamStore *store)
+{
+    const Division *division = division_of(store);
+    Phase interrupted = phase_begin(PHASE_COMMUNICATION);
+    double start = MPI_Wtime();
+    for (int group = 0; group < store->params->groups; group++) {
+        int first = division->shards->groups[group].first_param;
+        if (first < 0) continue;
+        CHECK_MPI(MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, division->whole_values(store, first),
+                                 division->groups[group].counts, division->groups[group].places, MPI_REAL_TYPE,
+                                 division->comm));
+    }
+    store->seconds += MPI_Wtime() - start;
+    phase_begin(interrupted);
+}
+
+/* ---- gradients in shares ---- */
+
+/* A call of the functions of shares, as communication. */
+#define AS_COMMUNICATION(store, call)                                                                                  \
+    do {                                                                                                               \
+        Phase interrupted = phase_begin(PHASE_COMMUNICATION);                                                          \
+        double start = MPI_Wtime();                                                                                    \
+        call;                                                                                                          \
+        (store)->seconds += MPI_Wtime() - start;                                                                       \
+        phase_begin(interrupted);                                                                                      \
+    } while (0)
+
+static real *whole_gradient_of_pass(ParamStore *store, int param)
+{
+    return gradient_shares_whole(division_of(store)->gradients, &store->params->params[param]);
+}
+
+static const real *kept_sums(ParamStore *store, int param)
+{
+    return gradient_shares_kept(division_of(store)->gradients, &store->params->params[param]);
+}
+
+static void clear_shares(ParamStore *store) { gradient_shares_clear(division_of(store)->gradients); }
+
+/* Every pass adds to sums, so that none is the first. */
+static void open_sums(ParamStore *store) { (void)store; }
+
+static void gradients_added(ParamStore *store, int group, bool last)
+{
+    (void)last;
+    AS_COMMUNICATION(store, gradient_shares_sum(division_of(store)->gradients, group));
+}
+
+static void close_sums(ParamStore *store)
+{
+    AS_COMMUNICATION(store, gradient_shares_close(division_of(store)->gradients));
+}
+
+static void poll(ParamStore *store)
+{
+    const Division *division = division_of(store);
+    double start = MPI_Wtime();
+    if (division->gradients) gradient_shares_poll(division->gradients);
+    if (division->values) value_shares_poll(division->values);
+    store->seconds += MPI_Wtime() - start;
+}
+
+static double norm_of_shares(ParamStore *store)
+{
+    phase_begin(PHASE_OPTIMIZER);
+    return gradient_shares_norm(division_of(store)->gradients);
+}
+
+static void divide_gradients(ParamStore *store, GradientSums sums)
+{
+    Division *division = division_of(store);
+    division->gradients = gradient_shares_create(division->shards, division->comm, gradient_sums_overlapped(sums));
+    store->gradient = whole_gradient_of_pass;
+    store->kept_gradient = kept_sums;
+    store->clear_gradients = clear_shares;
+    store->open_sums = open_sums;
+    store->gradients_added = gradients_added;
+    store->close_sums = close_sums;
+    store->poll = poll;
+    store->gradient_norm = norm_of_shares;
+}
+
+/* ---- values in shares ---- */
+
+static void acquire(ParamStore *store, int group)
+{
+    AS_COMMUNICATION(store, value_shares_acquire(division_of(store)->values, group));
+}
+
+static void release(ParamStore *store, int group) { value_shares_release(division_of(store)->values, group); }
+
+static real *constant(ParamStore *store, const Param *param)
+{
+    return division_of(store)->constants + param_table_constant_place(store->params, param);
+}
+
+static const real *gathered_values(ParamStore *store, int param)
+{
+    const Param *row = &store->params->params[param];
+    return row->trained ? value_shares_whole(division_of(store)->values, row) : constant(store, row);
+}
+
+static real *own_values(ParamStore *store, int param)
+{
+    const Param *row = &store->params->params[param];
+    return row->trained ? value_shares_kept(division_of(store)->values, row) : constant(store, row);
+}
+
+static void values_changed(ParamStore *store) { value_shares_changed(division_of(store)->values); }
+
+static uint64_t digest_values(ParamStore *store, int param)
+{
+    const Division *division = division_of(store);
+    const Param *row = &store->params->params[param];
+    const real *values = own_values(store, param);
+    return row->trained ? shard_digest(division->comm, division->shards, row, values)
+                        : digest_reals(values, row->count);
+}
+
+static void place_values(ParamStore *store, int param, const real *whole)
+{
+    const Division *division = division_of(store);
+    const Param *row = &store->params->params[param];
+    real *values = own_values(store, param);
+    if (row->trained) {
+        values_changed(store);
+        shard_scatter(division->comm, division->shards, row, values, whole);
+        return;
+    }
+    if (whole) memmove(values, whole, row->count * sizeof *values);
+    store->broadcast(store, values, row->count, 0);
+}
+
+static void divide_values(ParamStore *store)
+{
+    Division *division = division_of(store);
+    division->values = value_shares_create(division->shards, division->groups, division->comm);
+    division->constants = checked_calloc(store->params->total_count - store->params->trained_count, sizeof(real));
+    store->acquire = acquire;
+    store->release = release;
+    store->poll = poll;
+    store->values = gathered_values;
+    store->kept_values = own_values;
+    store->spread = values_changed;
+    store->digest = digest_values;
+    store->place = place_values;
+}
+
+/* ---- making ---- */
+
+static void destroy(ParamStore *store)
+{
+    Division *division = division_of(store);
+    void (*destroy_whole)(ParamStore *) = division->destroy_whole;
+    for (int group = 0; group < store->params->groups; group++) block_counts_destroy(&division->groups[group]);
+    gradient_shares_destroy(division->gradients);
+    value_shares_destroy(division->values);
+    param_shards_destroy(division->shards);
+    CHECK_MPI(MPI_Comm_free(&division->comm));
+    free(division->groups);
+    free(division->constants);
+    free(division->states);
+    free(division->state_places);
+    free(division);
+    destroy_whole(store);
+}
+
+static void divide(ParamStore *store, ShardSpec spec)
+{
+    Division *division = checked_calloc(1, sizeof *division);
+    const ParamTable *params = store->params;
+    *division = (Division){
+        .shards = param_shards_create(params, spec.whole_matrices, store->ranks),
+        .groups = checked_calloc((size_t)params->groups, sizeof *division->groups),
+        .whole_values = store->kept_values,
+        .whole_gradient = store->gradient,
+        .slice = store->written,
+        .destroy_whole = store->destroy,
+    };
+    for (int group = 0; group < params->groups; group++)
+        division->groups[group] = block_counts_create(division->shards, group);
+    CHECK_MPI(MPI_Comm_dup(MPI_COMM_WORLD, &division->comm));
+    store->division = division;
+    store->divided = true;
+    store->kept = kept;
+    store->written = written;
+    store->kept_values = kept_values;
+    store->kept_gradient = kept_gradient;
+    store->kept_state = kept_state;
+    store->place_state = place_state;
+    store->digest_state = digest_state;
+    store->spread = spread;
+    store->destroy = destroy;
+}
+
+ParamStore *param_store_sharded(const ParamTable *params, const ParamTable *states, StorePurpose purpose,
+                                GradientSums sums, ShardSpec spec)
+{
+    if (spec.stage == SHARD_NONE || world().size == 1) return param_store_replicated(params, states, purpose, sums);
+    bool gradients = spec.stage >= SHARD_GRADIENTS, values = spec.stage == SHARD_PARAMETERS;
+    ParamStore *store = param_store_replicated(params, NULL,
+                                               values      ? STORE_TABLES
+                                               : gradients ? STORE_VALUES
+                                                           : purpose,
+                                               sums);
+    divide(store, spec);
+    if (states) take_states(store, states);
+    if (gradients && purpose == STORE_GRADIENTS) divide_gradients(store, sums);
+    if (values) divide_values(store);
+    return store;
+}
+
+size_t sharded_values_beside(const ParamShards *shards) { return value_shares_count(shards); }
+
+size_t sharded_gradients_beside(const ParamShards *shards) { return gradient_shares_count(shards); }

@@ -1,0 +1,25 @@
+/* Parameters on many ranks, each of which keeps a share of what training needs: of the optimizer's states; of gradients too; of
+   values too (parallel.shard). Which rows are whose says src/core/param_shards.h; tensors that are not trained, which are few and
+   small, are whole on every rank. */
+#ifndef POLYSKETCH_MPI_PARAM_STORE_SHARDED_H
+#define POLYSKETCH_MPI_PARAM_STORE_SHARDED_H
+
+#include "src/core/param_shards.h"
+#include "src/core/param_store.h"
+
+typedef struct ShardSpec {
+    ShardStage stage;
+    bool whole_matrices; /* OptimizerKind.whole_matrices */
+} ShardSpec;
+
+/* As param_store_create(), collective. On one rank, or without a stage, it is param_store_replicated(). A step gives what it
+   gives there up to the rounding of sums over ranks, which are taken in the order of the ranks; the same bits in every run. */
+ParamStore *param_store_sharded(const ParamTable *params, const ParamTable *states, StorePurpose purpose,
+                                GradientSums sums, ShardSpec spec);
+
+/* Numbers that a rank takes beside the rows it keeps: of values with SHARD_PARAMETERS, of gradients from SHARD_GRADIENTS on.
+   Local. */
+size_t sharded_values_beside(const ParamShards *shards);
+size_t sharded_gradients_beside(const ParamShards *shards);
+
+#endif

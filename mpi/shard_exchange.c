@@ -1,0 +1,96 @@
+#include "mpi/shard_exchange.h"
+
+#include <limits.h>
+#include <stdlib.h>
+
+#include "mpi/real_type.h"
+#include "mpi/world.h"
+#include "src/base/digest.h"
+#include "src/base/memory.h"
+
+BlockCounts block_counts_create(const ParamShards *shards, int group)
+{
+    size_t ranks = (size_t)shards->ranks, count = param_shards_group_count(shards, group);
+    CHECK(
+        count <= INT_MAX,
+        "group %d has %zu numbers, more than a message may have. Use parallel.shard = none or optimizer, or a smaller "
+        "model.vocab_size",
+        group, count);
+    BlockCounts counts = {checked_calloc(ranks, sizeof(int)), checked_calloc(ranks, sizeof(int))};
+    for (int rank = 0; rank < shards->ranks; rank++) {
+        ShardBlock block = param_shards_block(shards, group, rank);
+        counts.counts[rank] = (int)(block.end - block.first);
+        counts.places[rank] = block.end > block.first ? (int)(block.first - shards->groups[group].first) : 0;
+    }
+    return counts;
+}
+
+void block_counts_destroy(BlockCounts *counts)
+{
+    free(counts->counts);
+    free(counts->places);
+}
+
+void shard_scatter(MPI_Comm comm, const ParamShards *shards, const Param *param, real *kept, const real *whole)
+{
+    size_t ranks = (size_t)shards->ranks, width = param_row_width(param);
+    int *counts = checked_calloc(ranks, sizeof *counts), *places = checked_calloc(ranks, sizeof *places), own;
+    CHECK(param->count <= INT_MAX, "%s has %zu numbers, more than a message may have", param->name, param->count);
+    for (int rank = 0; rank < shards->ranks; rank++) {
+        RowRange rows = param_shards_rows(shards, param, rank);
+        counts[rank] = (int)((rows.end - rows.first) * width);
+        places[rank] = (int)(rows.first * width);
+    }
+    CHECK_MPI(MPI_Comm_rank(comm, &own));
+    CHECK_MPI(MPI_Scatterv(whole, counts, places, MPI_REAL_TYPE, kept, counts[own], MPI_REAL_TYPE, 0, comm));
+    free(counts);
+    free(places);
+}
+
+/* ---- digests ---- */
+
+/* A tensor's values pass through one rank, a part at a time. */
+enum { PART = 1 << 16 };
+
+static void send_parts(MPI_Comm comm, const real *values, size_t count, int to)
+{
+    for (size_t first = 0; first < count; first += PART) {
+        size_t length = count - first < PART ? count - first : PART;
+        CHECK_MPI(MPI_Send(values + first, (int)length, MPI_REAL_TYPE, to, 0, comm));
+    }
+}
+
+static void add_received(DigestStream *stream, MPI_Comm comm, size_t count, int from)
+{
+    real *part = checked_calloc(PART, sizeof *part);
+    for (size_t first = 0; first < count; first += PART) {
+        size_t length = count - first < PART ? count - first : PART;
+        CHECK_MPI(MPI_Recv(part, (int)length, MPI_REAL_TYPE, from, 0, comm, MPI_STATUS_IGNORE));
+        digest_add_reals(stream, part, length);
+    }
+    free(part);
+}
+
+uint64_t shard_digest(MPI_Comm comm, const ParamShards *shards, const Param *param, const real *kept)
+{
+    const Param *parameter = param_shards_parameter(shards, param);
+    const GroupShards *group = &shards->groups[parameter->group];
+    int own, digester = param->parameter % shards->ranks; /* all ranks have work */
+    uint64_t digest = 0;
+    CHECK_MPI(MPI_Comm_rank(comm, &own));
+    DigestStream *stream = own == digester ? digest_begin() : NULL;
+    for (int k = 0; k < group->block_count; k++) {
+        RowRange rows = param_shards_rows_in(&group->blocks[k], parameter);
+        size_t count = (rows.end - rows.first) * param_row_width(param);
+        int keeper = group->blocks[k].rank;
+        if (own == keeper && own == digester)
+            digest_add_reals(stream, kept, count);
+        else if (own == keeper)
+            send_parts(comm, kept, count, digester);
+        else if (own == digester)
+            add_received(stream, comm, count, keeper);
+    }
+    if (stream) digest = digest_end(stream);
+    CHECK_MPI(MPI_Bcast(&digest, 1, MPI_UINT64_T, digester, comm));
+    return digest;
+}

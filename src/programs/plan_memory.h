@@ -1,0 +1,28 @@
+/* What each parallel.shard would need, and the least of them that fits into a node: polysketch plan. */
+#ifndef POLYSKETCH_PROGRAMS_PLAN_MEMORY_H
+#define POLYSKETCH_PROGRAMS_PLAN_MEMORY_H
+
+#include "src/base/error.h"
+#include "src/base/facts.h"
+#include "src/train/memory_report.h"
+
+enum { SHARD_STAGES = SHARD_PARAMETERS + 1 };
+
+typedef struct StagePlan {
+    MemoryReport reports[SHARD_STAGES]; /* of a rank */
+    double node_bytes;                  /* --memory; 0: not asked */
+    int64_t ranks_per_node;
+    ShardStage stage; /* asked for, or the least that fits */
+    bool fits;        /* whether it does */
+} StagePlan;
+
+/* "24G", "24GB" (10^9 bytes), "24GiB", "512M", "2T"; empty: 0. */
+bool plan_memory_read(const char *text, double *bytes, Message *problem);
+
+/* With node_bytes 0 the stage is that of the configuration, and `fits` is true. */
+StagePlan plan_stages(const Config *config, const Model *model, int ranks, double node_bytes, int64_t ranks_per_node);
+
+/* A line for each stage, and one for what was chosen; in JSON "memory_per_rank_by_shard", bytes, and "shard". */
+void plan_stages_say(const StagePlan *plan, Facts *facts);
+
+#endif

@@ -1,0 +1,397 @@
+/* Steps of training with shares of states, gradients and values on the ranks (parallel.shard) are those with a copy on every
+   rank, on every grid; gradients that are not finite are seen by all; checkpoints hold the same tensors whichever shares wrote
+   or read them, and a damaged one, or a copy that differs, is noticed. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "io/checkpoint.h"
+#include "mpi/topology.h"
+#include "mpi/world.h"
+#include "src/base/digest.h"
+#include "src/base/memory.h"
+#include "src/base/rng.h"
+#include "src/train/step.h"
+#include "tests/harness/check.h"
+#include "tests/harness/scratch.h"
+#include "tests/harness/suite.h"
+#include "tests/harness/variants.h"
+
+/* Of 20 steps, whose sums over ranks are taken in another order; relative to the largest number of a tensor. The options below
+   keep AdamW from magnifying what is rounding alone. */
+static const double TOLERANCE = sizeof(real) == 4 ? 2e-4 : 1e-12;
+
+/* With larger steps this model magnifies rounding tenfold at each of them. */
+#define LEARNING_RATE 1e-3
+
+enum { STEPS = 20, SEQUENCES = 12 /* divisible by every number of data ranks up to 4 */ };
+
+static const struct {
+    ShardStage stage;
+    const char *name;
+} stages[] = {{SHARD_OPTIMIZER, "optimizer"}, {SHARD_GRADIENTS, "gradients"}, {SHARD_PARAMETERS, "parameters"}};
+enum { STAGES = sizeof stages / sizeof *stages };
+
+/* The first is run on every grid for all steps, the others on one. */
+static const struct {
+    const char *name, *settings;
+    int steps;
+    bool apart;         /* every rank has sequences of its own, or as few as can be */
+    bool micro_batches; /* two or three of a step */
+} cases[] = {
+    {"Muon, random sketches, micro-batches", "attention.sketch=random train.optimizer=muon train.clip_norm=0.05", STEPS,
+     true, true},
+    {"AdamW", "attention.sketch=learned", 4, true, false},
+    {"stretches, recomputed layers", "model.layers=5 train.stretch_length=11 train.recompute=layer", 4, false, false},
+    {"documents, overlapped sums",
+     "model.layers=4 train.document_mask=true parallel.gradient_sums=overlapped model.dropout=0.1", 4, false, false},
+};
+enum { CASES = sizeof cases / sizeof *cases };
+
+/* What is left of a run. */
+typedef struct Outcome {
+    double losses[STEPS], norms[STEPS];
+    real *values;      /* (total_count), in the plain layout */
+    uint64_t *digests; /* of the states */
+} Outcome;
+
+/* Tokens that depend on their place in the data alone, in documents of five. */
+static void make_tokens(void *context, uint64_t in_batch, const TokenBatch *part)
+{
+    const TrainStep *step = context;
+    const PassSpec *spec = model_pass_spec(step->pass);
+    RngStream stream = rng_stream(3, "tokens", 0);
+    size_t i = 0;
+    for (size_t s = 0; s < spec->sequences; s++)
+        for (size_t k = 0; k < spec->stretches; k++) {
+            TokenRange range = model_pass_range(step->pass, k);
+            for (size_t t = range.first; t < range.first + range.count; t++, i++) {
+                uint64_t place = (in_batch + s) * (spec->context_length + 1) + t;
+                part->inputs[i] = (int32_t)(11 * rng_uniform(stream, place));
+                part->targets[i] = (int32_t)(11 * rng_uniform(stream, place + 1));
+                if (part->document_starts) part->document_starts[i] = (int32_t)(t / 5 * 5);
+            }
+        }
+}
+
+static void make_steps(TrainStep *step, int steps, Outcome *outcome)
+{
+    ParamStore *store = step->store;
+    for (int i = 0; i < steps; i++) {
+        outcome->losses[i] = train_step_gradients(step, make_tokens, step, (uint64_t)i);
+        outcome->norms[i] = store->gradient_norm(store);
+        train_step_update(step, LEARNING_RATE, outcome->norms[i], i + 1);
+    }
+    world_sum_doubles(outcome->losses, STEPS);
+}
+
+static void read_store(ParamStore *store, Outcome *outcome)
+{
+    const ParamTable *table = store->params;
+    outcome->values = checked_calloc(table->total_count, sizeof(real));
+    outcome->digests = checked_calloc((size_t)store->states->count, sizeof *outcome->digests);
+    param_store_acquire_all(store);
+    for (int i = 0; i < table->count; i++)
+        memcpy(outcome->values + table->params[i].offset, store->values(store, i),
+               table->params[i].count * sizeof(real));
+    param_store_release_all(store);
+    for (int i = 0; i < store->states->count; i++) outcome->digests[i] = store->digest_state(store, i);
+}
+
+static Outcome run(Config *config, const Model *model, int steps, ShardStage stage)
+{
+    Outcome outcome = {.values = NULL};
+    config->parallel.shard = stage;
+    Topology topology = topology_create((int)config->parallel.data_ranks, SCAN_IEXSCAN);
+    TrainStep *step = train_step_create(config, model, &topology);
+    param_store_initialise(step->store, 4);
+    make_steps(step, steps, &outcome);
+    read_store(step->store, &outcome);
+    train_step_destroy(step);
+    topology_destroy(&topology);
+    return outcome;
+}
+
+static void outcome_destroy(Outcome *outcome)
+{
+    free(outcome->values);
+    free(outcome->digests);
+}
+
+/* The largest relative difference, and where. */
+typedef struct Worst {
+    const char *name;
+    double difference;
+} Worst;
+
+static void compare(Worst *worst, const char *name, double difference, double scale)
+{
+    double relative = isfinite(difference) ? fabs(difference) / scale : INFINITY;
+    if (relative > worst->difference) *worst = (Worst){name, relative};
+}
+
+static void check_outcome(const char *what, const Model *model, const Outcome *got, const Outcome *expected)
+{
+    Worst loss = {0}, norm = {0}, values = {0};
+    for (int i = 0; i < STEPS; i++) {
+        compare(&loss, "", got->losses[i] - expected->losses[i], expected->losses[i]);
+        compare(&norm, "", got->norms[i] - expected->norms[i], expected->norms[i]);
+    }
+    for (int p = 0; p < model->table.count; p++) {
+        const Param *param = &model->table.params[p];
+        const real *a = got->values + param->offset, *b = expected->values + param->offset;
+        double largest = 0, difference = 0;
+        for (size_t i = 0; i < param->count; i++) {
+            largest = fmax(largest, fabs((double)b[i]));
+            difference = fmax(difference, isfinite(a[i]) ? fabs((double)a[i] - (double)b[i]) : INFINITY);
+        }
+        compare(&values, param->name, difference, largest);
+    }
+    check_true(fmax(loss.difference, norm.difference) <= TOLERANCE, "%s: losses differ by %.2g, norms by %.2g", what,
+               loss.difference, norm.difference);
+    check_true(values.difference <= TOLERANCE, "%s: %s differs by %.2g", what, values.name, values.difference);
+}
+
+/* Where gradients are summed as for copies, nothing differs by a bit. */
+static void check_bits(const char *what, const Model *model, int states, const Outcome *got, const Outcome *expected)
+{
+    check_true(memcmp(got->values, expected->values, model->table.total_count * sizeof(real)) == 0,
+               "%s: bits of values", what);
+    check_true(memcmp(got->digests, expected->digests, (size_t)states * sizeof *got->digests) == 0,
+               "%s: bits of states", what);
+}
+
+static Config case_config(int number, int data_ranks)
+{
+    static const Variant variant = {"polysketch", "kind=polysketch"};
+    char settings[512];
+    Message problem = {""};
+    snprintf(settings, sizeof settings,
+             "train.batch_sequences=%d train.epsilon=1e-3 train.learning_rate=1e-3 train.muon_learning_rate=1e-3 "
+             "attention.sketch_size=5 %s",
+             SEQUENCES, cases[number].settings);
+    Config config = variant_config(&variant, settings);
+    config.parallel.data_ranks = data_ranks;
+    int share = SEQUENCES / data_ranks;
+    config.train.micro_batch_sequences = !cases[number].micro_batches ? 0 : share % 2 ? share / 3 : share / 2;
+    check_true(config_finish(&config, world().size, &problem), "configuration: %s", problem.text);
+    return config;
+}
+
+static int state_count(const Config *config, const ParamTable *params)
+{
+    Optimizer *optimizer = optimizer_plan(&config->train.optimizer, params);
+    int count = optimizer->states.count;
+    optimizer_destroy(optimizer);
+    return count;
+}
+
+static void on_grid(int number, int data_ranks)
+{
+    Config config = case_config(number, data_ranks);
+    Model *model = variant_model(&config);
+    int steps = cases[number].steps;
+    Outcome expected = run(&config, model, steps, SHARD_NONE);
+    check_true(expected.losses[steps - 1] < expected.losses[0], "%s: it learns: %g to %g", cases[number].name,
+               expected.losses[0], expected.losses[steps - 1]);
+    for (int i = 0; i < STAGES; i++) {
+        char what[128];
+        snprintf(what, sizeof what, "%s, %d x %d, %s", cases[number].name, data_ranks, world().size / data_ranks,
+                 stages[i].name);
+        Outcome got = run(&config, model, steps, stages[i].stage);
+        check_outcome(what, model, &got, &expected);
+        if (stages[i].stage == SHARD_OPTIMIZER)
+            check_bits(what, model, state_count(&config, &model->table), &got, &expected);
+        outcome_destroy(&got);
+    }
+    outcome_destroy(&expected);
+    model_destroy(model);
+}
+
+static void test_every_grid(void)
+{
+    for (int data_ranks = 1; data_ranks <= world().size; data_ranks++)
+        if (world().size % data_ranks == 0) on_grid(0, data_ranks);
+}
+
+/* A stretch has three blocks. */
+static void test_other_cases(void)
+{
+    for (int number = 1; number < CASES; number++)
+        on_grid(number, cases[number].apart ? world().size : world().size > 3 ? 2 : 1);
+}
+
+/* On one rank: all see it, in the norm by which a step is skipped. */
+static void test_not_finite(void)
+{
+    for (int i = 0; i < STAGES; i++) {
+        Config config = case_config(1, world().size);
+        config.parallel.shard = stages[i].stage;
+        Model *model = variant_model(&config);
+        Topology topology = topology_create(world().size, SCAN_IEXSCAN);
+        TrainStep *step = train_step_create(&config, model, &topology);
+        ParamStore *store = step->store;
+        store->clear_gradients(store);
+        store->open_sums(store);
+        if (world().rank == world().size - 1) store->gradient(store, model->layers[1].qkv)[5] = (real)NAN;
+        store->close_sums(store);
+        check_true(!isfinite(store->gradient_norm(store)), "%s: seen on rank %d", stages[i].name, world().rank);
+        store->clear_gradients(store);
+        store->open_sums(store);
+        store->close_sums(store);
+        check_true(store->gradient_norm(store) == 0, "%s: gone on rank %d", stages[i].name, world().rank);
+        train_step_destroy(step);
+        topology_destroy(&topology);
+        model_destroy(model);
+    }
+}
+
+/* ---- checkpoints ---- */
+
+static const ShardStage all_stages[] = {SHARD_NONE, SHARD_OPTIMIZER, SHARD_GRADIENTS, SHARD_PARAMETERS};
+enum { ALL_STAGES = sizeof all_stages / sizeof *all_stages };
+
+/* A step to be, its store, and a checkpoint of it. */
+typedef struct Run {
+    Config config;
+    Model *model;
+    Topology topology;
+    TrainStep *step;
+    Checkpoint checkpoint;
+} Run;
+
+static void run_create(Run *run, ShardStage stage)
+{
+    run->config = case_config(0, 1);
+    run->config.parallel.shard = stage;
+    run->model = variant_model(&run->config);
+    run->topology = topology_create(1, SCAN_IEXSCAN);
+    run->step = train_step_create(&run->config, run->model, &run->topology);
+    run->checkpoint = (Checkpoint){.options = config_options(&run->config), .store = run->step->store};
+}
+
+static void run_destroy(Run *run)
+{
+    train_step_destroy(run->step);
+    topology_destroy(&run->topology);
+    model_destroy(run->model);
+}
+
+/* Of all values and states as files have them. */
+static uint64_t digest_of(ParamStore *store)
+{
+    int params = store->params->count, states = store->states->count;
+    uint64_t *digests = checked_calloc((size_t)(params + states), sizeof *digests);
+    for (int i = 0; i < params; i++) digests[i] = store->digest(store, i);
+    for (int i = 0; i < states; i++) digests[params + i] = store->digest_state(store, i);
+    uint64_t digest = digest_bytes(digests, (size_t)(params + states) * sizeof *digests);
+    free(digests);
+    return digest;
+}
+
+static void check_readers(const char *path, ShardStage writer, uint64_t written)
+{
+    for (int b = 0; b < ALL_STAGES; b++) {
+        Run reader;
+        Message problem = {""};
+        run_create(&reader, all_stages[b]);
+        check_true(checkpoint_load(path, &reader.checkpoint, true, &problem), "%d read by %d: %s", writer, b,
+                   problem.text);
+        uint64_t read = digest_of(reader.step->store);
+        check_true(read == written, "tensors of stage %d as stage %d reads them", writer, b);
+        check_true(world_same(read), "all ranks find the same");
+        check_true(checkpoint_same_on_all_ranks(&reader.checkpoint, &problem), "copies: %s", problem.text);
+        run_destroy(&reader);
+    }
+}
+
+static void test_checkpoints(void)
+{
+    for (int a = 0; a < ALL_STAGES; a++) {
+        Run writer;
+        Outcome unused = {.values = NULL};
+        Message problem = {""};
+        const char *path = scratch_path("stage.h5");
+        run_create(&writer, all_stages[a]);
+        param_store_initialise(writer.step->store, 4);
+        make_steps(writer.step, 2, &unused);
+        uint64_t written = digest_of(writer.step->store);
+        check_true(checkpoint_write(&writer.checkpoint, path, &problem), "written by %d: %s", a, problem.text);
+        run_destroy(&writer);
+        check_readers(path, all_stages[a], written);
+    }
+}
+
+/* One bit of the first value of a tensor. */
+static void damage(const char *path, float value)
+{
+    static unsigned char bytes[1 << 20];
+    FILE *file = fopen(path, "r+");
+    size_t count = file ? fread(bytes, 1, sizeof bytes, file) : 0, place = 0;
+    while (place + sizeof value <= count && memcmp(bytes + place, &value, sizeof value)) place++;
+    check_true(place + sizeof value <= count, "the value is in the file");
+    bytes[place] ^= 1;
+    if (file) fseek(file, (long)place, SEEK_SET), fwrite(bytes + place, 1, 1, file), fclose(file);
+}
+
+/* On rank 0 alone is known what is damaged: all are told. */
+static void test_damage(void)
+{
+    Run run;
+    Message problem = {""};
+    const char *path = scratch_path("damaged.h5");
+    run_create(&run, SHARD_NONE);
+    param_store_initialise(run.step->store, 4);
+    check_true(checkpoint_write(&run.checkpoint, path, &problem), "written: %s", problem.text);
+    float value = (float)run.step->store->kept_values(run.step->store, run.model->layers[1].qkv)[0];
+    run_destroy(&run);
+    world_barrier();
+    if (world().rank == 0) damage(path, value);
+    world_barrier();
+    for (int i = 0; i < ALL_STAGES; i++) {
+        run_create(&run, all_stages[i]);
+        check_true(!checkpoint_load(path, &run.checkpoint, true, &problem) &&
+                       strstr(problem.text, "layers.1.attention.qkv"),
+                   "stage %d: '%s'", i, problem.text);
+        run_destroy(&run);
+    }
+}
+
+/* Where values are whole on all ranks, one that differs is noticed. */
+static void test_copies(void)
+{
+    for (int i = 0; i < ALL_STAGES; i++) {
+        Run run;
+        Message problem = {""};
+        run_create(&run, all_stages[i]);
+        ParamStore *store = run.step->store;
+        param_store_initialise(store, 4);
+        check_true(checkpoint_same_on_all_ranks(&run.checkpoint, &problem), "the same: %s", problem.text);
+        param_store_acquire_all(store);
+        if (world().rank == world().size - 1) *(real *)store->values(store, run.model->layers[0].out) += 1;
+        param_store_release_all(store);
+        bool copies = world().size > 1 && all_stages[i] != SHARD_PARAMETERS;
+        check_true(checkpoint_same_on_all_ranks(&run.checkpoint, &problem) == !copies, "stage %d: '%s'", i,
+                   problem.text);
+        run_destroy(&run);
+    }
+}
+
+static const TestCase tests[] = {{"steps on every grid", test_every_grid},
+                                 {"other steps", test_other_cases},
+                                 {"gradients that are not finite", test_not_finite},
+                                 {"checkpoints of every stage, read by every stage", test_checkpoints},
+                                 {"a damaged checkpoint", test_damage},
+                                 {"copies that differ", test_copies}};
+static const Suite suites[] = {{"shares of the ranks", tests, sizeof tests / sizeof *tests}};
+
+int main(int argc, char **argv)
+{
+    world_start(&argc, &argv);
+    scratch_make();
+    int code = run_suites("test_shards", suites, 1);
+    scratch_remove();
+    world_stop();
+    return code;
+}
