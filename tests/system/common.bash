@@ -126,7 +126,7 @@ require_equal_losses() {
 # require_refusal WORDS ARGUMENTS...: on two ranks the program ends with exit code 1 and says one line of its own, which has these
 # words.
 require_refusal() {
-    local words=$1 output=$TEST_FOLDER/refused.txt status=0
+    local words=$1 output=$TEST_FOLDER/refused.$BASHPID.txt status=0 # tests may run side by side
     shift
     launch 2 1 "$program" "$@" >"$output" 2>&1 || status=$?
     [ "$status" -eq 1 ] || give_up "exit code $status of $*: $(cat "$output")"
