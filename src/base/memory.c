@@ -2,6 +2,7 @@
 
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -32,6 +33,14 @@ void *checked_room(void *array, size_t needed, size_t *capacity, size_t bytes)
 void *checked_grow(void *array, size_t count, size_t *capacity, size_t bytes)
 {
     return checked_room(array, count + 1, capacity, bytes);
+}
+
+void clear_memory(void *start, size_t bytes)
+{
+    enum { PIECE = 1 << 18 };
+#pragma omp parallel for schedule(static) if (bytes > PIECE)
+    for (size_t first = 0; first < bytes; first += PIECE)
+        memset((char *)start + first, 0, bytes - first < PIECE ? bytes - first : PIECE);
 }
 
 void prefer_huge_pages(void *start, size_t bytes)

@@ -14,6 +14,9 @@ void *checked_room(void *array, size_t needed, size_t *capacity, size_t bytes);
 /* The same, with room for one element more than its `count`. */
 void *checked_grow(void *array, size_t count, size_t *capacity, size_t bytes);
 
+/* Zeroes, shared out among the threads. */
+void clear_memory(void *start, size_t bytes);
+
 /* Asks for pages of 2 MB in ranges longer than that: large matrices are then read with few misses of the address translation.
    A wish: where the system has none, small pages serve. */
 void prefer_huge_pages(void *start, size_t bytes);
