@@ -287,8 +287,8 @@ HeadGradients linear_gradients_at(const AttentionRun *run, const Sizes *z, const
 typedef void BlockWork(const AttentionRun *run, const Sizes *z, const Head *head, const HeadGradients *gradients,
                        size_t block);
 
-/* In the order of the passes. linear_block_local_backward() adds to the gradients of all keys that the block's queries see: blocks
-   less than 1 + W apart must not be under way together. */
+/* In the order of the passes. linear_block_local_backward() adds to the gradients of all keys that the block's queries see:
+   blocks less than 1 + W apart must not be under way together. */
 BlockWork linear_slot_keys_forward, linear_block_local, linear_block_queries;
 BlockWork linear_block_queries_backward, linear_block_local_backward, linear_slot_keys_backward;
 
