@@ -60,7 +60,7 @@ GradientShares *gradient_shares_create(const ParamShards *shards, MPI_Comm comm,
     };
     CHECK_MPI(MPI_Comm_rank(comm, &shares->rank));
     shares->kept_count = param_shards_places(shards, shares->rank, shares->places);
-    shares->kept = checked_calloc(shares->kept_count, sizeof *shares->kept);
+    shares->kept = checked_block(shares->kept_count * sizeof *shares->kept);
     return shares;
 }
 

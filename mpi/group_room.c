@@ -46,7 +46,7 @@ GroupRoom *group_room_create(const ParamShards *shards)
     slot_counts(shards, counts);
     room->shards = shards;
     for (int slot = 0; slot < SLOTS; slot++) {
-        room->slots[slot] = checked_calloc(counts[slot], sizeof(real));
+        room->slots[slot] = checked_block(counts[slot] * sizeof(real));
         room->present[slot] = -1;
     }
     room->taken = checked_calloc(groups, sizeof *room->taken);

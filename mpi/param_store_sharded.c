@@ -77,7 +77,7 @@ static void take_states(ParamStore *store, const ParamTable *states)
         division->state_places[i] = count;
         count += (param_store_kept_count(store, &states->params[i]) + aligned - 1) / aligned * aligned;
     }
-    division->states = checked_calloc(count, sizeof *division->states);
+    division->states = checked_block(count * sizeof *division->states);
 }
 
 static real *kept_state(ParamStore *store, int state)

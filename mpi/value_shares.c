@@ -44,7 +44,7 @@ ValueShares *value_shares_create(const ParamShards *shards, const BlockCounts *c
         .request = MPI_REQUEST_NULL,
     };
     CHECK_MPI(MPI_Comm_rank(comm, &shares->rank));
-    shares->kept = checked_calloc(param_shards_places(shards, shares->rank, shares->places), sizeof *shares->kept);
+    shares->kept = checked_block(param_shards_places(shards, shares->rank, shares->places) * sizeof *shares->kept);
     return shares;
 }
 

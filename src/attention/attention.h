@@ -48,6 +48,9 @@ typedef struct AttentionSpec {
     bool qk_norm;          /* softmax */
 } AttentionSpec;
 
+/* Which way a pass goes; in both, sums and rows travel over the ranks in ScanDirections of their own. */
+typedef enum PassDirection { FORWARD, BACKWARD } PassDirection;
+
 /* The sizes of one pass. */
 typedef struct AttentionShape {
     size_t sequences;       /* B */
@@ -234,7 +237,8 @@ static inline void attention_count_clamped(const AttentionRun *run, int64_t clam
     *run->clamped += clamped;
 }
 
-/* Of two sizes of buffers. */
+/* Of two sizes. */
 static inline size_t larger(size_t a, size_t b) { return a > b ? a : b; }
+static inline size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 
 #endif

@@ -1,5 +1,6 @@
 #include "src/attention/exact.h"
 
+#include <sched.h>
 #include <string.h>
 
 #include "src/tensor/small_gemm.h"
@@ -7,21 +8,20 @@
 
 enum {
     TILE = EXACT_TILE_ROWS * EXACT_TILE_COLUMNS,
-    STRIP_ROWS = 4 * EXACT_TILE_ROWS,
     /* Rows of a transposed tile: their distance must not be a power of two, or they would share a few sets of the cache. */
     TRANSPOSED = EXACT_TILE_COLUMNS + 16,
 };
 
 size_t exact_forward_scratch(size_t width, size_t value_width)
 {
-    return TILE + EXACT_TILE_ROWS + STRIP_ROWS * (width + value_width) + TRANSPOSED * width +
+    return TILE + EXACT_TILE_ROWS + EXACT_STRIP_ROWS * (width + value_width) + TRANSPOSED * width +
            EXACT_TILE_COLUMNS * (value_width + 1);
 }
 
 size_t exact_backward_scratch(size_t width, size_t value_width)
 {
-    return 2 * TILE + STRIP_ROWS * (2 * width + value_width) + TRANSPOSED * (width + value_width) +
-           EXACT_TILE_COLUMNS * (2 * width + value_width + 1);
+    return 2 * TILE + EXACT_STRIP_ROWS * (2 * width + value_width) + TRANSPOSED * (width + value_width) +
+           EXACT_TILE_COLUMNS * (2 * width + value_width + 2);
 }
 
 typedef struct Tile {
@@ -117,8 +117,8 @@ typedef struct ForwardBuffers {
 static ForwardBuffers forward_buffers(real *scratch, size_t width, size_t h)
 {
     ForwardBuffers b = {.scores = scratch, .q = scratch + TILE};
-    b.result = b.q + STRIP_ROWS * width;
-    b.k_columns = b.result + STRIP_ROWS * h;
+    b.result = b.q + EXACT_STRIP_ROWS * width;
+    b.k_columns = b.result + EXACT_STRIP_ROWS * h;
     b.v = b.k_columns + TRANSPOSED * width;
     b.factors = b.v + EXACT_TILE_COLUMNS * h;
     b.decays = b.factors + EXACT_TILE_ROWS;
@@ -145,8 +145,8 @@ void exact_forward(const PairWeight *weight, const ExactHead *head, Matrix out, 
 {
     size_t h = head->v.columns, width = head->q.columns;
     ForwardBuffers b = forward_buffers(scratch, width, h);
-    for (size_t strip = 0; strip < head->q.rows; strip += STRIP_ROWS) {
-        size_t rows = smaller(head->q.rows - strip, STRIP_ROWS);
+    for (size_t strip = 0; strip < head->q.rows; strip += EXACT_STRIP_ROWS) {
+        size_t rows = smaller(head->q.rows - strip, EXACT_STRIP_ROWS);
         Tile whole, tile;
         gather(b.q, head->q, strip, rows, weight->scale);
         gather(b.result, matrix_const(out), strip, rows, 1);
@@ -169,20 +169,21 @@ typedef struct BackwardBuffers {
     real *q, *d_q, *d_out;       /* of a strip of rows: scale q (rows, width); (rows, width); (rows, h) */
     real *k_columns, *v_columns; /* of a tile of columns: (width, columns); (h, columns) */
     real *k, *d_k, *d_v;         /* (columns, width), (columns, width), (columns, h) */
-    real *decays;
+    real *decays, *key_sums;     /* (columns) */
 } BackwardBuffers;
 
 static BackwardBuffers backward_buffers(real *scratch, size_t width, size_t h)
 {
     BackwardBuffers b = {.scores = scratch, .d_scores = scratch + TILE, .q = scratch + 2 * TILE};
-    b.d_q = b.q + STRIP_ROWS * width;
-    b.d_out = b.d_q + STRIP_ROWS * width;
-    b.k_columns = b.d_out + STRIP_ROWS * h;
+    b.d_q = b.q + EXACT_STRIP_ROWS * width;
+    b.d_out = b.d_q + EXACT_STRIP_ROWS * width;
+    b.k_columns = b.d_out + EXACT_STRIP_ROWS * h;
     b.v_columns = b.k_columns + TRANSPOSED * width;
     b.k = b.v_columns + TRANSPOSED * h;
     b.d_k = b.k + EXACT_TILE_COLUMNS * width;
     b.d_v = b.d_k + EXACT_TILE_COLUMNS * width;
     b.decays = b.d_v + EXACT_TILE_COLUMNS * h;
+    b.key_sums = b.decays + EXACT_TILE_COLUMNS;
     return b;
 }
 
@@ -192,7 +193,7 @@ static void tile_backward(const PairWeight *weight, const ExactHead *head, const
 {
     size_t h = head->v.columns, width = head->q.columns, rows = tile->rows, columns = tile->columns;
     size_t row = tile->first_row, in_strip = row - strip;
-    real *key_sums = gradients->key_sums ? gradients->key_sums + tile->first_column : NULL;
+    real *key_sums = gradients->key_sums ? b->key_sums : NULL;
     TileDecay decay;
     PairTile pairs = pairs_of(head, tile, b->scores, fill_decay(&decay, b->decays, weight, head, tile));
     const real *q = b->q + in_strip * width, *d_out = b->d_out + in_strip * h;
@@ -206,14 +207,44 @@ static void tile_backward(const PairWeight *weight, const ExactHead *head, const
     small_gemm_tn(b->d_k, width, b->d_scores, columns, q, width, columns, width, rows, ADD);
 }
 
+/* What one strip adds to the gradients of a tile of keys, for the moment on its own. */
+static void clear_key_gradients(const BackwardBuffers *b, size_t columns, size_t width, size_t h)
+{
+    memset(b->d_k, 0, columns * width * sizeof *b->d_k);
+    memset(b->d_v, 0, columns * h * sizeof *b->d_v);
+    memset(b->key_sums, 0, columns * sizeof *b->key_sums);
+}
+
+static void finish_keys(const ExactTurn *turn, size_t keys)
+{
+    if (turn) atomic_store_explicit(turn->own, keys, memory_order_release);
+}
+
+/* The strip before is under way on another thread, which may have to get the core first. */
+static void await_turn(const ExactTurn *turn, size_t column)
+{
+    while (turn && turn->before && atomic_load_explicit(turn->before, memory_order_acquire) <= column) sched_yield();
+}
+
+static void add_key_gradients(const ExactGradients *gradients, const BackwardBuffers *b, size_t column, size_t columns)
+{
+    await_turn(gradients->turn, column);
+    scatter_add(gradients->d_k, column, b->d_k, columns, 1);
+    scatter_add(gradients->d_v, column, b->d_v, columns, 1);
+    for (size_t j = 0; gradients->key_sums && j < columns; j++) gradients->key_sums[column + j] += b->key_sums[j];
+    finish_keys(gradients->turn, column + EXACT_TILE_COLUMNS);
+}
+
 void exact_backward(const PairWeight *weight, const ExactHead *head, const real *normaliser,
                     const ExactGradients *gradients, real *scratch)
 {
     size_t h = head->v.columns, width = head->q.columns;
     BackwardBuffers b = backward_buffers(scratch, width, h);
-    for (size_t strip = 0; strip < head->q.rows; strip += STRIP_ROWS) {
-        size_t rows = smaller(head->q.rows - strip, STRIP_ROWS);
+    for (size_t strip = 0; strip < head->q.rows; strip += EXACT_STRIP_ROWS) {
+        size_t rows = smaller(head->q.rows - strip, EXACT_STRIP_ROWS);
         Tile whole, tile;
+        finish_keys(gradients->turn,
+                    first_seen_tile(head, strip)); /* hidden from this strip, and from those behind it */
         gather(b.q, head->q, strip, rows, weight->scale);
         gather(b.d_out, gradients->d_out, strip, rows, 1);
         memset(b.d_q, 0, rows * width * sizeof *b.d_q);
@@ -222,14 +253,13 @@ void exact_backward(const PairWeight *weight, const ExactHead *head, const real 
             gather(b.k, head->k, column, whole.columns, 1);
             transpose(b.k_columns, TRANSPOSED, b.k, width, whole.columns, width);
             transpose(b.v_columns, TRANSPOSED, const_matrix_row(head->v, column), head->v.stride, whole.columns, h);
-            memset(b.d_k, 0, whole.columns * width * sizeof *b.d_k);
-            memset(b.d_v, 0, whole.columns * h * sizeof *b.d_v);
+            clear_key_gradients(&b, whole.columns, width, h);
             for (size_t row = strip; row < strip + rows; row += EXACT_TILE_ROWS)
                 if (tile_at(head, row, EXACT_TILE_ROWS, column, &tile))
                     tile_backward(weight, head, &tile, strip, &b, normaliser, gradients);
-            scatter_add(gradients->d_k, column, b.d_k, whole.columns, 1);
-            scatter_add(gradients->d_v, column, b.d_v, whole.columns, 1);
+            add_key_gradients(gradients, &b, column, whole.columns);
         }
+        finish_keys(gradients->turn, SIZE_MAX);
         scatter_add(gradients->d_q, strip, b.d_q, rows, weight->scale);
     }
 }

@@ -5,6 +5,7 @@
 #ifndef POLYSKETCH_ATTENTION_EXACT_H
 #define POLYSKETCH_ATTENTION_EXACT_H
 
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -15,7 +16,7 @@
 /* Tiles of queries x keys: 64 KB of scores. A strip of four tiles, 256 queries, shares each tile of keys: those are gathered
    and transposed once for the strip. Rows are gathered because heads lie far apart in memory, each row on a page of its
    own. */
-enum { EXACT_TILE_ROWS = 64, EXACT_TILE_COLUMNS = 256 };
+enum { EXACT_TILE_ROWS = 64, EXACT_TILE_COLUMNS = 256, EXACT_STRIP_ROWS = 4 * EXACT_TILE_ROWS };
 
 /* What the gates between a query and a key (gate.h) leave of their weight: exp(q[i] - k[j]), of sums of gates. For the columns
    before the first row, `early` of them, the exponent is taken in two parts at the first row, neither of them positive:
@@ -76,16 +77,38 @@ typedef struct ExactHead {
     size_t key_position; /* of the first key, in the sequence */
 } ExactHead;
 
+/* The head with `count` of its queries alone, from `first` on. */
+static inline ExactHead exact_rows(const ExactHead *head, size_t first, size_t count)
+{
+    ExactHead rows = *head;
+    rows.q = const_matrix_rows(head->q, first, count);
+    rows.offset += (ptrdiff_t)first;
+    rows.q_gates = head->q_gates ? head->q_gates + first : NULL;
+    rows.starts = head->starts ? head->starts + first : NULL;
+    return rows;
+}
+
 /* out (queries, value_width) += weights v, sums (queries) += row sums; not yet divided. `maxima` (queries), NULL where the
    kind keeps none. `scratch` holds exact_forward_scratch() numbers of this thread. */
 void exact_forward(const PairWeight *weight, const ExactHead *head, Matrix out, real *sums, real *maxima,
                    real *scratch);
+
+/* Strips of one head that are computed at once add to the gradients of the same keys, tile after tile: each when another strip
+   has, so that sums do not depend on who is faster. Numbers of keys whose gradients a strip has finished with; 0 at first. */
+typedef struct ExactTurn {
+    atomic_size_t
+        *before; /* of the strip that comes before, which other threads work on or have finished; NULL: none */
+    atomic_size_t *own;
+} ExactTurn;
 
 typedef struct ExactGradients {
     ConstMatrix d_out;    /* (queries, value_width): of the divided output */
     const real *delta;    /* (queries): exact_delta() of it */
     Matrix d_q, d_k, d_v; /* shaped as q, k, v */
     real *key_sums;       /* (keys) += sum over queries of weight * its gradient, which gates need; or NULL */
+    const ExactTurn
+        *turn; /* of a single strip; NULL: nobody else adds to gradients of these keys. With documents the strip
+                              before has the later queries. */
 } ExactGradients;
 
 /* From d_out and delta: d_q, d_k, d_v += ... normaliser (queries); `scratch` holds exact_backward_scratch() numbers. */

@@ -60,8 +60,19 @@ typedef struct MapRun {
     Arena *scratch;
 } MapRun;
 
-/* Adds gradients that one thread summed to those of the model: `count` tensors of a map, one behind the other. */
-void map_add_gradients(ParamStore *params, const int *tensors, int count, const real *gradients);
+/* Gradients of a map's trained tensors, one behind the other, which each thread of a team sums up for itself. */
+typedef struct MapGradients {
+    size_t count; /* numbers of a thread */
+    real *threads;
+    int team; /* threads that have some */
+} MapGradients;
+
+/* For as many threads as there may be. */
+MapGradients map_gradients_take(size_t count, Arena *scratch);
+/* The calling thread's, zeroed; by all threads of a team. */
+real *map_gradients_own(MapGradients *gradients);
+/* Adds them to those of `tensors` (tensor_count), in the order of the threads: the sum is reproducible. */
+void map_gradients_add(const MapGradients *gradients, ParamStore *params, const int *tensors, int tensor_count);
 
 struct FeatureMap {
     const char *name;                                       /* of a sketch: attention.sketch */

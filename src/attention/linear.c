@@ -43,74 +43,8 @@
 #include "src/attention/gate.h"
 #include "src/attention/linear_parts.h"
 #include "src/attention/qk_norm.h"
+#include "src/base/memory.h"
 #include "src/core/phase.h"
-
-/* A panel of features is formed in cache, multiplied and dropped: at most about this many numbers. */
-enum { PANEL_NUMBERS = 72 * 1024 };
-
-static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
-
-/* ---- sizes and memory --------------------------------------------------------------------------------------------- */
-
-bool linear_exact_local(const AttentionLayer *layer)
-{
-    return layer->map->self_tensored && layer->spec.local != LOCAL_SKETCH;
-}
-
-bool linear_uses_qk_norm(const AttentionLayer *layer)
-{
-    return layer->map->normalised_input || linear_exact_local(layer);
-}
-
-Sizes linear_sizes(const AttentionLayer *layer, const AttentionShape *shape)
-{
-    Sizes z = {.B = shape->sequences, .N = shape->tokens, .H = layer->heads, .h = layer->head_width};
-    z.C = z.H * z.h;
-    z.b = shape->block_length;
-    z.r = layer->map->width(layer);
-    z.m = layer->map->self_tensored ? packed_feature_count(z.r) : z.r;
-    z.state = z.m * (z.h + 1);
-    z.decays = attention_has_gate(layer) || shape->documents;
-    z.group = z.state + z.decays;
-    z.blocks = (z.N + z.b - 1) / z.b;
-    z.first_block = shape->first_token / z.b;
-    z.first_token = shape->first_token;
-    z.all_blocks = (shape->context_length + z.b - 1) / z.b;
-    if (layer->map->self_tensored && layer->spec.local == LOCAL_WINDOW) /* no wider than a sequence */
-        z.window = smaller((size_t)layer->spec.window_blocks, z.all_blocks);
-    z.before = z.window * z.b;
-    z.row = 2 * z.h + z.r + attention_has_gate(layer);
-    size_t panels = (z.b * z.m + PANEL_NUMBERS - 1) / PANEL_NUMBERS; /* equal parts of a block */
-    z.panel_rows = panels < z.b ? (z.b + panels - 1) / panels : 1;
-    return z;
-}
-
-static bool is_exponential(const AttentionLayer *layer)
-{
-    return linear_exact_local(layer) && layer->spec.local_weight == LOCAL_EXP;
-}
-
-Saved linear_saved_parts(const AttentionLayer *layer, const Sizes *z, real *saved)
-{
-    size_t u = z->B * z->N * z->H * z->r, rows = z->B * z->H * z->N;
-    Saved parts = {.u_query = saved};
-    parts.u_key = parts.u_query + u;
-    parts.normaliser = parts.u_key + u;
-    parts.prefix_factor = parts.normaliser + rows;
-    parts.states = parts.prefix_factor + rows;
-    parts.window = parts.states + z->B * z->H * z->blocks * z->state;
-    real *rest = parts.window + z->B * z->H * z->before * z->row;
-    parts.maxima = is_exponential(layer) ? rest : NULL;
-    parts.constant = attention_has_gate(layer) ? rest + (parts.maxima ? rows : 0) : NULL;
-    return parts;
-}
-
-size_t linear_saved_count(const AttentionLayer *layer, const AttentionShape *shape)
-{
-    Sizes z = linear_sizes(layer, shape);
-    size_t rows = z.B * z.H * z.N, row_arrays = 2 + is_exponential(layer) + attention_has_gate(layer);
-    return 2 * z.B * z.N * z.H * z.r + row_arrays * rows + z.B * z.H * (z.blocks * z.state + z.before * z.row);
-}
 
 /* ---- scales --------------------------------------------------------------------------------------------------------- */
 
@@ -118,7 +52,7 @@ size_t linear_saved_count(const AttentionLayer *layer, const AttentionShape *sha
    they stand beside powers. Beside exponentials nothing else is on that scale, and sketched weights are taken off it. */
 Scales linear_scales(const AttentionLayer *layer, ParamStore *params)
 {
-    Scales scales = {.powers = power_scale_free(layer), .exponential = is_exponential(layer)};
+    Scales scales = {.powers = power_scale_free(layer), .exponential = linear_is_exponential(layer)};
     if (!linear_uses_qk_norm(layer)) return scales;
     PowerScale powers = power_scale(layer, params);
     if (scales.exponential) {
@@ -153,61 +87,6 @@ real linear_far_factor(const Scales *scales, real log_factor)
     return factor > least ? factor : least;
 }
 
-static void take_gradients(Buffers *buffers, const AttentionLayer *layer, const Sizes *z, Arena *scratch)
-{
-    size_t tokens = z->B * z->N, heads = z->B * z->H;
-    if (linear_uses_qk_norm(layer)) {
-        buffers->d_query = arena_take(scratch, tokens * z->C);
-        buffers->d_key = arena_take(scratch, tokens * z->C);
-    }
-    buffers->d_u_query = arena_take(scratch, tokens * z->H * z->r);
-    buffers->d_u_key = arena_take(scratch, tokens * z->H * z->r);
-    buffers->delta = arena_take(scratch, tokens * z->H);
-    buffers->adjoint = arena_take(scratch, heads * z->blocks * z->state);
-    buffers->d_window = arena_take(scratch, heads * z->before * z->row);
-    if (attention_has_gate(layer) && linear_exact_local(layer))
-        buffers->key_sums = arena_take(scratch, heads * (z->before + z->N));
-    if (is_exponential(layer)) buffers->log_normaliser = arena_take(scratch, tokens * z->H);
-}
-
-static Buffers take_buffers(const AttentionLayer *layer, const Sizes *z, Direction pass, Arena *scratch)
-{
-    Buffers buffers = {0};
-    size_t tokens = z->B * z->N, heads = z->B * z->H, threads = (size_t)omp_get_max_threads();
-    size_t width = linear_local_width(layer, z);
-    size_t local = pass == FORWARD ? exact_forward_scratch(width, z->h) : exact_backward_scratch(width, z->h);
-    if (linear_uses_qk_norm(layer)) {
-        buffers.query = arena_take(scratch, tokens * z->C);
-        buffers.key = arena_take(scratch, tokens * z->C);
-    }
-    buffers.total = arena_take(scratch, heads * z->group);
-    buffers.incoming = arena_take(scratch, heads * z->group);
-    buffers.per_thread = larger(local, panel_count(z));
-    buffers.threads = arena_take(scratch, threads * buffers.per_thread);
-    buffers.running = arena_take_bytes(scratch, threads * z->state * sizeof *buffers.running);
-    buffers.tail = arena_take(scratch, heads * z->before * z->row);
-    if (attention_has_gate(layer))
-        buffers.gates = arena_take_bytes(scratch, heads * (z->before + z->N) * sizeof *buffers.gates);
-    if (pass == BACKWARD)
-        take_gradients(&buffers, layer, z, scratch);
-    else if (layer->map->scales_queries)
-        buffers.query_factors = arena_take(scratch, tokens * z->H);
-    return buffers;
-}
-
-void linear_plan(const AttentionLayer *layer, const AttentionShape *shape, Arena *scratch)
-{
-    Sizes z = linear_sizes(layer, shape);
-    for (Direction pass = FORWARD; pass <= BACKWARD; pass++) {
-        size_t mark = arena_mark(scratch);
-        take_buffers(layer, &z, pass, scratch);
-        layer->map->plan(layer, z.B * z.N, scratch);
-        if (linear_uses_qk_norm(layer)) qk_norm_plan(layer, scratch);
-        if (attention_has_gate(layer)) gate_plan(layer, shape, scratch);
-        arena_release(scratch, mark);
-    }
-}
-
 /* ---- features of all heads ------------------------------------------------------------------------------------------ */
 
 /* Of `blocks` of this rank, those up to block `end` of the sequence. */
@@ -229,7 +108,7 @@ TokenSpan linear_mapped_tokens(const AttentionLayer *layer, const Sizes *z, bool
 }
 
 /* u of queries or of keys, which are q' and k' or lie among the columns of qkv; or the gradients that come from d_u. */
-static void map_pass(const AttentionRun *run, const Sizes *z, const Buffers *buffers, Direction pass, bool keys)
+static void map_pass(const AttentionRun *run, const Sizes *z, const Buffers *buffers, PassDirection pass, bool keys)
 {
     const FeatureMap *map = run->layer->map;
     Saved saved = linear_saved_parts(run->layer, z, run->saved);
@@ -267,21 +146,62 @@ static void poll_link(const AttentionRun *run)
     if (omp_get_thread_num() == 0) run->link->exclusive_sum_poll(run->link);
 }
 
-/* ---- forward -------------------------------------------------------------------------------------------------------- */
+/* ---- the work of a pass, divided among threads ------------------------------------------------------------------------- */
 
-/* Heads of all sequences are shared out among the threads; `sums` (B, H, group) or NULL. */
+static HeadGradients gradients_of(const AttentionRun *run, const Sizes *z, const Buffers *buffers, size_t s, size_t j)
+{
+    return buffers->delta ? linear_gradients_at(run, z, buffers, s, j) : (HeadGradients){0};
+}
+
+/* Blocks first, first + step, ... of all heads of all sequences. */
+static void for_blocks_from(const AttentionRun *run, const Sizes *z, const Buffers *buffers, BlockWork *work,
+                            size_t first, size_t step)
+{
+    size_t count = z->blocks > first ? (z->blocks - first + step - 1) / step : 0;
+#pragma omp parallel for collapse(3) schedule(dynamic)
+    for (size_t s = 0; s < z->B; s++)
+        for (size_t j = 0; j < z->H; j++)
+            for (size_t i = 0; i < count; i++) {
+                Head head = linear_head_at(run, z, buffers, s, j);
+                HeadGradients gradients = gradients_of(run, z, buffers, s, j);
+                work(run, z, &head, &gradients, first + i * step);
+                poll_link(run);
+            }
+}
+
+static void for_each_block(const AttentionRun *run, const Sizes *z, const Buffers *buffers, BlockWork *work)
+{
+    for_blocks_from(run, z, buffers, work, 0, 1);
+}
+
+/* `sums` (B, H, group). */
+static void for_each_slice(const AttentionRun *run, const Sizes *z, const Buffers *buffers, SliceWork *work, real *sums)
+{
+    size_t slices = (z->state + LINEAR_SLICE - 1) / LINEAR_SLICE;
+#pragma omp parallel for collapse(3) schedule(static)
+    for (size_t s = 0; s < z->B; s++)
+        for (size_t j = 0; j < z->H; j++)
+            for (size_t i = 0; i < slices; i++) {
+                Head head = linear_head_at(run, z, buffers, s, j);
+                HeadGradients gradients = gradients_of(run, z, buffers, s, j);
+                size_t first = i * LINEAR_SLICE;
+                StateSlice slice = {first, smaller(z->state - first, LINEAR_SLICE)};
+                work(z, &head, &gradients, sums + head.index * z->group, slice);
+            }
+}
+
+/* `sums` (B, H, group) or NULL. */
 static void for_each_head(const AttentionRun *run, const Sizes *z, const Buffers *buffers, HeadWork *work, real *sums)
 {
-#pragma omp parallel for collapse(2) schedule(dynamic)
+#pragma omp parallel for collapse(2) schedule(static)
     for (size_t s = 0; s < z->B; s++)
         for (size_t j = 0; j < z->H; j++) {
             Head head = linear_head_at(run, z, buffers, s, j);
-            HeadGradients gradients = {0};
-            if (buffers->delta) gradients = linear_gradients_at(run, z, buffers, s, j);
-            work(run, z, &head, &gradients, sums ? sums + head.index * z->group : NULL);
-            poll_link(run);
+            work(run, z, &head, sums ? sums + head.index * z->group : NULL);
         }
 }
+
+/* ---- forward -------------------------------------------------------------------------------------------------------- */
 
 static void begin_scan(const AttentionRun *run, const Sizes *z, const Buffers *buffers, ScanDirection direction)
 {
@@ -318,11 +238,22 @@ static void sum_gates(const AttentionRun *run, const Sizes *z, const Buffers *bu
     }
 }
 
+static size_t share_count(const AttentionRun *run, const Sizes *z)
+{
+    return run->watch.heads ? z->B * z->H * z->blocks : 0;
+}
+
+/* Block by block: the same sums on any number of threads. */
+static void add_up_shares(const AttentionRun *run, const Sizes *z, const Buffers *buffers)
+{
+    for (size_t i = 0; i < share_count(run, z); i++) shares_add(&run->watch.heads[i / z->blocks], &buffers->shares[i]);
+}
+
 void linear_forward(const AttentionRun *run)
 {
     Sizes z = linear_sizes(run->layer, &run->shape);
     size_t mark = arena_mark(run->scratch);
-    Buffers buffers = take_buffers(run->layer, &z, FORWARD, run->scratch);
+    Buffers buffers = linear_take_buffers(run->layer, &z, FORWARD, run->scratch);
     buffers.scales = linear_scales(run->layer, run->params);
     phase_begin(PHASE_FEATURES);
     if (linear_uses_qk_norm(run->layer)) norm_queries_and_keys(run, &z, &buffers);
@@ -333,14 +264,18 @@ void linear_forward(const AttentionRun *run)
     if (run->state) for_each_head(run, &z, &buffers, linear_head_enter, buffers.total);
     sum_gates(run, &z, &buffers);
     phase_begin(PHASE_KEYS);
-    for_each_head(run, &z, &buffers, linear_head_keys, buffers.total);
+    for_each_block(run, &z, &buffers, linear_slot_keys_forward);
+    for_each_slice(run, &z, &buffers, linear_total_of_keys, buffers.total);
     begin_scan(run, &z, &buffers, SCAN_FORWARD);
     phase_begin(PHASE_PAIRS);
-    for_each_head(run, &z, &buffers, linear_head_local, NULL);
+    for_each_block(run, &z, &buffers, linear_block_local);
     run->link->exclusive_sum_finish(run->link);
     phase_begin(PHASE_QUERIES);
     if (run->state) for_each_head(run, &z, &buffers, linear_head_take_state, buffers.incoming);
-    for_each_head(run, &z, &buffers, linear_head_queries, buffers.incoming);
+    for_each_slice(run, &z, &buffers, linear_prefixes_of_keys, buffers.incoming);
+    memset(buffers.shares, 0, share_count(run, &z) * sizeof *buffers.shares);
+    for_each_block(run, &z, &buffers, linear_block_queries);
+    add_up_shares(run, &z, &buffers);
     if (run->state) for_each_head(run, &z, &buffers, linear_head_leave, NULL);
     arena_release(run->scratch, mark);
 }
@@ -351,15 +286,15 @@ void linear_forward(const AttentionRun *run)
 static void clear_gradients(const AttentionRun *run, const Sizes *z, const Buffers *buffers)
 {
     size_t tokens = z->B * z->N, heads = z->B * z->H;
-    memset(run->d_qkv, 0, tokens * 3 * z->C * sizeof(real));
-    memset(buffers->d_u_query, 0, tokens * z->H * z->r * sizeof(real));
-    memset(buffers->d_u_key, 0, tokens * z->H * z->r * sizeof(real));
+    clear_memory(run->d_qkv, tokens * 3 * z->C * sizeof(real));
+    clear_memory(buffers->d_u_query, tokens * z->H * z->r * sizeof(real));
+    clear_memory(buffers->d_u_key, tokens * z->H * z->r * sizeof(real));
     if (linear_uses_qk_norm(run->layer)) {
-        memset(buffers->d_query, 0, tokens * z->C * sizeof(real));
-        memset(buffers->d_key, 0, tokens * z->C * sizeof(real));
+        clear_memory(buffers->d_query, tokens * z->C * sizeof(real));
+        clear_memory(buffers->d_key, tokens * z->C * sizeof(real));
     }
-    if (z->window) memset(buffers->d_window, 0, heads * z->before * z->row * sizeof(real));
-    if (buffers->key_sums) memset(buffers->key_sums, 0, heads * (z->before + z->N) * sizeof(real));
+    if (z->window) clear_memory(buffers->d_window, heads * z->before * z->row * sizeof(real));
+    if (buffers->key_sums) clear_memory(buffers->key_sums, heads * (z->before + z->N) * sizeof(real));
 }
 
 /* Behind the sums of the states among what stretches carry. */
@@ -377,28 +312,37 @@ static void features_backward(const AttentionRun *run, const Sizes *z, const Buf
                          const_matrix_dense(run->qkv, tokens, 3 * z->C), run->scratch);
 }
 
+/* Blocks that see keys in common add to the same gradients, so they take turns: those 1 + W apart have none in common. */
+static void local_backward(const AttentionRun *run, const Sizes *z, const Buffers *buffers)
+{
+    for (size_t first = 0; first < 1 + z->window; first++)
+        for_blocks_from(run, z, buffers, linear_block_local_backward, first, 1 + z->window);
+}
+
 void linear_backward(const AttentionRun *run)
 {
     Sizes z = linear_sizes(run->layer, &run->shape);
     size_t mark = arena_mark(run->scratch);
-    Buffers buffers = take_buffers(run->layer, &z, BACKWARD, run->scratch);
+    Buffers buffers = linear_take_buffers(run->layer, &z, BACKWARD, run->scratch);
     buffers.scales = linear_scales(run->layer, run->params);
     phase_begin(PHASE_FEATURES);
     clear_gradients(run, &z, &buffers);
     sum_gates(run, &z, &buffers);
     if (linear_uses_qk_norm(run->layer)) norm_queries_and_keys(run, &z, &buffers);
     phase_begin(PHASE_QUERIES);
-    for_each_head(run, &z, &buffers, linear_head_queries_backward, buffers.total);
+    for_each_block(run, &z, &buffers, linear_block_queries_backward);
+    for_each_slice(run, &z, &buffers, linear_total_of_adjoints, buffers.total);
     begin_scan(run, &z, &buffers, SCAN_BACKWARD);
     phase_begin(PHASE_PAIRS);
-    for_each_head(run, &z, &buffers, linear_head_local_backward, NULL);
+    local_backward(run, &z, &buffers);
     run->link->exclusive_sum_finish(run->link);
     phase_begin(PHASE_KEYS);
-    for_each_head(run, &z, &buffers, linear_head_keys_backward, buffers.incoming);
+    for_each_slice(run, &z, &buffers, linear_prefixes_of_adjoints, buffers.incoming);
+    for_each_block(run, &z, &buffers, linear_slot_keys_backward);
     linear_window_return(run, &z, &buffers);
     phase_begin(PHASE_FEATURES);
     if (run->gate) {
-        for_each_head(run, &z, &buffers, linear_head_gates_backward, NULL);
+        for_each_block(run, &z, &buffers, linear_block_gates_backward);
         gate_sum_backward(run, gate_offset(&z));
     }
     if (run->layer->far_scale >= 0) linear_far_scale_backward(run, &z, &buffers);

@@ -1,4 +1,4 @@
-/* One head of one sequence, forward: the formulae are in linear.c. */
+/* One head of one sequence, and its blocks forward: the formulae are in linear.c. */
 #include <math.h>
 #include <omp.h>
 #include <string.h>
@@ -30,12 +30,12 @@ Head linear_head_at(const AttentionRun *run, const Sizes *z, const Buffers *buff
         .weight = linear_pair_weight(run->layer, &buffers->scales, log_far_scale),
         .scales = buffers->scales,
         .log_far = buffers->scales.log_far + log_far_scale,
-        .shares = run->watch.heads ? run->watch.heads + index : NULL,
+        .shares = run->watch.heads ? buffers->shares + index * z->blocks : NULL,
         .watched = attention_watched_rows(run, s),
-        .running = buffers->running + thread * z->state,
         .scratch = buffers->threads + thread * buffers->per_thread,
     };
-    head.local = (ExactHead){.q = head.u_query, .k = head.u_key, .v = head.values};
+    head.local = (ExactHead){.q = head.u_query, .k = head.u_key, .v = head.values, .starts = head.starts};
+    head.local.q_gates = head.gates ? head.gates + z->before : NULL;
     if (linear_exact_local(run->layer)) {
         head.local.q = matrix_const(linear_head_of(z, buffers->query, z->h, s, j));
         head.local.k = matrix_const(linear_head_of(z, buffers->key, z->h, s, j));
@@ -83,6 +83,13 @@ double linear_kept(const Head *head, const Sizes *z, size_t from, size_t to)
     return head->gates ? exp(linear_gates_before(head, z, to) - linear_gates_before(head, z, from)) : 1;
 }
 
+/* The last slot of a rank is also where its log decay ends. */
+real linear_log_decay(const Head *head, const Sizes *z)
+{
+    bool all = forgets_all(head, z, 0, z->blocks);
+    return all ? (real)FORGETS_ALL : (real)linear_gates_before(head, z, z->blocks);
+}
+
 bool linear_state_is_hidden(const Head *head, const Sizes *z, size_t row)
 {
     return head->starts && hides_earlier(z, row / z->b, head->starts[row]);
@@ -121,23 +128,6 @@ const real *linear_key_factors(real *factors, const SlotKeys *keys, size_t first
     return factors;
 }
 
-void linear_sums_to_prefixes(const Head *head, const Sizes *z, real *states, const real *incoming, bool backwards)
-{
-    double *running = head->running;
-    for (size_t i = 0; i < z->state; i++) running[i] = (double)incoming[i];
-    for (size_t step = 0; step < z->blocks; step++) {
-        size_t slot = backwards ? z->blocks - 1 - step : step;
-        real *state = states + slot * z->state;
-        double kept = linear_kept(head, z, slot, slot + 1);
-#pragma omp simd
-        for (size_t i = 0; i < z->state; i++) {
-            double sum = (double)state[i];
-            state[i] = (real)running[i];
-            running[i] = kept * running[i] + sum;
-        }
-    }
-}
-
 /* ---- keys ---- */
 
 /* state = sum of phi(u_j) v~_j^T over the keys of a slot, panel by panel, each times what the gates leave of it. */
@@ -155,32 +145,18 @@ static void slot_sum(const AttentionRun *run, const Sizes *z, real *state, const
     }
 }
 
-void linear_head_keys(const AttentionRun *run, const Sizes *z, const Head *head, const HeadGradients *gradients,
-                      real *total)
+void linear_slot_keys_forward(const AttentionRun *run, const Sizes *z, const Head *head, const HeadGradients *gradients,
+                              size_t slot)
 {
     (void)gradients;
-    Panel panel = panel_in(z, head->scratch);
-    memset(head->running, 0, z->state * sizeof *head->running);
-    for (size_t l = 0; l < z->blocks; l++) {
-        real *state = head->states + l * z->state;
-        if (!adds_to_state(z, l)) {
-            memset(state, 0, z->state * sizeof *state);
-            continue;
-        }
-        SlotKeys keys = linear_slot_keys(head, z, l);
-        slot_sum(run, z, state, &keys, &panel);
-        pass_block(head->running, linear_kept(head, z, l, l + 1), state, z->state);
+    real *state = head->states + slot * z->state;
+    if (!adds_to_state(z, slot)) {
+        memset(state, 0, z->state * sizeof *state);
+        return;
     }
-    linear_finish_total(head, z, total);
-}
-
-/* The last slot of a rank is also where its log decay ends. */
-void linear_finish_total(const Head *head, const Sizes *z, real *total)
-{
-    round_to_real(total, head->running, z->state);
-    if (!z->decays) return;
-    bool all = forgets_all(head, z, 0, z->blocks);
-    total[z->state] = all ? (real)FORGETS_ALL : (real)linear_gates_before(head, z, z->blocks);
+    Panel panel = panel_in(z, head->scratch);
+    SlotKeys keys = linear_slot_keys(head, z, slot);
+    slot_sum(run, z, state, &keys, &panel);
 }
 
 /* ---- near pairs ---- */
@@ -196,10 +172,7 @@ int linear_near_pairs(const AttentionRun *run, const Head *head, const Sizes *z,
 {
     size_t first = block * z->b, rows = linear_block_rows(z, block), reach = larger(first, missing_rows(run, z));
     int count = 0;
-    ExactHead queries = head->local;
-    queries.q = const_matrix_rows(queries.q, first, rows);
-    queries.q_gates = head->gates ? head->gates + z->before + first : NULL;
-    queries.starts = head->starts ? head->starts + first : NULL;
+    ExactHead queries = exact_rows(&head->local, first, rows);
     if (reach < z->before) { /* all of these are seen */
         ConstMatrix window = const_matrix_rows(head->window, reach, z->before - reach);
         NearPairs *part = &parts[count++];
@@ -262,19 +235,17 @@ static void finish_rows(const Sizes *z, const Head *head, size_t block)
     }
 }
 
-void linear_head_local(const AttentionRun *run, const Sizes *z, const Head *head, const HeadGradients *gradients,
-                       real *sums)
+void linear_block_local(const AttentionRun *run, const Sizes *z, const Head *head, const HeadGradients *gradients,
+                        size_t block)
 {
-    (void)gradients, (void)sums;
-    for (size_t l = 0; l < z->blocks; l++) {
-        NearPairs parts[2];
-        size_t first = l * z->b, rows = linear_block_rows(z, l);
-        begin_rows(z, head, l);
-        for (int part = 0, count = linear_near_pairs(run, head, z, l, parts); part < count; part++)
-            exact_forward(&head->weight, &parts[part].pairs, matrix_rows(head->out, first, rows),
-                          head->normaliser + first, head->maxima ? head->maxima + first : NULL, head->scratch);
-        finish_rows(z, head, l);
-    }
+    (void)gradients;
+    NearPairs parts[2];
+    size_t first = block * z->b, rows = linear_block_rows(z, block);
+    begin_rows(z, head, block);
+    for (int part = 0, count = linear_near_pairs(run, head, z, block, parts); part < count; part++)
+        exact_forward(&head->weight, &parts[part].pairs, matrix_rows(head->out, first, rows), head->normaliser + first,
+                      head->maxima ? head->maxima + first : NULL, head->scratch);
+    finish_rows(z, head, block);
 }
 
 /* ---- queries ---- */
@@ -282,25 +253,24 @@ void linear_head_local(const AttentionRun *run, const Sizes *z, const Head *head
 static bool is_watched(const Head *head, size_t row) { return row - head->watched.first < head->watched.count; }
 
 /* What a row's sketched sums have added to `near`, all else in its normaliser, is not exact. */
-static void count_sketched(const AttentionRun *run, const Head *head, size_t row, real near)
+static void count_sketched(const AttentionRun *run, const Sizes *z, const Head *head, size_t row, real near)
 {
     real normaliser = head->normaliser[row];
     if (!is_watched(head, row) || !linear_exact_local(run->layer) || normaliser < LEAST_NORMALISER) return;
     double share = 1 - (double)near / (double)normaliser;
-    head->shares->sketched += share;
-    head->shares->exact -= share;
+    HeadShares *shares = &head->shares[row / z->b];
+    shares->sketched += share;
+    shares->exact -= share;
 }
 
 /* Near pairs that are computed one by one, but with the weights of the sketch, are sketched too. */
-static void count_rows(const AttentionRun *run, const Sizes *z, const Head *head)
+static void count_row(const AttentionRun *run, const Sizes *z, const Head *head, size_t row)
 {
-    TokenRange rows = head->watched;
-    for (size_t i = rows.first; i < rows.first + rows.count; i++) {
-        if (head->normaliser[i] <= LEAST_NORMALISER) continue;
-        double *share = linear_exact_local(run->layer) ? &head->shares->exact : &head->shares->sketched;
-        shares_add_row(head->shares, share, (double)constant_of(z, head, i), (double)head->normaliser[i],
-                       run->gate ? (double)run->gate[head->index * z->N + i] : 0);
-    }
+    if (!is_watched(head, row) || head->normaliser[row] <= LEAST_NORMALISER) return;
+    HeadShares *shares = &head->shares[row / z->b];
+    double *share = linear_exact_local(run->layer) ? &shares->exact : &shares->sketched;
+    shares_add_row(shares, share, (double)constant_of(z, head, row), (double)head->normaliser[row],
+                   run->gate ? (double)run->gate[head->index * z->N + row] : 0);
 }
 
 /* (numerator, denominator) += phi(q) Z for `count` rows from `first` on. */
@@ -316,22 +286,20 @@ static void query_panel(const AttentionRun *run, const Sizes *z, const Head *hea
         add_times(matrix_row(head->out, first + i), *factor, panel->values + i * z->h, z->h);
         real near = head->normaliser[first + i];
         head->normaliser[first + i] += *factor * sum;
-        count_sketched(run, head, first + i, near);
+        count_sketched(run, z, head, first + i, near);
     }
 }
 
-void linear_head_queries(const AttentionRun *run, const Sizes *z, const Head *head, const HeadGradients *gradients,
-                         real *incoming)
+void linear_block_queries(const AttentionRun *run, const Sizes *z, const Head *head, const HeadGradients *gradients,
+                          size_t block)
 {
     (void)gradients;
     Panel panel = panel_in(z, head->scratch);
-    linear_sums_to_prefixes(head, z, head->states, incoming, false);
-    for (size_t l = 0; l < z->blocks; l++) {
-        size_t rows = linear_reads_state(head, z, l) ? linear_block_rows(z, l) : 0;
-        for (size_t i = 0; i < rows; i += z->panel_rows)
-            query_panel(run, z, head, &panel, head->states + l * z->state, l * z->b + i, panel_rows_from(z, i, rows));
-    }
-    for (size_t i = 0; i < z->N; i++) {
+    size_t first = block * z->b, rows = linear_block_rows(z, block),
+           reading = linear_reads_state(head, z, block) ? rows : 0;
+    for (size_t i = 0; i < reading; i += z->panel_rows)
+        query_panel(run, z, head, &panel, head->states + block * z->state, first + i, panel_rows_from(z, i, rows));
+    for (size_t i = first; i < first + rows; i++) {
         if (head->normaliser[i] < LEAST_NORMALISER) {
             head->normaliser[i] = LEAST_NORMALISER;
             head->prefix_factor[i] = 0;
@@ -339,6 +307,6 @@ void linear_head_queries(const AttentionRun *run, const Sizes *z, const Head *he
         real inverse = 1 / head->normaliser[i], *o = matrix_row(head->out, i);
 #pragma omp simd
         for (size_t c = 0; c < z->h; c++) o[c] *= inverse;
+        count_row(run, z, head, i);
     }
-    count_rows(run, z, head);
 }

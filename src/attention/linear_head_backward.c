@@ -1,4 +1,4 @@
-/* One head of one sequence, backward: the formulae are in linear.c. */
+/* The blocks of one head of one sequence, backward: the formulae are in linear.c. */
 #include <math.h>
 #include <string.h>
 
@@ -64,39 +64,37 @@ static void query_panel_backward(const AttentionRun *run, const Sizes *z, const 
     panel_add_rows(panel, adjoint + z->m * z->h, panel->normaliser, count, z->m);
 }
 
-/* <g_i, o_i> of all rows. Rows that were clamped are counted here: the backward pass is the one that happens once. */
-static void fill_delta(const AttentionRun *run, const Sizes *z, const Head *head, real *delta, ConstMatrix d_out)
+/* <g_i, o_i> of `count` rows. Rows that were clamped are counted here: the backward pass is the one that happens once. */
+static void fill_delta(const AttentionRun *run, const Sizes *z, const Head *head, const HeadGradients *gradients,
+                       size_t first, size_t count)
 {
     int64_t clamped = 0;
-    exact_delta(delta, d_out, matrix_const(head->out));
-    attention_hold_clamped(delta, head->normaliser, z->N);
-    for (size_t i = 0; i < z->N; i++) {
+    real *delta = gradients->delta + first;
+    exact_delta(delta, const_matrix_rows(gradients->d_out, first, count),
+                matrix_const(matrix_rows(head->out, first, count)));
+    attention_hold_clamped(delta, head->normaliser + first, count);
+    for (size_t i = first; i < first + count; i++) {
         bool hidden = head->normaliser[i] > LEAST_NORMALISER && linear_state_is_hidden(head, z, i);
         clamped += head->prefix_factor[i] == 0 && !hidden;
     }
     attention_count_clamped(run, clamped);
 }
 
-void linear_head_queries_backward(const AttentionRun *run, const Sizes *z, const Head *head,
-                                  const HeadGradients *gradients, real *total)
+void linear_block_queries_backward(const AttentionRun *run, const Sizes *z, const Head *head,
+                                   const HeadGradients *gradients, size_t block)
 {
-    fill_delta(run, z, head, gradients->delta, gradients->d_out);
-    Panel panel = panel_in(z, head->scratch);
-    memset(head->running, 0, z->state * sizeof *head->running);
-    for (size_t l = 0; l < z->blocks; l++) {
-        size_t rows = linear_block_rows(z, l);
-        real *adjoint = gradients->adjoint + l * z->state;
-        if (!linear_reads_state(head, z, l)) { /* no tokens behind the window: nothing flows into them */
-            memset(adjoint, 0, z->state * sizeof(real));
-            continue;
-        }
-        memset(adjoint + z->m * z->h, 0, z->m * sizeof *adjoint);
-        transpose(panel.transposed, z->m, head->states + l * z->state, z->h, z->m, z->h);
-        for (size_t i = 0; i < rows; i += z->panel_rows)
-            query_panel_backward(run, z, head, gradients, &panel, l, i, panel_rows_from(z, i, rows));
-        add_block(head->running, linear_kept(head, z, 0, l), adjoint, z->state);
+    size_t rows = linear_block_rows(z, block);
+    real *adjoint = gradients->adjoint + block * z->state;
+    fill_delta(run, z, head, gradients, block * z->b, rows);
+    if (!linear_reads_state(head, z, block)) { /* no tokens behind the window: nothing flows into them */
+        memset(adjoint, 0, z->state * sizeof(real));
+        return;
     }
-    linear_finish_total(head, z, total);
+    Panel panel = panel_in(z, head->scratch);
+    memset(adjoint + z->m * z->h, 0, z->m * sizeof *adjoint);
+    transpose(panel.transposed, z->m, head->states + block * z->state, z->h, z->m, z->h);
+    for (size_t i = 0; i < rows; i += z->panel_rows)
+        query_panel_backward(run, z, head, gradients, &panel, block, i, panel_rows_from(z, i, rows));
 }
 
 /* The keys of a slot with their gradients, in the window's or in this rank's. */
@@ -135,19 +133,16 @@ static void key_panel_backward(const AttentionRun *run, const Sizes *z, const Ke
     for (size_t i = 0; i < count; i++) add_to(matrix_row(slot->d_values, first + i), panel->values + i * z->h, z->h);
 }
 
-void linear_head_keys_backward(const AttentionRun *run, const Sizes *z, const Head *head,
-                               const HeadGradients *gradients, real *incoming)
+void linear_slot_keys_backward(const AttentionRun *run, const Sizes *z, const Head *head,
+                               const HeadGradients *gradients, size_t slot)
 {
+    if (!adds_to_state(z, slot)) return; /* nobody reads it */
     Panel panel = panel_in(z, head->scratch);
-    linear_sums_to_prefixes(head, z, gradients->adjoint, incoming, true);
-    for (size_t l = 0; l < z->blocks; l++) {
-        if (!adds_to_state(z, l)) continue; /* nobody reads it */
-        KeyGradients slot = slot_gradients(head, z, gradients, l);
-        const real *adjoint = gradients->adjoint + l * z->state;
-        transpose(panel.transposed, z->m, adjoint, z->h, z->m, z->h);
-        for (size_t i = 0; i < slot.keys.u.rows; i += z->panel_rows)
-            key_panel_backward(run, z, &slot, &panel, adjoint, i, panel_rows_from(z, i, slot.keys.u.rows));
-    }
+    KeyGradients keys = slot_gradients(head, z, gradients, slot);
+    const real *adjoint = gradients->adjoint + slot * z->state;
+    transpose(panel.transposed, z->m, adjoint, z->h, z->m, z->h);
+    for (size_t i = 0; i < keys.keys.u.rows; i += z->panel_rows)
+        key_panel_backward(run, z, &keys, &panel, adjoint, i, panel_rows_from(z, i, keys.keys.u.rows));
 }
 
 /* ---- near pairs ---- */
@@ -167,28 +162,25 @@ static void set_key_gradients(const Sizes *z, const HeadGradients *gradients, co
     }
 }
 
-void linear_head_local_backward(const AttentionRun *run, const Sizes *z, const Head *head,
-                                const HeadGradients *gradients, real *sums)
+void linear_block_local_backward(const AttentionRun *run, const Sizes *z, const Head *head,
+                                 const HeadGradients *gradients, size_t block)
 {
-    (void)sums;
+    NearPairs parts[2];
+    size_t first = block * z->b, rows = linear_block_rows(z, block);
     const real *normaliser = head->normaliser;
     if (head->maxima) {
-        for (size_t i = 0; i < z->N; i++)
+        for (size_t i = first; i < first + rows; i++)
             gradients->log_normaliser[i] = head->maxima[i] + real_log(head->normaliser[i]);
         normaliser = gradients->log_normaliser;
     }
-    for (size_t l = 0; l < z->blocks; l++) {
-        NearPairs parts[2];
-        size_t first = l * z->b, rows = linear_block_rows(z, l);
-        for (int part = 0, count = linear_near_pairs(run, head, z, l, parts); part < count; part++) {
-            ExactGradients d_part = {
-                .d_out = const_matrix_rows(gradients->d_out, first, rows),
-                .delta = gradients->delta + first,
-                .d_q = matrix_rows(gradients->d_query, first, rows),
-            };
-            set_key_gradients(z, gradients, &parts[part], &d_part);
-            exact_backward(&head->weight, &parts[part].pairs, normaliser + first, &d_part, head->scratch);
-        }
+    for (int part = 0, count = linear_near_pairs(run, head, z, block, parts); part < count; part++) {
+        ExactGradients d_part = {
+            .d_out = const_matrix_rows(gradients->d_out, first, rows),
+            .delta = gradients->delta + first,
+            .d_q = matrix_rows(gradients->d_query, first, rows),
+        };
+        set_key_gradients(z, gradients, &parts[part], &d_part);
+        exact_backward(&head->weight, &parts[part].pairs, normaliser + first, &d_part, head->scratch);
     }
 }
 
@@ -197,18 +189,17 @@ void linear_head_local_backward(const AttentionRun *run, const Sizes *z, const H
 /* How sketched weights grow with u: with its square, or features that are not squared with u itself. */
 static real growth(const AttentionRun *run) { return run->layer->map->self_tensored ? 2 : 1; }
 
-void linear_head_gates_backward(const AttentionRun *run, const Sizes *z, const Head *head,
-                                const HeadGradients *gradients, real *sums)
+void linear_block_gates_backward(const AttentionRun *run, const Sizes *z, const Head *head,
+                                 const HeadGradients *gradients, size_t block)
 {
-    (void)sums;
     real *d_gate = run->d_gate + head->index * z->N;
     TokenSpan mapped = linear_mapped_tokens(run->layer, z, true);
-    for (size_t i = 0; i < z->N; i++) {
+    for (size_t i = block * z->b; i < block * z->b + linear_block_rows(z, block); i++) {
         d_gate[i] = gradients->delta[i] * head->constant[i] / head->normaliser[i];
         if (gradients->key_sums) d_gate[i] -= gradients->key_sums[z->before + i];
-    }
-    for (size_t i = mapped.first; i < mapped.end; i++)
+        if (i < mapped.first || i >= mapped.end) continue;
         d_gate[i] -= dot(const_matrix_row(head->u_key, i), matrix_row(gradients->d_u_key, i), z->r) / growth(run);
+    }
 }
 
 void linear_far_scale_backward(const AttentionRun *run, const Sizes *z, const Buffers *buffers)

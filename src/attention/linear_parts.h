@@ -1,6 +1,7 @@
-/* What the files of the linear engine share: linear.c (a pass over all heads), linear_head.c and linear_head_backward.c (one
-   head), linear_panel.c (panels of features), linear_window.c (the window before this rank's tokens), linear_decode.c (token by
-   token), linear_read.c (from a recurrent state on). linear.h is what others see. */
+/* What the files of the linear engine share: linear.c (a pass over all heads), linear_memory.c (its memory), linear_head.c and
+   linear_head_backward.c (one block of a head), linear_sums.c (sums over its blocks), linear_panel.c (panels of features),
+   linear_window.c (the window before this rank's tokens), linear_decode.c (token by token), linear_read.c (from a recurrent state
+   on). linear.h is what others see. */
 #ifndef POLYSKETCH_ATTENTION_LINEAR_PARTS_H
 #define POLYSKETCH_ATTENTION_LINEAR_PARTS_H
 
@@ -31,6 +32,9 @@ typedef struct Sizes {
 } Sizes;
 
 Sizes linear_sizes(const AttentionLayer *layer, const AttentionShape *shape);
+
+/* Whether near weights are exponentials. */
+bool linear_is_exponential(const AttentionLayer *layer);
 
 static inline size_t linear_block_rows(const Sizes *z, size_t block)
 {
@@ -101,25 +105,6 @@ static inline void add_times(real *sum, real factor, const real *x, size_t count
     for (size_t i = 0; i < count; i++) sum[i] += factor * x[i];
 }
 
-/* The sum of many blocks, in double, of which the gates of a block leave the part `kept`. */
-static inline void pass_block(double *sum, double kept, const real *x, size_t count)
-{
-#pragma omp simd
-    for (size_t i = 0; i < count; i++) sum[i] = kept * sum[i] + (double)x[i];
-}
-
-static inline void add_block(double *sum, double factor, const real *x, size_t count)
-{
-#pragma omp simd
-    for (size_t i = 0; i < count; i++) sum[i] += factor * (double)x[i];
-}
-
-static inline void round_to_real(real *x, const double *sum, size_t count)
-{
-#pragma omp simd
-    for (size_t i = 0; i < count; i++) x[i] = (real)sum[i];
-}
-
 static inline real dot(const real *x, const real *y, size_t count)
 {
     real sum = 0;
@@ -185,8 +170,6 @@ real linear_sketched_sum(const FeatureMap *map, const Sizes *z, const real *phi,
 
 /* ---- buffers of one pass -------------------------------------------------------------------------------------------- */
 
-typedef enum Direction { FORWARD, BACKWARD } Direction;
-
 typedef struct Buffers {
     real *query, *key; /* (B, N, C) q', k'; NULL when unused */
     Scales scales;
@@ -194,9 +177,9 @@ typedef struct Buffers {
     double *gates;          /* (B, H, W b + N): sums of the gates from the window's first on; NULL without a gate */
     real *tail;             /* (B, H, W b, row): what the next rank is sent, or what comes back from it */
     real *total, *incoming; /* (B, H, group) */
+    HeadShares *shares;     /* (B, H, blocks): what each block adds to run->watch; forward pass */
     real *threads;          /* per thread: local scratch, or a panel */
     size_t per_thread;
-    double *running;           /* per thread (state): a sum of blocks */
     real *d_query, *d_key;     /* (B, N, C) gradients of q', k' */
     real *d_u_query, *d_u_key; /* (B, N, H, r) */
     real *delta;               /* (B, H, N) */
@@ -206,7 +189,9 @@ typedef struct Buffers {
     real *log_normaliser;      /* (B, H, N): what exponential pairs need; else NULL */
 } Buffers;
 
-/* ---- one head of one sequence (linear_head.c, linear_head_backward.c) ------------------------------------------------------ */
+Buffers linear_take_buffers(const AttentionLayer *layer, const Sizes *z, PassDirection pass, Arena *scratch);
+
+/* ---- one head of one sequence (linear_head.c) ------------------------------------------------------------------------------ */
 
 /* Everything a head needs; rows are this rank's tokens of the sequence. */
 typedef struct Head {
@@ -225,10 +210,9 @@ typedef struct Head {
     PairWeight weight;
     Scales scales;
     real log_far;       /* of this head, far scale included */
-    HeadShares *shares; /* or NULL: nobody watches, and there are no ... */
+    HeadShares *shares; /* (blocks), or NULL: nobody watches, and there are no ... */
     TokenRange watched; /* ... rows that count */
     real *scratch;      /* of this thread */
-    double *running;    /* (state), of this thread */
 } Head;
 
 /* Columns of a row of the window, or of its gradients. */
@@ -247,6 +231,8 @@ double linear_gates_before(const Head *head, const Sizes *z, size_t slot);
 /* What the keys of slots [from, to) leave of a state that was there before them: their gates take their part, and a document
    that begins among them all, for no query behind sees what was before it. */
 double linear_kept(const Head *head, const Sizes *z, size_t from, size_t to);
+/* The log decay of all slots of this rank. */
+real linear_log_decay(const Head *head, const Sizes *z);
 
 /* Whether the state that a row meets holds only keys before its document; and whether the queries of a slot read a state. */
 bool linear_state_is_hidden(const Head *head, const Sizes *z, size_t row);
@@ -281,12 +267,6 @@ typedef struct NearPairs {
 
 int linear_near_pairs(const AttentionRun *run, const Head *head, const Sizes *z, size_t block, NearPairs parts[2]);
 
-/* total (group) = the running sum of all slots, and where states decay their log decay. */
-void linear_finish_total(const Head *head, const Sizes *z, real *total);
-
-/* Sums of slots become what came before (or, backwards, after) each slot; `incoming` is what other ranks had. */
-void linear_sums_to_prefixes(const Head *head, const Sizes *z, real *states, const real *incoming, bool backwards);
-
 /* The gradients of one head. */
 typedef struct HeadGradients {
     ConstMatrix d_out;         /* (N, h) */
@@ -302,17 +282,40 @@ typedef struct HeadGradients {
 
 HeadGradients linear_gradients_at(const AttentionRun *run, const Sizes *z, const Buffers *buffers, size_t s, size_t j);
 
-/* One side of one head: of a forward pass, whose gradients are empty, or of a backward pass. `sums` (group): the sum of this
-   rank's blocks, which goes into the scan, or what came out of it. */
-typedef void HeadWork(const AttentionRun *run, const Sizes *z, const Head *head, const HeadGradients *gradients,
-                      real *sums);
+/* One block of a head, or its slot, which no other depends on: the products of one side, of a forward pass, whose gradients are
+   empty, or of a backward pass. Any number of threads may share a head. */
+typedef void BlockWork(const AttentionRun *run, const Sizes *z, const Head *head, const HeadGradients *gradients,
+                       size_t block);
 
-/* In the order of the passes; the scan is begun after the first and finished before the third. */
-HeadWork linear_head_keys, linear_head_local, linear_head_queries;
-HeadWork linear_head_queries_backward, linear_head_local_backward, linear_head_keys_backward;
+/* In the order of the passes. linear_block_local_backward() adds to the gradients of all keys that the block's queries see:
+   blocks less than 1 + W apart must not be under way together. */
+BlockWork linear_slot_keys_forward, linear_block_local, linear_block_queries;
+BlockWork linear_block_queries_backward, linear_block_local_backward, linear_slot_keys_backward;
 
-/* run->d_gate of a head = gradients of the sums of its gates, once all others are there. */
-HeadWork linear_head_gates_backward;
+/* run->d_gate of a block = gradients of the sums of its gates, once all others are there. */
+BlockWork linear_block_gates_backward;
+
+/* ---- sums over the blocks of a head (linear_sums.c) ------------------------------------------------------------------------ */
+
+/* Numbers of a state, at most LINEAR_SLICE: each is summed by itself, so that slices divide a head's sums among threads. */
+enum { LINEAR_SLICE = 2048 };
+typedef struct StateSlice {
+    size_t first, count;
+} StateSlice;
+
+/* `sums` (group): the sum of this rank's slots, which goes into the scan, or what came out of it. */
+typedef void SliceWork(const Sizes *z, const Head *head, const HeadGradients *gradients, real *sums, StateSlice slice);
+
+/* The total of the sums of slots, and where states decay their log decay; then, when the scan is over, sums of slots become what
+   came before each slot. The same of adjoint sums, which become what comes after. */
+SliceWork linear_total_of_keys, linear_prefixes_of_keys;
+SliceWork linear_total_of_adjoints, linear_prefixes_of_adjoints;
+
+/* ---- one head as a whole --------------------------------------------------------------------------------------------------- */
+
+/* `sums` as above, or NULL. */
+typedef void HeadWork(const AttentionRun *run, const Sizes *z, const Head *head, real *sums);
+
 /* The gradient of the far scales += */
 void linear_far_scale_backward(const AttentionRun *run, const Sizes *z, const Buffers *buffers);
 

@@ -36,10 +36,8 @@ static void copy_row(const Sizes *z, const HeadState *state, size_t t, bool firs
 }
 
 /* As the first token of a block does it in decoding (enter_row()). */
-void linear_head_enter(const AttentionRun *run, const Sizes *z, const Head *head, const HeadGradients *gradients,
-                       real *sums)
+void linear_head_enter(const AttentionRun *run, const Sizes *z, const Head *head, real *sums)
 {
-    (void)gradients;
     HeadState state = state_of(run, head);
     Panel panel = panel_in(z, head->scratch);
     Saved saved = linear_saved_parts(run->layer, z, run->saved);
@@ -51,10 +49,8 @@ void linear_head_enter(const AttentionRun *run, const Sizes *z, const Head *head
         copy_row(z, &state, position + i - z->before, leaves && i == 0, matrix_row(window, i));
 }
 
-void linear_head_take_state(const AttentionRun *run, const Sizes *z, const Head *head, const HeadGradients *gradients,
-                            real *sums)
+void linear_head_take_state(const AttentionRun *run, const Sizes *z, const Head *head, real *sums)
 {
-    (void)gradients;
     HeadState state = state_of(run, head);
     memcpy(sums, state.at.state, z->state * sizeof *sums);
 }
@@ -70,10 +66,9 @@ static void leave_ages(const Sizes *z, const Head *head, const HeadState *state,
     *state->at.age = (real)(all - linear_gates_before(head, z, z->blocks - 1));
 }
 
-void linear_head_leave(const AttentionRun *run, const Sizes *z, const Head *head, const HeadGradients *gradients,
-                       real *sums)
+void linear_head_leave(const AttentionRun *run, const Sizes *z, const Head *head, real *sums)
 {
-    (void)gradients, (void)sums;
+    (void)sums;
     HeadState state = state_of(run, head);
     DecodeState *at = &state.at;
     size_t width = linear_local_width(run->layer, z), first = run->shape.first_token, last = z->blocks - 1;

@@ -8,11 +8,12 @@
 #include "src/attention/power_scale.h"
 #include "src/attention/qk_norm.h"
 #include "src/attention/ring.h"
+#include "src/base/memory.h"
 
 static void polynomial_plan(const AttentionLayer *layer, const AttentionShape *shape, Arena *scratch)
 {
     size_t mark = arena_mark(scratch), C = layer->heads * layer->head_width;
-    ring_take_buffers(layer, shape, RING_BACKWARD, scratch);
+    ring_take_buffers(layer, shape, BACKWARD, scratch);
     for (int i = 0; i < 3; i++) arena_take(scratch, shape->sequences * shape->tokens * C); /* q', its gradient, k' */
     ring_plan(layer, shape, scratch);
     qk_norm_plan(layer, scratch);
@@ -30,13 +31,13 @@ static void polynomial_forward(const AttentionRun *run)
 {
     size_t C = run->layer->heads * run->layer->head_width, tokens = run->shape.sequences * run->shape.tokens;
     size_t rows = ring_row_count(run->layer, &run->shape), mark = arena_mark(run->scratch);
-    RingBuffers buffers = ring_take_buffers(run->layer, &run->shape, RING_FORWARD, run->scratch);
+    RingBuffers buffers = ring_take_buffers(run->layer, &run->shape, FORWARD, run->scratch);
     Matrix queries = take_rows(run), keys = take_rows(run);
     real *sums = run->saved; /* (B, H, N) */
     PowerScale powers = power_scale(run->layer, run->params);
     PairWeight weight = pair_weight_power(powers.scale, (int)run->layer->spec.degree);
     for (size_t i = 0; i < rows; i++) sums[i] = powers.one;
-    memset(run->out, 0, tokens * C * sizeof *run->out);
+    clear_memory(run->out, tokens * C * sizeof *run->out);
     qk_norm_forward(run->layer, run->params, queries, keys, run->qkv);
     ring_pack(run, &buffers, matrix_const(keys));
     ring_forward(run, &buffers, &weight, matrix_const(queries), sums, NULL);
@@ -49,13 +50,13 @@ static void polynomial_backward(const AttentionRun *run)
 {
     size_t C = run->layer->heads * run->layer->head_width, tokens = run->shape.sequences * run->shape.tokens;
     size_t mark = arena_mark(run->scratch);
-    RingBuffers buffers = ring_take_buffers(run->layer, &run->shape, RING_BACKWARD, run->scratch);
+    RingBuffers buffers = ring_take_buffers(run->layer, &run->shape, BACKWARD, run->scratch);
     Matrix queries = take_rows(run), d_queries = take_rows(run);
     Matrix keys = take_rows(run), d_keys = keys; /* the keys are in the packet by then */
     PowerScale powers = power_scale(run->layer, run->params);
     PairWeight weight = pair_weight_power(powers.scale, (int)run->layer->spec.degree);
-    memset(d_queries.at, 0, tokens * C * sizeof *d_queries.at);
-    memset(run->d_qkv, 0, tokens * 3 * C * sizeof *run->d_qkv);
+    clear_memory(d_queries.at, tokens * C * sizeof *d_queries.at);
+    clear_memory(run->d_qkv, tokens * 3 * C * sizeof *run->d_qkv);
     qk_norm_forward(run->layer, run->params, queries, keys, run->qkv);
     ring_pack(run, &buffers, matrix_const(keys));
     ring_backward(run, &buffers, &weight, matrix_const(queries), run->saved, powers.one, d_queries);

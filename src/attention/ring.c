@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "src/attention/gate.h"
+#include "src/base/memory.h"
 #include "src/core/phase.h"
 
 static size_t model_width(const AttentionLayer *layer) { return layer->heads * layer->head_width; }
@@ -47,20 +48,34 @@ size_t ring_row_count(const AttentionLayer *layer, const AttentionShape *shape)
     return shape->sequences * layer->heads * shape->tokens;
 }
 
-RingBuffers ring_take_buffers(const AttentionLayer *layer, const AttentionShape *shape, RingPass pass, Arena *scratch)
+/* Strips of queries: of one head, and of all. */
+static size_t strips_of(const AttentionShape *shape)
+{
+    return (shape->tokens + EXACT_STRIP_ROWS - 1) / EXACT_STRIP_ROWS;
+}
+
+static size_t total_strips(const AttentionLayer *layer, const AttentionShape *shape)
+{
+    return head_count(layer, shape) * strips_of(shape);
+}
+
+RingBuffers ring_take_buffers(const AttentionLayer *layer, const AttentionShape *shape, PassDirection pass,
+                              Arena *scratch)
 {
     size_t count = packet_count(layer, shape), threads = (size_t)omp_get_max_threads();
     int travels = shape->segments > 1;
     RingBuffers buffers = {0};
     buffers.packet = arena_take(scratch, count);
     buffers.next_packet = travels ? arena_take(scratch, count) : NULL;
-    if (pass == RING_BACKWARD) {
+    if (pass == BACKWARD) {
         buffers.d_packet = arena_take(scratch, count);
         buffers.next_d_packet = travels ? arena_take(scratch, count) : NULL;
     }
     size_t h = layer->head_width;
-    buffers.per_thread = pass == RING_FORWARD ? exact_forward_scratch(h, h) : exact_backward_scratch(h, h);
+    buffers.per_thread = pass == FORWARD ? exact_forward_scratch(h, h) : exact_backward_scratch(h, h);
     buffers.threads = arena_take(scratch, threads * buffers.per_thread);
+    if (pass == BACKWARD)
+        buffers.finished = arena_take_bytes(scratch, total_strips(layer, shape) * sizeof *buffers.finished);
     if (attention_has_gate(layer)) {
         buffers.gates = arena_take_bytes(scratch, ring_row_count(layer, shape) * sizeof *buffers.gates);
         buffers.key_gates = arena_take_bytes(scratch, threads * longest(shape) * sizeof *buffers.key_gates);
@@ -171,19 +186,61 @@ static ExactHead head_against(const AttentionRun *run, const RingBuffers *buffer
     };
 }
 
+/* ---- strips of queries, divided among threads ---- */
+
+/* Queries of one head that one thread computes at once. */
+typedef struct Strip {
+    size_t index, s, j; /* head, s * H + j */
+    size_t number;      /* of the head's strips */
+    TokenRange rows;
+} Strip;
+
+/* Strip `order` of all. The last ones of a head, which see most keys, come first, so that short ones fill the gaps at the end; as
+   many heads are under way as there are threads, so that few strips of one head are: they take turns with its keys. */
+static Strip strip_at(const AttentionRun *run, size_t order)
+{
+    size_t heads = head_count(run->layer, &run->shape), strips = strips_of(&run->shape);
+    size_t together = smaller((size_t)omp_get_max_threads(), heads);
+    size_t first_head = order / (together * strips) * together, among = order - first_head * strips;
+    size_t width = smaller(together, heads - first_head);
+    Strip strip = {.index = first_head + among % width, .number = strips - 1 - among / width};
+    strip.s = strip.index / run->layer->heads;
+    strip.j = strip.index % run->layer->heads;
+    strip.rows.first = strip.number * EXACT_STRIP_ROWS;
+    strip.rows.count = smaller(run->shape.tokens - strip.rows.first, EXACT_STRIP_ROWS);
+    return strip;
+}
+
+/* The next strip for the calling thread; false when all are taken. In this order exactly: a strip may wait for one before it, so
+   that must be in the hands of a thread, which no schedule of OpenMP promises. */
+static bool take_strip(const AttentionRun *run, atomic_size_t *taken, Strip *strip)
+{
+    size_t order = atomic_fetch_add(taken, 1);
+    if (order >= total_strips(run->layer, &run->shape)) return false;
+    *strip = strip_at(run, order);
+    return true;
+}
+
+static real *thread_scratch(const RingBuffers *buffers)
+{
+    return buffers->threads + (size_t)omp_get_thread_num() * buffers->per_thread;
+}
+
 static void forward_against(const AttentionRun *run, RingBuffers *buffers, int source, const PairWeight *weight,
                             ConstMatrix queries, real *sums, real *maxima)
 {
     size_t N = run->shape.tokens, H = run->layer->heads;
     Matrix out = matrix_dense(run->out, run->shape.sequences * N, model_width(run->layer));
-#pragma omp parallel for collapse(2) schedule(dynamic)
-    for (size_t s = 0; s < run->shape.sequences; s++)
-        for (size_t j = 0; j < H; j++) {
-            ExactHead head = head_against(run, buffers, source, queries, s, j);
-            size_t row = (s * H + j) * N;
-            exact_forward(weight, &head, head_of(out, N, H, s, j), sums + row, maxima ? maxima + row : NULL,
-                          buffers->threads + (size_t)omp_get_thread_num() * buffers->per_thread);
-        }
+    atomic_size_t taken = 0;
+#pragma omp parallel
+    for (Strip strip; take_strip(run, &taken, &strip);) {
+        ExactHead head = head_against(run, buffers, source, queries, strip.s, strip.j);
+        ExactHead part = exact_rows(&head, strip.rows.first, strip.rows.count);
+        size_t row = strip.index * N + strip.rows.first;
+        exact_forward(weight, &part,
+                      matrix_rows(head_of(out, N, H, strip.s, strip.j), strip.rows.first, strip.rows.count), sums + row,
+                      maxima ? maxima + row : NULL, thread_scratch(buffers));
+    }
 }
 
 static void swap(real **a, real **b)
@@ -211,29 +268,41 @@ void ring_forward(const AttentionRun *run, RingBuffers *buffers, const PairWeigh
     if (run->state) ring_leave_state(run, buffers);
 }
 
+/* After the strip of later queries, which was taken before. */
+static ExactTurn turn_of(const AttentionRun *run, const RingBuffers *buffers, const Strip *strip)
+{
+    size_t strips = strips_of(&run->shape);
+    atomic_size_t *own = &buffers->finished[strip->index * strips + strip->number];
+    return (ExactTurn){.before = strip->number + 1 < strips ? own + 1 : NULL, .own = own};
+}
+
 static void backward_against(const AttentionRun *run, RingBuffers *buffers, int source, const PairWeight *weight,
                              ConstMatrix queries, const real *normaliser, const real *delta, Matrix d_queries)
 {
     size_t h = run->layer->head_width, N = run->shape.tokens, H = run->layer->heads;
-    size_t rows = longest(&run->shape);
     ConstMatrix d_out = const_matrix_dense(run->d_out, run->shape.sequences * N, model_width(run->layer));
-#pragma omp parallel for collapse(2) schedule(dynamic)
-    for (size_t s = 0; s < run->shape.sequences; s++)
-        for (size_t j = 0; j < H; j++) {
-            ExactHead head = head_against(run, buffers, source, queries, s, j);
-            size_t row = (s * H + j) * N;
-            Matrix d_pairs = matrix_rows(packet_head(run, buffers->d_packet, rows, s, j), 0, head.k.rows);
-            ExactGradients gradients = {
-                .d_out = const_head_of(d_out, N, H, s, j),
-                .delta = delta + row,
-                .d_q = head_of(d_queries, N, H, s, j),
-                .d_k = matrix_columns(d_pairs, 0, h),
-                .d_v = matrix_columns(d_pairs, h, h),
-                .key_sums = run->gate ? packet_gates(run, buffers->d_packet, s * H + j) : NULL,
-            };
-            exact_backward(weight, &head, normaliser + row, &gradients,
-                           buffers->threads + (size_t)omp_get_thread_num() * buffers->per_thread);
-        }
+    atomic_size_t taken = 0;
+    for (size_t i = 0; i < total_strips(run->layer, &run->shape); i++) atomic_init(&buffers->finished[i], 0);
+#pragma omp parallel
+    for (Strip strip; take_strip(run, &taken, &strip);) {
+        TokenRange rows = strip.rows;
+        ExactHead head = head_against(run, buffers, source, queries, strip.s, strip.j);
+        ExactHead part = exact_rows(&head, rows.first, rows.count);
+        ExactTurn turn = turn_of(run, buffers, &strip);
+        size_t row = strip.index * N + rows.first;
+        Matrix pairs = packet_head(run, buffers->d_packet, longest(&run->shape), strip.s, strip.j);
+        Matrix d_pairs = matrix_rows(pairs, 0, head.k.rows);
+        ExactGradients gradients = {
+            .d_out = const_matrix_rows(const_head_of(d_out, N, H, strip.s, strip.j), rows.first, rows.count),
+            .delta = delta + row,
+            .d_q = matrix_rows(head_of(d_queries, N, H, strip.s, strip.j), rows.first, rows.count),
+            .d_k = matrix_columns(d_pairs, 0, h),
+            .d_v = matrix_columns(d_pairs, h, h),
+            .key_sums = run->gate ? packet_gates(run, buffers->d_packet, strip.index) : NULL,
+            .turn = &turn,
+        };
+        exact_backward(weight, &part, normaliser + row, &gradients, thread_scratch(buffers));
+    }
 }
 
 /* `normaliser` NULL where none is ever clamped. */
@@ -275,7 +344,7 @@ void ring_backward(const AttentionRun *run, RingBuffers *buffers, const PairWeig
     size_t count = packet_count(run->layer, &run->shape), mark = arena_mark(run->scratch);
     real *delta = arena_take(run->scratch, ring_row_count(run->layer, &run->shape)); /* (B, H, N) */
     fill_delta(run, delta, weight->degree ? normaliser : NULL); /* that of softmax is a logarithm */
-    memset(buffers->d_packet, 0, count * sizeof(real));
+    clear_memory(buffers->d_packet, count * sizeof(real));
     for (int step = 0; step < link->segments; step++) {
         int source = link->position - step, last = step == link->segments - 1;
         if (!last) link->ring_shift_begin(link, SCAN_FORWARD, buffers->packet, buffers->next_packet, count);

@@ -16,18 +16,18 @@ typedef struct RingBuffers {
     real *d_packet, *next_d_packet; /* the same, backward only */
     real *threads;                  /* tile scratch of every thread */
     size_t per_thread;
-    double *gates;     /* (B, H, N): sums of this rank's gates; NULL without a gate, as are the next two */
-    double *key_gates; /* per thread (longest): of a packet's keys, on the same scale */
-    double *between;   /* (B, H): sums of the gates between the packet's segment and this one */
+    double *gates;           /* (B, H, N): sums of this rank's gates; NULL without a gate, as are the next two */
+    double *key_gates;       /* per thread (longest): of a packet's keys, on the same scale */
+    double *between;         /* (B, H): sums of the gates between the packet's segment and this one */
+    atomic_size_t *finished; /* (B, H, strips): ExactTurn of each; backward only */
 } RingBuffers;
-
-typedef enum RingPass { RING_FORWARD, RING_BACKWARD } RingPass;
 
 /* B H N: rows of scores on this rank, and numbers that the exact kinds save (a normaliser for each). */
 size_t ring_row_count(const AttentionLayer *layer, const AttentionShape *shape);
 
 /* Takes the buffers of one pass. */
-RingBuffers ring_take_buffers(const AttentionLayer *layer, const AttentionShape *shape, RingPass pass, Arena *scratch);
+RingBuffers ring_take_buffers(const AttentionLayer *layer, const AttentionShape *shape, PassDirection pass,
+                              Arena *scratch);
 
 /* Keys (B N, C) and the values of qkv into the packet. */
 void ring_pack(const AttentionRun *run, RingBuffers *buffers, ConstMatrix keys);

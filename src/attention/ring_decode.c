@@ -69,12 +69,17 @@ void ring_forward_state(const AttentionRun *run, const RingBuffers *buffers, con
     size_t N = run->shape.tokens, H = run->layer->heads, kept = run->shape.first_token;
     size_t part = run->gate ? N : kept; /* there is room for the gates of so many keys */
     Matrix out = matrix_dense(run->out, N, model_width(run->layer));
-#pragma omp parallel for schedule(dynamic)
+#pragma omp parallel for collapse(2) schedule(dynamic)
     for (size_t j = 0; j < H; j++)
-        for (size_t first = 0; first < kept; first += part) {
-            ExactHead head = kept_head(run, buffers, queries, j, first, kept - first < part ? kept - first : part);
-            exact_forward(weight, &head, head_of(out, N, H, 0, j), sums + j * N, maxima ? maxima + j * N : NULL,
-                          buffers->threads + (size_t)omp_get_thread_num() * buffers->per_thread);
+        for (size_t strip = 0; strip < N; strip += EXACT_STRIP_ROWS) {
+            size_t rows = smaller(N - strip, EXACT_STRIP_ROWS), row = j * N + strip;
+            for (size_t first = 0; first < kept; first += part) {
+                ExactHead head = kept_head(run, buffers, queries, j, first, smaller(kept - first, part));
+                ExactHead some = exact_rows(&head, strip, rows);
+                exact_forward(weight, &some, matrix_rows(head_of(out, N, H, 0, j), strip, rows), sums + row,
+                              maxima ? maxima + row : NULL,
+                              buffers->threads + (size_t)omp_get_thread_num() * buffers->per_thread);
+            }
         }
 }
 

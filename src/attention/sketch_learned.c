@@ -80,7 +80,7 @@ typedef struct ChunkBuffers {
     real *d_hidden;           /* (rows, 8r), rows hidden_stride() apart */
     real *d_normed, *d_level; /* (rows, max(h, r)) */
     real *d_y;                /* (rows, r) */
-    real *gradients;          /* this thread's share of all the network's gradients */
+    real *gradients;          /* this thread's, of all the network */
 } ChunkBuffers;
 
 /* Gradients of the network in one piece: tensor after tensor. */
@@ -119,7 +119,6 @@ static ChunkBuffers take_chunk_buffers(const AttentionLayer *layer, bool backwar
     buffers.d_normed = arena_take(arena, rows * larger(h, r));
     buffers.d_level = arena_take(arena, rows * r);
     buffers.d_y = arena_take(arena, rows * r);
-    buffers.gradients = arena_take(arena, gradient_count(layer));
     return buffers;
 }
 
@@ -154,6 +153,7 @@ static void sketch_plan(const AttentionLayer *layer, size_t tokens, Arena *scrat
     size_t mark = arena_mark(scratch);
     take_transposed(layer, scratch);
     arena_take_bytes(scratch, (size_t)omp_get_max_threads() * thread_bytes(layer, true));
+    map_gradients_take(gradient_count(layer), scratch);
     arena_release(scratch, mark);
 }
 
@@ -311,14 +311,12 @@ static void sketch_backward(const MapRun *run, Matrix d_x, const real *d_u, cons
     size_t longest = chunk_tokens(layer, TARGET_ROWS), bytes = thread_bytes(layer, true);
     Transposed matrices = transpose_matrices(layer, run->params, run->scratch);
     void *threads = arena_take_bytes(run->scratch, (size_t)omp_get_max_threads() * bytes);
-    int team = 1;
+    MapGradients gradients = map_gradients_take(gradient_count(layer), run->scratch);
 #pragma omp parallel
     {
         Arena mine = arena_share(threads, (size_t)omp_get_thread_num(), bytes);
         ChunkBuffers buffers = take_chunk_buffers(layer, true, &mine);
-        memset(buffers.gradients, 0, gradient_count(layer) * sizeof(real));
-#pragma omp single
-        team = omp_get_num_threads();
+        buffers.gradients = map_gradients_own(&gradients);
 #pragma omp for schedule(static)
         for (size_t i = 0; i < chunk_count(&run->span, longest); i++) {
             TokenChunk chunk = chunk_at(&run->span, longest, i);
@@ -328,10 +326,7 @@ static void sketch_backward(const MapRun *run, Matrix d_x, const real *d_u, cons
             chunk_backward(run, &buffers, matrix_rows(d_x, chunk.first, chunk.count), d_u + first_u, u + first_u);
         }
     }
-    for (int thread = 0; thread < team; thread++) { /* always in this order: the sum is reproducible */
-        Arena share = arena_share(threads, (size_t)thread, bytes);
-        map_add_gradients(run->params, layer->map_tensors, TENSORS, take_chunk_buffers(layer, true, &share).gradients);
-    }
+    map_gradients_add(&gradients, run->params, layer->map_tensors, TENSORS);
     arena_release(run->scratch, mark);
 }
 

@@ -55,7 +55,7 @@ typedef struct Projection {
 typedef struct ThreadBuffers {
     real *x;         /* (tokens, h), of one head */
     real *y, *d_y;   /* (tokens, r), before the norm */
-    real *gradients; /* this thread's share, tensor after tensor: (H, r, h), (r), (r) */
+    real *gradients; /* this thread's, tensor after tensor: (H, r, h), (r), (r); backward */
 } ThreadBuffers;
 
 static size_t weight_count(const AttentionLayer *layer)
@@ -75,8 +75,7 @@ static ThreadBuffers take_thread_buffers(const AttentionLayer *layer, Arena *are
 {
     return (ThreadBuffers){.x = arena_take(arena, CHUNK_TOKENS * layer->head_width),
                            .y = arena_take(arena, CHUNK_TOKENS * sketch_width(layer)),
-                           .d_y = arena_take(arena, CHUNK_TOKENS * sketch_width(layer)),
-                           .gradients = arena_take(arena, gradient_count(layer))};
+                           .d_y = arena_take(arena, CHUNK_TOKENS * sketch_width(layer))};
 }
 
 static size_t thread_bytes(const AttentionLayer *layer)
@@ -92,6 +91,7 @@ static void sketch_plan(const AttentionLayer *layer, size_t tokens, Arena *scrat
     size_t mark = arena_mark(scratch);
     take_projection(layer, scratch);
     arena_take_bytes(scratch, (size_t)omp_get_max_threads() * thread_bytes(layer));
+    map_gradients_take(gradient_count(layer), scratch);
     arena_release(scratch, mark);
 }
 
@@ -188,14 +188,12 @@ static void sketch_backward(const MapRun *run, Matrix d_x, const real *d_u, cons
     Projection projection = prepare_projection(run);
     ConstMatrix all_d_u = const_matrix_dense(d_u, run->x.rows, layer->heads * r);
     void *threads = arena_take_bytes(run->scratch, (size_t)omp_get_max_threads() * bytes);
-    int team = 1;
+    MapGradients gradients = map_gradients_take(gradient_count(layer), run->scratch);
 #pragma omp parallel
     {
         Arena mine = arena_share(threads, (size_t)omp_get_thread_num(), bytes);
         ThreadBuffers buffers = take_thread_buffers(layer, &mine);
-        memset(buffers.gradients, 0, gradient_count(layer) * sizeof(real));
-#pragma omp single
-        team = omp_get_num_threads();
+        buffers.gradients = map_gradients_own(&gradients);
 #pragma omp for schedule(static)
         for (size_t i = 0; i < chunk_count(&run->span, CHUNK_TOKENS); i++) {
             TokenChunk chunk = chunk_at(&run->span, CHUNK_TOKENS, i);
@@ -205,10 +203,7 @@ static void sketch_backward(const MapRun *run, Matrix d_x, const real *d_u, cons
         }
         for (size_t c = 0; c < 2 * r; c++) buffers.gradients[weight_count(layer) + c] *= factor;
     }
-    for (int thread = 0; thread < team; thread++) { /* always in this order: the sum is reproducible */
-        Arena share = arena_share(threads, (size_t)thread, bytes);
-        map_add_gradients(run->params, tensors_of(run), SIDE_TENSORS, take_thread_buffers(layer, &share).gradients);
-    }
+    map_gradients_add(&gradients, run->params, tensors_of(run), SIDE_TENSORS);
     arena_release(run->scratch, mark);
 }
 

@@ -10,6 +10,7 @@
 #include "src/attention/kinds.h"
 #include "src/attention/qk_norm.h"
 #include "src/attention/ring.h"
+#include "src/base/memory.h"
 
 static real softmax_scale(const AttentionLayer *layer) { return 1 / real_sqrt((real)layer->head_width); }
 
@@ -32,7 +33,7 @@ static void softmax_declare(AttentionLayer *layer, ParamTable *table, const char
 static void softmax_plan(const AttentionLayer *layer, const AttentionShape *shape, Arena *scratch)
 {
     size_t mark = arena_mark(scratch);
-    ring_take_buffers(layer, shape, RING_BACKWARD, scratch);
+    ring_take_buffers(layer, shape, BACKWARD, scratch);
     ring_plan(layer, shape, scratch);
     arena_take(scratch, ring_row_count(layer, shape));
     arena_release(scratch, mark);
@@ -43,12 +44,12 @@ static void softmax_forward(const AttentionRun *run)
     size_t C = run->layer->heads * run->layer->head_width, tokens = run->shape.sequences * run->shape.tokens;
     size_t rows = ring_row_count(run->layer, &run->shape);
     size_t mark = arena_mark(run->scratch);
-    RingBuffers buffers = ring_take_buffers(run->layer, &run->shape, RING_FORWARD, run->scratch);
+    RingBuffers buffers = ring_take_buffers(run->layer, &run->shape, FORWARD, run->scratch);
     real *maxima = arena_take(run->scratch, rows), *sums = run->saved; /* (B, H, N) */
     ConstMatrix qkv = const_matrix_dense(run->qkv, tokens, 3 * C);
     for (size_t i = 0; i < rows; i++) maxima[i] = -INFINITY;
     memset(sums, 0, rows * sizeof *sums);
-    memset(run->out, 0, tokens * C * sizeof *run->out);
+    clear_memory(run->out, tokens * C * sizeof *run->out);
     PairWeight weight = pair_weight_exponential(softmax_scale(run->layer));
     ring_pack(run, &buffers, const_matrix_columns(qkv, C, C));
     ring_forward(run, &buffers, &weight, const_matrix_columns(qkv, 0, C), sums, maxima);
@@ -62,11 +63,11 @@ static void softmax_backward(const AttentionRun *run)
 {
     size_t C = run->layer->heads * run->layer->head_width, tokens = run->shape.sequences * run->shape.tokens;
     size_t mark = arena_mark(run->scratch);
-    RingBuffers buffers = ring_take_buffers(run->layer, &run->shape, RING_BACKWARD, run->scratch);
+    RingBuffers buffers = ring_take_buffers(run->layer, &run->shape, BACKWARD, run->scratch);
     PairWeight weight = pair_weight_exponential(softmax_scale(run->layer));
     ConstMatrix qkv = const_matrix_dense(run->qkv, tokens, 3 * C);
     Matrix d_qkv = matrix_dense(run->d_qkv, tokens, 3 * C);
-    memset(run->d_qkv, 0, tokens * 3 * C * sizeof *run->d_qkv);
+    clear_memory(run->d_qkv, tokens * 3 * C * sizeof *run->d_qkv);
     ring_pack(run, &buffers, const_matrix_columns(qkv, C, C));
     ring_backward(run, &buffers, &weight, const_matrix_columns(qkv, 0, C), run->saved, 0, matrix_columns(d_qkv, 0, C));
     ring_unpack(run, &buffers, matrix_columns(d_qkv, C, C));

@@ -3,7 +3,6 @@
 
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "src/base/error.h"
 #include "src/base/memory.h"
@@ -27,11 +26,9 @@ Arena arena_measure(void) { return (Arena){0}; }
 Arena arena_create(size_t bytes, const char *name)
 {
     Arena arena = {.capacity = round_up(bytes ? bytes : 1)};
-    arena.base = aligned_alloc(ALIGNMENT, arena.capacity);
+    arena.base = try_block(arena.capacity);
     CHECK(arena.base, "cannot allocate %.1f MB of %s. Use more ranks, a smaller model or a smaller micro-batch",
           (double)bytes / 1e6, name);
-    prefer_huge_pages(arena.base, arena.capacity);
-    memset(arena.base, 0, arena.capacity);
     poison(arena.base, arena.capacity);
     return arena;
 }

@@ -2,6 +2,7 @@
 
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -9,13 +10,35 @@
 
 enum { HUGE_PAGE = 2 << 20 };
 
+static void require_memory(const void *memory, double bytes)
+{
+    CHECK(memory, "cannot allocate %.1f MB. Use more ranks, a smaller model or a smaller batch", bytes / 1e6);
+}
+
 void *checked_calloc(size_t count, size_t bytes)
 {
     void *memory = calloc(count ? count : 1, bytes ? bytes : 1);
-    CHECK(memory, "cannot allocate %.1f MB. Use more ranks, a smaller model or a smaller batch",
-          (double)count * (double)bytes / 1e6);
+    require_memory(memory, (double)count * (double)bytes);
     prefer_huge_pages(memory, count * bytes);
     return memory;
+}
+
+void *try_block(size_t bytes)
+{
+    enum { ALIGNMENT = 64 };
+    size_t rounded = (bytes ? bytes + ALIGNMENT - 1 : ALIGNMENT) / ALIGNMENT * ALIGNMENT;
+    void *block = aligned_alloc(ALIGNMENT, rounded);
+    if (!block) return NULL;
+    prefer_huge_pages(block, rounded);
+    clear_memory(block, rounded);
+    return block;
+}
+
+void *checked_block(size_t bytes)
+{
+    void *block = try_block(bytes);
+    require_memory(block, (double)bytes);
+    return block;
 }
 
 void *checked_room(void *array, size_t needed, size_t *capacity, size_t bytes)
@@ -32,6 +55,14 @@ void *checked_room(void *array, size_t needed, size_t *capacity, size_t bytes)
 void *checked_grow(void *array, size_t count, size_t *capacity, size_t bytes)
 {
     return checked_room(array, count + 1, capacity, bytes);
+}
+
+void clear_memory(void *start, size_t bytes)
+{
+    enum { PIECE = 1 << 18 };
+#pragma omp parallel for schedule(static) if (bytes > PIECE)
+    for (size_t first = 0; first < bytes; first += PIECE)
+        memset((char *)start + first, 0, bytes - first < PIECE ? bytes - first : PIECE);
 }
 
 void prefer_huge_pages(void *start, size_t bytes)

@@ -146,9 +146,9 @@ static ParamStore *create(const ParamTable *params, const ParamTable *states, Me
 ParamStore *param_store_create(const ParamTable *params, const ParamTable *states, StorePurpose purpose)
 {
     Memory memory = {.own = true};
-    if (purpose != STORE_TABLES) memory.values = checked_calloc(params->total_count, sizeof(real));
-    if (purpose == STORE_GRADIENTS) memory.gradients = checked_calloc(params->trained_count, sizeof(real));
-    if (states) memory.states = checked_calloc(states->total_count, sizeof(real));
+    if (purpose != STORE_TABLES) memory.values = checked_block(params->total_count * sizeof(real));
+    if (purpose == STORE_GRADIENTS) memory.gradients = checked_block(params->trained_count * sizeof(real));
+    if (states) memory.states = checked_block(states->total_count * sizeof(real));
     return create(params, states, memory);
 }
 

@@ -232,7 +232,7 @@ const real *decoder_step_all(Decoder *decoder, const size_t *sequences, const in
     for (size_t row = 0; row < count; row++) {
         require_room(decoder, sequences[row], 1);
         rotary_fill_table(decoder->rotary + row * model->head_width, decoder->positions[sequences[row]], 1,
-                          model->head_width, model->rotary_pairs);
+                          model->rotary_turns, model->head_width);
     }
     embedding_forward(decoder->x, param_values(decoder->params, model->embedding), tokens, count, model->width);
     for (size_t i = 0; i < model->layer_count; i++) step_layer(decoder, sequences, i);

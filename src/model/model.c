@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "src/base/memory.h"
+#include "src/tensor/rotary.h"
 
 static void add_norm(ParamTable *table, int norm[2], const char *prefix, const char *which, size_t width)
 {
@@ -62,7 +63,9 @@ Model *model_create(const ModelSpec *spec)
     model->feedforward_in_width = spec->feedforward_width * (spec->feedforward == FEEDFORWARD_GLU ? 2 : 1);
     model->vocab_size = spec->vocab_size;
     model->logit_soft_cap = spec->logit_soft_cap;
-    model->rotary_pairs = (size_t)lround(spec->rotary_share * (double)(model->head_width / 2));
+    size_t turned_pairs = (size_t)lround(spec->rotary_share * (double)(model->head_width / 2));
+    model->rotary_turns = checked_calloc(model->head_width / 2, sizeof *model->rotary_turns);
+    rotary_fill_turns(model->rotary_turns, model->head_width, turned_pairs);
     model->layers = checked_calloc(model->layer_count, sizeof *model->layers);
     model->embedding_group = param_table_begin_group(&model->table);
     model->embedding = param_table_add_matrix(&model->table, "token_embedding.weight", model->vocab_size, model->width,
@@ -81,6 +84,7 @@ void model_destroy(Model *model)
     if (!model) return;
     param_table_destroy(&model->table);
     free(model->layers);
+    free(model->rotary_turns);
     free(model);
 }
 

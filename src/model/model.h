@@ -50,7 +50,7 @@ typedef struct Model {
     int embedding_group, output_group;
     FeedForwardKind feedforward;
     double logit_soft_cap;
-    size_t rotary_pairs; /* turned ones, of h/2 */
+    double *rotary_turns; /* (h/2): rotary_fill_turns() */
     size_t layer_count, width, heads, head_width, feedforward_width, feedforward_in_width,
         vocab_size; /* L C H h F 2F|F V */
 } Model;

@@ -182,8 +182,8 @@ ModelPass *model_pass_create(const Model *model, const PassSpec *spec, SequenceL
     pass->scratch = arena_create(bytes.scratch, "scratch memory");
     take_activations(pass, &pass->activations);
     if (spec->stretches == 1)
-        rotary_fill_table(pass->rotary, pass->shape.first_token, pass->shape.tokens, model->head_width,
-                          model->rotary_pairs);
+        rotary_fill_table(pass->rotary, pass->shape.first_token, pass->shape.tokens, model->rotary_turns,
+                          model->head_width);
     return pass;
 }
 
@@ -285,7 +285,7 @@ static void select_stretch(ModelPass *pass, size_t stretch, bool recording)
     pass->shape.tokens = range.count;
     pass->carried.stretch = stretch;
     pass->carried.recording = recording;
-    rotary_fill_table(pass->rotary, range.first, range.count, pass->model->head_width, pass->model->rotary_pairs);
+    rotary_fill_table(pass->rotary, range.first, range.count, pass->model->rotary_turns, pass->model->head_width);
 }
 
 static OutputRun output_run(ModelPass *pass, ParamStore *params, const int32_t *targets)
@@ -413,7 +413,7 @@ const real *model_read(ModelPass *pass, ParamStore *params, const int32_t *token
     TokenBatch one_document = {0};
     pass->shape.first_token = position;
     pass->shape.tokens = count;
-    rotary_fill_table(pass->rotary, position, count, pass->model->head_width, pass->model->rotary_pairs);
+    rotary_fill_table(pass->rotary, position, count, pass->model->rotary_turns, pass->model->head_width);
     LayerRun run = layer_run(pass, params, &one_document);
     run.states = states;
     run.state_shape = state_shape;

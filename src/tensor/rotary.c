@@ -2,14 +2,19 @@
 
 #include <math.h>
 
-void rotary_fill_table(real *table, size_t first, size_t tokens, size_t head_width, size_t turned_pairs)
+void rotary_fill_turns(double *turns, size_t head_width, size_t turned_pairs)
+{
+    for (size_t i = 0; i < head_width / 2; i++)
+        turns[i] = i < turned_pairs ? pow(10000.0, -2.0 * (double)i / (double)head_width) : 0;
+}
+
+void rotary_fill_table(real *table, size_t first, size_t tokens, const double *turns, size_t head_width)
 {
     size_t half = head_width / 2;
 #pragma omp parallel for schedule(static) if (tokens * half > 4096)
     for (size_t t = 0; t < tokens; t++)
         for (size_t i = 0; i < half; i++) {
-            double turn = i < turned_pairs ? pow(10000.0, -2.0 * (double)i / (double)head_width) : 0;
-            double angle = (double)(first + t) * turn;
+            double angle = (double)(first + t) * turns[i];
             table[2 * t * half + i] = (real)cos(angle);
             table[(2 * t + 1) * half + i] = (real)sin(angle);
         }

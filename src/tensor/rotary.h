@@ -9,9 +9,12 @@
 
 #include "src/base/real.h"
 
-/* table (tokens, 2, h/2): cosines and sines of positions first .. first + tokens - 1, 1 and 0 from pair `turned_pairs` on; angles
-   are computed in double. */
-void rotary_fill_table(real *table, size_t first, size_t tokens, size_t head_width, size_t turned_pairs);
+/* turns (h/2): radians by which a position more turns each pair; 0 from pair `turned_pairs` on. */
+void rotary_fill_turns(double *turns, size_t head_width, size_t turned_pairs);
+
+/* table (tokens, 2, h/2): cosines and sines of positions first .. first + tokens - 1 for such turns; angles are computed in
+   double. */
+void rotary_fill_table(real *table, size_t first, size_t tokens, const double *turns, size_t head_width);
 
 /* Turns `heads` adjacent heads of every token: rows at x + t * x_stride. `direction` +1 forward, -1 backward (the
    transposed rotation turns a gradient back). Token t uses row t % table_tokens of the table: sequences one after

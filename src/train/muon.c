@@ -123,19 +123,26 @@ static int dearest_first(const void *left, const void *right)
     return a->offset < b->offset ? -1 : a->offset > b->offset;
 }
 
-/* All of them, in an order that is the same everywhere; the caller frees. */
-static Unit *units_of(const ParamTable *params, size_t *count)
+static size_t unit_count(const ParamTable *params)
 {
-    *count = 0;
-    for (int i = 0; i < params->count; i++) *count += (size_t)params->params[i].hidden_parts;
-    Unit *units = checked_calloc(*count ? *count : 1, sizeof *units), *next = units;
+    size_t count = 0;
+    for (int i = 0; i < params->count; i++) count += (size_t)params->params[i].hidden_parts;
+    return count;
+}
+
+/* All of them, (unit_count), in an order that is the same everywhere. */
+static void *muon_prepare(const Optimizer *optimizer)
+{
+    const ParamTable *params = optimizer->params;
+    size_t count = unit_count(params);
+    Unit *units = checked_calloc(count, sizeof *units), *next = units;
     for (int i = 0; i < params->count; i++) {
         const Param *param = &params->params[i];
         size_t parts = (size_t)param->hidden_parts;
         for (size_t part = 0; part < parts; part++)
             *next++ = (Unit){i, part * param->count / parts, param->rows / parts, param->columns};
     }
-    qsort(units, *count, sizeof *units, dearest_first);
+    qsort(units, count, sizeof *units, dearest_first);
     return units;
 }
 
@@ -228,8 +235,8 @@ static bool keeps(const Optimizer *optimizer, const ParamStore *store, const Uni
 /* Where every matrix is kept by one rank. */
 static void update_own_matrices(const Optimizer *optimizer, ParamStore *store, const OptimizerStep *step)
 {
-    size_t count, largest, scratch;
-    Unit *units = units_of(optimizer->params, &count);
+    size_t largest, scratch, count = unit_count(optimizer->params);
+    const Unit *units = optimizer->prepared;
     largest_sizes(optimizer->params, &largest, &scratch);
     real *direction = optimizer->scratch, *work = direction + 2 * largest;
     for (size_t i = 0; i < count; i++) {
@@ -237,14 +244,14 @@ static void update_own_matrices(const Optimizer *optimizer, ParamStore *store, c
         make_direction(optimizer, store, step, &units[i], direction, work);
         follow_direction(optimizer, store, step, &units[i], direction);
     }
-    free(units);
 }
 
 /* Round by round every rank makes the direction of one matrix, of about the same cost, and all follow those of all. */
 static void update_matrices_in_turn(const Optimizer *optimizer, ParamStore *store, const OptimizerStep *step)
 {
-    size_t count, largest, scratch, ranks = (size_t)store->ranks, own = (size_t)store->rank;
-    Unit *units = units_of(optimizer->params, &count);
+    size_t largest, scratch, ranks = (size_t)store->ranks, own = (size_t)store->rank;
+    size_t count = unit_count(optimizer->params);
+    const Unit *units = optimizer->prepared;
     largest_sizes(optimizer->params, &largest, &scratch);
     real *mine = optimizer->scratch, *received = mine + largest, *work = received + largest;
     for (size_t first = 0; first < count; first += ranks) {
@@ -256,7 +263,6 @@ static void update_matrices_in_turn(const Optimizer *optimizer, ParamStore *stor
             follow_direction(optimizer, store, step, unit, direction);
         }
     }
-    free(units);
 }
 
 static void muon_update(const Optimizer *optimizer, ParamStore *store, const OptimizerStep *step)
@@ -284,5 +290,6 @@ const OptimizerKind optimizer_muon = {
     .scratch_count = muon_scratch_count,
     .whole_matrices = true,
     .exchanged_count = muon_exchanged_count,
+    .prepare = muon_prepare,
     .update = muon_update,
 };

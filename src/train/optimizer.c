@@ -92,6 +92,7 @@ Optimizer *optimizer_create(const OptimizerSpec *spec, const ParamTable *params)
 {
     Optimizer *optimizer = optimizer_plan(spec, params);
     optimizer->scratch = checked_calloc(optimizer_scratch_bytes(optimizer), 1);
+    if (optimizer->kind->prepare) optimizer->prepared = optimizer->kind->prepare(optimizer);
     return optimizer;
 }
 
@@ -101,6 +102,7 @@ void optimizer_destroy(Optimizer *optimizer)
     param_table_destroy(&optimizer->states);
     free(optimizer->state_of);
     free(optimizer->scratch);
+    free(optimizer->prepared);
     free(optimizer);
 }
 

@@ -34,6 +34,7 @@ typedef struct Optimizer {
     ParamTable states;
     int (*state_of)[OPTIMIZER_STATES]; /* per parameter: rows of `states`; -1: none */
     real *scratch;                     /* kind->scratch_count() numbers */
+    void *prepared;                    /* kind->prepare() */
 } Optimizer;
 
 /* One step. */
@@ -57,6 +58,8 @@ struct OptimizerKind {
     bool whole_matrices;
     /* Numbers that go from one rank to all in an update where all keep everything; NULL: none. */
     size_t (*exchanged_count)(const Optimizer *);
+    /* What all updates have in common, made once and freed with free(); NULL: nothing. */
+    void *(*prepare)(const Optimizer *);
     /* Brings all kept values and states up to date from the summed gradients. Collective over the ranks of the store; what
        several ranks keep gets the same bits on all. Pads stay zero. */
     void (*update)(const Optimizer *, ParamStore *, const OptimizerStep *);

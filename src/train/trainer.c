@@ -6,7 +6,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "io/batch_loader.h"
 #include "io/checkpoint.h"
 #include "mpi/topology.h"
 #include "mpi/world.h"
@@ -27,6 +26,7 @@
 #include "src/train/schedule.h"
 #include "src/train/step.h"
 #include "src/train/step_report.h"
+#include "src/train/step_tokens.h"
 #include "src/train/stop.h"
 #include "src/train/verdict.h"
 
@@ -38,7 +38,7 @@ struct Trainer {
     Model *model;
     Topology topology;
     TrainStep *step;
-    BatchLoader *loader;
+    StepTokens *tokens;
     Evaluator *evaluator; /* NULL without data for it */
     RunFolder *folder;
     Progress progress;
@@ -95,8 +95,9 @@ static void open_data(Trainer *t)
     bool made = source_is_made(&config->data.source);
     DataSource training = config_data_source(config, first_file(t));
     DataSource evaluation = config_data_source(config, t->validation ? t->validation : first_file(t));
-    t->loader = pass_loader_training(t->step->pass, &training, t->train, &problem);
-    require_all(t->loader != NULL, &problem);
+    BatchLoader *loader = pass_loader_training(t->step->pass, &training, t->train, &problem);
+    require_all(loader != NULL, &problem);
+    t->tokens = step_tokens_create(loader, t->step);
     Tokenizer *tokenizer = made ? NULL : &first_file(t)->tokenizer;
     bool fits = t->validation && tokenizer && tokenizer_same(tokenizer, &t->validation->tokenizer);
     t->samples = sample_writer_create(&config->sample, config->output.folder, t->model, (size_t)config->block_length,
@@ -140,8 +141,8 @@ void trainer_destroy(Trainer *t)
     run_folder_close(t->folder);
     evaluator_destroy(t->evaluator);
     sample_writer_destroy(t->samples);
+    step_tokens_destroy(t->tokens);
     train_step_destroy(t->step);
-    batch_loader_destroy(t->loader);
     topology_destroy(&t->topology);
     model_destroy(t->model);
     free(t);
@@ -149,28 +150,33 @@ void trainer_destroy(Trainer *t)
 
 /* ---- one step ------------------------------------------------------------------------------------------------------- */
 
-/* 0 where they are not known. */
-static double bytes_of_targets(const Trainer *t, const TokenBatch *part)
+/* Of this rank's part of the step at hand; 0 where they are not known. */
+static double bytes_of_targets(const Trainer *t)
 {
     if (source_is_made(&t->config->data.source)) return 0; /* what is asked for is no text */
     const Tokenizer *tokenizer = &first_file(t)->tokenizer;
-    size_t count = model_pass_spec(t->step->pass)->sequences * model_pass_tokens(t->step->pass), bytes = 0;
+    size_t count, bytes = 0;
+    const TokenBatch *batch = step_tokens_batch(t->tokens, &count);
     for (size_t i = 0; i < count && tokenizer_has_pieces(tokenizer); i++) {
         size_t length;
-        tokenizer_piece(tokenizer, part->targets[i], &length);
+        tokenizer_piece(tokenizer, batch->targets[i], &length);
         bytes += length;
     }
     return (double)bytes;
 }
 
-static void read_tokens(void *context, uint64_t in_batch, const TokenBatch *part)
+/* The sum of the losses of this rank's tokens. What is asked of all ranks about tokens is asked once, before the step. */
+static double compute_gradients(Trainer *t)
 {
-    Trainer *t = context;
     Message problem;
-    bool ok = batch_loader_training(t->loader, (uint64_t)t->progress.sequences_seen + in_batch,
-                                    t->config->train.micro_batch_sequences, part, &problem);
-    require_all(ok, &problem);
-    t->target_bytes += bytes_of_targets(t, part);
+    uint64_t seen = (uint64_t)t->progress.sequences_seen;
+    require_all(step_tokens_take(t->tokens, seen, &problem), &problem);
+    t->target_bytes = bytes_of_targets(t);
+    if (t->progress.step + 1 < t->config->train.steps)
+        step_tokens_read_ahead(t->tokens, seen + (uint64_t)t->config->train.batch_sequences);
+    double loss = train_step_gradients(t->step, step_tokens_part, t->tokens, (uint64_t)t->progress.step);
+    step_tokens_wait(t->tokens);
+    return loss;
 }
 
 /* One sum over all ranks: of the losses, of clamped normalisers, of whether a gradient is not finite anywhere, of the bytes that
@@ -221,8 +227,7 @@ static StepReport make_step(Trainer *t)
     const Config *config = t->config;
     double start = usage_seconds(), link_seconds = communication_seconds(t);
     int64_t sequences = config->train.batch_sequences, tokens = sequences * config->model.context_length;
-    t->target_bytes = 0;
-    StepReport report = {.loss = train_step_gradients(t->step, read_tokens, t, (uint64_t)t->progress.step)};
+    StepReport report = {.loss = compute_gradients(t)};
     report.gradient_norm = t->step->store->gradient_norm(t->step->store);
     share(t, &report);
     t->progress.step++;

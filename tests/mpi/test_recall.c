@@ -9,7 +9,7 @@
 #include "src/base/memory.h"
 #include "src/train/evaluate.h"
 #include "src/train/pass_loader.h"
-#include "src/train/step.h"
+#include "src/train/step_tokens.h"
 #include "tests/harness/check.h"
 #include "tests/harness/suite.h"
 #include "tests/harness/variants.h"
@@ -31,15 +31,34 @@ typedef struct Found {
     double loss, norm; /* of a training step */
 } Found;
 
-static void read_training(void *context, uint64_t first, const TokenBatch *part)
+/* Tokens of the first batch, which come out the same whether they were read ahead or another batch was. */
+static StepTokens *first_tokens(const TrainStep *step)
 {
+    enum { ANOTHER = 40 };
     Message problem;
-    const TrainStep **step = context;
-    DataSource source = config_data_source((*step)->config, NULL);
-    BatchLoader *loader = pass_loader_training((*step)->pass, &source, NULL, &problem);
-    int64_t count = (int64_t)model_pass_spec((*step)->pass)->sequences;
-    check_true(loader && batch_loader_training(loader, first, count, part, &problem), "made");
-    batch_loader_destroy(loader);
+    size_t count;
+    DataSource source = config_data_source(step->config, NULL);
+    BatchLoader *loader = pass_loader_training(step->pass, &source, NULL, &problem);
+    check_true(loader != NULL, "a loader");
+    StepTokens *tokens = step_tokens_create(loader, step);
+    step_tokens_read_ahead(tokens, ANOTHER);
+    check_true(step_tokens_take(tokens, 0, &problem), "the first batch");
+    const TokenBatch *batch = step_tokens_batch(tokens, &count);
+    size_t bytes = count * sizeof *batch->inputs;
+    int32_t *inputs = checked_calloc(count, sizeof *inputs), *targets = checked_calloc(count, sizeof *targets);
+    memcpy(inputs, batch->inputs, bytes);
+    memcpy(targets, batch->targets, bytes);
+    check_true(step_tokens_take(tokens, ANOTHER, &problem), "another batch");
+    batch = step_tokens_batch(tokens, &count);
+    check_true(memcmp(inputs, batch->inputs, bytes) != 0, "it has other tokens");
+    step_tokens_read_ahead(tokens, 0);
+    step_tokens_wait(tokens);
+    check_true(step_tokens_take(tokens, 0, &problem), "the first batch, read ahead");
+    batch = step_tokens_batch(tokens, &count);
+    check_true(memcmp(inputs, batch->inputs, bytes) == 0 && memcmp(targets, batch->targets, bytes) == 0,
+               "it has the same tokens");
+    free(inputs), free(targets);
+    return tokens;
 }
 
 static Found find(Config *config, int64_t data_ranks)
@@ -57,7 +76,9 @@ static Found find(Config *config, int64_t data_ranks)
     Evaluator *evaluator = evaluator_create(&topology, &source, step->pass, &config->evaluate, &problem);
     check_true(evaluator != NULL, "evaluator: %s", problem.text);
     found.evaluation = evaluator_run(evaluator, step->store, NULL, NULL);
-    found.loss = train_step_gradients(step, read_training, &step, 1);
+    StepTokens *tokens = first_tokens(step);
+    found.loss = train_step_gradients(step, step_tokens_part, tokens, 1);
+    step_tokens_destroy(tokens);
     world_sum_doubles(&found.loss, 1);
     found.norm = step->store->gradient_norm(step->store);
     evaluator_destroy(evaluator);

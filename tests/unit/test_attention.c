@@ -1,6 +1,7 @@
 /* Attention kinds: block forms against the definition, causality, independence of blocks, known special cases; what heads attend
    with. */
 #include <math.h>
+#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -369,6 +370,51 @@ static void test_isolated_gradients(void)
     }
 }
 
+/* What a pass forward and back gives on `threads` threads: the output (T, C), then the gradients of its inputs. */
+static real *bits_of(const Model *model, const PassSpec *spec, real *params, const Input *input, int threads,
+                     size_t *count)
+{
+    size_t T = spec->context_length, C = model->width, H = input->gate ? model->heads : 0;
+    real *d_out = random_reals(T * C, 1, 8), *bits = checked_calloc(T * (4 * C + H), sizeof *bits);
+    Gradients gradients = {.d_out = d_out, .d = {bits + T * C, H > 0 ? bits + T * 4 * C : NULL}};
+    int before = omp_get_max_threads();
+    omp_set_num_threads(threads);
+    run_passes(model, spec, params, input, bits, (ShareWatch){0}, &gradients);
+    omp_set_num_threads(before);
+    free(d_out);
+    *count = T * (4 * C + H);
+    return bits;
+}
+
+/* A single head of a single sequence has work for many threads, and who computes what changes not a bit. */
+static void compare_threads(const Variant *variant, const char *more)
+{
+    Config config = variant_config(variant, more);
+    Model *model = variant_model(&config);
+    PassSpec spec = variant_pass(&config, 1);
+    real *params = variant_parameters(model, 3);
+    Input input = random_input(model, 1, spec.context_length, 5);
+    size_t count;
+    real *alone = bits_of(model, &spec, params, &input, 1, &count);
+    for (int threads = 2; threads <= 8; threads += threads < 3 ? 1 : 5) {
+        real *shared = bits_of(model, &spec, params, &input, threads, &count);
+        check_true(memcmp(alone, shared, count * sizeof *alone) == 0, "%s, %s: 1 and %d threads give the same bits",
+                   variant->name, more, threads);
+        free(shared);
+    }
+    free_input(&input);
+    free(params), free(alone);
+    model_destroy(model);
+}
+
+static void test_threads(void)
+{
+    for (int v = 0; v < variant_count; v++) {
+        compare_threads(&variants[v], "model.heads=1 model.context_length=1100 attention.block_length=48");
+        compare_threads(&variants[v], "model.context_length=700 attention.block_length=320 train.document_mask=true");
+    }
+}
+
 /* With `tolerance`, unless it is NULL, to compare them. */
 static real *outputs_of(const char *settings, const char *more, size_t T, double *tolerance)
 {
@@ -458,9 +504,10 @@ static const TestCase tests[] = {
     {"causality, bit by bit", test_causality},
     {"documents do not see each other, bit by bit", test_isolation},
     {"nor do their gradients", test_isolated_gradients},
+    {"the same bits on 1, 2, 3 and 8 threads", test_threads},
     {"special cases", test_special_cases},
 };
-static const Suite suites[] = {{"attention", tests, 8}};
+static const Suite suites[] = {{"attention", tests, 9}};
 
 int main(int argc, char **argv)
 {

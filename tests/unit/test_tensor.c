@@ -294,6 +294,14 @@ static double angle_of(size_t position, size_t pair, size_t head_width)
 /* Angles near 1e6 are rounded to 1e-10 in double; a table made in float would be off by 0.06. */
 static const double ANGLE_ERROR = ROUNDING_FACTOR * 1e6 * DBL_EPSILON;
 
+static void fill_table(real *table, size_t first, size_t tokens, size_t head_width, size_t turned_pairs)
+{
+    double *turns = checked_calloc(head_width / 2, sizeof *turns);
+    rotary_fill_turns(turns, head_width, turned_pairs);
+    rotary_fill_table(table, first, tokens, turns, head_width);
+    free(turns);
+}
+
 static void check_table(size_t first, size_t tokens, size_t head_width, size_t turned_pairs)
 {
     size_t half = head_width / 2;
@@ -305,7 +313,7 @@ static void check_table(size_t first, size_t tokens, size_t head_width, size_t t
             expected[2 * t * half + i] = turned ? cos(angle_of(first + t, i, head_width)) : 1;
             expected[(2 * t + 1) * half + i] = turned ? sin(angle_of(first + t, i, head_width)) : 0;
         }
-    rotary_fill_table(table, first, tokens, head_width, turned_pairs);
+    fill_table(table, first, tokens, head_width, turned_pairs);
     char what[64];
     snprintf(what, sizeof what, "table of %zu positions from %zu, %zu pairs", tokens, first, turned_pairs);
     check_close_double(what, table, expected, 2 * tokens * half, REAL_EPSILON + ANGLE_ERROR);
@@ -326,7 +334,7 @@ static void check_rotary(size_t tokens, size_t table_tokens, size_t first)
 {
     enum { HEADS = 3, WIDTH = 8, HALF = WIDTH / 2, STRIDE = 31 };
     real *table = checked_calloc(table_tokens * WIDTH, sizeof *table), *x = random_reals(tokens * STRIDE, 1, 21);
-    rotary_fill_table(table, first, table_tokens, WIDTH, HALF);
+    fill_table(table, first, table_tokens, WIDTH, HALF);
     double *before = widened(x, tokens * STRIDE), *expected = widened(x, tokens * STRIDE);
     for (size_t t = 0; t < tokens; t++)
         for (size_t j = 0; j < HEADS; j++)
@@ -357,7 +365,7 @@ static void turn(double *turned, const real *x, size_t position, size_t head_wid
 {
     real table[2 * MAX_WIDTH], copy[2 * MAX_WIDTH];
     memcpy(copy, x, head_width * sizeof *copy);
-    rotary_fill_table(table, position, 1, head_width, head_width / 2);
+    fill_table(table, position, 1, head_width, head_width / 2);
     rotary_apply(copy, head_width, table, 1, 1, 1, head_width, 1);
     for (size_t c = 0; c < head_width; c++) turned[c] = (double)copy[c];
 }

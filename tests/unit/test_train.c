@@ -622,6 +622,18 @@ static void test_muon_threads(void)
     state_destroy(one), state_destroy(two);
 }
 
+static void test_alignment(void)
+{
+    ParamTable table = table_create();
+    ParamStore *store = param_store_create(&table, NULL, STORE_GRADIENTS);
+    param_store_acquire_all(store);
+    check_true((uintptr_t)param_values(store, 0) % 64 == 0, "values begin on a cache line");
+    check_true((uintptr_t)param_gradient(store, 0) % 64 == 0, "gradients begin on a cache line");
+    for (size_t i = 0; i < table.params[0].count; i++) check_true(param_values(store, 0)[i] == 0, "value %zu is 0", i);
+    param_store_destroy(store);
+    param_table_destroy(&table);
+}
+
 /* ---- the gradient -------------------------------------------------------------------------------------------------- */
 
 static void test_gradient_norm(void)
@@ -869,7 +881,8 @@ static const TestCase muon_tests[] = {{"one and several steps", test_muon},
                                       {"padding", test_muon_padding},
                                       {"parts of a tensor", test_muon_parts},
                                       {"threads", test_muon_threads}};
-static const TestCase gradient_tests[] = {{"norm", test_gradient_norm}, {"clipping", test_clip_factor}};
+static const TestCase gradient_tests[] = {
+    {"norm", test_gradient_norm}, {"clipping", test_clip_factor}, {"where it lies", test_alignment}};
 static const TestCase schedule_tests[] = {
     {"corners", test_rates}, {"shape", test_shape}, {"decay share", test_decay_share}, {"rules", test_schedule_rules}};
 static const TestCase sampler_tests[] = {{"most likely", test_greedy},
@@ -878,7 +891,7 @@ static const TestCase sampler_tests[] = {{"most likely", test_greedy},
                                          {"extremes", test_extremes}};
 static const Suite suites[] = {
     {"adamw", adamw_tests, 4},       {"muon", muon_tests, 6},
-    {"gradient", gradient_tests, 2}, {"learning rate", schedule_tests, 4},
+    {"gradient", gradient_tests, 3}, {"learning rate", schedule_tests, 4},
     {"sampler", sampler_tests, 4},
 };
 
