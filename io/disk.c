@@ -255,9 +255,33 @@ bool disk_close(FILE *file, const char *path, Message *problem)
            fail(problem, "cannot write '%s': %s. Free some space or choose another disk", path, strerror(cause));
 }
 
-bool disk_replace(FILE *file, const char *temporary, const char *path, Message *problem)
+FILE *disk_create(const char *path, Message *problem)
 {
+    char temporary[DISK_PATH_SIZE];
+    struct stat status;
+    if (stat(path, &status) == 0 && !S_ISREG(status.st_mode)) {
+        fail(problem, "'%s' is not a regular file. Choose another name", path);
+        return NULL;
+    }
+    disk_temporary_of(path, temporary);
+    FILE *file = fopen(temporary, "w");
+    if (!file) fail(problem, "cannot write '%s': %s. Choose a folder you can write to", path, strerror(errno));
+    return file;
+}
+
+bool disk_replace(FILE *file, const char *path, Message *problem)
+{
+    char temporary[DISK_PATH_SIZE];
+    disk_temporary_of(path, temporary);
     if (disk_close(file, path, problem) && disk_rename(temporary, path, problem)) return true;
     unlink(temporary);
     return false;
+}
+
+void disk_abandon(FILE *file, const char *path)
+{
+    char temporary[DISK_PATH_SIZE];
+    disk_temporary_of(path, temporary);
+    fclose(file);
+    unlink(temporary);
 }

@@ -70,8 +70,11 @@ bool disk_remove(const char *path, Message *problem);
 /* Brings what was printed into `file` to disk and closes it. Messages call it `path`, which may be the name it is to get. */
 bool disk_close(FILE *file, const char *path, Message *problem);
 
-/* Replaces `path` by what was printed into `file`, which is open on `temporary`: to disk, closed, renamed. When
-   anything fails the old file is untouched and the temporary removed. */
-bool disk_replace(FILE *file, const char *temporary, const char *path, Message *problem);
+/* Opens a file to print into that is to take the place of `path`: under its temporary name, until disk_replace() brings it to
+   disk, closes and renames it, or disk_abandon() closes and removes it. When anything fails the old file is untouched and the
+   temporary removed. NULL with a message, also when `path` is there and no file that can be replaced: a folder, a device. */
+FILE *disk_create(const char *path, Message *problem);
+bool disk_replace(FILE *file, const char *path, Message *problem);
+void disk_abandon(FILE *file, const char *path);
 
 #endif

@@ -161,13 +161,11 @@ static bool load_csv(Metrics *metrics, int64_t last_step, bool *whole, Message *
 /* Writes rows beside `path` and then in its place. */
 static bool write_csv(const Metrics *metrics, const MetricsRows *rows, const char *path, Message *problem)
 {
-    char temporary[DISK_PATH_SIZE];
-    disk_temporary_of(path, temporary);
-    FILE *file = fopen(temporary, "w");
-    if (!file) return fail(problem, "cannot write '%s': %s. Choose another output.folder", temporary, strerror(errno));
+    FILE *file = disk_create(path, problem);
+    if (!file) return false;
     print_header(file, metrics);
     print_rows(file, rows, 0);
-    return disk_replace(file, temporary, path, problem);
+    return disk_replace(file, path, problem);
 }
 
 /* Rows that are not continued get a file of their own; a CSV file with anything else in it stays as it was under another name. */
@@ -346,19 +344,17 @@ static H5Layout *lay_out(Metrics *const *tables, int count, Message *problem)
 
 bool metrics_store(Metrics *const *tables, int count, Message *problem)
 {
-    char temporary[DISK_PATH_SIZE];
     Message cause;
     const char *path = tables[0]->h5_path;
     H5Layout *layout = lay_out(tables, count, &cause);
     if (!layout) return fail(problem, "cannot write '%s': %.800s", path, cause.text);
-    disk_temporary_of(path, temporary);
-    FILE *file = fopen(temporary, "w");
+    FILE *file = disk_create(path, problem);
     bool written = file && h5_layout_write(layout, fileno(file));
-    if (!written) fail(problem, "cannot write '%s': %s. Free some space or choose another disk", path, strerror(errno));
+    if (file && !written)
+        fail(problem, "cannot write '%s': %s. Free some space or choose another disk", path, strerror(errno));
     h5_layout_destroy(layout);
-    if (written) return disk_replace(file, temporary, path, problem);
-    if (file) fclose(file);
-    unlink(temporary);
+    if (written) return disk_replace(file, path, problem);
+    if (file) disk_abandon(file, path);
     return false;
 }
 

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Draws all that a run folder has tables for, as PNG and SVG: loss, throughput, gradient norm and learning rate, what its heads
-# attend with, and the loss by position where losses per token are there.
+# attend with; how far back, and the loss by position, where `polysketch eval` has left attention_distance.csv and losses per
+# token.
 #
 #     scripts/plots.sh RUN_FOLDER        (or: make plots RUN=RUN_FOLDER)
 set -euo pipefail
@@ -17,6 +18,7 @@ has_rows() { [ -r "$run/$1" ] && [ "$(head -n 2 "$run/$1" | wc -l)" -gt 1 ]; }
 
 pictures=(loss steps)
 if has_rows attention.csv; then pictures+=(attention); fi
+if has_rows attention_distance.csv; then pictures+=(distance); fi
 if compgen -G "$run/losses*.h5" >/dev/null; then pictures+=(position); fi
 for picture in "${pictures[@]}"; do
     "$scripts/plot_$picture.sh" "$run"

@@ -4,7 +4,7 @@
 
 TokenRange shares_rows(const ShareWatch *watch, size_t s, TokenRange held)
 {
-    if (!watch->heads) return (TokenRange){0};
+    if (!watch->rows) return (TokenRange){0};
     TokenRange rows = watch->rows[s];
     size_t first = rows.first > held.first ? rows.first : held.first;
     size_t end = rows.first + rows.count, held_end = held.first + held.count;
@@ -18,6 +18,15 @@ void shares_add(HeadShares *sum, const HeadShares *more)
     sum->sketched += more->sketched;
     sum->gates += more->gates;
     sum->rows += more->rows;
+}
+
+void distances_add(HeadDistances *sum, const HeadDistances *more)
+{
+    sum->tokens += more->tokens;
+    sum->distance += more->distance;
+    sum->uniform += more->uniform;
+    sum->queries += more->queries;
+    for (int i = 0; i < DISTANCE_MAX_BUCKETS; i++) sum->buckets[i] += more->buckets[i];
 }
 
 /* The exact part is what a sketch leaves of the weights, so rounding may take it below 0. */

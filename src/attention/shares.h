@@ -17,10 +17,27 @@ typedef struct HeadShares {
 
 enum { HEAD_SHARES_NUMBERS = sizeof(HeadShares) / sizeof(double) };
 
+enum { DISTANCE_QUERIES = 4, DISTANCE_MAX_BUCKETS = 32 };
+
+/* The same of how far a head looks back, by its weights (distance.h): sums over rows, and over those queries of a sequence that
+   stand for all. Doubles alone. */
+typedef struct HeadDistances {
+    double tokens;                        /* rows */
+    double distance;                      /* their mean distances, in tokens, ... */
+    double uniform;                       /* ... and those of equal weights on all they see */
+    double queries;                       /* rows of which there is more: */
+    double buckets[DISTANCE_MAX_BUCKETS]; /* shares of their weights at distances 0, 1, 2 to 3, 4 to 7, ... */
+} HeadDistances;
+
+enum { HEAD_DISTANCES_NUMBERS = sizeof(HeadDistances) / sizeof(double) };
+
 /* Which rows of a pass count, and where. All zero: none do. */
 typedef struct ShareWatch {
     const TokenRange *rows; /* (B): positions in each sequence */
     HeadShares *heads;      /* (B, H) of a layer, (layers, B, H) of a pass; added to */
+    /* Likewise, in passes that measure them (PassSpec.distances); else NULL. */
+    HeadDistances *distances;
+    const size_t *queries; /* (B, DISTANCE_QUERIES): positions, or SIZE_MAX for none */
 } ShareWatch;
 
 /* Those of sequence s among `held`, the positions that this rank holds; counted from the first it holds. */
@@ -35,6 +52,7 @@ static inline void shares_add_row(HeadShares *head, double *share, double consta
 }
 
 void shares_add(HeadShares *sum, const HeadShares *more);
+void distances_add(HeadDistances *sum, const HeadDistances *more);
 
 /* Means over rows; NaN without rows. */
 double shares_exact(const HeadShares *head);

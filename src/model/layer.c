@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "src/attention/distance.h"
 #include "src/attention/gate.h"
 #include "src/attention/qk_norm.h"
 #include "src/core/phase.h"
@@ -84,13 +85,14 @@ static AttentionBuffers take_attention_backward(const Model *model, const Layer 
     };
 }
 
-void layer_plan(const Model *model, const Layer *layer, const AttentionShape *shape, PassPurpose purpose,
-                Arena *scratch)
+void layer_plan(const Model *model, const Layer *layer, const PassSpec *spec, const AttentionShape *shape,
+                PassPurpose purpose, Arena *scratch)
 {
     size_t tokens = token_count(shape), mark = arena_mark(scratch);
     take_normed(model, tokens, scratch);
     if (attention_has_gate(&layer->attention)) gate_plan(&layer->attention, shape, scratch);
     layer->attention.kind->plan(&layer->attention, shape, scratch);
+    if (spec->distances) distance_plan(&layer->attention, shape, scratch);
     take_active(model, tokens, scratch);
     arena_release(scratch, mark);
     if (purpose != PASS_TRAIN) return;
@@ -238,7 +240,9 @@ static AttentionRun attention_run(const LayerRun *run, const Layer *layer, const
 static ShareWatch watch_of(const LayerRun *run, size_t index)
 {
     ShareWatch watch = run->watch;
-    if (watch.heads) watch.heads += index * run->shape.sequences * run->model->heads;
+    size_t before = index * run->shape.sequences * run->model->heads;
+    if (watch.heads) watch.heads += before;
+    if (watch.distances) watch.distances += before;
     return watch;
 }
 
@@ -271,6 +275,7 @@ void layer_forward(const LayerRun *run, size_t index, const LayerSaved *saved, r
     attention.watch = watch_of(run, index);
     attention.state = run->states ? run->states[index] : NULL;
     attention.state_shape = run->state_shape;
+    if (attention.watch.distances) distance_measure(&attention, saved->qkv, run->carried, model->layer_count);
     layer->attention.kind->forward(&attention);
     product_forward(run, saved->middle, saved->attention_out, layer->out, C, C);
     dropout(run, saved->middle, index, "dropout after attention");

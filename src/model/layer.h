@@ -25,9 +25,10 @@ typedef struct LayerRun {
     const real *rotary;             /* (N, 2, h/2) */
     ParamStore *params;             /* the layer acquires and releases its group */
     Arena *scratch;
-    int64_t *clamped;    /* AttentionRun.clamped */
-    ShareWatch watch;    /* of all layers */
-    real *const *states; /* (layers) AttentionRun.state; NULL: none */
+    int64_t *clamped;     /* AttentionRun.clamped */
+    ShareWatch watch;     /* of all layers */
+    CarriedLink *carried; /* `link`'s, in stretches; else NULL */
+    real *const *states;  /* (layers) AttentionRun.state; NULL: none */
     DecodeShape state_shape;
     double dropout_rate; /* 0 when evaluating */
     DropoutKey dropout;
@@ -40,8 +41,8 @@ size_t layer_attention_count(const Layer *layer, const AttentionShape *shape);
 LayerSaved layer_take_saved(const Model *model, const Layer *layer, const AttentionShape *shape, real *attention,
                             bool shared, Arena *arena);
 /* Takes and releases the scratch of both passes. */
-void layer_plan(const Model *model, const Layer *layer, const AttentionShape *shape, PassPurpose purpose,
-                Arena *scratch);
+void layer_plan(const Model *model, const Layer *layer, const PassSpec *spec, const AttentionShape *shape,
+                PassPurpose purpose, Arena *scratch);
 
 /* x_out (B, N, C) from x (B, N, C); they must differ. */
 void layer_forward(const LayerRun *run, size_t index, const LayerSaved *saved, real *x_out, const real *x);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "src/attention/distance.h"
 #include "src/base/memory.h"
 #include "src/core/carried_link.h"
 #include "src/core/phase.h"
@@ -83,13 +84,15 @@ static bool keeps_attention(const ModelPass *pass)
 static void take_stretch_buffers(ModelPass *pass, Arena *arena)
 {
     const Model *model = pass->model;
-    CarriedCounts *counts = checked_calloc(model->layer_count, sizeof *counts);
-    for (size_t i = 0; i < model->layer_count; i++) {
-        const AttentionLayer *attention = &model->layers[i].attention;
+    size_t layers = model->layer_count;
+    if (pass->spec.distances) layers += layers * distance_passes(pass->spec.context_length, model->head_width);
+    CarriedCounts *counts = checked_calloc(layers, sizeof *counts);
+    for (size_t i = 0; i < layers; i++) {
+        const AttentionLayer *attention = &model->layers[i % model->layer_count].attention;
         counts[i] = attention->kind->carried(attention, &pass->shape);
     }
-    carried_link_take(&pass->carried, pass->link, pass->spec.stretches, model->layer_count, counts,
-                      pass->purpose == PASS_TRAIN, arena);
+    carried_link_take(&pass->carried, pass->link, pass->spec.stretches, layers, counts, pass->purpose == PASS_TRAIN,
+                      arena);
     free(counts);
     size_t bytes = token_count(pass) * sizeof *pass->part.inputs;
     pass->part.inputs = arena_take_bytes(arena, bytes);
@@ -151,7 +154,7 @@ static void plan_scratch(const ModelPass *pass, Arena *scratch)
     if (pass->purpose == PASS_TRAIN) take_residual(pass, scratch);
     if (pass->purpose != PASS_READ) output_layer_plan(model, token_count(pass), scratch);
     for (size_t i = 0; i < model->layer_count; i++)
-        layer_plan(model, &model->layers[i], &pass->shape, pass->purpose, scratch);
+        layer_plan(model, &model->layers[i], &pass->spec, &pass->shape, pass->purpose, scratch);
 }
 
 /* Without memory yet; `bytes` is what it needs. */
@@ -231,6 +234,7 @@ static LayerRun layer_run(ModelPass *pass, ParamStore *params, const TokenBatch 
         .model = pass->model,
         .shape = pass->shape,
         .link = pass->spec.stretches > 1 ? &pass->carried.link : pass->link,
+        .carried = pass->spec.stretches > 1 ? &pass->carried : NULL,
         .document_starts = tokens->document_starts,
         .rotary = pass->rotary,
         .params = params,

@@ -19,6 +19,7 @@ typedef struct PassSpec {
     size_t block_length;   /* b; that of training where attention_blocks_matter() */
     size_t stretches;      /* parts of a sequence that are computed one after another */
     RecomputeKind recompute;
+    bool distances;                 /* model_evaluate() can measure them: ShareWatch.distances */
     bool documents;                 /* no token sees beyond the start of its document: TokenBatch.document_starts */
     double dropout;                 /* rate, in training passes */
     double z_loss, label_smoothing; /* LossSpec, in training passes */

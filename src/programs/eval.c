@@ -13,11 +13,13 @@
 #include "src/library/loaded_model.h"
 #include "src/programs/configuration.h"
 #include "src/programs/programs.h"
+#include "src/train/distance_report.h"
 #include "src/train/evaluate.h"
 #include "src/train/share_report.h"
 
 typedef struct EvalOptions {
     char checkpoint[OPTION_TEXT_SIZE], data[OPTION_TEXT_SIZE], per_token_loss[OPTION_TEXT_SIZE];
+    char attention_distance[OPTION_TEXT_SIZE];
     char source[OPTION_TEXT_SIZE];
     int document_mask; /* MaskChoice */
     int64_t sequences, stride, context_length, block_length, items, source_vocab;
@@ -36,6 +38,9 @@ static const OptionRow rows[] = {
     {"", "per_token_loss", OPTION_TEXT, AT(per_token_loss), "", 1, 0, "", false,
      "write the loss of every token to this HDF5 file, /per_token_loss (sequences, T); of a made source its tokens "
      "too"},
+    {"", "attention_distance", OPTION_TEXT, AT(attention_distance), "", 1, 0, "", false,
+     "write to this CSV file how many tokens each head looks back, by the mean of its weights and in powers of two; "
+     "attention is then computed several times"},
     {"", "sequences", OPTION_INTEGER, AT(sequences), "0", 0, 1e12, "", false,
      "windows of T tokens from the start of the file; 0 = all, each token is scored once. Of a made source 0 = 256 "
      "sequences"},
@@ -107,16 +112,25 @@ static TokenFile *open_data(const char *path, const LoadedModel *loaded)
 }
 
 /* What is read must not be replaced by what is written. */
-static void require_separate_output(const EvalOptions *options)
+static bool is_separate(const EvalOptions *options, const char *name, const char *output, Message *problem)
+{
+    const char *input = disk_same_file(output, options->checkpoint) ? "checkpoint"
+                        : disk_same_file(output, options->data)     ? "data"
+                                                                    : NULL;
+    return !input ||
+           fail(problem, "--%s='%s' would replace the file of --%s. Choose another name", name, output, input);
+}
+
+static void require_outputs(const EvalOptions *options)
 {
     Message problem;
-    const char *losses = options->per_token_loss;
-    const char *input = disk_same_file(losses, options->checkpoint) ? "checkpoint"
-                        : disk_same_file(losses, options->data)     ? "data"
-                                                                    : NULL;
-    if (input)
-        fail(&problem, "--per_token_loss='%s' would replace the file of --%s. Choose another name", losses, input);
-    require_all(!input, &problem);
+    const char *losses = options->per_token_loss, *distances = options->attention_distance;
+    bool good = is_separate(options, "per_token_loss", losses, &problem) &&
+                is_separate(options, "attention_distance", distances, &problem);
+    if (good && distances[0] && strcmp(losses, distances) == 0)
+        good = fail(&problem, "--per_token_loss and --attention_distance name one file, '%s'. Choose another", losses);
+    if (good && distances[0] && world().rank == 0) good = distance_report_try(distances, &problem);
+    require_all(good, &problem);
 }
 
 static void say_accuracy(const Evaluation *e, int strata, Facts *facts)
@@ -162,6 +176,7 @@ static void say_outcome(const EvalOptions *options, const LoadedModel *loaded, c
     facts_real(facts, "seconds", " in %.2f s\n", e->seconds);
     if (source_is_made(source)) say_accuracy(e, source_strata(source), facts);
     share_report_say(loaded->model, e->shares, facts);
+    if (e->distances) distance_report_say(loaded->model, e->distances, facts);
     facts_finish(facts);
     facts_destroy(facts);
 }
@@ -185,6 +200,10 @@ static void write_and_run(Evaluator *evaluator, const EvalOptions *options, cons
     if (!finite && losses) loss_file_abandon(losses);
     require_all(finite, &problem);
     require_all(!losses || loss_file_finish(losses, &problem), &problem);
+    require_all(
+        !e.distances || world().rank > 0 ||
+            distance_report_write(options->attention_distance, loaded->model, e.distances, context_length, &problem),
+        &problem);
     say_outcome(options, loaded, documents, &e);
 }
 
@@ -237,7 +256,7 @@ int eval_main(int argc, char **argv)
     OptionTable table = {rows, sizeof rows / sizeof *rows, &options};
     arguments_read(&table, argc, argv);
     Message problem;
-    require_separate_output(&options);
+    require_outputs(&options);
     LoadedModel loaded = loaded_model_read(options.checkpoint);
     Config *config = &loaded.config;
     set_source(config, &options);
@@ -246,6 +265,7 @@ int eval_main(int argc, char **argv)
     require_all(!config->train.document_mask || documents_read(file, &problem), &problem);
     Topology topology = topology_create((int)options.data_ranks, (ScanKind)config->parallel.scan);
     PassSpec spec = config_pass_spec(config);
+    spec.distances = options.attention_distance[0] != 0;
     ModelPass *pass = model_pass_create(loaded.model, &spec, topology.link, PASS_EVALUATE);
     DataSource source = config_data_source(config, file);
     Evaluator *evaluator = evaluator_create(&topology, &source, pass, &config->evaluate, &problem);

@@ -1,9 +1,7 @@
 /* polysketch score: how likely a checkpoint finds continuations, and which answer to a question. */
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "io/disk.h"
 #include "mpi/world.h"
@@ -119,12 +117,10 @@ static void require_finite(const ScoreList *list, const char *checkpoint)
 /* The file appears when it is complete. */
 static bool write_samples(const ScoreList *list, const char *path, Message *problem)
 {
-    char temporary[DISK_PATH_SIZE];
-    disk_temporary_of(path, temporary);
-    FILE *file = fopen(temporary, "w");
-    if (!file) return fail(problem, "cannot write '%s': %s. Choose another name", path, strerror(errno));
+    FILE *file = disk_create(path, problem);
+    if (!file) return false;
     score_write_samples(list, file); /* a failure stays with the file */
-    return disk_replace(file, temporary, path, problem);
+    return disk_replace(file, path, problem);
 }
 
 static void require_separate_output(const ScoreOptions *options, const char *path)

@@ -7,6 +7,7 @@
 #include "mpi/world.h"
 #include "src/base/error.h"
 #include "src/base/memory.h"
+#include "src/base/rng.h"
 #include "src/base/usage.h"
 #include "src/train/pass_loader.h"
 
@@ -24,6 +25,9 @@ struct Evaluator {
     TokenRange *rows;    /* (B): positions that are scored */
     HeadShares *watched; /* (layers, B, H) on this rank */
     HeadShares *shares;  /* (layers, H) of all ranks */
+    /* The same of distances, where the pass measures them; else NULL. */
+    HeadDistances *watched_distances, *distances;
+    size_t *queries; /* (B, DISTANCE_QUERIES) */
 };
 
 typedef struct Sums {
@@ -35,6 +39,14 @@ static size_t head_count(const Evaluator *evaluator)
 {
     const Model *model = model_pass_model(evaluator->pass);
     return model->layer_count * model->heads;
+}
+
+static void take_distances(Evaluator *evaluator)
+{
+    size_t heads = head_count(evaluator), B = evaluator->batch;
+    evaluator->watched_distances = checked_calloc(heads * B, sizeof *evaluator->watched_distances);
+    evaluator->distances = checked_calloc(heads, sizeof *evaluator->distances);
+    evaluator->queries = checked_calloc(B * DISTANCE_QUERIES, sizeof *evaluator->queries);
 }
 
 Evaluator *evaluator_create(const Topology *topology, const DataSource *source, ModelPass *pass,
@@ -58,6 +70,7 @@ Evaluator *evaluator_create(const Topology *topology, const DataSource *source, 
     evaluator->rows = checked_calloc(evaluator->batch, sizeof *evaluator->rows);
     evaluator->watched = checked_calloc(heads * evaluator->batch, sizeof *evaluator->watched);
     evaluator->shares = checked_calloc(heads, sizeof *evaluator->shares);
+    if (spec->distances) take_distances(evaluator);
     if (!source_is_made(&source->spec)) return evaluator;
     evaluator->correct = checked_calloc(count, sizeof *evaluator->correct);
     evaluator->wrong = checked_calloc((size_t)evaluator->windows, sizeof *evaluator->wrong);
@@ -75,6 +88,9 @@ void evaluator_destroy(Evaluator *evaluator)
     free(evaluator->rows);
     free(evaluator->watched);
     free(evaluator->shares);
+    free(evaluator->watched_distances);
+    free(evaluator->distances);
+    free(evaluator->queries);
     free(evaluator);
 }
 
@@ -169,11 +185,26 @@ static void find_rows(Evaluator *evaluator, int64_t first, int64_t count)
     }
 }
 
+/* Of the rows that count one in each of DISTANCE_QUERIES equal parts, drawn by the window's number: the same on all ranks. */
+static void draw_queries(Evaluator *evaluator, int64_t first)
+{
+    for (size_t s = 0; evaluator->queries && s < evaluator->batch; s++) {
+        TokenRange rows = evaluator->rows[s];
+        RngStream stream = rng_stream(0, "queries of distances", (uint64_t)first + s);
+        for (size_t q = 0; q < DISTANCE_QUERIES; q++) {
+            double place = ((double)q + rng_uniform(stream, q)) / DISTANCE_QUERIES;
+            size_t row = (size_t)(place * (double)rows.count);
+            evaluator->queries[s * DISTANCE_QUERIES + q] = rows.count > 0 ? rows.first + row : SIZE_MAX;
+        }
+    }
+}
+
 static void run_micro_batch(Evaluator *evaluator, ParamStore *params, int64_t first, int64_t count, Sums *sums,
                             LossFile *losses)
 {
-    ShareWatch watch = {evaluator->rows, evaluator->watched};
+    ShareWatch watch = {evaluator->rows, evaluator->watched, evaluator->watched_distances, evaluator->queries};
     find_rows(evaluator, first, count);
+    draw_queries(evaluator, first);
     model_evaluate(evaluator->pass, params, &evaluator->read, evaluator->losses, evaluator->correct, &watch);
     score(evaluator, first, count, sums);
     if (losses) write_losses(evaluator, first, count, losses);
@@ -208,6 +239,17 @@ static void sum_shares(Evaluator *evaluator)
     world_sum_doubles((double *)evaluator->shares, (int)heads * HEAD_SHARES_NUMBERS);
 }
 
+static void sum_distances(Evaluator *evaluator)
+{
+    size_t heads = head_count(evaluator), H = model_pass_model(evaluator->pass)->heads, B = evaluator->batch;
+    if (!evaluator->distances) return;
+    memset(evaluator->distances, 0, heads * sizeof *evaluator->distances);
+    for (size_t i = 0; i < heads; i++)
+        for (size_t s = 0; s < B; s++)
+            distances_add(&evaluator->distances[i], &evaluator->watched_distances[(i / H * B + s) * H + i % H]);
+    world_sum_doubles((double *)evaluator->distances, (int)heads * HEAD_DISTANCES_NUMBERS);
+}
+
 static Evaluation outcome(Evaluator *evaluator, Sums own, double start_seconds)
 {
     double sums[3] = {own.loss, own.targets, own.bytes};
@@ -226,10 +268,12 @@ static Evaluation outcome(Evaluator *evaluator, Sums own, double start_seconds)
         .accuracy = NAN,
         .sequences_right = NAN,
         .shares = evaluator->shares,
+        .distances = evaluator->distances,
     };
     for (int i = 0; i < SOURCE_MAX_STRATA; i++) e.accuracy_by_stratum[i] = NAN;
     if (evaluator->wrong) add_accuracy(evaluator, &e);
     sum_shares(evaluator);
+    sum_distances(evaluator);
     e.seconds = usage_seconds() - start_seconds;
     return e;
 }
@@ -239,7 +283,9 @@ Evaluation evaluator_run(Evaluator *evaluator, ParamStore *params, LossFile *los
     int64_t B = (int64_t)evaluator->batch, groups = evaluator->topology->data_ranks;
     double start = usage_seconds();
     Sums sums = {0};
-    memset(evaluator->watched, 0, head_count(evaluator) * evaluator->batch * sizeof *evaluator->watched);
+    size_t watched = head_count(evaluator) * evaluator->batch;
+    memset(evaluator->watched, 0, watched * sizeof *evaluator->watched);
+    if (evaluator->distances) memset(evaluator->watched_distances, 0, watched * sizeof *evaluator->watched_distances);
     if (evaluator->wrong) memset(evaluator->wrong, 0, (size_t)evaluator->windows * sizeof *evaluator->wrong);
     for (int64_t round = 0; round < evaluator->windows; round += B * groups) { /* all ranks judge what was read */
         int64_t first = round + B * evaluator->topology->data_rank, rest = evaluator->windows - first;

@@ -23,6 +23,7 @@ typedef struct Evaluation {
     double accuracy, sequences_right, accuracy_by_stratum[SOURCE_MAX_STRATA];
     /* (layers, H), of the tokens whose targets are scored; of a made source all tokens. The evaluator's, until it runs again. */
     const HeadShares *shares;
+    const HeadDistances *distances; /* likewise, of a pass that measures them; else NULL */
 } Evaluation;
 
 typedef struct Evaluator Evaluator;

@@ -47,17 +47,15 @@ static void print_config(FILE *file, const Config *asked, const Config *config)
 bool run_config_write(const Config *asked, const Config *config, Message *problem)
 {
     const char *folder = config->output.folder;
-    char path[DISK_PATH_SIZE], used[DISK_PATH_SIZE], temporary[DISK_PATH_SIZE];
+    char path[DISK_PATH_SIZE], used[DISK_PATH_SIZE];
     snprintf(path, sizeof path, "%s/config.ini", folder);
     snprintf(used, sizeof used, "%s/config.used.ini", folder);
     Message reason;
     bool own = is_own(path, &reason);
     if (!own) log_line("'%s' %s and stays as it is; what is used now is in config.used.ini", path, reason.text);
     const char *written = own ? path : used;
-    disk_temporary_of(written, temporary);
-    FILE *file = fopen(temporary, "w");
-    if (!file)
-        return fail(problem, "cannot write '%s': %s. Choose a writable output.folder", temporary, strerror(errno));
+    FILE *file = disk_create(written, problem);
+    if (!file) return false;
     print_config(file, asked, config);
-    return disk_replace(file, temporary, written, problem);
+    return disk_replace(file, written, problem);
 }

@@ -166,6 +166,28 @@ static void naive_shares(const NaiveInput *input, size_t head, size_t i, double 
     shares->rows++;
 }
 
+/* Row i of a head, whose weights of the tokens from `first` on are `weights`. */
+static void naive_distances(const NaiveInput *input, size_t head, size_t i, size_t first, const double *weights)
+{
+    const ShareWatch *watch = &input->watch;
+    if (!watch->distances || i < watch->rows->first || i >= watch->rows->first + watch->rows->count) return;
+    HeadDistances *distances = &watch->distances[head];
+    double sum = 0, mean = 0;
+    for (size_t j = first; j <= i; j++) sum += weights[j];
+    for (size_t j = first; j <= i; j++) mean += weights[j] * (double)(i - j) / sum;
+    distances->tokens++;
+    distances->distance += mean;
+    distances->uniform += (double)(i - first) / 2;
+    for (size_t q = 0; q < DISTANCE_QUERIES; q++) {
+        if (watch->queries[q] != i) continue;
+        distances->queries++;
+        for (size_t j = first; j <= i; j++) {
+            int bucket = j == i ? 0 : 1 + (int)floor(log2((double)(i - j)));
+            distances->buckets[bucket] += weights[j] / sum;
+        }
+    }
+}
+
 /* q and k as the kinds get them: those of softmax with qk_norm are normed already.
    One head: everything of every token, then all pairs. */
 static void naive_head(const AttentionLayer *layer, const ParamTable *table, const real *params,
@@ -198,6 +220,7 @@ static void naive_head(const AttentionLayer *layer, const ParamTable *table, con
                                (layer->map->normalised_input ? n[side] : x[side]) + t * h, u[side] + t * r);
         }
     }
+    double *weights = checked_calloc(T, sizeof *weights); /* of a row */
     for (size_t i = 0; i < T; i++) {
         double one = softmax ? 0 : spec->denominator_one, sums[2] = {0, 0}; /* of exact pairs, of sketched ones */
         double *o = out + i * C + head * h;
@@ -218,13 +241,16 @@ static void naive_head(const AttentionLayer *layer, const ParamTable *table, con
             else
                 weight = far_scale * feature_product * feature_product;
             weight *= decay;
+            weights[j] = weight;
             if (input->gate) decay *= exp((double)input->gate[head * T + j]);
             sums[!softmax && !polynomial && !(exact && near)] += weight;
             for (size_t c = 0; c < h; c++) o[c] += weight * qkv[j * 3 * C + 2 * C + head * h + c];
         }
         for (size_t c = 0; c < h; c++) o[c] /= sums[0] + sums[1] + one;
         naive_shares(input, head, i, sums[0], sums[1], one);
+        naive_distances(input, head, i, first, weights);
     }
+    free(weights);
     for (int side = 0; side < 2; side++) free(x[side]), free(n[side]), free(u[side]);
 }
 

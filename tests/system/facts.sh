@@ -288,6 +288,39 @@ assert text.count("only in the") == 2 and "(2, 16) in the second" in text and ",
 END
 }
 
+# A value that is not a number, in either of the two or in both, is as far apart as can be, and said: "nan", in JSON null. Numbers
+# beside it do not hide it, however far apart.
+test_not_a_number() {
+    local name
+    python - "$final" "$TEST_FOLDER" <<'END'
+import shutil, sys
+import h5py
+import numpy as np
+for name, value in (("good", 1e30), ("bad", np.nan)):
+    copy = shutil.copy(sys.argv[1], f"{sys.argv[2]}/{name}.h5")
+    with h5py.File(copy, "r+") as file:
+        bias = file["parameters/logit_bias"][...]
+        bias[:3] = value, np.float32(value) * 2, 0
+        del file["parameters/logit_bias"]  # and its digest
+        file["parameters/logit_bias"] = bias
+END
+    document second-bad 1 inspect "$TEST_FOLDER/good.h5" "$TEST_FOLDER/bad.h5"
+    document first-bad 1 inspect "$TEST_FOLDER/bad.h5" "$TEST_FOLDER/good.h5"
+    document both-bad 1 inspect "$TEST_FOLDER/bad.h5" "$TEST_FOLDER/bad.h5"
+    for name in second-bad first-bad both-bad; do
+        grep -qE '^logit_bias .* nan +nan *$' "$TEST_FOLDER/$name.txt" || give_up "$name: $(<"$TEST_FOLDER/$name.txt")"
+        grep -qE '^farthest apart  logit_bias: nan$' "$TEST_FOLDER/$name.txt" || give_up "$name: $(<"$TEST_FOLDER/$name.txt")"
+        quiet python - "$TEST_FOLDER/$name.json" <<'END'
+import json, sys
+said = json.load(open(sys.argv[1]), parse_constant=lambda word: sys.exit(f"{word} is no JSON"))
+bias = next(tensor for tensor in said["tensors"] if tensor["name"] == "logit_bias")
+assert bias["where"] == "both" and bias["max_difference"] is None and bias["relative_difference"] is None, bias
+assert said["farthest"] == "logit_bias" and said["farthest_relative_difference"] is None
+assert said["same"] == said["compared"] - 1 == len(said["tensors"]) - 1
+END
+    done
+}
+
 test_refusals() {
     local damaged=$TEST_FOLDER/damaged.h5
     cp "$final" "$damaged"
@@ -312,6 +345,7 @@ start test_eval
 start test_checkpoint
 start test_other_files
 start test_difference
+start test_not_a_number
 start test_bench
 finish
 test_refusals

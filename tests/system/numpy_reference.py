@@ -161,11 +161,15 @@ def exact_pairs(spec, T):
     return block[:, None] - block[None, :] <= window
 
 
-def head_shares(spec, w, one, G):
-    """(T, 3) of a head: the exact and the sketched share of each row of weights, and its gate."""
+def head_shares(spec, w, one, G, visible):
+    """(T, 5) of a head: the exact and the sketched share of each row of weights, its gate, its mean distance and that of
+    equal weights on what it sees."""
     shares = w / (one + w.sum(axis=1, keepdims=True))
     exact = np.where(exact_pairs(spec, len(w)), shares, 0).sum(axis=1)
-    return np.stack((exact, shares.sum(axis=1) - exact, np.diff(G, prepend=0)), axis=1)
+    places = np.arange(len(w))
+    distances = places[:, None] - places[None, :]
+    means = [(rows * distances).sum(axis=1) / rows.sum(axis=1) for rows in (w, visible)]
+    return np.stack((exact, shares.sum(axis=1) - exact, np.diff(G, prepend=0), *means), axis=1)
 
 
 def visible_tokens(T, documents):
@@ -225,7 +229,7 @@ def attention(config, spec, P, x, visible, shares=None):
         w, one = attention_weights(spec, P, *normed, j, decay, visible)
         w = np.where(visible, w, 0) * (1 if spec["kind"] == "softmax" else np.exp(decay))
         if shares is not None:
-            shares.append(head_shares(spec, w, one, G[:, j]))
+            shares.append(head_shares(spec, w, one, G[:, j], visible))
         outputs.append(w @ v[:, head] / (one + w.sum(axis=1, keepdims=True)))
     return np.concatenate(outputs, axis=1) @ P["attention.out.weight"].T
 
@@ -502,7 +506,7 @@ def compare_losses(path, losses, total, tolerance):
 
 
 def mean_shares(config, parameters, inputs, documents, scored):
-    """(layers * heads, 3): means of head_shares() over the scored rows of all sequences."""
+    """(layers * heads, 5): means of head_shares() over the scored rows of all sequences."""
     rows = []
     for x, of, counts in zip(inputs, documents, scored):
         shares = []
@@ -511,17 +515,35 @@ def mean_shares(config, parameters, inputs, documents, scored):
     return np.concatenate(rows, axis=1).mean(axis=1)
 
 
+def has_all_heads(table, count, heads):
+    return list(zip(table["layer"], table["head"])) == [divmod(i, heads) for i in range(count)]
+
+
 def compare_attention(path, step, shares, heads, tolerance):
     """The rows of a step in the table `attention` of a run folder."""
     table = np.atleast_1d(np.genfromtxt(path, delimiter=",", names=True))
     table = table[table["step"] == step]
-    if list(zip(table["layer"], table["head"])) != [divmod(i, heads) for i in range(len(shares))]:
+    if not has_all_heads(table, len(shares), heads):
         return [f"{path}: step {step} has {len(table)} rows, expected {len(shares)}, one for each layer and head"]
     gates = np.where(np.isnan(table["gate_length"]), 0, -1 / table["gate_length"])
     rows = np.stack((table["exact_share"], table["sketched_share"], gates), axis=1)
     difference = np.abs(rows - shares).max()
     print(f"shares: max abs difference {difference:.3e} of {tolerance:.3e} allowed")
     return [] if difference <= tolerance else [f"{path}: shares differ by {difference:.3e}, tolerance {tolerance:g}"]
+
+
+def compare_distances(path, means, heads, tokens, tolerance):
+    """The table of `eval --attention_distance`. Which queries its buckets are of is not known here."""
+    table = np.atleast_1d(np.genfromtxt(path, delimiter=",", names=True))
+    buckets = np.stack([table[name] for name in table.dtype.names if name.startswith("from_")], axis=1)
+    if not has_all_heads(table, len(means), heads) or (table["tokens"] != tokens).any():
+        return [f"{path}: not a row of {tokens} tokens for each layer and head"]
+    difference = np.abs(np.stack((table["mean_distance"], table["uniform_distance"]), axis=1) - means).max()
+    print(f"distances: max abs difference {difference:.3e} of {tolerance:.3e} allowed")
+    failures = [] if difference <= tolerance else [f"{path}: distances differ by {difference:.3e}, tolerance {tolerance:g}"]
+    if not (buckets > -1e-5).all() or np.abs(buckets.sum(axis=1) - 1).max() > 1e-5:
+        failures.append(f"{path}: buckets do not add up to 1: {buckets.sum(axis=1)}")
+    return failures
 
 
 def run(arguments):
@@ -548,12 +570,20 @@ def run(arguments):
     if arguments.per_token_loss:
         tolerance = rounding_tolerance(losses_of, parameters)
         failures += compare_losses(arguments.per_token_loss, losses, total, tolerance)
-    if arguments.attention:
-        def shares_of(values):
-            return mean_shares(config, values, inputs, documents, scored)
+    heads = int(config["model.heads"])
 
-        failures += compare_attention(arguments.attention, step, shares_of(parameters), int(config["model.heads"]),
+    def shares_of(values):
+        return mean_shares(config, values, inputs, documents, scored)[:, :3]
+
+    def distances_of(values):
+        return mean_shares(config, values, inputs, documents, scored)[:, 3:]
+
+    if arguments.attention:
+        failures += compare_attention(arguments.attention, step, shares_of(parameters), heads,
                                       rounding_tolerance(shares_of, parameters))
+    if arguments.attention_distance:
+        failures += compare_distances(arguments.attention_distance, distances_of(parameters), heads, scored.sum(),
+                                      rounding_tolerance(distances_of, parameters))
     return failures
 
 
@@ -747,6 +777,7 @@ def main():
     parser.add_argument("tokens", nargs="?", metavar="TOKENS.h5")
     parser.add_argument("--per_token_loss", metavar="FILE.h5", help="losses of the other program, to compare with")
     parser.add_argument("--attention", metavar="FILE.csv", help="shares of heads at the checkpoint's step, to compare with")
+    parser.add_argument("--attention_distance", metavar="FILE.csv", help="distances of heads, to compare with")
     parser.add_argument("--sequences", type=int, metavar="N", help="only the first N sequences")
     parser.add_argument("--stride", type=int, metavar="S", help="tokens from one window to the next, T unless given")
     parser.add_argument("--context_length", type=int, metavar="T", help="instead of model.context_length")

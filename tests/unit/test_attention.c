@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "mpi/world.h"
+#include "src/attention/distance.h"
 #include "src/base/memory.h"
 #include "tests/harness/check.h"
 #include "tests/harness/effort.h"
@@ -50,7 +51,10 @@ static void run_passes(const Model *model, const PassSpec *spec, real *params, c
     ParamStore *store = param_store_over(&model->table, params, unused);
     param_store_acquire_all(store);
     Arena measure = arena_measure();
-    layer->kind->plan(layer, &shape, &measure);
+    if (watch.distances)
+        distance_plan(layer, &shape, &measure);
+    else
+        layer->kind->plan(layer, &shape, &measure);
     Arena scratch = arena_create(measure.peak, "scratch");
     real *saved = checked_calloc(layer->kind->saved_count(layer, &shape), sizeof *saved);
     AttentionRun run = {.layer = layer,
@@ -64,7 +68,10 @@ static void run_passes(const Model *model, const PassSpec *spec, real *params, c
                         .saved = saved,
                         .watch = watch,
                         .scratch = &scratch};
-    layer->kind->forward(&run);
+    if (watch.distances)
+        distance_measure(&run, input->qkv, NULL, 0);
+    else
+        layer->kind->forward(&run);
     if (gradients) {
         run.d_out = gradients->d_out;
         run.d_qkv = gradients->d.qkv;
@@ -103,6 +110,38 @@ static void share_numbers(const HeadShares *shares, size_t count, double *number
     }
 }
 
+/* ... or how far they look back, (B, H, DISTANCE_NUMBERS). */
+enum { DISTANCE_NUMBERS = 1 + DISTANCE_MAX_BUCKETS };
+static const size_t queries[] = {FIRST_ROW,     40, 78, FIRST_ROW + ROWS - 1, /* of two sequences */
+                                 FIRST_ROW + 1, 64, 65, SIZE_MAX};
+
+static void distance_numbers(const HeadDistances *heads, size_t count, double *numbers)
+{
+    for (size_t i = 0; i < count; i++, numbers += DISTANCE_NUMBERS) {
+        double expected = i < count / 2 ? 4 : 3;
+        check_true(heads[i].tokens == ROWS, "%g rows of %d are counted", heads[i].tokens, ROWS);
+        check_true(heads[i].queries == expected, "%g queries of %g", heads[i].queries, expected);
+        numbers[0] = heads[i].distance / heads[i].uniform;
+        for (int b = 0; b < DISTANCE_MAX_BUCKETS; b++) numbers[1 + b] = heads[i].buckets[b];
+    }
+}
+
+static void run_distances(const Model *model, const PassSpec *spec, real *params, const Input *input, real *numbers)
+{
+    size_t B = spec->sequences, count = B * model->heads, inputs = B * spec->context_length * 3 * model->width;
+    real *out = checked_calloc(B * spec->context_length * model->width, sizeof *out);
+    real *before = checked_calloc(inputs, sizeof *before);
+    TokenRange rows[] = {{FIRST_ROW, ROWS}, {FIRST_ROW, ROWS}};
+    HeadDistances *heads = checked_calloc(count, sizeof *heads);
+    double *found = checked_calloc(count * DISTANCE_NUMBERS, sizeof *found);
+    memcpy(before, input->qkv, inputs * sizeof *before);
+    run_watched(model, spec, params, input, out, (ShareWatch){.rows = rows, .distances = heads, .queries = queries});
+    check_true(memcmp(before, input->qkv, inputs * sizeof *before) == 0, "the values are there again");
+    distance_numbers(heads, count, found);
+    for (size_t i = 0; i < count * DISTANCE_NUMBERS; i++) numbers[i] = (real)found[i];
+    free(out), free(before), free(heads), free(found);
+}
+
 static void run_shares(const Model *model, const PassSpec *spec, real *params, const Input *input, real *numbers)
 {
     size_t B = spec->sequences, count = B * model->heads;
@@ -111,7 +150,7 @@ static void run_shares(const Model *model, const PassSpec *spec, real *params, c
     HeadShares *shares = checked_calloc(count, sizeof *shares);
     double *found = checked_calloc(count * SHARE_NUMBERS, sizeof *found);
     for (size_t s = 0; s < B; s++) rows[s] = (TokenRange){FIRST_ROW, ROWS};
-    run_watched(model, spec, params, input, out, (ShareWatch){rows, shares});
+    run_watched(model, spec, params, input, out, (ShareWatch){.rows = rows, .heads = shares});
     share_numbers(shares, count, found);
     for (size_t i = 0; i < count * SHARE_NUMBERS; i++) numbers[i] = (real)found[i];
     free(out), free(rows), free(shares), free(found);
@@ -190,7 +229,7 @@ static void compare_shares(const Variant *variant, const char *more)
     int32_t *starts = variant_document_starts(&spec);
     for (size_t s = 0; s < 2; s++) {
         NaiveInput one = naive_input(model, &spec, &input, starts, s);
-        one.watch = (ShareWatch){&rows, shares + s * H};
+        one.watch = (ShareWatch){.rows = &rows, .heads = shares + s * H};
         naive_attention(&model->layers[0].attention, &model->table, params, &one, out);
     }
     share_numbers(shares, 2 * H, expected);
@@ -201,6 +240,43 @@ static void compare_shares(const Variant *variant, const char *more)
     free_input(&input);
     free(params), free(numbers), free(expected), free(out), free(shares), free(starts);
     model_destroy(model);
+}
+
+static void compare_distances(const Variant *variant, const char *more)
+{
+    Config config = variant_config(variant, more);
+    Model *model = variant_model(&config);
+    PassSpec spec = variant_pass(&config, 2);
+    real *params = variant_parameters(model, 3);
+    size_t T = spec.context_length, H = model->heads, count = 2 * H * DISTANCE_NUMBERS;
+    Input input = random_input(model, 2, T, 5);
+    real *numbers = checked_calloc(count, sizeof *numbers);
+    double *expected = checked_calloc(count, sizeof *expected), *out = checked_calloc(T * model->width, sizeof *out);
+    HeadDistances *heads = checked_calloc(2 * H, sizeof *heads);
+    TokenRange rows = {FIRST_ROW, ROWS};
+    run_distances(model, &spec, params, &input, numbers);
+    int32_t *starts = variant_document_starts(&spec);
+    for (size_t s = 0; s < 2; s++) {
+        NaiveInput one = naive_input(model, &spec, &input, starts, s);
+        one.watch = (ShareWatch){.rows = &rows, .distances = heads + s * H, .queries = queries + s * DISTANCE_QUERIES};
+        naive_attention(&model->layers[0].attention, &model->table, params, &one, out);
+    }
+    distance_numbers(heads, 2 * H, expected);
+    char what[256];
+    snprintf(what, sizeof what, "distances of %s, %s", variant->name, more);
+    check_close_double(what, numbers, expected, count,
+                       tolerance_of(run_distances, model, &spec, params, &input, numbers, count));
+    free_input(&input);
+    free(params), free(numbers), free(expected), free(out), free(heads), free(starts);
+    model_destroy(model);
+}
+
+static void test_distances(void)
+{
+    for (int v = 0; v < variant_count; v += VARIANT_STEP)
+        compare_distances(&variants[v], v / VARIANT_STEP % 2 ? "model.context_length=150 attention.block_length=7"
+                                                             : "model.context_length=150 attention.block_length=16 "
+                                                               "train.document_mask=true");
 }
 
 static void test_shares(void)
@@ -501,6 +577,7 @@ static const TestCase tests[] = {
     {"block forms equal the definition, b = 1, 7, 64, T", test_definition},
     {"the same over several tiles and panels", test_definition_over_tiles},
     {"shares of exact and sketched weight", test_shares},
+    {"how far heads look back", test_distances},
     {"causality, bit by bit", test_causality},
     {"documents do not see each other, bit by bit", test_isolation},
     {"nor do their gradients", test_isolated_gradients},
