@@ -28,7 +28,7 @@ check_prefix() {
 
 # Files of the project that are installed as they are, but for the paths in them.
 texts=(configs/* slurm/* scripts/environment.sh scripts/plot* scripts/compare_runs.sh scripts/tensorboard.py scripts/job_tables.py
-    scripts/quality/plot.py)
+    scripts/moving_average.awk scripts/quality/plot.py)
 documents=(README.md CHANGELOG.md LICENSE CITATION.cff docs/*.md)
 
 # with_paths: from those of a clone, below the folder that one works or submits in, to the installed ones.

@@ -7,8 +7,9 @@
 The text is the table in aligned columns, and is printed. Without gnuplot there is no picture, which a line says.
 
 Columns of sweep.csv: `name` and `options` as in the line; `state`: finished, unfinished, or none where nothing was trained;
-`steps` so far; `loss`, the mean training loss of the last 2 % of them; of the last evaluation `validation_loss` and
-`bits_per_byte`; `tokens_per_second`, the median; `communication`, rank 0's share of all its time; `skipped` steps.
+`steps` so far; `loss`, the mean training loss of the last 1 % of them, as compare_runs.sh has it; of the last evaluation
+`validation_loss` and `bits_per_byte`; `tokens_per_second`, the median; `communication`, rank 0's share of all its time;
+`skipped` steps.
 
 Columns of scaling.csv: `scaling`, strong or weak; `ranks`, `nodes`, `threads` of a rank, `sequences` of a step, their `context`;
 `tokens_per_second`; `speedup`, by useful operations per second against the fewest ranks, and `efficiency`, that by the number of
@@ -22,6 +23,7 @@ import csv
 import os
 import shutil
 import statistics
+import subprocess
 import sys
 from pathlib import Path
 
@@ -101,6 +103,14 @@ def column(rows, name):
     return [pair for pair in pairs if pair[1] == pair[1]]
 
 
+def averaged(pairs):
+    """(step, value) with the average around each step in place of the value."""
+    lines = "".join(f"{step} {value!r}\n" for step, value in pairs)
+    said = subprocess.run(["awk", "-f", Path(__file__).resolve().with_name("moving_average.awk")], input=lines, text=True,
+                          stdout=subprocess.PIPE, check=True, env={**os.environ, "LC_ALL": "C"}).stdout
+    return [(int(step), float(mean)) for step, _, mean in map(str.split, said.splitlines())]
+
+
 def asked_steps(folder):
     parser = configparser.ConfigParser(interpolation=None, inline_comment_prefixes=None)
     parser.read(folder / "config.ini", encoding="utf-8")
@@ -109,8 +119,7 @@ def asked_steps(folder):
 
 def sweep_row(name, options, folder):
     steps, evaluations = read(folder / "metrics.csv"), read(folder / "evaluations.csv")
-    losses = [loss for _, loss in column(steps, "loss")]
-    last = losses[-max(1, len(losses) // 50):]
+    losses = averaged(column(steps, "loss"))
     seconds = sum(float(row["seconds"]) for row in steps)
     done = int(steps[-1]["step"]) if steps else 0
     state = "none" if not steps else "finished" if done == asked_steps(folder) else "unfinished"
@@ -120,20 +129,13 @@ def sweep_row(name, options, folder):
         return values[-1][1] if values else None
 
     return {"name": name, "state": state, "steps": done,
-            "loss": number(statistics.fmean(last) if last else None, ".4f"),
+            "loss": number(losses[-1][1] if losses else None, ".4f"),
             "validation_loss": number(evaluated("loss"), ".4f"), "bits_per_byte": number(evaluated("bits_per_byte"), ".4f"),
             "tokens_per_second": number(statistics.median(float(row["tokens_per_second"]) for row in steps) if steps else None,
                                         ".0f"),
             "communication": number(sum(float(row["communication_seconds"]) for row in steps) / seconds if seconds else None,
                                     ".3f"),
             "skipped": sum(int(row["skipped"]) for row in steps), "options": options}
-
-
-def averaged(pairs):
-    """The mean over 2 % of a run before each step."""
-    width = max(1, len(pairs) // 50)
-    return [(step, statistics.fmean(loss for _, loss in pairs[max(0, i + 1 - width):i + 1]))
-            for i, (step, _) in enumerate(pairs)]
 
 
 def sweep(arguments):
@@ -145,8 +147,8 @@ def sweep(arguments):
                 for name, _ in runs]
     validation = [Curve(column(read(folder / name / "evaluations.csv"), "loss"), name) for name, _ in runs]
     draw_whole(folder / "sweep.png", "1300,560", "1,2", [
-        ("set title 'training loss, mean over 2 % of the run'; set xrange [0:*]; set xlabel 'step'; set ylabel 'nats per token'",
-         training),
+        ("set title 'training loss, mean around each step over 2 % of the run'; set xrange [0:*]; set xlabel 'step'; "
+         "set ylabel 'nats per token'", training),
         ("set title 'validation loss'; set xlabel 'step'; set ylabel 'nats per token'", validation)])
     return 0
 

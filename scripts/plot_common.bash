@@ -49,21 +49,8 @@ draw() {
     done
 }
 
-# moving_average: of lines `step value`, with the average over a window around each step behind them; the window is 2 % of the
-# run, so the curve reads the same for short and long runs. Near the start, where the loss falls fast, the window shrinks on both
-# sides; at the end it is only cut off.
-moving_average() {
-    awk '
-        { step[NR] = $1; value[NR] = $2; sum[NR] = sum[NR - 1] + $2 }
-        END {
-            half = int(NR / 100)
-            for (i = 1; i <= NR; i++) {
-                reach = i - 1 < half ? i - 1 : half
-                last = i + reach < NR ? i + reach : NR
-                print step[i], value[i], (sum[last] - sum[i - reach - 1]) / (last - (i - reach - 1))
-            }
-        }'
-}
+# moving_average: of lines `step value`, with the average around each step behind them.
+moving_average() { awk -f "$(dirname "${BASH_SOURCE[0]}")/moving_average.awk"; }
 
 # columns CSV NAME...: the named columns, separated by blanks, of the rows whose values are all numbers.
 columns() {
