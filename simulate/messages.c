@@ -233,33 +233,42 @@ int __wrap_MPI_Testall(int count, MPI_Request requests[], int *over, MPI_Status 
     return count > 0 ? __real_MPI_Testall(count, requests, over, statuses) : MPI_SUCCESS;
 }
 
-/* The pending messages of all sums, and of `request` itself where it is one of SMPI. */
-static int pending_messages(MPI_Request *request, MPI_Request *pending, MPI_Request **places)
+/* A message that somebody waits for, and the sum it belongs to; NULL for one of the program's own. */
+typedef struct Pending {
+    MPI_Request *place;
+    Sum *sum;
+} Pending;
+
+enum { MAX_PENDING = MAX_SUMS * 2 };
+
+/* Those of all sums, and `request` itself where it is one of SMPI. */
+static int pending_messages(MPI_Request *request, MPI_Request *messages, Pending *pending)
 {
     int count = 0;
-    if (!sum_of(*request)) places[count++] = request;
+    if (!sum_of(*request)) pending[count++] = (Pending){request, NULL};
     for (int i = 0; i < sums_used; i++)
-        for (int a = sums[i].first; sums[i].used && a < sums[i].begun; a++)
-            if (sums[i].requests[a] != MPI_REQUEST_NULL) places[count++] = &sums[i].requests[a];
-    for (int i = 0; i < count; i++) pending[i] = *places[i];
+        for (int a = sums[i].first; sums[i].used && a < sums[i].begun && count < MAX_PENDING; a++)
+            if (sums[i].requests[a] != MPI_REQUEST_NULL) pending[count++] = (Pending){&sums[i].requests[a], &sums[i]};
+    for (int i = 0; i < count; i++) messages[i] = *pending[i].place;
     return count;
 }
 
 /* While one waits for one thing, the library moves on all. */
 int __wrap_MPI_Wait(MPI_Request *request, MPI_Status *status)
 {
-    static MPI_Request pending[MAX_SUMS * MAX_ACTIONS], *places[MAX_SUMS * MAX_ACTIONS];
-    if (sums_used == 0) return __real_MPI_Wait(request, status);
-    while (*request != MPI_REQUEST_NULL) {
-        int over, index;
-        Sum *sum = sum_of(*request);
-        advance_all();
-        if (sum && is_over(sum)) __wrap_MPI_Test(request, &over, status);
-        if (*request == MPI_REQUEST_NULL) break;
-        int count = pending_messages(request, pending, places);
-        MPI_Waitany(count, pending, &index, MPI_STATUS_IGNORE);
-        *places[index] = pending[index];
+    MPI_Request messages[MAX_PENDING];
+    Pending pending[MAX_PENDING];
+    Sum *sum = sum_of(*request);
+    if (sums_used == 0 || *request == MPI_REQUEST_NULL) return __real_MPI_Wait(request, status);
+    advance_all();
+    while (sum ? !is_over(sum) : *request != MPI_REQUEST_NULL) {
+        int index, count = pending_messages(request, messages, pending);
+        MPI_Waitany(count, messages, &index, MPI_STATUS_IGNORE);
+        *pending[index].place = messages[index];
+        if (pending[index].sum) advance(pending[index].sum);
     }
+    if (sum) end_sum(sum);
+    *request = MPI_REQUEST_NULL;
     return MPI_SUCCESS;
 }
 
