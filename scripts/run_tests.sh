@@ -9,7 +9,8 @@
 #
 # Variables: VARIANTS="release double asan", RANKS="1 2 3 4", ASAN_RANKS="2 3", THREADS (of a unit test and of each rank),
 # FLAVOUR and MPIRUN (as in config.mk and scripts/environment.sh), TIME_LIMIT=120 (seconds for one test; a test that needs
-# more says so in a comment "time limit: 300 s"). Tests start in the repository root; TEST_FOLDER names an empty folder
+# more says so in a comment "time limit: 300 s"). A unit test of many tiny models, which threads only slow down, says
+# "threads: 1". Tests start in the repository root; TEST_FOLDER names an empty folder
 # of their own, the same for all ranks, removed afterwards unless the test fails. Logs are in build/test-logs/; a line
 # "skipped: ..." in one, of what could not be tried here, is shown.
 set -euo pipefail
@@ -47,14 +48,20 @@ mkdir -p "$logs"
 running=
 trap '[ -z "$running" ] || kill "$running" 2>/dev/null; echo; echo "interrupted"; exit 130' INT TERM
 
-# run_one SOURCE VARIANT RANKS COMMAND...: runs one test and prints its line; the source file may set the time limit.
+# stated SOURCE WORDS DEFAULT: the number behind the words in a comment of a test.
+stated() {
+    local number
+    number=$(sed -n "s/.*$2: \([0-9][0-9]*\).*/\1/p" "$1" | head -n 1)
+    echo "${number:-$3}"
+}
+
+# run_one SOURCE VARIANT RANKS COMMAND...: runs one test and prints its line.
 run_one() {
     local source=$1 variant=$2 ranks=$3 name log limit folder start status=0 verdict=ok
     shift 3
     name=$(basename "${source%.*}")
     log="$logs/$name.$variant.$ranks.log"
-    limit=$(sed -n 's/.*time limit: \([0-9][0-9]*\) s.*/\1/p' "$source" | head -n 1)
-    limit=${limit:-$default_limit}
+    limit=$(stated "$source" 'time limit' "$default_limit")
     folder="$PWD/$logs/$name.$variant.$ranks.files"
     rm -rf "$folder"
     mkdir -p "$folder"
@@ -99,7 +106,7 @@ if [ "$kind" = unit ] || [ "$kind" = all ]; then
         for source in tests/unit/test_*.c; do
             if selected "$source"; then
                 # Threads that wait give up their core: the machine may be busy with other things.
-                run_one "$source" "$variant" 1 env OMP_NUM_THREADS="${THREADS:-2}" OMP_WAIT_POLICY=passive \
+                run_one "$source" "$variant" 1 env OMP_NUM_THREADS="${THREADS:-$(stated "$source" threads 2)}" OMP_WAIT_POLICY=passive \
                     "build/$variant$flavour/tests/$(basename "${source%.c}")"
             fi
         done

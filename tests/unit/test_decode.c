@@ -1,5 +1,5 @@
 /* Token by token from the recurrent state gives what the block form gives, and a prompt that is read at once what its tokens give
-   one by one. */
+   one by one. threads: 1 */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

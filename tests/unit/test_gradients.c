@@ -1,7 +1,7 @@
 /* Gradients of every attention kind and every tensor against finite differences of the loss.
 
    In the double build each tensor is checked number by number. In float the loss has too few digits for that: there the
-   slope along the whole gradient of each tensor is compared with its length. time limit: 300 s, for the sanitizers */
+   slope along the whole gradient of each tensor is compared with its length. threads: 1; time limit: 300 s, for the sanitizers */
 #include <float.h>
 #include <math.h>
 #include <stdio.h>
