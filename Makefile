@@ -62,8 +62,8 @@ CFLAGS := -std=gnu11 -g -fopenmp -fno-math-errno -fno-trapping-math $(VARIANT_FL
 # Library headers are system headers: no warnings about what they contain.
 CPPFLAGS := -I. -DBLAS_IS_$(BLAS) $(if $(SENTENCEPIECE),-DHAVE_SENTENCEPIECE) $(BLAS_CPPFLAGS) \
             $(patsubst -I%,-isystem %,$(call packages,--cflags,$(PACKAGES) $(SENTENCEPIECE)))
-# Of the one file that speaks to a library of C++. Programs are linked as C, without what checks its virtual tables.
-CXXFLAGS := -std=c++17 -g $(VARIANT_FLAGS) $(if $(filter -fsanitize=%,$(VARIANT_FLAGS)),-fno-sanitize=vptr) -Wall -Wextra \
+# Of the one file that speaks to a library of C++. Programs are linked as C, without what checks behaviour that only C++ has.
+CXXFLAGS := -std=c++17 -g $(VARIANT_FLAGS) $(if $(filter -fsanitize=%,$(VARIANT_FLAGS)),-fno-sanitize=undefined) -Wall -Wextra \
             $(if $(filter 1,$(WERROR)),-Werror) $(EXTRA_CFLAGS)
 # The run path makes the program load the flavour of BLAS it was linked with.
 LDFLAGS := -fopenmp $(filter -fsanitize=%,$(VARIANT_FLAGS)) \

@@ -34,14 +34,13 @@ void pieces_json_print(FILE *stream, const Tokenizer *tokenizer, int64_t end_of_
     json_file_print(stream, table, JSON_ENSURE_ASCII);
 }
 
-/* The class that reads each form; "" of the table of pieces. Those of ours are in huggingface/tokenization_polysketch.py. */
+/* The class that reads each form ("": the table of pieces), and the file of huggingface/ that has it ("": transformers has). */
 static const struct {
-    const char *file_name, *class_name;
-    bool ours;
+    const char *file_name, *class_name, *module;
 } classes[] = {
-    {"", "PolysketchTokenizer", true},
-    {"tokenizer.json", "PreTrainedTokenizerFast", false},
-    {"tokenizer.model", "PolysketchSentencePiece", true},
+    {"", "PolysketchTokenizer", "tokenization_polysketch"},
+    {"tokenizer.json", "PreTrainedTokenizerFast", ""},
+    {"tokenizer.model", "PolysketchSentencePiece", "tokenization_polysketch_sentencepiece"},
 };
 
 /* transformers 4 has an option in place of what a ByteLevel alone says. */
@@ -60,9 +59,9 @@ void tokenizer_config_print(FILE *stream, const Tokenizer *tokenizer, int64_t en
     int row = 0;
     while (file->kind && strcmp(classes[row].file_name, file->kind->file_name) != 0) row++;
     json_object_set_new(config, "tokenizer_class", json_string(classes[row].class_name));
-    if (classes[row].ours) {
+    if (classes[row].module[0]) {
         char name[80];
-        snprintf(name, sizeof name, "tokenization_polysketch.%s", classes[row].class_name);
+        snprintf(name, sizeof name, "%s.%s", classes[row].module, classes[row].class_name);
         json_object_set_new(config, "auto_map", json_pack("{s:[s, n]}", "AutoTokenizer", name));
     } else
         add_prefix_space(config, file);

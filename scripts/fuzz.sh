@@ -1,7 +1,7 @@
 #!/bin/bash
 # Runs the fuzzers of build/fuzz/tests (make fuzz), two at a time, and prints a line for each.
 #
-#     scripts/fuzz.sh [options|token_file|checkpoint|weights ...]
+#     scripts/fuzz.sh [options|token_file|checkpoint|weights|tokenizer ...]
 #
 # FUZZ_SECONDS=300 is the time of each, FUZZ_SEED=1 its random seed. Inputs that crash or take longer than five seconds are kept
 # in build/fuzz/found/NAME and run once more, to see whose they are: the first frame of the stack that is in the HDF5 library or
@@ -14,7 +14,7 @@ cd "$(dirname "$0")/.."
 
 seconds=${FUZZ_SECONDS:-300}
 names=("$@")
-[ $# -gt 0 ] || names=(options token_file checkpoint weights)
+[ $# -gt 0 ] || names=(options token_file checkpoint weights tokenizer)
 work=$PWD/build/fuzz
 # The files that are read: in memory where that is possible.
 TMPDIR=$(mktemp -d -p /dev/shm 2>/dev/null || mktemp -d)

@@ -1,6 +1,6 @@
 #!/bin/bash
-# test: libFuzzer on options, token files and checkpoints
-# seconds: 125
+# test: libFuzzer on options, token files, checkpoints, weights and tokenizers
+# seconds: 190
 # FUZZ_SECONDS=60 each, two at a time.
 set -euo pipefail
 

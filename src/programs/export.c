@@ -105,39 +105,34 @@ static void print_tokenizer_file(FILE *stream, const char *name, const Exported 
     fwrite(file->bytes, 1, file->count, stream);
 }
 
-/* When a file is there. */
-typedef enum Condition { ALWAYS, WITH_PIECES, WITHOUT_OWN_FILE, WITH_OWN_FILE, WITHOUT_JSON } Condition;
-
+/* `tokenizer`: the file is there when that is the model's; NULL: always, any: when its pieces are known, table: when that is all,
+   or the name of its own file. */
+static const char any[] = "any", table_of_pieces[] = "table", of_json[] = "tokenizer.json",
+                  of_model[] = "tokenizer.model";
 static const struct {
-    const char *name;
-    Condition condition;
+    const char *name, *tokenizer;
     void (*print)(FILE *stream, const char *name, const Exported *exported);
 } files[] = {
-    {"model.safetensors", ALWAYS, print_weights},
-    {"config.json", ALWAYS, print_config},
-    {"generation_config.json", ALWAYS, print_generation},
-    {"configuration_polysketch.py", ALWAYS, print_python},
-    {"modeling_polysketch.py", ALWAYS, print_python},
-    {"pieces.json", WITHOUT_OWN_FILE, print_pieces},
-    {"tokenizer.json", WITH_OWN_FILE, print_tokenizer_file},
-    {"tokenizer.model", WITH_OWN_FILE, print_tokenizer_file},
-    {"tokenizer_config.json", WITH_PIECES, print_tokenizer_config},
-    {"tokenization_polysketch.py", WITHOUT_JSON, print_python},
+    {"model.safetensors", NULL, print_weights},
+    {"config.json", NULL, print_config},
+    {"generation_config.json", NULL, print_generation},
+    {"configuration_polysketch.py", NULL, print_python},
+    {"modeling_polysketch.py", NULL, print_python},
+    {"pieces.json", table_of_pieces, print_pieces},
+    {"tokenizer.json", of_json, print_tokenizer_file},
+    {"tokenizer.model", of_model, print_tokenizer_file},
+    {"tokenizer_config.json", any, print_tokenizer_config},
+    {"tokenization_polysketch.py", table_of_pieces, print_python},
+    {"tokenization_polysketch_sentencepiece.py", of_model, print_python},
 };
 enum { FILES = sizeof files / sizeof *files };
 
-/* All but the model's own are about a tokenizer whose pieces are known. */
 static bool is_wanted(int file, const Tokenizer *tokenizer)
 {
-    const CutterKind *kind = tokenizer->file.kind;
-    if (files[file].condition == ALWAYS) return true;
-    if (!tokenizer_has_pieces(tokenizer)) return false;
-    switch (files[file].condition) {
-    case WITHOUT_OWN_FILE: return !kind;
-    case WITH_OWN_FILE: return kind && strcmp(kind->file_name, files[file].name) == 0;
-    case WITHOUT_JSON: return !kind || strcmp(kind->file_name, "tokenizer.json") != 0;
-    default: return true;
-    }
+    const char *wanted = files[file].tokenizer, *is = table_of_pieces;
+    if (!wanted) return true;
+    if (tokenizer->file.kind) is = tokenizer->file.kind->file_name;
+    return tokenizer_has_pieces(tokenizer) && (wanted == any || strcmp(wanted, is) == 0);
 }
 
 /* Where they go: names, and those that they have until all are written. */

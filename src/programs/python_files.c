@@ -15,6 +15,7 @@
 EMBED(configuration_polysketch);
 EMBED(modeling_polysketch);
 EMBED(tokenization_polysketch);
+EMBED(tokenization_polysketch_sentencepiece);
 
 #define ROW(name)                                                                                                      \
     {                                                                                                                  \
@@ -23,7 +24,8 @@ EMBED(tokenization_polysketch);
 
 static const struct {
     const char *name, *start, *end;
-} files[] = {ROW(configuration_polysketch), ROW(modeling_polysketch), ROW(tokenization_polysketch)};
+} files[] = {ROW(configuration_polysketch), ROW(modeling_polysketch), ROW(tokenization_polysketch),
+             ROW(tokenization_polysketch_sentencepiece)};
 enum { FILES = sizeof files / sizeof *files };
 
 void python_file_print(FILE *stream, const char *name)

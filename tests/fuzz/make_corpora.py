@@ -75,12 +75,27 @@ def weights(folder):
             file.write(len(text).to_bytes(8, "little") + text + bytes(place))
 
 
+def tokenizers(folder):
+    """The one of the tests, and a small one with what that has not."""
+    shutil.copy("tests/data/tokenizer.json", f"{folder}/kept")
+    steps = [{"type": "Digits", "individual_digits": True},
+             {"type": "Split", "pattern": {"String": " "}, "behavior": "Removed", "invert": True},
+             {"type": "ByteLevel", "add_prefix_space": True, "use_regex": True}]
+    small = {"normalizer": {"type": "Sequence", "normalizers": [{"type": "NFD"}, {"type": "NFKC"}]},
+             "pre_tokenizer": {"type": "Sequence", "pretokenizers": steps},
+             "added_tokens": [{"id": 5, "content": "<x>", "lstrip": True, "rstrip": True, "normalized": True}],
+             "model": {"type": "BPE", "unk_token": "?", "fuse_unk": True, "ignore_merges": True,
+                       "vocab": {"a": 0, "b": 1, "ab": 2, "?": 3, "aba": 4}, "merges": [["a", "b"], "ab a"]}}
+    write(folder, "small", json.dumps(small))
+
+
 def main():
     seeds, corpora = sys.argv[1:]
-    for name in ("options", "token_file", "checkpoint", "weights"):
+    for name in ("options", "token_file", "checkpoint", "weights", "tokenizer"):
         os.makedirs(f"{corpora}/{name}", exist_ok=True)
     options(f"{corpora}/options")
     weights(f"{corpora}/weights")
+    tokenizers(f"{corpora}/tokenizer")
     for kind, folder in (("tokens", "token_file"), ("checkpoint", "checkpoint")):
         shutil.copy(f"{seeds}/{kind}.h5", f"{corpora}/{folder}/ours.h5")
         in_oldest_form(f"{seeds}/{kind}.h5", f"{corpora}/{folder}/oldest.h5")
