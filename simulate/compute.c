@@ -34,6 +34,7 @@ static void spend(double share)
 /* Stand for functions of any arguments that return nothing, a size or a pointer (replaced.txt). */
 long kernel_forward(void);
 long kernel_backward(void);
+long kernel_untimed(void);
 
 long kernel_forward(void)
 {
@@ -46,6 +47,8 @@ long kernel_backward(void)
     spend(2);
     return 0;
 }
+
+long kernel_untimed(void) { return 0; }
 
 void compute_count(void)
 {

@@ -38,8 +38,8 @@ test_check() {
     [[ $output == *'without a line, name them: new_kernel' ]] || give_up "$output"
     ! output=$(simulate/check_replaced.sh "$kernels" <(cat "$calls"; echo ' U MPI_Ibcast') "$all" 2>&1) || give_up 'calls'
     [[ $output == *'how SMPI serves them: MPI_Ibcast' ]] || give_up "$output"
-    ! output=$(simulate/check_replaced.sh "$kernels" "$calls" <(grep -v linear_head_keys "$all") 2>&1) || give_up 'names'
-    [[ $output == *'take them out: linear_head_keys linear_head_keys_backward' ]] || give_up "$output"
+    ! output=$(simulate/check_replaced.sh "$kernels" "$calls" <(grep -v linear_slot_keys "$all") 2>&1) || give_up 'names'
+    [[ $output == *'take them out: linear_slot_keys_backward linear_slot_keys_forward' ]] || give_up "$output"
 }
 
 if ! command -v smpirun >/dev/null; then
