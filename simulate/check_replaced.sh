@@ -12,7 +12,7 @@ trap 'rm -rf "$work"' EXIT
 named() { awk -v kinds="$1" '$1 ~ "^(" kinds ")$" { print $2 }' simulate/replaced.txt | sort -u; }
 
 awk '$2 == "T" { print $3 }' "$1" | sort -u >"$work/kernels"
-awk '$1 == "U" && $2 ~ /^MPI_[A-Z][a-z]/ { print $2 }' "$2" | sort -u >"$work/calls"
+awk '$1 ~ /^[Uw]$/ && $2 ~ /^MPI_[A-Z][a-z]/ { print $2 }' "$2" | sort -u >"$work/calls"
 awk 'NF > 1 { print $NF }' "$3" | sort -u >"$work/all"
 
 # complain WORDS: reads names; the first says what is to be done about them.
