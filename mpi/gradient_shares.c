@@ -10,8 +10,11 @@
 #include "src/base/memory.h"
 #include "src/core/ordered_sum.h"
 
-/* Of one message from each rank, together. */
+/* Numbers of a round's messages to one rank, together, and of one at least. */
 enum { ARRIVING = 4 << 20, LEAST = 1 << 10, NONE = -1 };
+
+/* Not that of digests (mpi/shard_exchange.c), which a run that ends early may take while a sum is under way. */
+enum { TAG = 1 };
 
 struct GradientShares {
     const ParamShards *shards;
@@ -103,10 +106,10 @@ static void begin_round(GradientShares *shares)
         ShardBlock theirs = part_under_way(shares, other);
         int count = (int)(theirs.end - theirs.first);
         if (own_count > 0)
-            CHECK_MPI(MPI_Irecv(shares->arrived + (size_t)other * shares->part, own_count, MPI_REAL_TYPE, other, 0,
+            CHECK_MPI(MPI_Irecv(shares->arrived + (size_t)other * shares->part, own_count, MPI_REAL_TYPE, other, TAG,
                                 shares->comm, &shares->requests[shares->request_count++]));
         if (count > 0)
-            CHECK_MPI(MPI_Isend(in_whole(shares, theirs.first), count, MPI_REAL_TYPE, other, 0, shares->comm,
+            CHECK_MPI(MPI_Isend(in_whole(shares, theirs.first), count, MPI_REAL_TYPE, other, TAG, shares->comm,
                                 &shares->requests[shares->request_count++]));
     }
 }

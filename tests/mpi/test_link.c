@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "mpi/param_store_replicated.h"
+#include "mpi/param_store_sharded.h"
 #include "mpi/sequence_link_mpi.h"
 #include "mpi/topology.h"
 #include "mpi/world.h"
@@ -317,22 +318,30 @@ static size_t wrong_sums(ParamStore *store, size_t size)
         const Param *param = &store->params->params[p];
         if (!param->trained) continue;
         const real *sum = store->kept_gradient(store, p);
-        for (size_t i = 0; i < param->count; i++)
-            wrong += sum[i] != (real)((i % 1000 + 1) * size + 1000 * (size * (size - 1) / 2));
+        size_t first = store->kept(store, param).first * param_row_width(param);
+        for (size_t i = first; i < first + param_store_kept_count(store, param); i++)
+            wrong += sum[i - first] != (real)((i % 1000 + 1) * size + 1000 * (size * (size - 1) / 2));
     }
     return wrong;
+}
+
+/* A copy on every rank, or shares, of which some take several rounds of messages. */
+static ParamStore *store_to_sum(const ParamTable *table, ShardStage stage, bool overlapped)
+{
+    return param_store_sharded(table, NULL, STORE_GRADIENTS, overlapped ? SUMS_OVERLAPPED : SUMS_LAST,
+                               (ShardSpec){.stage = stage});
 }
 
 /* Begun group by group while others are computed, or all at the end; also groups that nobody said to be complete. */
 static void test_gradient_sums(void)
 {
     ParamTable table = gradient_table();
-    for (int overlapped = 0; overlapped < 2; overlapped++) {
-        ParamStore *store =
-            param_store_replicated(&table, NULL, STORE_GRADIENTS, overlapped ? SUMS_OVERLAPPED : SUMS_LAST);
+    for (int kind = 0; kind < 4; kind++) {
+        bool overlapped = kind % 2, shares = kind / 2;
+        ParamStore *store = store_to_sum(&table, shares ? SHARD_GRADIENTS : SHARD_NONE, overlapped);
         for (int groups = 0; groups <= 3; groups++) {
             fill_gradients(store);
-            store->gradients_added(store, 1, true); /* before the last micro-batch it means nothing */
+            store->gradients_added(store, 1, true); /* before the last micro-batch copies are not summed */
             store->open_sums(store);
             for (int group = 2; group > 2 - groups; group--) {
                 store->gradients_added(store, group, true);
@@ -340,7 +349,8 @@ static void test_gradient_sums(void)
             }
             store->close_sums(store);
             size_t wrong = wrong_sums(store, (size_t)world().size);
-            check_true(wrong == 0, "%zu sums are wrong, %d groups complete, overlapped %d", wrong, groups, overlapped);
+            check_true(wrong == 0, "%zu sums are wrong, %d groups complete, overlapped %d, shares %d", wrong, groups,
+                       overlapped, shares);
         }
         param_store_destroy(store);
     }
