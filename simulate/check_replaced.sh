@@ -24,4 +24,5 @@ complain() {
 
 comm -23 "$work/kernels" <(named kernel) | complain 'kernels of src/tensor without a line, name them'
 comm -23 "$work/calls" <(named 'wrapped|smpi') | complain 'calls of MPI without a line, see how SMPI serves them'
-comm -13 "$work/all" <(named 'kernel|untimed|wrapped|smpi' | grep -v '^blas_') | complain 'the program has these no more, take them out'
+comm -13 "$work/all" <(named 'kernel|untimed|wrapped|smpi' | grep -v '^blas_') |
+    complain 'the program has these no more, take them out'

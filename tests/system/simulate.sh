@@ -36,7 +36,7 @@ test_check() {
     quiet simulate/check_replaced.sh "$kernels" "$calls" "$all"
     ! output=$(simulate/check_replaced.sh <(cat "$kernels"; echo '00 T new_kernel') "$calls" "$all" 2>&1) || give_up 'kernels'
     [[ $output == *'without a line, name them: new_kernel' ]] || give_up "$output"
-    ! output=$(simulate/check_replaced.sh "$kernels" <(cat "$calls"; echo '                 w MPI_Ibcast') "$all" 2>&1) || give_up 'calls'
+    ! output=$(simulate/check_replaced.sh "$kernels" <(cat "$calls"; echo '  w MPI_Ibcast') "$all" 2>&1) || give_up 'calls'
     [[ $output == *'how SMPI serves them: MPI_Ibcast' ]] || give_up "$output"
     ! output=$(simulate/check_replaced.sh "$kernels" "$calls" <(grep -v linear_slot_keys "$all") 2>&1) || give_up 'names'
     [[ $output == *'take them out: linear_slot_keys_backward linear_slot_keys_forward' ]] || give_up "$output"
