@@ -106,7 +106,8 @@ if [ "$kind" = unit ] || [ "$kind" = all ]; then
         for source in tests/unit/test_*.c; do
             if selected "$source"; then
                 # Threads that wait give up their core: the machine may be busy with other things.
-                run_one "$source" "$variant" 1 env OMP_NUM_THREADS="${THREADS:-$(stated "$source" threads 2)}" OMP_WAIT_POLICY=passive \
+                threads=${THREADS:-$(stated "$source" threads 2)}
+                run_one "$source" "$variant" 1 env OMP_NUM_THREADS="$threads" OMP_WAIT_POLICY=passive \
                     "build/$variant$flavour/tests/$(basename "${source%.c}")"
             fi
         done
