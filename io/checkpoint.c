@@ -1,4 +1,4 @@
-/* What all ranks do together with checkpoints: writing. Reading and loading are in io/checkpoint_read.c, the folder of a
+/* What all ranks do together with checkpoints: writing. Reading and loading, but of the program's options, are in io/checkpoint_read.c, the folder of a
    run's checkpoints in io/checkpoint_folder.c.
 
    Rank 0 lays the file out, with the digests of all tensors; every rank writes its slice of every tensor; every rank

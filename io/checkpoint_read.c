@@ -21,6 +21,7 @@ bool checkpoint_open(const char *path, hid_t *file, Message *problem)
     if (h5_check_format(*file, path, FORMAT_CHECKPOINT, "Name a file <folder>/checkpoints/step-....h5", problem))
         return true;
     CHECK_H5(H5Fclose(*file));
+    *file = -1;
     return false;
 }
 

@@ -11,11 +11,10 @@
 BlockCounts block_counts_create(const ParamShards *shards, int group)
 {
     size_t ranks = (size_t)shards->ranks, count = param_shards_group_count(shards, group);
-    CHECK(
-        count <= INT_MAX,
-        "group %d has %zu numbers, more than a message may have. Use parallel.shard = none or optimizer, or a smaller "
-        "model.vocab_size",
-        group, count);
+    CHECK(count <= INT_MAX,
+          "group %d has %zu numbers, more than a message may have. Use parallel.shard = none, or a smaller "
+          "model.vocab_size",
+          group, count);
     BlockCounts counts = {checked_calloc(ranks, sizeof(int)), checked_calloc(ranks, sizeof(int))};
     for (int rank = 0; rank < shards->ranks; rank++) {
         ShardBlock block = param_shards_block(shards, group, rank);

@@ -33,7 +33,8 @@ struct ParamStore {
     /* All values of a tensor, while its group is acquired. */
     const real *(*values)(ParamStore *, int param);
 
-    /* The gradient of a trained tensor, of its whole shape: add here. */
+    /* The gradient of a trained tensor, of its whole shape: add here. Main thread; it may wait for a sum of its group that is
+       under way. */
     real *(*gradient)(ParamStore *, int param);
     void (*clear_gradients)(ParamStore *);
     /* Sums over the ranks may begin: what is added from now on is the last of a step. Collective. */

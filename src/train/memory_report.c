@@ -7,6 +7,7 @@
 #include "mpi/param_store_sharded.h"
 #include "src/base/memory.h"
 #include "src/core/param_shards.h"
+#include "src/core/sequence_link.h"
 
 /* Of the rank that needs most. */
 static PassBytes largest_pass(const Model *model, const PassSpec *spec, int sequence_ranks)
@@ -99,6 +100,16 @@ static void add_store(MemoryReport *report, const ParamTable *params, const Shar
     if (gradients) add_numbers(report, "whole gradients", sharded_gradients_beside(shares->shards));
 }
 
+/* Inputs, targets and starts of documents: the batch of a step, the one that is read ahead, and a micro-batch
+   (src/train/step_tokens.c, src/train/step.c). */
+static double token_bytes(const Config *config, const PassSpec *pass, int sequence_ranks)
+{
+    size_t tokens = segment_longest(pass->context_length, pass->block_length, sequence_ranks);
+    double sequences = (double)config->train.batch_sequences / (double)config->parallel.data_ranks;
+    double batches = 2 * sequences + (double)pass->sequences;
+    return batches * (double)tokens * sizeof(int32_t) * (pass->documents ? 3 : 2);
+}
+
 MemoryReport memory_report(const Config *config, const Model *model, const PassSpec *pass, int ranks, ShardStage stage)
 {
     PassBytes bytes = largest_pass(model, pass, config_sequence_ranks(config, ranks));
@@ -107,6 +118,7 @@ MemoryReport memory_report(const Config *config, const Model *model, const PassS
     MemoryReport report = {.count = 0};
     add_store(&report, &model->table, &shares, stage, config->sample.every > 0);
     add_optimizer(&report, optimizer, &shares);
+    add(&report, "tokens", token_bytes(config, pass, config_sequence_ranks(config, ranks)));
     add(&report, "activations", (double)bytes.activations);
     add(&report, "scratch", (double)bytes.scratch);
     param_shards_destroy(shares.shards);

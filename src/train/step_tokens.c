@@ -1,6 +1,9 @@
+#define _GNU_SOURCE /* affinity */
 #include "src/train/step_tokens.h"
 
+#include <omp.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -63,13 +66,31 @@ static void *read_other(void *context)
     return NULL;
 }
 
+/* Where threads of OpenMP are bound to cores, a new thread would share that of the main one: it may run on all of them. */
+static void allow_all_places(pthread_attr_t *attributes)
+{
+    cpu_set_t cores;
+    CPU_ZERO(&cores);
+    for (int place = 0; place < omp_get_num_places(); place++) {
+        int count = omp_get_place_num_procs(place), *ids = checked_calloc((size_t)count, sizeof *ids);
+        omp_get_place_proc_ids(place, ids);
+        for (int i = 0; i < count; i++) CPU_SET((size_t)ids[i], &cores);
+        free(ids);
+    }
+    if (CPU_COUNT(&cores) > 0) (void)pthread_attr_setaffinity_np(attributes, sizeof cores, &cores);
+}
+
 void step_tokens_read_ahead(StepTokens *tokens, uint64_t first_of_batch)
 {
     *other(tokens) = (Batch){.tokens = other(tokens)->tokens, .first = first_of_batch};
     sigset_t all, before; /* signals are for the main thread */
     sigfillset(&all);
     pthread_sigmask(SIG_BLOCK, &all, &before);
-    tokens->reading = pthread_create(&tokens->thread, NULL, read_other, tokens) == 0;
+    pthread_attr_t attributes;
+    pthread_attr_init(&attributes);
+    allow_all_places(&attributes);
+    tokens->reading = pthread_create(&tokens->thread, &attributes, read_other, tokens) == 0;
+    pthread_attr_destroy(&attributes);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
