@@ -1,5 +1,5 @@
-/* What all ranks do together with checkpoints: writing. Reading and loading, but of the program's options, are in io/checkpoint_read.c, the folder of a
-   run's checkpoints in io/checkpoint_folder.c.
+/* What all ranks do together with checkpoints: writing. Reading and loading, but of the program's options, are in
+   io/checkpoint_read.c, the folder of a run's checkpoints in io/checkpoint_folder.c.
 
    Rank 0 lays the file out, with the digests of all tensors; every rank writes its slice of every tensor; every rank
    reads some of the tensors back from the disk and compares their digests; only then does the file get its name. */
