@@ -194,7 +194,8 @@ lint: ## check layers, rules, formatting and scripts
 	@scripts/lint.sh
 
 format: ## format all C files
-	@find src mpi io tests include examples simulate \( -name '*.[ch]' -o -name '*.cc' \) -print0 2>/dev/null | xargs -0 -r clang-format -i
+	@find src mpi io tests include examples simulate \( -name '*.[ch]' -o -name '*.cc' \) -print0 2>/dev/null | \
+	    xargs -0 -r clang-format -i
 
 bench: ## build and measure
 	@+$(MAKE) $(PARALLEL) VARIANT=release program

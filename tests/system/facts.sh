@@ -46,6 +46,25 @@ assert messages["gradient_bytes"] == memory["gradients"] >= 4 * said["parameters
 END
 }
 
+# A sample by softmax keeps keys and values of all its tokens: 2 layers x 2 x 32 numbers for 7 of the prompt and 100,000 more.
+# A linear kind keeps a state, however long the sample.
+test_plan_samples() {
+    local job=(plan tests/data/tiny.ini --model.vocab_size=256 --sample.prompt='a lamb,' --json)
+    "$program" "${job[@]}" --attention.kind=softmax --sample.every=5 --sample.tokens=100000 >"$TEST_FOLDER/softmax.json"
+    "$program" "${job[@]}" --sample.every=5 --sample.tokens=100000 >"$TEST_FOLDER/long.json"
+    "$program" "${job[@]}" --sample.every=5 --sample.tokens=10 >"$TEST_FOLDER/short.json"
+    "$program" "${job[@]}" >"$TEST_FOLDER/none.json"
+    quiet python - "$TEST_FOLDER" <<'END'
+import json, sys
+softmax, long, short, none = (json.load(open(f"{sys.argv[1]}/{name}.json"))["memory_per_rank"]
+                              for name in ("softmax", "long", "short", "none"))
+keys = 2 * 2 * 32 * 4 * 100_007
+assert keys < softmax["samples"] < 1.02 * keys, (softmax, keys)
+assert 0 < short["samples"] == long["samples"] < keys / 20, (short, long)
+assert "samples" not in none and short["total"] - none["total"] == short["samples"], (short, none)
+END
+}
+
 # The closed forms by hand: 1 GB/s and 10 us; 4 ranks of a sequence, 2 layers of 2 heads of 16 numbers, sketches of 4.
 test_network() {
     local model=(tests/data/tiny.ini --model.vocab_size=300) attention=(--attention.kind=polysketch --attention.sketch=random
@@ -96,12 +115,12 @@ END
     require_refusal 'nothing of a network' plan "${model[@]}" --network=10Gb,1us --slurm
 }
 
-# Messages of shares by hand: four ranks, six groups (embedding, four layers, output). Where a message takes a second and its bytes
-# nothing, seconds count messages: three from or to each keeper, in every round of every group. A million rows of 32 numbers
+# Messages of shares by hand: four ranks, six groups (embedding, four layers, output). Where a message takes a second and its
+# bytes nothing, seconds count messages: three from or to each keeper, in every round of every group. A million rows of 32 numbers
 # are 8,000,000 for a rank, in eight rounds of 1,048,576. Of layers two are kept at a time.
 test_network_shares() {
     local job=(plan tests/data/tiny.ini --model.layers=4 --train.optimizer=adamw --attention.gate=none --ranks=4
-        --tokens_per_second=1000) counting=(--network=1000000000Tb,1s --model.vocab_size=1000000)
+        --tokens_per_second=1000) counting=('--network=1000000000Tb,1s' --model.vocab_size=1000000)
     document shares_optimizer 1 "${job[@]}" "${counting[@]}" --parallel.shard=optimizer
     document shares_gradients 2 "${job[@]}" "${counting[@]}" --parallel.shard=gradients --train.micro_batch_sequences=2
     document shares_parameters 1 "${job[@]}" "${counting[@]}" --parallel.shard=parameters --train.micro_batch_sequences=2
@@ -389,6 +408,7 @@ prepare_data
 final=$(checkpoint run 5)
 train 2 run --output.checkpoint_every=1 --output.keep=0 --data.validation="$data/validation.h5"
 start test_plan
+start test_plan_samples
 start test_network
 start test_network_shares
 start test_plan_shares
