@@ -189,7 +189,7 @@ submit: ## submit a training job of the size that plan works out (CONFIG=FILE.in
 check-portability: ## build and test for other processors, compilers and MPI libraries (ONLY=short or a pattern)
 	@scripts/check_portability.sh '$(or $(ONLY),full)'
 
-lint: ## check layers, rules, formatting and scripts
+lint: ## check layers, rules, formatting, scripts and the links of documents
 	@scripts/install_packages.sh lint
 	@scripts/lint.sh
 
