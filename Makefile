@@ -136,6 +136,12 @@ tests: ## build the program and the test programs of one variant
 lib: ## build libpolysketch.a and libpolysketch.so in build/release/lib, where pkg-config finds them too
 	@+$(MAKE) $(PARALLEL) library
 
+.PHONY: docs
+docs: ## all documents and manual pages as linked HTML pages in build/docs (pandoc)
+	@scripts/install_packages.sh build docs
+	@+$(MAKE) $(PARALLEL) VARIANT=release program
+	@scripts/make_docs.sh build/release/polysketch
+
 .PHONY: simulate
 simulate: ## simulate steps on 64 to 1,024 ranks under SimGrid: build/simulate, results/reach/simulated.csv (simulate/README.md)
 	@scripts/install_packages.sh build simulate
