@@ -9,7 +9,10 @@ test_broken_links() {
     local folder=$TEST_FOLDER/documents
     mkdir -p "$folder"
     printf '# Other part\n' >"$folder/other.md"
-    printf '# A `first` head\n[1](#a-first-head) [2](other.md#other-part) ![3](other.md)\n' >"$folder/right.md"
+    cat >"$folder/right.md" <<'END'
+# A `first` head
+[1](#a-first-head) [2](other.md#other-part) ![3](other.md)
+END
     printf '# Wrong\n[1](#nothing) [2](other.md#part)\n![3](absent.png)\n\n    [not](a-link.md)\n' >"$folder/wrong.md"
     scripts/check_links.py "$folder"/{right,other}.md || give_up 'a link that is right is called broken'
     ! scripts/check_links.py "$folder/wrong.md" >"$folder/said" || give_up 'links that are broken are called right'
