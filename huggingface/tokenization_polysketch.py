@@ -71,7 +71,11 @@ class PolysketchSentencePiece(PreTrainedTokenizer):
     model_input_names = ["input_ids", "attention_mask"]
 
     def __init__(self, vocab_file, **options):
-        from sentencepiece import SentencePieceProcessor  # a package that other tokenizers do without
+        # Other tokenizers do without this package: transformers asks for what a file of Python imports, but not within try.
+        try:
+            from sentencepiece import SentencePieceProcessor
+        except ImportError as error:
+            raise ImportError("tokenizer.model is read by the package sentencepiece: pip install sentencepiece") from error
 
         self.vocab_file = vocab_file
         self.processor = SentencePieceProcessor(model_file=vocab_file)
