@@ -136,6 +136,12 @@ tests: ## build the program and the test programs of one variant
 lib: ## build libpolysketch.a and libpolysketch.so in build/release/lib, where pkg-config finds them too
 	@+$(MAKE) $(PARALLEL) library
 
+.PHONY: docs
+docs: ## all documents and manual pages as linked HTML pages in build/docs (pandoc)
+	@scripts/install_packages.sh build docs
+	@+$(MAKE) $(PARALLEL) VARIANT=release program
+	@scripts/make_docs.sh build/release/polysketch
+
 .PHONY: simulate
 simulate: ## simulate steps on 64 to 1,024 ranks under SimGrid: build/simulate, results/reach/simulated.csv (simulate/README.md)
 	@scripts/install_packages.sh build simulate
@@ -189,7 +195,7 @@ submit: ## submit a training job of the size that plan works out (CONFIG=FILE.in
 check-portability: ## build and test for other processors, compilers and MPI libraries (ONLY=short or a pattern)
 	@scripts/check_portability.sh '$(or $(ONLY),full)'
 
-lint: ## check layers, rules, formatting and scripts
+lint: ## check layers, rules, formatting, scripts and the links of documents
 	@scripts/install_packages.sh lint
 	@scripts/lint.sh
 

@@ -45,6 +45,12 @@ size_t gradient_shares_count(const ParamShards *shards)
     return group_room_count(shards) + (size_t)shards->ranks * part_of(shards);
 }
 
+size_t gradient_shares_rounds(const ParamShards *shards, int group)
+{
+    size_t part = part_of(shards);
+    return (param_shards_longest_block(shards, group) + part - 1) / part;
+}
+
 GradientShares *gradient_shares_create(const ParamShards *shards, MPI_Comm comm, bool overlapped)
 {
     size_t ranks = (size_t)shards->ranks, part = part_of(shards);
@@ -132,23 +138,12 @@ static void add_round(GradientShares *shares)
     for (size_t i = 0; i < count; i++) kept[i] += all[i];
 }
 
-static size_t longest_block(const GradientShares *shares)
-{
-    const GroupShards *group = &shares->shards->groups[shares->group];
-    size_t longest = 0;
-    for (int k = 0; k < group->block_count; k++) {
-        size_t count = group->blocks[k].end - group->blocks[k].first;
-        if (count > longest) longest = count;
-    }
-    return longest;
-}
-
 /* After the messages of a round: its sum, and the next round or the end. */
 static void finish_round(GradientShares *shares)
 {
     add_round(shares);
     shares->done += shares->part;
-    if (shares->done < longest_block(shares)) {
+    if (shares->done < param_shards_longest_block(shares->shards, shares->group)) {
         begin_round(shares);
         return;
     }

@@ -37,4 +37,7 @@ double gradient_shares_norm(const GradientShares *shares);
 /* Numbers that it takes besides the kept rows. */
 size_t gradient_shares_count(const ParamShards *shards);
 
+/* In how many rounds a group is summed: in each of them every rank sends each other rank a part of its rows. */
+size_t gradient_shares_rounds(const ParamShards *shards, int group);
+
 #endif

@@ -12,6 +12,10 @@
 
 typedef struct GroupRoom GroupRoom;
 
+/* Which of the memories a group is in: those with the same number take turns. */
+enum { GROUP_ROOM_SLOTS = 4 };
+int group_room_slot(const ParamShards *shards, int group);
+
 /* `shards` must outlive it. */
 GroupRoom *group_room_create(const ParamShards *shards);
 void group_room_destroy(GroupRoom *room);

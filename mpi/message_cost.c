@@ -55,3 +55,8 @@ double tree_sum_seconds(const Network *network, int ranks, size_t numbers)
     double levels = ceil(log2(ranks));
     return 2 * levels * (pieces(numbers) * network->latency + transfer(network, (double)numbers));
 }
+
+double keeper_seconds(const Network *network, int ranks, size_t rounds, size_t longest)
+{
+    return (ranks - 1) * ((double)rounds * network->latency + transfer(network, (double)longest));
+}

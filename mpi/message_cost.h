@@ -30,4 +30,9 @@ double halving_sum_seconds(const Network *network, int ranks, size_t numbers);
 double ring_sum_seconds(const Network *network, int ranks, size_t numbers);
 double tree_sum_seconds(const Network *network, int ranks, size_t numbers);
 
+/* Tensors of which each rank keeps a block, the longest of so many numbers (parallel.shard): from every rank to each other rank
+   the rows that this one keeps, to be added there, in so many rounds; or, in one round, from each rank what it keeps to all. The
+   rank with the longest block receives it from all others, or sends it to all. A rank handles one message after the other. */
+double keeper_seconds(const Network *network, int ranks, size_t rounds, size_t longest);
+
 #endif

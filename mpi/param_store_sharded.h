@@ -22,4 +22,7 @@ ParamStore *param_store_sharded(const ParamTable *params, const ParamTable *stat
 size_t sharded_values_beside(const ParamShards *shards);
 size_t sharded_gradients_beside(const ParamShards *shards);
 
+/* In how many rounds of messages from all to all the gradients of a group are summed to shares. Local. */
+size_t sharded_gradient_rounds(const ParamShards *shards, int group);
+
 #endif

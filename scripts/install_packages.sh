@@ -63,6 +63,7 @@ needs='
     portability command qemu-x86_64        qemu-user
     portability module  ensurepip          python3-venv
     simulate    command smpirun            libsimgrid-dev
+    docs        command pandoc             pandoc
     faults      command clang              clang
     faults      command llvm-symbolizer    llvm
     faults      header  /usr/lib/llvm-14/lib/clang/14.0.6/include/omp.h libomp-14-dev

@@ -1,5 +1,6 @@
 #!/bin/bash
-# Everything about the text of the project that a machine can check: layers, rules, formatting, shell and Python scripts.
+# Everything about the text of the project that a machine can check: layers, rules, formatting, shell and Python scripts, links
+# between documents.
 # Prints a line per problem and ends with `lint: ok`, or with exit code 1.
 set -euo pipefail
 export LC_ALL=C.UTF-8
@@ -136,6 +137,11 @@ fi
 for file in "${python_files[@]}"; do
     PYTHONPYCACHEPREFIX="$work/python" /usr/bin/python3 -m py_compile "$file" || status=1
 done
+
+# ---- documents
+
+mapfile -t documents < <(find . \( -path ./.git -o -path ./build \) -prune -o -name '*.md' -print | sed 's|^\./||' | sort)
+scripts/check_links.py "${documents[@]}" || status=1
 
 [ "$status" -eq 0 ] || exit 1
 echo 'lint: ok'

@@ -198,3 +198,14 @@ size_t param_shards_group_count(const ParamShards *shards, int group)
 {
     return shards->groups[group].end - shards->groups[group].first;
 }
+
+size_t param_shards_longest_block(const ParamShards *shards, int group)
+{
+    const GroupShards *row = &shards->groups[group];
+    size_t longest = 0;
+    for (int k = 0; k < row->block_count; k++) {
+        size_t count = row->blocks[k].end - row->blocks[k].first;
+        if (count > longest) longest = count;
+    }
+    return longest;
+}

@@ -55,7 +55,8 @@ size_t param_shards_places(const ParamShards *shards, int rank, size_t *places);
 size_t param_shards_in_group(const ParamShards *shards, const Param *parameter);
 size_t param_shards_in_block(const ParamShards *shards, const Param *parameter, int rank);
 
-/* Numbers of the trained tensors of a group, padding included. */
+/* Numbers of the trained tensors of a group, and of the longest block of it, padding included. */
 size_t param_shards_group_count(const ParamShards *shards, int group);
+size_t param_shards_longest_block(const ParamShards *shards, int group);
 
 #endif

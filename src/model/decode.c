@@ -68,23 +68,32 @@ static void take_memory(Decoder *decoder, Arena *arena)
     decoder->gate = arena_take(arena, S * model->heads);
 }
 
-Decoder *decoder_create(const Model *model, ParamStore *params, DecodeShape shape, size_t sequences)
+/* Without memory yet; the arenas measure what it needs. */
+static Decoder *plan_decoder(const Model *model, DecodeShape shape, size_t sequences)
 {
     Decoder *decoder = checked_calloc(1, sizeof *decoder);
-    *decoder = (Decoder){.model = model, .params = params, .shape = shape, .sequences = sequences};
-    decoder->link = sequence_link_single();
+    *decoder = (Decoder){.model = model, .shape = shape, .sequences = sequences};
     decoder->states = checked_calloc(sequences * model->layer_count, sizeof *decoder->states);
     decoder->positions = checked_calloc(sequences, sizeof *decoder->positions);
-    Arena memory = arena_measure(), scratch = arena_measure();
-    take_memory(decoder, &memory);
+    decoder->memory = arena_measure();
+    decoder->scratch = arena_measure();
+    take_memory(decoder, &decoder->memory);
     for (size_t i = 0; i < model->layer_count; i++) {
         const AttentionLayer *layer = &model->layers[i].attention;
-        layer->kind->plan_decode(layer, &decoder->shape, &scratch);
+        layer->kind->plan_decode(layer, &decoder->shape, &decoder->scratch);
         if (attention_has_gate(layer))
-            gate_plan(layer, &(AttentionShape){.sequences = sequences, .tokens = 1}, &scratch);
+            gate_plan(layer, &(AttentionShape){.sequences = sequences, .tokens = 1}, &decoder->scratch);
     }
-    decoder->memory = arena_create(memory.peak, "recurrent state");
-    decoder->scratch = arena_create(scratch.peak, "scratch memory");
+    return decoder;
+}
+
+Decoder *decoder_create(const Model *model, ParamStore *params, DecodeShape shape, size_t sequences)
+{
+    Decoder *decoder = plan_decoder(model, shape, sequences);
+    decoder->params = params;
+    decoder->link = sequence_link_single();
+    decoder->memory = arena_create(decoder->memory.peak, "recurrent state");
+    decoder->scratch = arena_create(decoder->scratch.peak, "scratch memory");
     take_memory(decoder, &decoder->memory);
     memset(decoder->memory.base, 0, decoder->state_bytes);
     return decoder;
@@ -244,14 +253,31 @@ const real *decoder_step(Decoder *decoder, int32_t token) { return decoder_step_
 
 /* ---- prompts --------------------------------------------------------------------------------------------------------- */
 
+/* Of the first of `count` tokens, as many as are read at a time. */
+static PassSpec read_spec(DecodeShape shape, size_t count)
+{
+    size_t b = shape.block_length, most = larger(READ_TOKENS / b, 1) * b;
+    return (PassSpec){.sequences = 1, .context_length = count < most ? count : most, .block_length = b, .stretches = 1};
+}
+
+size_t decoder_bytes(const Model *model, DecodeShape shape, size_t sequences, size_t prompt_tokens)
+{
+    Decoder *decoder = plan_decoder(model, shape, sequences);
+    size_t bytes = decoder->memory.peak + decoder->scratch.peak;
+    decoder_destroy(decoder);
+    if (prompt_tokens == 0) return bytes;
+    PassSpec spec = read_spec(shape, prompt_tokens);
+    PassBytes reader = model_pass_bytes(model, &spec, 0, 1, PASS_READ);
+    return bytes + reader.activations + reader.scratch;
+}
+
 /* How many of `count` tokens are read next; the reader has room for them. */
 static size_t prepare_reader(Decoder *decoder, size_t count)
 {
-    size_t b = decoder->shape.block_length, most = larger(READ_TOKENS / b, 1) * b;
-    if (count > most) count = most;
+    PassSpec spec = read_spec(decoder->shape, count);
+    count = spec.context_length;
     if (decoder->reader && decoder->reader_tokens >= count) return count;
     model_pass_destroy(decoder->reader);
-    PassSpec spec = {.sequences = 1, .context_length = count, .block_length = b, .stretches = 1};
     decoder->reader = model_pass_create(decoder->model, &spec, &decoder->link, PASS_READ);
     decoder->reader_tokens = count;
     return count;

@@ -15,6 +15,9 @@ typedef struct Decoder Decoder;
 Decoder *decoder_create(const Model *model, ParamStore *params, DecodeShape shape, size_t sequences);
 void decoder_destroy(Decoder *decoder); /* NULL allowed */
 
+/* Bytes that it takes, with those for reading a prompt of so many tokens; 0: none. */
+size_t decoder_bytes(const Model *model, DecodeShape shape, size_t sequences, size_t prompt_tokens);
+
 /* Takes `count` > 0 tokens of a sequence at once, in stretches, so that its memory does not grow with them, and returns the
    logits (V) of the token after them; valid until the next call. Up to rounding the same as one token at a time. */
 const real *decoder_read(Decoder *decoder, size_t sequence, const int32_t *tokens, size_t count);

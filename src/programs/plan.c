@@ -41,8 +41,7 @@ static const OptionRow rows[] = {
      "print the head of a Slurm job script instead: nodes, tasks, cores, memory and time"},
     {"", "network", OPTION_TEXT, AT(network), "", 1, 0, "", false,
      "rate of a link and latency of a message, 100Gb,1us or 1.25GB,25us: also print what messages take, by closed "
-     "forms, and "
-     "the efficiency on so many ranks"},
+     "forms, with the parallel.shard that is planned, and the efficiency on so many ranks"},
     {"", "cores_per_node", OPTION_INTEGER, AT(cores_per_node), "0", 0, 1 << 20, "", false,
      "slurm: of the cluster; 0 = those of this machine"},
     {"", "gigabytes_per_node", OPTION_REAL, AT(gigabytes_per_node), "0", 0, 1e9, "", false,
@@ -138,23 +137,10 @@ static void say_operations(const Config *config, const Model *model, int64_t ran
     facts_close(facts);
 }
 
-/* Values of parameters that a rank gets from others in a step: what others brought up to date, once; or all that a pass reads,
-   which comes once forward and once backward, and forward once more in all stretches but the last. */
-static double gathered_count(const Config *config, const Model *model)
-{
-    PassSpec spec = config_pass_spec(config);
-    double micro_batches =
-        (double)(config->train.batch_sequences / config->parallel.data_ranks / config->train.micro_batch_sequences);
-    double trained = (double)model->table.trained_count, stretches = (double)spec.stretches;
-    if (config->parallel.shard == SHARD_NONE) return 0;
-    return config->parallel.shard == SHARD_PARAMETERS ? micro_batches * (3 * stretches - 1) * trained : trained;
-}
-
 static void say_messages(const Config *config, const Model *model, const Optimizer *optimizer, int64_t ranks,
-                         Facts *facts)
+                         const StoreMessages *store, Facts *facts)
 {
     StepMessages attention = step_messages(config, model, config_sequence_ranks(config, (int)ranks), &(Network){0});
-    double trained = ranks > 1 ? (double)model->table.trained_count : 0;
     bool shares = config->parallel.shard >= SHARD_GRADIENTS, divided = config->parallel.shard != SHARD_NONE;
     facts_say(facts, "messages per step and rank\n");
     facts_open(facts, "messages_per_step_and_rank");
@@ -162,10 +148,10 @@ static void say_messages(const Config *config, const Model *model, const Optimiz
     facts_bytes(facts, "attention_bytes", "  their bytes                  %14s\n", attention.numbers * sizeof(real));
     facts_bytes(facts, "gradient_bytes",
                 shares ? "  gradients, to their keepers  %14s\n" : "  gradients, all-reduced       %14s\n",
-                trained * sizeof(real));
+                store->gradient_numbers * sizeof(real));
     if (divided && ranks > 1)
         facts_bytes(facts, "parameter_bytes", "  parameters, gathered         %14s\n",
-                    gathered_count(config, model) * sizeof(real));
+                    store->value_numbers * sizeof(real));
     if (!divided && optimizer->kind->exchanged_count && ranks > 1)
         facts_bytes(facts, "matrix_step_bytes", "  steps of matrices, sent round %14s\n",
                     (double)optimizer->kind->exchanged_count(optimizer) * sizeof(real));
@@ -227,7 +213,7 @@ static void print_slurm_head(const Config *config, const Model *model, const Mem
 /* Strong: against the whole job on one rank. Weak: against one rank with as many tokens as each has here, in a sequence of their
    own. */
 static void say_network(const Config *config, const Model *model, const PlanOptions *options, const Network *network,
-                        Facts *facts)
+                        const StoreMessages *store, Facts *facts)
 {
     char speed[128];
     size_t context = (size_t)config->model.context_length, block = (size_t)config->block_length;
@@ -236,7 +222,7 @@ static void say_network(const Config *config, const Model *model, const PlanOpti
     StepCompute compute = {.seconds = step_seconds(config, model, options, speed, sizeof speed), .basis = speed};
     double alone = model_train_flops(model, share, block), whole = model_train_flops(model, context, block);
     compute.alone_seconds = compute.seconds * alone * sequence_ranks / whole;
-    network_say(network, config, model, (int)options->ranks, &compute, facts);
+    network_say(network, config, model, (int)options->ranks, store, &compute, facts);
 }
 
 static void print_plan(const Config *config, const Model *model, const StagePlan *stages, const PlanOptions *options,
@@ -244,13 +230,15 @@ static void print_plan(const Config *config, const Model *model, const StagePlan
 {
     Facts *facts = facts_create(options->json);
     Optimizer *optimizer = optimizer_plan(&config->train.optimizer, &model->table);
+    StoreMessages store =
+        store_messages(config, model, optimizer, (int)options->ranks, network ? network : &(Network){0});
     say_job(config, options->ranks, config_sequence_ranks(config, (int)options->ranks), facts);
     say_parameters(model, facts);
     memory_report_say(&stages->reports[stages->stage], facts);
     plan_stages_say(stages, facts);
     say_operations(config, model, options->ranks, facts);
-    say_messages(config, model, optimizer, options->ranks, facts);
-    if (network) say_network(config, model, options, network, facts);
+    say_messages(config, model, optimizer, options->ranks, &store, facts);
+    if (network) say_network(config, model, options, network, &store, facts);
     facts_finish(facts);
     facts_destroy(facts);
     optimizer_destroy(optimizer);

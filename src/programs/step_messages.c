@@ -132,34 +132,59 @@ static void say_scans(const Network *network, const StepMessages *messages, int 
         say_seconds(facts, "others_seconds", "other messages of attention", messages->others_seconds);
 }
 
+/* Of shares there is one way; whole gradients can go several. */
+static void say_store(const Network *network, const StoreMessages *store, ShardStage stage, int ranks, Facts *facts)
+{
+    size_t numbers = (size_t)store->gradient_numbers;
+    if (stage >= SHARD_GRADIENTS) {
+        say_seconds(facts, "gradients_keepers_seconds", "gradients, to their keepers", store->gradient_seconds);
+    } else {
+        say_seconds(facts, "gradients_halving_seconds", "gradients, by halves (Rabenseifner)", store->gradient_seconds);
+        say_seconds(facts, "gradients_ring_seconds", "gradients, round a ring",
+                    ring_sum_seconds(network, ranks, numbers));
+        say_seconds(facts, "gradients_tree_seconds", "gradients, by a tree", tree_sum_seconds(network, ranks, numbers));
+    }
+    if (stage != SHARD_NONE) say_seconds(facts, "parameters_seconds", "parameters, gathered", store->value_seconds);
+}
+
+/* Gradients can be summed, and values that a pass reads fetched, while others are computed with; those that are gathered behind
+   an update have nothing to hide behind. */
+static void say_efficiency(const StepCompute *compute, const StoreMessages *store, ShardStage stage, double scans,
+                           double others, Facts *facts)
+{
+    bool fetched = stage == SHARD_PARAMETERS;
+    double messages = store->gradient_seconds + store->value_seconds,
+           step = compute->seconds + scans + others + messages;
+    double hidden = step - (fetched ? messages : store->gradient_seconds);
+    const char *behind = fetched ? "  with both hidden behind computing" : "  with gradients hidden behind computing";
+    say_percent(facts, "scan_share_percent", "share of the sums of states in a step", scans / step);
+    say_percent(facts, "gradient_share_percent",
+                stage >= SHARD_GRADIENTS ? "share of the gradients" : "share of the gradients, by halves",
+                store->gradient_seconds / step);
+    if (stage != SHARD_NONE)
+        say_percent(facts, "parameter_share_percent", "share of the parameters", store->value_seconds / step);
+    say_percent(facts, "weak_efficiency_percent", "weak efficiency", compute->alone_seconds / step);
+    say_percent(facts, "weak_efficiency_hidden_percent", behind, compute->alone_seconds / hidden);
+    say_percent(facts, "strong_efficiency_percent", "strong efficiency", compute->seconds / step);
+    say_percent(facts, "strong_efficiency_hidden_percent", behind, compute->seconds / hidden);
+}
+
 void network_say(const Network *network, const Config *config, const Model *model, int ranks,
-                 const StepCompute *compute, Facts *facts)
+                 const StoreMessages *store, const StepCompute *compute, Facts *facts)
 {
     int sequence_ranks = config_sequence_ranks(config, ranks);
+    ShardStage stage = ranks > 1 ? (ShardStage)config->parallel.shard : SHARD_NONE;
     StepMessages messages = step_messages(config, model, sequence_ranks, network);
-    size_t numbers = model->table.trained_count;
     facts_say(facts,
               "time of messages by closed forms: a node for each rank, no link shared, nobody late, nothing hidden\n");
     facts_open(facts, "network");
     facts_real(facts, "bytes_per_second", NULL, network->bytes_per_second);
     facts_real(facts, "latency_seconds", NULL, network->latency);
     say_scans(network, &messages, sequence_ranks, facts);
-    double gradients = halving_sum_seconds(network, ranks, numbers);
-    say_seconds(facts, "gradients_halving_seconds", "gradients, by halves (Rabenseifner)", gradients);
-    say_seconds(facts, "gradients_ring_seconds", "gradients, round a ring", ring_sum_seconds(network, ranks, numbers));
-    say_seconds(facts, "gradients_tree_seconds", "gradients, by a tree", tree_sum_seconds(network, ranks, numbers));
-
-    double scans = config->parallel.scan == SCAN_CHAIN ? messages.chain_seconds : messages.whole_seconds;
-    double hidden = compute->seconds + scans + messages.others_seconds, step = hidden + gradients;
+    say_store(network, store, stage, ranks, facts);
     say_seconds(facts, "compute_seconds", "computing", compute->seconds);
     facts_text(facts, "compute_basis", "    %s\n", compute->basis);
-    say_percent(facts, "scan_share_percent", "share of the sums of states in a step", scans / step);
-    say_percent(facts, "gradient_share_percent", "share of the gradients, by halves", gradients / step);
-    say_percent(facts, "weak_efficiency_percent", "weak efficiency", compute->alone_seconds / step);
-    say_percent(facts, "weak_efficiency_hidden_percent", "  with gradients hidden behind computing",
-                compute->alone_seconds / hidden);
-    say_percent(facts, "strong_efficiency_percent", "strong efficiency", compute->seconds / step);
-    say_percent(facts, "strong_efficiency_hidden_percent", "  with gradients hidden behind computing",
-                compute->seconds / hidden);
+    double scans = config->parallel.scan == SCAN_CHAIN ? messages.chain_seconds : messages.whole_seconds;
+    say_efficiency(compute, store, stage, scans, messages.others_seconds, facts);
     facts_close(facts);
 }

@@ -6,6 +6,7 @@
 
 #include "mpi/message_cost.h"
 #include "src/base/facts.h"
+#include "src/programs/store_messages.h"
 #include "src/train/config.h"
 
 /* "100Gb,1us": bits or bytes per second of a link (kb, Mb, Gb, Tb; kB, MB, GB) and the latency of a message (ns, us, ms, s).
@@ -32,8 +33,8 @@ typedef struct StepCompute {
     const char *basis;    /* where the figures come from */
 } StepCompute;
 
-/* Lines, and an object "network". */
+/* Lines, and an object "network". `store`: of store_messages() on this network. */
 void network_say(const Network *network, const Config *config, const Model *model, int ranks,
-                 const StepCompute *compute, Facts *facts);
+                 const StoreMessages *store, const StepCompute *compute, Facts *facts);
 
 #endif

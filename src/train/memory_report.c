@@ -121,6 +121,7 @@ MemoryReport memory_report(const Config *config, const Model *model, const PassS
     add(&report, "tokens", token_bytes(config, pass, config_sequence_ranks(config, ranks)));
     add(&report, "activations", (double)bytes.activations);
     add(&report, "scratch", (double)bytes.scratch);
+    add(&report, "samples", (double)sample_bytes(&config->sample, model, (size_t)config->block_length));
     param_shards_destroy(shares.shards);
     optimizer_destroy(optimizer);
     return report;

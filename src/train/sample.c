@@ -94,6 +94,18 @@ void sample_writer_destroy(SampleWriter *writer)
 
 /* ---- a sample ---- */
 
+static DecodeShape decode_shape(const SampleSpec *spec, size_t prompt_tokens, size_t block_length)
+{
+    return (DecodeShape){prompt_tokens + (size_t)spec->tokens, block_length};
+}
+
+size_t sample_bytes(const SampleSpec *spec, const Model *model, size_t block_length)
+{
+    size_t prompt = spec->prompt[0] ? strlen(spec->prompt) : DEFAULT_PROMPT_TOKENS;
+    if (spec->every == 0) return 0;
+    return decoder_bytes(model, decode_shape(spec, prompt, block_length), 1, prompt);
+}
+
 static void add_bytes(void *context, const uint8_t *bytes, size_t count) { fwrite(bytes, 1, count, context); }
 
 /* Prompt and continuation, as polysketch generate writes them. */
@@ -106,7 +118,7 @@ static void write_text(const SampleWriter *writer, ParamStore *params, FILE *tex
         .tokens = (size_t)writer->spec->tokens,
         .stop = "",
     };
-    DecodeShape shape = {count + settings.tokens, writer->block_length};
+    DecodeShape shape = decode_shape(writer->spec, count, writer->block_length);
     Generator *generator = generator_create(writer->model, params, writer->tokenizer, shape, 1, &settings);
     Continuation continuation = {.sink = add_bytes, .context = text};
     generator_say(writer->tokenizer, writer->prompt, count, add_bytes, text);

@@ -20,6 +20,9 @@ typedef struct SampleSpec {
 /* Rows with offsets into a SampleSpec: sample.every, ... */
 const OptionRow *sample_options(int *count);
 
+/* Bytes that rank 0 takes while it writes one; 0 where there are none. A prompt counts as a token for each byte. */
+size_t sample_bytes(const SampleSpec *spec, const Model *model, size_t block_length);
+
 typedef struct SampleWriter SampleWriter;
 
 /* Of a run whose tokens are those of `tokenizer`; a sample without a prompt begins with the first tokens of `text`. Both are NULL

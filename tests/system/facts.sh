@@ -46,6 +46,25 @@ assert messages["gradient_bytes"] == memory["gradients"] >= 4 * said["parameters
 END
 }
 
+# A sample by softmax keeps keys and values of all its tokens: 2 layers x 2 x 32 numbers for 7 of the prompt and 100,000 more.
+# A linear kind keeps a state, however long the sample.
+test_plan_samples() {
+    local job=(plan tests/data/tiny.ini --model.vocab_size=256 --sample.prompt='a lamb,' --json)
+    "$program" "${job[@]}" --attention.kind=softmax --sample.every=5 --sample.tokens=100000 >"$TEST_FOLDER/softmax.json"
+    "$program" "${job[@]}" --sample.every=5 --sample.tokens=100000 >"$TEST_FOLDER/long.json"
+    "$program" "${job[@]}" --sample.every=5 --sample.tokens=10 >"$TEST_FOLDER/short.json"
+    "$program" "${job[@]}" >"$TEST_FOLDER/none.json"
+    quiet python - "$TEST_FOLDER" <<'END'
+import json, sys
+softmax, long, short, none = (json.load(open(f"{sys.argv[1]}/{name}.json"))["memory_per_rank"]
+                              for name in ("softmax", "long", "short", "none"))
+keys = 2 * 2 * 32 * 4 * 100_007
+assert keys < softmax["samples"] < 1.02 * keys, (softmax, keys)
+assert 0 < short["samples"] == long["samples"] < keys / 20, (short, long)
+assert "samples" not in none and short["total"] - none["total"] == short["samples"], (short, none)
+END
+}
+
 # The closed forms by hand: 1 GB/s and 10 us; 4 ranks of a sequence, 2 layers of 2 heads of 16 numbers, sketches of 4.
 test_network() {
     local model=(tests/data/tiny.ini --model.vocab_size=300) attention=(--attention.kind=polysketch --attention.sketch=random
@@ -94,6 +113,56 @@ END
     require_refusal "--network = '100Gb' is not the rate.*Examples" plan "${model[@]}" --network=100Gb
     require_refusal "--network = '10Gx,1us' is not" plan "${model[@]}" --network=10Gx,1us
     require_refusal 'nothing of a network' plan "${model[@]}" --network=10Gb,1us --slurm
+}
+
+# Messages of shares by hand: four ranks, six groups (embedding, four layers, output). Where a message takes a second and its
+# bytes nothing, seconds count messages: three from or to each keeper, in every round of every group. A million rows of 32 numbers
+# are 8,000,000 for a rank, in eight rounds of 1,048,576. Of layers two are kept at a time.
+test_network_shares() {
+    local job=(plan tests/data/tiny.ini --model.layers=4 --train.optimizer=adamw --attention.gate=none --ranks=4
+        --tokens_per_second=1000) counting=('--network=1000000000Tb,1s' --model.vocab_size=1000000)
+    document shares_optimizer 1 "${job[@]}" "${counting[@]}" --parallel.shard=optimizer
+    document shares_gradients 2 "${job[@]}" "${counting[@]}" --parallel.shard=gradients --train.micro_batch_sequences=2
+    document shares_parameters 1 "${job[@]}" "${counting[@]}" --parallel.shard=parameters --train.micro_batch_sequences=2
+    document shares_stretches 1 "${job[@]}" "${counting[@]}" --parallel.shard=parameters --parallel.data_ranks=4 \
+        --train.stretch_length=32
+    document shares_bytes 1 "${job[@]}" --network=1GB,1ns --model.vocab_size=256 --parallel.shard=parameters \
+        --train.micro_batch_sequences=2
+    quiet python - "$TEST_FOLDER" <<'END'
+import json, sys
+from math import isclose
+def read(name):
+    said = json.load(open(f"{sys.argv[1]}/shares_{name}.json"))
+    return said["network"], said["messages_per_step_and_rank"], said["parameters"]["trained"] * 4
+def check(name, gradients, parameters, passes):
+    network, messages, trained = read(name)
+    where = "gradients_halving_seconds" if name == "optimizer" else "gradients_keepers_seconds"
+    assert isclose(network[where], gradients, rel_tol=1e-6), (name, network[where])
+    assert isclose(network["parameters_seconds"], parameters, rel_tol=1e-6), (name, network["parameters_seconds"])
+    assert isclose(messages["gradient_bytes"], passes * trained, rel_tol=1e-3), name  # and a few zeros behind tensors
+    return network
+pieces = 8  # of 4 Mi numbers, for 33 million and the layers
+check("optimizer", 2 * 2 * pieces, 6 * 3, 1)
+network = check("gradients", 2 * (5 + 8) * 3, 6 * 3, 2)
+compute, scans = network["compute_seconds"], network["all_exscan_seconds"] + network.get("others_seconds", 0)
+assert isclose(compute, 0.256)
+step = compute + scans + 78 + 18
+for name, part in (("gradient_share", 78), ("parameter_share", 18), ("strong_efficiency", compute)):
+    assert isclose(network[name + "_percent"], 100 * part / step, rel_tol=1e-6), name
+assert isclose(network["strong_efficiency_hidden_percent"], 100 * compute / (step - 78), rel_tol=1e-6)
+# forward 6, backward 2 (layers 4 and 3 are still there), forward 2, backward 2
+network = check("parameters", 2 * (5 + 8) * 3, (6 + 2 + 2 + 2) * 3, 2)
+assert isclose(network["strong_efficiency_hidden_percent"], 100 * compute / (compute + scans), rel_tol=1e-6)
+# the first stretch forward: 5; the second, forward again: 4 and the output layer, backward 2; the first: 2 and 2
+check("stretches", 2 * (5 + 8) * 3, (5 + 5 + 2 + 2 + 2) * 3, 2)
+# By bytes: twice from three ranks to the keeper of a quarter, cut at rows of at most 128 numbers. All groups come once, layers
+# half a time three times more.
+network, messages, trained = read("bytes")
+assert 1 <= network["gradients_keepers_seconds"] * 1e9 / (2 * 0.75 * trained) < 1.1, network
+assert 1 <= network["parameters_seconds"] * 1e9 / (0.75 * messages["parameter_bytes"]) < 1.1, network
+layers = trained - 4 * 256 * 32
+assert isclose(messages["parameter_bytes"], trained + 3 * layers / 2, rel_tol=0.01), (messages, trained)
+END
 }
 
 # What ranks keep with each parallel.shard, by the formulae of docs/guide.md, and which of them is the least that fits.
@@ -339,7 +408,9 @@ prepare_data
 final=$(checkpoint run 5)
 train 2 run --output.checkpoint_every=1 --output.keep=0 --data.validation="$data/validation.h5"
 start test_plan
+start test_plan_samples
 start test_network
+start test_network_shares
 start test_plan_shares
 start test_eval
 start test_checkpoint
