@@ -15,6 +15,14 @@ document() {
     python -m json.tool "$name.json" >/dev/null || give_up "no document: $(<"$name.json")"
 }
 
+# Every configuration that comes with the program is one.
+test_configurations() {
+    local file
+    for file in configs/*.ini; do
+        quiet "$program" plan "$file" --model.vocab_size=257
+    done
+}
+
 test_plan() {
     document plan 2 plan tests/data/tiny.ini --model.vocab_size=300 --model.width=48 --model.width=32 --ranks=4 \
         --train.optimizer=muon
@@ -407,6 +415,7 @@ with h5py.File(sys.argv[1], 'r+') as file:
 prepare_data
 final=$(checkpoint run 5)
 train 2 run --output.checkpoint_every=1 --output.keep=0 --data.validation="$data/validation.h5"
+start test_configurations
 start test_plan
 start test_plan_samples
 start test_network
