@@ -325,6 +325,9 @@ $(BUILD)/flags.txt: FORCE
 	@[ -z '$(BLAS_PACKAGES_$(BLAS))' ] || $(PKG_CONFIG) --exists $(BLAS_PACKAGES_$(BLAS)) || { \
 	    echo "BLAS=$(BLAS): pkg-config does not find '$(BLAS_PACKAGES_$(BLAS))'. Try: make install-packages BLAS=$(BLAS)," \
 	        'or load its module, or name another package in BLAS_PACKAGES_$(BLAS) of config.mk' >&2; exit 1; }
+	@$(PKG_CONFIG) --print-errors --exists '$(LEAST_VERSIONS)' || { \
+	    echo 'A library is missing or too old. Try: make install-packages, or build a newer one and name its folder in' \
+	        PKG_CONFIG_PATH >&2; exit 1; }
 	@$(PKG_CONFIG) --print-errors --exists $(PACKAGES) $(if $(filter test-programs,$(MAKECMDGOALS)),$(TEST_PACKAGES)) || \
 	    { echo 'A library is missing. Try: make install-packages' >&2; exit 1; }
 	$(call write_if_changed,$(CC) $(CPPFLAGS) $(CFLAGS) $(CXX) $(CXXFLAGS) $(LDFLAGS) $(TEST_LDLIBS) $(LDLIBS))

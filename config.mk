@@ -39,7 +39,8 @@ BLAS_FOLDER = $(firstword $(wildcard /usr/lib/*/$(BLAS)-openmp))
 # program is built without. SENTENCEPIECE= leaves it out in any case.
 SENTENCEPIECE := $(shell pkg-config --exists sentencepiece 2>/dev/null && command -v $(CXX) >/dev/null && echo sentencepiece)
 
-# pkg-config packages of the program and of its tests.
+# pkg-config packages of the program and of its tests. In PCRE2 scripts are properties (sc:Han) from 10.40 on.
+LEAST_VERSIONS = libpcre2-8 >= 10.40
 PACKAGES = $(BLAS_PACKAGES_$(BLAS)) $(MPI_PACKAGES_$(MPI)) libxxhash jansson libpcre2-8 libutf8proc
 TEST_PACKAGES = cunit
 

@@ -37,8 +37,8 @@ POLYSKETCH_API size_t polysketch_vocab_size(const polysketch_model *model);
 POLYSKETCH_API size_t polysketch_context_length(const polysketch_model *model); /* as trained; texts may be longer */
 
 /* The tokens of `length` bytes of text, as the tokenizer of its data cuts them. `tokens` has room for `room` of them: `length`
-   are enough where a token has at least a byte, but some tokenizers put a space before a text. *count says how many there are,
-   also when they are too many, which is a failure. */
+   are enough where a token has at least a byte, but some tokenizers put a space before a text, or normalise it to a longer one.
+   *count says how many there are, also when they are too many, which is a failure. */
 POLYSKETCH_API int polysketch_encode(polysketch_model *model, const char *text, size_t length, int32_t *tokens,
                                      size_t room, size_t *count);
 

@@ -95,7 +95,7 @@ static bool check_needle(const SourceSpec *spec, size_t context_length, Message 
 
 static bool check_needle_file(const TokenFile *file, size_t context_length, Message *problem)
 {
-    if (file->vocab_size > 256 || strcmp(file->tokenizer.name, "bytes") != 0)
+    if (file->vocab_size > 256 || file->tokenizer.file.kind || strcmp(file->tokenizer.name, "bytes") != 0)
         return fail(problem,
                     "'%s' has tokenizer '%s', but a needle is hidden among bytes. polysketch prepare without "
                     "other options makes such a file",

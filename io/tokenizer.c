@@ -64,7 +64,7 @@ int64_t tokenizer_find_end(const Tokenizer *tokenizer, int *found)
     for (int64_t id = 0; id < tokenizer->vocab_size && tokenizer_has_pieces(tokenizer); id++) {
         size_t length;
         const uint8_t *piece = tokenizer_piece(tokenizer, id, &length);
-        bool last_of_bytes = id == 256 && strcmp(tokenizer->name, bytes_with_end) == 0;
+        bool last_of_bytes = id == 256 && !tokenizer->file.kind && strcmp(tokenizer->name, bytes_with_end) == 0;
         if (!last_of_bytes && !names_an_end(piece, length)) continue;
         end = id;
         ++*found;
@@ -175,8 +175,16 @@ bool tokenizer_read(const char *path, Tokenizer *tokenizer, Message *remark, Mes
 
 const Cutter *tokenizer_cutter(Tokenizer *tokenizer, Message *problem)
 {
-    if (!tokenizer->cutter) tokenizer->cutter = new_cutter(tokenizer, problem);
-    return tokenizer->cutter;
+    if (tokenizer->cutter) return tokenizer->cutter;
+    Cutter *cutter = new_cutter(tokenizer, problem);
+    if (cutter && cutter_pieces(cutter)->count != tokenizer->vocab_size) {
+        fail(problem,
+             "the tokenizer '%.60s' has %lld pieces, but the file that is kept of it %lld. Copy the data again",
+             tokenizer->name, (long long)tokenizer->vocab_size, (long long)cutter_pieces(cutter)->count);
+        cutter_destroy(cutter);
+        return NULL;
+    }
+    return tokenizer->cutter = cutter;
 }
 
 static bool encode_with_file(Tokenizer *tokenizer, const char *text, size_t length, TokenList *tokens, Message *problem)

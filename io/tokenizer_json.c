@@ -24,7 +24,7 @@ void pieces_json_print(FILE *stream, const Tokenizer *tokenizer, int64_t end_of_
     for (int64_t id = 0; id < tokenizer->vocab_size; id++) {
         size_t length;
         const uint8_t *piece = tokenizer_piece(tokenizer, id, &length);
-        while (room < 2 * length + 1) text = checked_grow(text, room, &room, 1);
+        text = checked_room(text, 2 * length + 1, &room, 1);
         json_array_append_new(pieces, piece_as_text(piece, length, text));
     }
     free(text);

@@ -103,14 +103,17 @@ has() {
 
 missing=()
 packages=()
-needed=() # of the missing ones, without wishes
+wishes=() # packages without which it goes too
 
 # need KIND NAME PACKAGE
 need() {
     has "$1" "$2" && return
-    missing+=("$2")
-    [ "$1" = wish ] || needed+=("$2")
-    packages+=("$3")
+    if [ "$1" = wish ]; then
+        wishes+=("$3")
+    else
+        missing+=("$2")
+        packages+=("$3")
+    fi
 }
 
 while read -r task kind name package; do
@@ -123,10 +126,10 @@ while read -r task kind name package; do
         *) need "$kind" "$name" "$package" ;;
     esac
 done <<<"$needs"
-[ ${#missing[@]} -gt 0 ] || exit 0
+[ ${#missing[@]} -gt 0 ] || [ ${#wishes[@]} -gt 0 ] || exit 0
 
 # unless_only_wishes: ends the script in peace where nothing else is missing.
-unless_only_wishes() { [ ${#needed[@]} -gt 0 ] || exit 0; }
+unless_only_wishes() { [ ${#missing[@]} -gt 0 ] || exit 0; }
 
 if ! command -v apt-get >/dev/null; then
     unless_only_wishes
@@ -145,8 +148,15 @@ if [ "$(id -u)" -ne 0 ]; then
     as_root=(sudo)
 fi
 
-echo "installing ${packages[*]}"
 apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive DEBCONF_NOWARNINGS=yes
     apt-get -qq -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=300)
-"${apt[@]}" update
-"${apt[@]}" install -y --no-install-recommends "${packages[@]}" >/dev/null
+
+# apt_install PACKAGE...
+apt_install() {
+    echo "installing $*"
+    "${apt[@]}" update && "${apt[@]}" install -y --no-install-recommends "$@" >/dev/null
+}
+
+[ ${#packages[@]} -eq 0 ] || apt_install "${packages[@]}"
+[ ${#wishes[@]} -eq 0 ] || apt_install "${wishes[@]}" ||
+    echo "install_packages.sh: ${wishes[*]} cannot be installed; what needs them is left out" >&2

@@ -10,6 +10,16 @@ static void make_model(LoadedModel *loaded)
     loaded->model = model_create(&spec);
 }
 
+/* Its tokens are the model's, some of which may have no piece. */
+static bool read_tokenizer(LoadedModel *loaded, const char *path, Message *problem)
+{
+    if (!checkpoint_read_tokenizer(path, &loaded->tokenizer, problem)) return false;
+    size_t pieces = (size_t)loaded->tokenizer.vocab_size, known = loaded->model->vocab_size;
+    return pieces <= known ||
+           fail(problem, "'%s' has %zu pieces, but its model a vocabulary of %zu. Use another checkpoint", path, pieces,
+                known);
+}
+
 LoadedModel loaded_model_read(const char *path)
 {
     Message problem, unknown;
@@ -27,7 +37,7 @@ LoadedModel loaded_model_read(const char *path)
     Checkpoint into = {.store = loaded.params};
     require_all(checkpoint_load(path, &into, false, &problem), &problem);
     loaded.step = into.progress.step;
-    require_all(checkpoint_read_tokenizer(path, &loaded.tokenizer, &problem), &problem);
+    require_all(read_tokenizer(&loaded, path, &problem), &problem);
     return loaded;
 }
 
@@ -39,8 +49,7 @@ bool loaded_model_open(LoadedModel *loaded, const char *path, Message *problem)
     make_model(loaded);
     loaded->params = param_store_create(&loaded->model->table, NULL, STORE_VALUES);
     Checkpoint into = {.store = loaded->params};
-    bool good =
-        checkpoint_load(path, &into, false, problem) && checkpoint_read_tokenizer(path, &loaded->tokenizer, problem);
+    bool good = checkpoint_load(path, &into, false, problem) && read_tokenizer(loaded, path, problem);
     loaded->step = into.progress.step;
     if (!good) loaded_model_destroy(loaded);
     return good;

@@ -8,7 +8,7 @@
 #include "src/programs/corpus.h"
 #include "src/programs/kept_tokens.h"
 
-/* Documents are cut in batches of about so many bytes for each thread, and written in their order between them. */
+/* Documents are cut in batches of about so many bytes of memory for each thread, and written in their order between them. */
 enum { BATCH_BYTES = 1 << 22 };
 
 /* A document under way. */
@@ -47,9 +47,9 @@ static bool read_batch(TextCutter *cutter, size_t first, size_t *count, Message 
         cutter->texts = checked_grow(cutter->texts, *count, &cutter->capacity, sizeof *cutter->texts);
         Text *text = &cutter->texts[(*count)++];
         good = read_text(cutter->corpus, &cutter->documents[first + *count - 1], text, problem);
-        bytes += text->length;
+        cutter->bytes += text->length;
+        bytes += text->length + sizeof *text; /* short ones take more memory than their texts */
     }
-    cutter->bytes += bytes;
     return good;
 }
 

@@ -127,7 +127,7 @@ static void require_outputs(const EvalOptions *options)
     const char *losses = options->per_token_loss, *distances = options->attention_distance;
     bool good = is_separate(options, "per_token_loss", losses, &problem) &&
                 is_separate(options, "attention_distance", distances, &problem);
-    if (good && distances[0] && strcmp(losses, distances) == 0)
+    if (good && distances[0] && (strcmp(losses, distances) == 0 || disk_same_file(losses, distances)))
         good = fail(&problem, "--per_token_loss and --attention_distance name one file, '%s'. Choose another", losses);
     if (good && distances[0] && world().rank == 0) good = distance_report_try(distances, &problem);
     require_all(good, &problem);

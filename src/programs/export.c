@@ -28,7 +28,8 @@ typedef struct ExportOptions {
 static const OptionRow rows[] = {
     {"", "checkpoint", OPTION_TEXT, AT(checkpoint), "", 1, 0, "", false, "the model"},
     {"", "to", OPTION_TEXT, AT(to), "", 1, 0, "", false, "folder for its files"},
-    {"", "overwrite", OPTION_BOOL, AT(overwrite), "false", 0, 0, "", false, "replace those of an earlier export there"},
+    {"", "overwrite", OPTION_BOOL, AT(overwrite), "false", 0, 0, "", false,
+     "replace the files of an earlier export there, and remove those of another tokenizer"},
 };
 
 const CommandHelp export_help = {
@@ -138,7 +139,7 @@ static bool is_wanted(int file, const Tokenizer *tokenizer)
 /* Where they go: names, and those that they have until all are written. */
 typedef struct Places {
     char paths[FILES][DISK_PATH_SIZE], temporaries[FILES][DISK_PATH_SIZE];
-    bool written[FILES];
+    bool written[FILES], left[FILES]; /* `left`: of another tokenizer, they go */
 } Places;
 
 static bool write_one(Places *places, int file, const Exported *exported, Message *problem)
@@ -152,6 +153,11 @@ static bool write_one(Places *places, int file, const Exported *exported, Messag
     return disk_close(stream, path, problem);
 }
 
+static void note_left(Places *places)
+{
+    for (int i = 0; i < FILES; i++) places->left[i] = !places->written[i] && access(places->paths[i], F_OK) == 0;
+}
+
 /* All of them appear, and those of an earlier export that this one has not go, or everything stays as it was. */
 static bool write_files(Places *places, const Exported *exported, Message *problem)
 {
@@ -163,7 +169,10 @@ static bool write_files(Places *places, const Exported *exported, Message *probl
         paths[i] = places->paths[i];
         temporaries[i] = places->written[i] ? places->temporaries[i] : NULL;
     }
+    note_left(places);
     good = good && disk_rename_all(temporaries, paths, FILES, problem);
+    for (int i = 0; i < FILES && good; i++)
+        if (places->left[i]) log_line("note: '%s' did not belong to this model and is removed", paths[i]);
     for (int i = 0; i < FILES && !good; i++)
         if (temporaries[i]) unlink(temporaries[i]); /* one that has its name is not there any more */
     return good;

@@ -111,6 +111,16 @@ static bool read_weights(const ImportOptions *options, ParamStore *store, Progre
 /* The first of these that is there. */
 static const char *const tokenizer_files[] = {"tokenizer.json", "tokenizer.model", "pieces.json"};
 
+static bool another_follows(const char *folder, size_t taken)
+{
+    char path[DISK_PATH_SIZE];
+    for (size_t i = taken + 1; i < sizeof tokenizer_files / sizeof *tokenizer_files; i++) {
+        path_in(folder, tokenizer_files[i], path);
+        if (access(path, F_OK) == 0) return true;
+    }
+    return false;
+}
+
 static bool read_tokenizer(const ImportOptions *options, const Config *config, Tokenizer *tokenizer, Message *problem)
 {
     char path[DISK_PATH_SIZE];
@@ -123,8 +133,10 @@ static bool read_tokenizer(const ImportOptions *options, const Config *config, T
     }
     if (i == count) return true;
     bool table = i == count - 1;
-    if (!(table ? pieces_json_read(path, tokenizer, problem) : tokenizer_read(path, tokenizer, &remark, problem)))
-        return false;
+    Message cause;
+    if (!(table ? pieces_json_read(path, tokenizer, &cause) : tokenizer_read(path, tokenizer, &remark, &cause)))
+        return fail(problem, "%.800s%s", cause.text,
+                    another_follows(options->from, i) ? ". Or remove it: the folder has another tokenizer" : "");
     if (remark.text[0]) log_line("note: '%.400s': %.500s", path, remark.text);
     return tokenizer->vocab_size <= config->model.vocab_size ||
            fail(problem,

@@ -91,7 +91,7 @@ BpeWorker *bpe_worker_create(const Bpe *bpe)
 {
     BpeWorker *worker = checked_calloc(1, sizeof *worker);
     worker->bpe = bpe;
-    worker->cache = checked_calloc(CACHE_SLOTS, sizeof *worker->cache);
+    worker->cache = checked_block(CACHE_SLOTS * sizeof *worker->cache);
     return worker;
 }
 

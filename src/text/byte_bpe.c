@@ -2,12 +2,12 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <utf8proc.h>
 
 #include "src/base/digest.h"
 #include "src/base/memory.h"
 #include "src/base/utf8.h"
 #include "src/text/byte_bpe_parts.h"
+#include "src/text/normal_form.h"
 
 /* ---- reading ---- */
 
@@ -94,13 +94,9 @@ uint8_t *byte_bpe_normalise(const ByteBpe *rules, const uint8_t *text, size_t le
     *normal_length = length;
     if (is_ascii(text, length)) return NULL;
     for (int i = 0; i < rules->normal_form_count; i++) {
-        utf8proc_uint8_t *next;
-        utf8proc_ssize_t bytes = utf8proc_map(normal ? normal : text, (utf8proc_ssize_t)*normal_length, &next,
-                                              (utf8proc_option_t)rules->normal_forms[i]);
-        CHECK(bytes >= 0, "cannot normalise a text of %zu bytes: %s. Divide it", length, utf8proc_errmsg(bytes));
+        uint8_t *next = normal_form(normal ? normal : text, *normal_length, rules->normal_forms[i], normal_length);
         free(normal);
         normal = next;
-        *normal_length = (size_t)bytes;
     }
     return normal;
 }
@@ -163,7 +159,7 @@ static bool cut_words(Worker *worker, const uint8_t *text, size_t length) { retu
 static bool take_added(Worker *worker, const AddedTokens *added, const uint8_t *text, size_t length,
                        bool (*hand_on)(Worker *worker, const uint8_t *text, size_t length))
 {
-    for (size_t done = 0, from = 0; done < length;) {
+    for (size_t done = 0, from = 0; from < length;) { /* what a match has stripped may be a token too */
         AddedMatch match = added_tokens_find(added, text, length, from, done);
         if (match.start > done && !hand_on(worker, text + done, match.start - done)) return false;
         if (match.token) token_list_append(worker->tokens, &match.token->id, 1);

@@ -82,8 +82,8 @@ static bool read_vocabulary(Vocabulary *vocabulary, const json_t *model, Message
     return true;
 }
 
-/* Into `pieces`: those of the model, and with `added` those too. A name that has other characters than the alphabet stands for
-   itself, as it does where the package turns tokens into text. */
+/* Into `pieces`: those of the model, and with `added` those too. A name that has other characters than the alphabet then stands
+   for itself, as it does where the package turns tokens into text; no word is called so, which are in the alphabet. */
 static void gather_pieces(Pieces *pieces, const Vocabulary *vocabulary, bool added)
 {
     size_t capacity = 0, room = 0;
@@ -96,7 +96,7 @@ static void gather_pieces(Pieces *pieces, const Vocabulary *vocabulary, bool add
         if (!entry->added && length > 0 && byte_alphabet_decode(entry->name, length, bytes, &count))
             pieces_append(pieces, bytes, count, &capacity);
         else
-            pieces_append(pieces, entry->name, length, &capacity);
+            pieces_append(pieces, entry->name, added ? length : 0, &capacity);
     }
     free(bytes);
 }

@@ -51,7 +51,7 @@ static bool add_stage(ByteBpe *rules, CutStage stage, const char *expression, Me
                     MOST_STAGES);
     rules->stages[rules->stage_count++] = stage;
     byte_bpe_mix(rules, expression, strlen(expression));
-    byte_bpe_mix(rules, (bool[]){stage.keep_matches, stage.keep_gaps}, 2 * sizeof(bool));
+    byte_bpe_mix(rules, (bool[]){stage.pattern != NULL, stage.keep_matches, stage.keep_gaps}, 3 * sizeof(bool));
     return true;
 }
 
@@ -65,6 +65,7 @@ static bool add_pattern(ByteBpe *rules, const char *expression, bool literal, bo
         return fail(problem, "%.700s. Prepare token numbers with its own program, and give them with --ids",
                     cause.text);
     bool good = add_stage(rules, (CutStage){pattern, keep_matches, keep_gaps}, expression, problem);
+    byte_bpe_mix(rules, &literal, sizeof literal);
     if (!good) pattern_destroy(pattern);
     return good;
 }

@@ -38,12 +38,12 @@ static bool refuse(const Translation *t, size_t shown)
                 t->rest);
 }
 
-/* \p{L}, \P{Lu}, \p{^N}, \pL; names of more than two letters are those of scripts. */
+/* \p{L}, \P{Lu}, \p{^N}; names of more than two letters are those of scripts. \pL is a property in PCRE2 alone: to Oniguruma it
+   is the text "pL". */
 static bool put_property(Translation *t)
 {
     const char *name = t->rest + 2, *end = strchr(name, '}');
-    if (*name != '{') return copy(t, *name ? 3 : 2), true;
-    if (!end) return refuse(t, 20);
+    if (*name != '{' || !end) return refuse(t, 20);
     name++;
     bool negated = *name == '^';
     name += negated;
@@ -95,6 +95,7 @@ static bool put_in_class(Translation *t)
 static bool put_group(Translation *t)
 {
     static const char *const known[] = {"(?:", "(?=", "(?!", "(?<=", "(?<!", "(?>", "(?i:"};
+    if (t->rest[1] == '*') return refuse(t, 8); /* a verb there, a callout here */
     if (t->rest[1] != '?') return copy(t, 1), true;
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (strncmp(t->rest, known[i], strlen(known[i])) == 0) return copy(t, strlen(known[i])), true;

@@ -42,8 +42,9 @@ static pcre2_code *compile(const char *expression, uint32_t options, Message *pr
     }
     pcre2_get_error_message(error, cause, sizeof cause);
     char version[64];
-    fail(problem, "the regular expression '%.200s' is not known here: %s, at byte %zu (PCRE2 %s)", expression,
-         (char *)cause, (size_t)place, pattern_library(version));
+    fail(problem,
+         "the regular expression '%.200s' is not known here: %s, at byte %zu (by PCRE2 %s; 10.40 or newer is needed)",
+         expression, (char *)cause, (size_t)place, pattern_library(version));
     return NULL;
 }
 

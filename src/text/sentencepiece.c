@@ -42,15 +42,17 @@ static size_t with_spaces(const char *piece, size_t length, char *text)
     return used;
 }
 
-static void gather_pieces(Rules *rules)
+static bool gather_pieces(Rules *rules)
 {
-    int count = sentencepiece_count(rules->model);
+    int count = sentencepiece_count(rules->model), id = 0;
+    if (count < 0) return false;
     size_t capacity = 0, room = 0, length;
     char *text = NULL;
     rules->pieces.ends = checked_calloc((size_t)count + 1, sizeof *rules->pieces.ends);
-    for (int id = 0; id < count; id++) {
+    for (; id < count; id++) {
         int plain, byte;
         const char *piece = sentencepiece_piece(rules->model, id, &length, &plain, &byte);
+        if (!piece) break;
         text = checked_room(text, length + 1, &room, 1);
         if (byte) { /* <0xNN> */
             text[0] = (char)strtol(piece + 1, NULL, 16);
@@ -62,6 +64,7 @@ static void gather_pieces(Rules *rules)
         pieces_append(&rules->pieces, text, length, &capacity);
     }
     free(text);
+    return id == count;
 }
 
 static void *read(const uint8_t *file, size_t bytes, Message *remark, Message *problem)
@@ -70,12 +73,11 @@ static void *read(const uint8_t *file, size_t bytes, Message *remark, Message *p
     (void)remark;
     Rules *rules = checked_calloc(1, sizeof *rules);
     rules->model = sentencepiece_open(file, bytes, cause);
-    if (!rules->model) {
-        fail(problem, "SentencePiece says '%.250s'. Copy the file again", cause);
+    if (!rules->model || !gather_pieces(rules)) {
+        fail(problem, "SentencePiece says '%.250s'. Copy the file again", rules->model ? "no such piece" : cause);
         destroy(rules);
         return NULL;
     }
-    gather_pieces(rules);
     rules->digest = digest_bytes(file, bytes);
     return rules;
 }
@@ -89,14 +91,16 @@ static void *worker_create(const void *rules) { return (void *)rules; }
 
 static void worker_destroy(void *worker) { (void)worker; }
 
-static void append(void *tokens, const int32_t *ids, size_t count) { token_list_append(tokens, ids, count); }
-
 static bool encode(void *worker, const char *text, size_t length, TokenList *tokens, Message *problem)
 {
     char cause[SENTENCEPIECE_CAUSE];
     const Rules *rules = worker;
-    return sentencepiece_encode(rules->model, text, length, append, tokens, cause) == 0 ||
-           fail(problem, "SentencePiece says '%.250s'. Divide the text", cause);
+    size_t count = 0;
+    int32_t *ids = sentencepiece_encode(rules->model, text, length, &count, cause);
+    if (!ids) return fail(problem, "SentencePiece says '%.250s'. Divide the text", cause);
+    token_list_append(tokens, ids, count);
+    free(ids);
+    return true;
 }
 
 const CutterKind cutter_sentencepiece = {

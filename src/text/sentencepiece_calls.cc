@@ -3,6 +3,8 @@
 #include <sentencepiece_processor.h>
 
 #include <cstdio>
+#include <cstdlib>
+#include <cstring>
 #include <exception>
 #include <string>
 #include <vector>
@@ -33,28 +35,42 @@ SentencePieceModel *sentencepiece_open(const void *file, size_t bytes, char *cau
 
 void sentencepiece_close(SentencePieceModel *model) { delete model; }
 
-int sentencepiece_count(const SentencePieceModel *model) { return model->processor.GetPieceSize(); }
+int sentencepiece_count(const SentencePieceModel *model)
+{
+    try {
+        return model->processor.GetPieceSize();
+    } catch (const std::exception &) {
+        return -1;
+    }
+}
 
 const char *sentencepiece_piece(const SentencePieceModel *model, int id, size_t *length, int *plain, int *byte)
 {
-    const auto &processor = model->processor;
-    const std::string &piece = processor.IdToPiece(id);
-    *length = piece.size();
-    *byte = processor.IsByte(id);
-    *plain = !*byte && !processor.IsControl(id) && !processor.IsUnknown(id);
-    return piece.c_str();
+    try {
+        const auto &processor = model->processor;
+        const std::string &piece = processor.IdToPiece(id);
+        *length = piece.size();
+        *byte = processor.IsByte(id);
+        *plain = !*byte && !processor.IsControl(id) && !processor.IsUnknown(id);
+        return piece.c_str();
+    } catch (const std::exception &) {
+        return nullptr;
+    }
 }
 
-int sentencepiece_encode(const SentencePieceModel *model, const char *text, size_t length,
-                         void (*sink)(void *context, const int32_t *ids, size_t count), void *context, char *cause)
+int32_t *sentencepiece_encode(const SentencePieceModel *model, const char *text, size_t length, size_t *count,
+                              char *cause)
 {
     try {
         std::vector<int> ids;
         const auto status = model->processor.Encode({text, length}, &ids);
-        if (status.ok()) return sink(context, ids.data(), ids.size()), 0;
-        say(cause, status.ToString().c_str());
+        if (!status.ok()) return say(cause, status.ToString().c_str()), nullptr;
+        auto *copy = static_cast<int32_t *>(std::malloc((ids.size() + 1) * sizeof(int32_t)));
+        if (!copy) return say(cause, "no memory for the tokens"), nullptr;
+        *count = ids.size();
+        if (!ids.empty()) std::memcpy(copy, ids.data(), ids.size() * sizeof(int32_t));
+        return copy;
     } catch (const std::exception &error) {
-        say(cause, error.what());
+        return say(cause, error.what()), nullptr;
     }
-    return -1;
 }

@@ -21,16 +21,17 @@ typedef struct SentencePieceModel SentencePieceModel;
 SentencePieceModel *sentencepiece_open(const void *file, size_t bytes, char cause[SENTENCEPIECE_CAUSE]);
 void sentencepiece_close(SentencePieceModel *model);
 
+/* -1 when the library fails. */
 int sentencepiece_count(const SentencePieceModel *model);
 
-/* The text of a piece, with a zero behind it, owned by the model. *plain: it is a part of texts, not the name of a control token,
-   of an unknown one or of a byte. */
+/* The text of a piece, with a zero behind it, owned by the model; NULL when the library fails. *plain: it is a part of texts, not
+   the name of a control token, of an unknown one or of a byte. */
 const char *sentencepiece_piece(const SentencePieceModel *model, int id, size_t *length, int *plain, int *byte);
 
-/* Hands the tokens of a text to `sink`, all at once. 0, or -1 with the cause. By several threads at a time. */
-int sentencepiece_encode(const SentencePieceModel *model, const char *text, size_t length,
-                         void (*sink)(void *context, const int32_t *ids, size_t count), void *context,
-                         char cause[SENTENCEPIECE_CAUSE]);
+/* The tokens of a text, for free(), *count of them; NULL with the cause. By several threads at a time. Nothing of ours is called
+   from there: an error that leaves with longjmp() must not cross frames of C++. */
+int32_t *sentencepiece_encode(const SentencePieceModel *model, const char *text, size_t length, size_t *count,
+                              char cause[SENTENCEPIECE_CAUSE]);
 
 #ifdef __cplusplus
 }

@@ -171,7 +171,8 @@ bool resume_same_tokenizer(const char *path, const TokenFile *train, Message *pr
     Tokenizer saved;
     char of_model[TOKENIZER_TEXT_SIZE], of_data[TOKENIZER_TEXT_SIZE];
     if (!checkpoint_read_tokenizer(path, &saved, problem)) return false;
-    bool same = strcmp(saved.name, "unknown") == 0 || tokenizer_same(&saved, &train->tokenizer);
+    bool unknown = !saved.file.kind && strcmp(saved.name, "unknown") == 0;
+    bool same = unknown || tokenizer_same(&saved, &train->tokenizer);
     if (!same)
         fail(problem,
              "%.200s was trained with tokenizer %s, but '%.200s' was made with %s or has other pieces. Use data made "

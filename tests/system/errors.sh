@@ -219,6 +219,9 @@ refuse_eval "not replaced|polysketch-tokens file|another name" --per_token_loss=
 refuse_eval "not a regular file" --per_token_loss=/dev/null
 refuse_eval "would replace the file of --data" --attention_distance="$data/validation.h5"
 refuse_eval "'$TEST_FOLDER/one'|name one file" --attention_distance="$TEST_FOLDER/one" --per_token_loss="$TEST_FOLDER/one"
+touch "$TEST_FOLDER/there"
+refuse_eval "'$TEST_FOLDER/there'|name one file" --per_token_loss="$TEST_FOLDER/there" \
+    --attention_distance="$TEST_FOLDER/./there"
 refuse_eval "not a regular file" --attention_distance=/dev/null
 refuse_eval "missing/distances.csv|Choose a folder" --attention_distance="$TEST_FOLDER/missing/distances.csv"
 refuse_eval "no such file" --data="$bad/missing.h5" --per_token_loss="$bad/missing.h5"

@@ -122,6 +122,45 @@ test_model() {
     quiet "$program" eval --checkpoint="$file" --data="$TEST_FOLDER/kept/train.h5" --sequences=1
 }
 
+# likeliest CHECKPOINT PROMPT_FILE
+likeliest() { "$program" generate --checkpoint="$1" --prompt_file="$2" --tokens=20 --temperature=0; }
+
+# The likeliest text behind a prompt is what comes behind its token numbers, which are those of the package.
+test_prompt() {
+    local folder=$TEST_FOLDER/prompt
+    mkdir "$folder"
+    train 1 plain --data.train="$TEST_FOLDER/kept/train.h5" --train.steps=1 --train.batch_sequences=6
+    quiet python - "$(checkpoint plain 1)" "$folder" <<'END'
+import json, shutil, sys
+import h5py
+checkpoint, folder = sys.argv[1:]
+with open("tests/data/tokenizer_texts.jsonl", encoding="utf-8") as lines:
+    line = json.loads(lines.readlines()[4])
+with open(folder + "/text", "w", encoding="utf-8", newline="") as file:
+    file.write(line["text"])
+with open(folder + "/ids", "w") as file:
+    print(*line["ids"], file=file)
+shutil.copy(checkpoint, folder + "/numbers.h5")
+with h5py.File(folder + "/numbers.h5", "r+") as file:
+    del file["tokenizer"]
+END
+    likeliest "$(checkpoint plain 1)" "$folder/text" >"$folder/said"
+    likeliest "$folder/numbers.h5" "$folder/ids" >"$folder/numbers"
+    quiet python - "$(checkpoint plain 1)" "$folder" <<'END'
+import sys
+import h5py
+with h5py.File(sys.argv[1]) as file:
+    text, ends = file["tokenizer/bytes"][...].tobytes(), [0, *file["tokenizer/ends"][...].tolist()]
+folder = sys.argv[2]
+read = lambda name: open(folder + "/" + name, "rb").read()
+tokens = [int(token) for token in read("numbers").split()]
+count = len(read("ids").split())
+expected = read("text") + b"".join(text[ends[i] : ends[i + 1]] for i in tokens[count:])
+assert len(tokens) == count + 20, tokens
+assert read("said").rstrip(b"\n") == expected.rstrip(b"\n"), (read("said"), expected)
+END
+}
+
 # Beside the package, on texts with what is hard in texts.
 test_json() {
     local kind folder=$TEST_FOLDER/json
@@ -194,6 +233,7 @@ test_sentencepiece() {
 
 test_prepare
 start test_model
+start test_prompt
 start test_json
 start test_sentencepiece
 finish

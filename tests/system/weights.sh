@@ -50,7 +50,8 @@ test_overwrite() {
     quiet "$program" import --from="$folder" --to="$TEST_FOLDER/first.back.h5" --overwrite
     check_weights same "$file" "$TEST_FOLDER/first.back.h5"
     cp -r "$folder" "$TEST_FOLDER/replaced"
-    quiet "$program" export --checkpoint="$(checkpoint numbers 1)" --to="$TEST_FOLDER/replaced" --overwrite
+    "$program" export --checkpoint="$(checkpoint numbers 1)" --to="$TEST_FOLDER/replaced" --overwrite >"$TEST_FOLDER/replaced.log"
+    log_says "$TEST_FOLDER/replaced.log" "pieces.json' did not belong to this model and is removed"
     check_weights folder "$TEST_FOLDER/replaced" "$(checkpoint numbers 1)"
     [ "$(find "$TEST_FOLDER/replaced" -type f | wc -l)" -eq 5 ] || give_up "left: $(ls -A "$TEST_FOLDER/replaced")"
 }
@@ -100,6 +101,9 @@ test_bad_descriptions() {
     refuse_edited 'has the shape .* by config.json' config.json 's/"vocab_size": .*/"vocab_size": 300,/'
     refuse_edited 'model.width = 33 is not divisible' config.json 's/"hidden_size": .*/"hidden_size": 33,/'
     refuse_edited 'has no name' pieces.json 's/"name"/"nome"/'
+    cp -r "$TEST_FOLDER/first.model" "$TEST_FOLDER/two"
+    echo '{}' >"$TEST_FOLDER/two/tokenizer.json"
+    refuse_import 'tokenizer.json. cannot be used: .*remove it: the folder has another tokenizer' two
 }
 
 # Options that are missing, and folders that cannot be written.

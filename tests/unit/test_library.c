@@ -206,8 +206,24 @@ static void test_deaths(void)
 #endif
 }
 
-static const TestCase tests[] = {
-    {"answers", test_answers}, {"room", test_room}, {"refusals", test_refusals}, {"deaths", test_deaths}};
+/* A checkpoint whose tokens would be more than its model has. */
+static void test_more_pieces(void)
+{
+    Fixture f = open_variant("softmax", true);
+    Tokenizer bytes = tokenizer_bytes();
+    Message problem = {""};
+    Checkpoint checkpoint = {.options = config_options(&f.config), .store = f.store, .tokenizer = &bytes};
+    check_true(checkpoint_write(&checkpoint, scratch_path("bytes.h5"), &problem), "%s", problem.text);
+    check_refused(polysketch_open(scratch_path("bytes.h5")) == NULL, "256 pieces, but its model a vocabulary of 11");
+    tokenizer_destroy(&bytes);
+    close_fixture(&f);
+}
+
+static const TestCase tests[] = {{"answers", test_answers},
+                                 {"room", test_room},
+                                 {"refusals", test_refusals},
+                                 {"more pieces than tokens", test_more_pieces},
+                                 {"deaths", test_deaths}};
 static const Suite suites[] = {{"library", tests, sizeof tests / sizeof *tests}};
 
 int main(int argc, char **argv)

@@ -1,5 +1,5 @@
-/* Tokenizers of other programs: byte-level BPE beside the tokens of Hugging Face's package and beside merges done the slow way;
-   what is refused; models of SentencePiece made here byte by byte; tokenizers kept in files. */
+/* Tokenizers of other programs: byte-level BPE beside the tokens of Hugging Face's package; what is refused; models of
+   SentencePiece made here byte by byte; tokenizers kept in files. */
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,10 +8,6 @@
 #include "io/tokenizer.h"
 #include "io/token_file.h"
 #include "mpi/world.h"
-#include "src/base/memory.h"
-#include "src/base/rng.h"
-#include "src/text/bpe.h"
-#include "src/text/onig_pattern.h"
 #include "src/text/sentencepiece.h"
 #include "tests/harness/check.h"
 #include "tests/harness/scratch.h"
@@ -93,71 +89,6 @@ static void test_any_bytes(void)
     check_true(strcmp(whole, back) == 0, "what was cut is whole again");
     free(all.ids), free(one.ids), free(joined.ids);
     tokenizer_destroy(&tokenizer);
-}
-
-/* ---- merges ---- */
-
-enum { LETTERS = 3, MERGES = 60, LONGEST = 40 };
-
-static int rank_of(const BpeMerge *merges, int32_t left, int32_t right)
-{
-    int rank = MERGES;
-    while (rank-- > 0)
-        if (merges[rank].left == left && merges[rank].right == right) break;
-    return rank;
-}
-
-/* The definition: look through the whole word for the pair of the lowest rank, merge it, and again. */
-static size_t merge_slowly(const BpeMerge *merges, int32_t *ids, size_t count)
-{
-    for (;;) {
-        int best = MERGES;
-        size_t place = 0;
-        for (size_t i = 0; i + 1 < count; i++) {
-            int rank = rank_of(merges, ids[i], ids[i + 1]);
-            if (rank >= 0 && rank < best) best = rank, place = i;
-        }
-        if (best == MERGES) return count;
-        ids[place] = merges[best].merged;
-        memmove(ids + place + 1, ids + place + 2, (count - place - 2) * sizeof *ids);
-        count--;
-    }
-}
-
-static void test_merges(void)
-{
-    BpeMerge merges[MERGES];
-    BpeSettings settings = {.unknown = -1};
-    RngStream stream = rng_stream(1, "test", 0);
-    uint64_t draws = 0;
-    for (int i = 0; i < 256; i++) settings.byte_ids[i] = i < LETTERS ? i : -1;
-    for (int i = 0; i < MERGES; i++) /* each pair once: words whose parts can become one in several ways */
-        do {
-            int known = LETTERS + i;
-            merges[i] = (BpeMerge){(int32_t)(rng_uniform(stream, draws) * known),
-                                   (int32_t)(rng_uniform(stream, draws + 1) * known), LETTERS + i};
-            draws += 2;
-        } while (rank_of(merges, merges[i].left, merges[i].right) != i);
-    Bpe *bpe = bpe_create(&settings, merges, MERGES, NULL);
-    BpeWorker *worker = bpe_worker_create(bpe);
-    TokenList got = {0};
-    Message problem = {""};
-    for (int word = 0; word < 2000; word++) {
-        uint8_t bytes[LONGEST];
-        int32_t ids[LONGEST];
-        size_t length = 1 + (size_t)(rng_uniform(stream, draws++) * (word % 2 ? 6 : LONGEST));
-        for (size_t i = 0; i < length; i++) ids[i] = bytes[i] = (uint8_t)(rng_uniform(stream, draws++) * LETTERS);
-        size_t count = merge_slowly(merges, ids, length);
-        got.count = 0;
-        check_true(bpe_encode(worker, bytes, length, &got, &problem), "%s", problem.text);
-        check_true(got.count == count && memcmp(got.ids, ids, count * sizeof *ids) == 0, "word %d of %zu bytes", word,
-                   length);
-    }
-    check_true(!bpe_encode(worker, (const uint8_t *)"\x07", 1, &got, &problem) && strstr(problem.text, "0x07"), "%s",
-               problem.text);
-    free(got.ids);
-    bpe_worker_destroy(worker);
-    bpe_destroy(bpe);
 }
 
 /* ---- what is refused ---- */
@@ -258,41 +189,49 @@ static void test_missing_byte(void)
     tokenizer_destroy(&tokenizer);
 }
 
-static const struct {
-    const char *pattern, *translated; /* NULL: refused */
-} patterns[] = {
-    {"\\s+(?!\\S)|[^\\s\\p{L}]", "\\p{White_Space}+(?!\\P{White_Space})|[^\\p{White_Space}\\p{L}]"},
-    {"(?i:'s)|\\p{N}{1,3}|\\pL?+", "(?i:'s)|\\p{N}{1,3}|\\pL?+"},
-    {"\\p{Han}\\P{^Lu}\\u00e9\\x{3000}+", "\\p{sc:Han}\\P{^Lu}\\x{00e9}\\x{3000}+"},
-    {"[\\]\\[]\\(\\[a", "[\\]\\[]\\(\\[a"},
-    {"[a[b]]", NULL},
-    {"[a&&b]", NULL},
-    {"\\w", NULL},
-    {"[\\h]", NULL},
-    {"a{,3}", NULL},
-    {"a{1,3}+", NULL},
-    {"(?m:a)", NULL},
-    {"\\x41", NULL},
-    {"[]a]", NULL},
-    {"\\", NULL},
-};
-
-static void test_patterns(void)
+/* Tokens of a text by a tokenizer that was edited, written with blanks between them. */
+static void check_tokens(const char *text, const char *expected)
 {
-    for (size_t i = 0; i < sizeof patterns / sizeof *patterns; i++) {
-        Message problem = {""};
-        char *got = onig_pattern_translate(patterns[i].pattern, &problem);
-        bool right = patterns[i].translated ? got && strcmp(got, patterns[i].translated) == 0
-                                            : !got && strstr(problem.text, "is not known here");
-        check_true(right, "%s: %s%s", patterns[i].pattern, got ? got : "", problem.text);
-        free(got);
-    }
+    Tokenizer tokenizer;
+    TokenList tokens = {0};
+    Message remark, problem = {""};
+    char got[128] = "";
+    check_true(tokenizer_read(scratch_path("edited.json"), &tokenizer, &remark, &problem), "%s", problem.text);
+    check_true(tokenizer_encode(&tokenizer, text, strlen(text), &tokens, &problem), "%s", problem.text);
+    for (size_t i = 0; i < tokens.count && i < 16; i++)
+        snprintf(got + strlen(got), sizeof got - strlen(got), " %d", (int)tokens.ids[i]);
+    check_true(strcmp(got, expected) == 0, "'%s': tokens%s, not%s", text, got, expected);
+    free(tokens.ids);
+    tokenizer_destroy(&tokenizer);
+}
+
+/* White space that a token strips may be a token itself, also at the end; by the package too. */
+static void test_stripped(void)
+{
+    write_edited("added_tokens", "[{\"id\":500,\"content\":\"<a>\",\"rstrip\":true},{\"id\":501,\"content\":\"\\n\"}]");
+    check_tokens("<a>\n", " 500 501");
+    check_tokens("<a>\n<a>", " 500 501 500");
+    check_tokens("<a>  ", " 500");
+}
+
+/* Words that are pieces as a whole, without merges; a piece that is no text of the alphabet is no word. */
+static void test_whole_words(void)
+{
+    write_edited("model", "{\"type\":\"BPE\",\"ignore_merges\":true,\"unk_token\":\"?\",\"merges\":[],"
+                          "\"vocab\":{\"a\":10,\"b\":11,\"ab\":12,\"?\":13,\"\u65e5\":14}}");
+    check_tokens("ab", " 12");
+    check_tokens("aba", " 10 11 10");
+    check_tokens("\u65e5", " 13 13 13");
 }
 
 /* ---- which are the same ---- */
 
 static void test_same(void)
 {
+    /* the expression of the kept one as a text that is looked for */
+    static const char by_text[] =
+        "{\"String\":\"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|\\\\p{N}{1,3}| "
+        "?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+\"}";
     static const struct {
         const char *path, *json;
         bool same; /* are tokens of all texts the same? */
@@ -300,6 +239,7 @@ static void test_same(void)
         {"decoder", "null", true},
         {"post_processor", "{\"type\":\"TemplateProcessing\"}", true},
         {"normalizer", "null", false},
+        {"pre_tokenizer.pretokenizers.0.pattern", by_text, false},
         {"added_tokens.1.lstrip", "false", false},
         {"model.ignore_merges", "true", false},
         {"model.merges.0", "[\"h\", \"e\"]", false},
@@ -321,6 +261,22 @@ static void test_same(void)
 }
 
 /* ---- kept in token files ---- */
+
+/* Pieces and file that do not belong together: no token may be greater than the vocabulary. */
+static void test_other_pieces(void)
+{
+    Tokenizer kept = read_kept();
+    TokenList tokens = {0};
+    Message problem = {""};
+    cutter_destroy(kept.cutter);
+    kept.cutter = NULL;
+    kept.vocab_size--;
+    check_true(!tokenizer_encode(&kept, "a", 1, &tokens, &problem) && strstr(problem.text, "403 pieces") &&
+                   strstr(problem.text, "404"),
+               "%s", problem.text);
+    free(tokens.ids);
+    tokenizer_destroy(&kept);
+}
 
 static void test_in_token_file(void)
 {
@@ -434,11 +390,12 @@ static void test_sentencepiece(void)
 
 static const TestCase tests[] = {{"tokens of the package", test_kept_tokens},
                                  {"bytes that are no UTF-8", test_any_bytes},
-                                 {"merges", test_merges},
                                  {"refused", test_refused},
                                  {"a byte without a token", test_missing_byte},
-                                 {"patterns", test_patterns},
                                  {"which are the same", test_same},
+                                 {"tokens that are stripped", test_stripped},
+                                 {"words that are pieces", test_whole_words},
+                                 {"pieces of another file", test_other_pieces},
                                  {"kept in a token file", test_in_token_file},
                                  {"SentencePiece", test_sentencepiece}};
 static const Suite suites[] = {{"text", tests, sizeof tests / sizeof *tests}};
