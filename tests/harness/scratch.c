@@ -35,6 +35,19 @@ void scratch_write(const char *name, const void *bytes, unsigned long count)
     CHECK(file && fwrite(bytes, 1, count, file) == count && fclose(file) == 0, "cannot write '%s'", scratch_path(name));
 }
 
+void scratch_flip_value(const char *path, float value)
+{
+    static unsigned char bytes[1 << 20];
+    FILE *file = fopen(path, "r+");
+    CHECK(file, "cannot open '%s'", path);
+    size_t count = fread(bytes, 1, sizeof bytes, file), place = 0;
+    while (place + sizeof value <= count && memcmp(bytes + place, &value, sizeof value) != 0) place++;
+    CHECK(place + sizeof value <= count, "%g is not in '%s'", (double)value, path);
+    bytes[place] ^= 1;
+    bool written = fseek(file, (long)place, SEEK_SET) == 0 && fwrite(bytes + place, 1, 1, file) == 1;
+    CHECK(fclose(file) == 0 && written, "cannot write '%s'", path);
+}
+
 static void set_limit(rlim_t bytes)
 {
     struct rlimit limit;

@@ -11,6 +11,9 @@ const char *scratch_path(const char *name);
 /* Writes `text` into the file `name`, replacing it. */
 void scratch_write(const char *name, const void *bytes, unsigned long count);
 
+/* Flips the lowest bit of the first float32 in the file `path` that is `value`. */
+void scratch_flip_value(const char *path, float value);
+
 /* No file may grow beyond `bytes` from now on: to a program that is what a full disk looks like. And without a limit again. */
 void scratch_limit_files(unsigned long bytes);
 void scratch_unlimit_files(void);

@@ -310,18 +310,6 @@ static bool load(const char *path, Fixture *into, Message *problem)
     return checkpoint_load(path, &into->checkpoint, true, problem);
 }
 
-/* Flips the lowest bit of the first float32 in the file that is `value`. */
-static void flip_first_value(const char *path, float value)
-{
-    static unsigned char bytes[1 << 20];
-    FILE *file = fopen(path, "r+");
-    size_t count = file ? fread(bytes, 1, sizeof bytes, file) : 0, place = 0;
-    while (place + sizeof value <= count && memcmp(bytes + place, &value, sizeof value)) place++;
-    check_true(place + sizeof value <= count, "the value is in the file");
-    bytes[place] ^= 1;
-    if (file) fseek(file, (long)place, SEEK_SET), fwrite(bytes + place, 1, 1, file), fclose(file);
-}
-
 /* A store with states cannot be filled from a file without, but for its values; one without takes any. */
 static void test_without_states(void)
 {
@@ -412,7 +400,7 @@ static void test_flipped_bit(void)
     check_true(checkpoint_examine(path, 100, &problem) == CHECKPOINT_WHOLE, "whole: %s", problem.text);
     check_true(checkpoint_examine(path, 99, &problem) == CHECKPOINT_DAMAGED, "of another step: %s", problem.text);
     world_barrier();
-    if (world().rank == 0) flip_first_value(path, (float)values_of(&written, BIAS)[0]);
+    if (world().rank == 0) scratch_flip_value(path, (float)values_of(&written, BIAS)[0]);
     world_barrier();
     check_true(checkpoint_examine(path, 100, &problem) == CHECKPOINT_DAMAGED, "damaged");
     check_true(strstr(problem.text, "layers.0.bias") != NULL, "'%s' names the tensor", problem.text);
