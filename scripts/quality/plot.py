@@ -145,8 +145,8 @@ def by_position(folder):
         curves = [Curve([(max(1, int(bucket.split("_")[-1])), float(row[bucket])) for bucket in buckets if row[bucket]],
                         row["name"].split("-", 2)[2])
                   for row in find(rows, evaluated_at=longest, seed="1") if row["name"].split("-")[1] == trained]
-        panels.append((f"set title 'trained at {trained} tokens'; set logscale x; set xlabel 'position from'; "
-                       "set ylabel 'nats per byte'", curves))
+        panels.append((f"set title 'trained at {trained} tokens'; set logscale x; set xrange [1:20000]; "
+                       "set xlabel 'position from'; set ylabel 'nats per byte'", curves))
     draw(folder / "positions.png", "1300,550", f"1,{len(panels)}", panels)
 
 
