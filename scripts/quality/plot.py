@@ -158,9 +158,10 @@ def by_context(folder):
         of_test = [row for row in rows if row["name"].split("-")[0] == test]
         curves = [Curve([(int(row["evaluated_at"]), float(row["accuracy"])) for row in find(of_test, name=name, seed="1")],
                         name.split("-", 1)[1]) for name in dict.fromkeys(row["name"] for row in of_test)]
-        panels.append((f"set title '{test}'; set logscale x 2; set yrange [0:1.02]; set xlabel 'context'; set ylabel 'accuracy'",
-                       curves))
-    draw(folder / "recall.png", "1300,900", "2,2", panels)
+        panels.append((f"set title '{test}'; set logscale x 2; set yrange [0:1.02]; set xlabel 'context'; "
+                       "set ylabel 'accuracy'; set key center right", curves))
+    down, across = (len(panels) + 1) // 2, min(2, len(panels))
+    draw(folder / "recall.png", f"{650 * across},{450 * down}", f"{down},{across}", panels, "0.13,0.94,0.14,0.9")
 
 
 def by_time(folder):
