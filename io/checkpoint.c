@@ -86,8 +86,7 @@ static void visit_tensors(const Checkpoint *checkpoint, TensorVisitor visit, voi
         visit(context, params + i, &store->states->params[i], store->kept_state(store, i));
 }
 
-/* Of every tensor, in the order of the file; the caller frees. */
-static uint64_t *tensor_digests(const Checkpoint *checkpoint)
+uint64_t *checkpoint_digests(const Checkpoint *checkpoint)
 {
     ParamStore *store = checkpoint->store;
     int params = store->params->count;
@@ -244,9 +243,10 @@ static H5Layout *lay_out(const Checkpoint *checkpoint, const uint64_t *digests, 
 bool checkpoint_same_on_all_ranks(const Checkpoint *checkpoint, Message *problem)
 {
     char ranks[WORLD_RANKS_TEXT];
-    uint64_t *digests = tensor_digests(checkpoint);
+    uint64_t *taken = checkpoint->digests ? NULL : checkpoint_digests(checkpoint);
+    const uint64_t *digests = taken ? taken : checkpoint->digests;
     bool same = world_majority(digest_bytes(digests, (size_t)tensor_count(checkpoint) * sizeof *digests), ranks);
-    free(digests);
+    free(taken);
     return same ||
            fail(problem,
                 "step %lld: the parameters or optimizer states of rank %s are not those of the other ranks, so no "
@@ -282,14 +282,14 @@ bool checkpoint_write(const Checkpoint *checkpoint, const char *path, Message *p
     bool first = world().rank == 0;
     disk_folder_of(path, folder);
     if (!world_agree(!first || disk_make_folder(folder, problem), problem)) return false;
-    uint64_t *digests = tensor_digests(checkpoint);
-    H5Layout *layout = first ? lay_out(checkpoint, digests, path, problem) : NULL;
+    uint64_t *taken = checkpoint->digests ? NULL : checkpoint_digests(checkpoint);
+    H5Layout *layout = first ? lay_out(checkpoint, taken ? taken : checkpoint->digests, path, problem) : NULL;
     bool laid_out = world_agree(!first || layout, problem);
     SharedFile *file = laid_out ? shared_file_create(path, layout, problem) : NULL;
     bool good = file && fill(file, checkpoint, problem);
     shared_file_destroy(file);
     h5_layout_destroy(layout);
-    free(digests);
+    free(taken);
     return good;
 }
 

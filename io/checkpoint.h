@@ -40,7 +40,11 @@ typedef struct Checkpoint {
     Progress progress;
     const Tokenizer *tokenizer; /* NULL: none */
     const CheckpointData *data; /* for writing; NULL: none */
+    uint64_t *digests;          /* for comparing and writing: of checkpoint_digests(); NULL: taken anew by each */
 } Checkpoint;
+
+/* XXH3 of every tensor, in the order of the file: one reading of all memory. The caller frees it with free(). Collective. */
+uint64_t *checkpoint_digests(const Checkpoint *checkpoint);
 
 /* Writes the file, and the folder where there is none. Collective over all ranks: all hold the same `checkpoint`, each
    writes its slice of every tensor and reads a share of the file back. False with the same message on every rank when

@@ -18,6 +18,7 @@
 #include "src/base/options.h"
 #include "src/core/param_store.h"
 #include "src/base/real.h"
+#include "src/base/size.h"
 #include "src/core/carried_link.h"
 #include "src/core/sequence_link.h"
 
@@ -236,9 +237,5 @@ static inline void attention_count_clamped(const AttentionRun *run, int64_t clam
 #pragma omp atomic
     *run->clamped += clamped;
 }
-
-/* Of two sizes. */
-static inline size_t larger(size_t a, size_t b) { return a > b ? a : b; }
-static inline size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 
 #endif

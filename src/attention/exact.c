@@ -3,6 +3,7 @@
 #include <sched.h>
 #include <string.h>
 
+#include "src/base/size.h"
 #include "src/tensor/small_gemm.h"
 #include "src/tensor/vector_math.h"
 
@@ -28,8 +29,6 @@ typedef struct Tile {
     size_t first_row, rows, first_column, columns;
     ptrdiff_t offset; /* row i of the tile sees column j of the tile when j <= i + offset */
 } Tile;
-
-static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 
 /* The first column of a tile that holds something which row `row`, and so perhaps a later one, sees. */
 static size_t first_seen_tile(const ExactHead *head, size_t row)

@@ -8,7 +8,7 @@
 typedef struct Piece {
     size_t numbers; /* of one */
     size_t count;   /* of the tensor */
-    double cost;    /* of bringing one up to date; a matrix as Muon does it, by products with the shorter side */
+    double cost;    /* of bringing one up to date */
 } Piece;
 
 static Piece piece_of(const Param *param, bool whole_matrices)
@@ -18,8 +18,7 @@ static Piece piece_of(const Param *param, bool whole_matrices)
         return (Piece){width, param_extent(param), (double)width};
     }
     size_t parts = (size_t)param->hidden_parts, rows = param->rows / parts, columns = param->columns;
-    size_t shorter = rows < columns ? rows : columns;
-    return (Piece){rows * columns, parts, (double)shorter * (double)(rows * columns)};
+    return (Piece){rows * columns, parts, whole_matrix_cost(rows, columns)};
 }
 
 static bool belongs(const Param *param, int group) { return param->trained && param->group == group; }

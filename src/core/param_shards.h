@@ -7,6 +7,7 @@
 #ifndef POLYSKETCH_CORE_PARAM_SHARDS_H
 #define POLYSKETCH_CORE_PARAM_SHARDS_H
 
+#include "src/base/size.h"
 #include "src/core/param_table.h"
 
 /* Numbers [first, end) of the plain layout, padding behind tensors included. */
@@ -28,6 +29,12 @@ typedef struct ParamShards {
     int ranks;
     GroupShards *groups; /* (params->groups) */
 } ParamShards;
+
+/* Of bringing a whole matrix up to date, as Muon does it, by products with the shorter side. */
+static inline double whole_matrix_cost(size_t rows, size_t columns)
+{
+    return (double)smaller(rows, columns) * (double)rows * (double)columns;
+}
 
 /* `whole_matrices`: those of hidden_parts are kept whole. The table must outlive it. Owned by the caller. Local. */
 ParamShards *param_shards_create(const ParamTable *params, bool whole_matrices, int ranks);

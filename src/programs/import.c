@@ -172,7 +172,8 @@ static void import_model(const ImportOptions *options, Config *config)
     require_all(read, &problem);
     param_store_place_all(store);
     world_broadcast(&progress, sizeof progress);
-    Checkpoint checkpoint = {config_options(config), store, progress, &tokenizer, NULL};
+    Checkpoint checkpoint = {
+        .options = config_options(config), .store = store, .progress = progress, .tokenizer = &tokenizer};
     require_all(write_checkpoint(&checkpoint, options->to, &problem), &problem);
     log_line("%s: %d tensors, step %lld, %s", options->to, model->table.count, (long long)progress.step,
              tokenizer_has_pieces(&tokenizer) ? tokenizer.name : "no pieces of a tokenizer");

@@ -7,6 +7,8 @@
 
 #include "src/base/error.h"
 #include "src/base/memory.h"
+#include "src/base/size.h"
+#include "src/core/param_shards.h"
 #include "src/tensor/blas.h"
 #include "src/tensor/small_gemm.h"
 #include "src/train/adamw.h"
@@ -43,8 +45,6 @@ static Buffers buffers_in(real *scratch, size_t n, size_t m)
 {
     return (Buffers){scratch, scratch + n * m, scratch + 2 * n * m, scratch + 2 * n * m + n * n};
 }
-
-static size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 
 size_t muon_scratch(size_t rows, size_t columns)
 {
@@ -109,11 +109,7 @@ typedef struct Unit {
     size_t rows, columns;
 } Unit;
 
-static double cost_of(const Unit *unit)
-{
-    double n = (double)smaller(unit->rows, unit->columns);
-    return n * (double)unit->rows * (double)unit->columns;
-}
+static double cost_of(const Unit *unit) { return whole_matrix_cost(unit->rows, unit->columns); }
 
 static int dearest_first(const void *left, const void *right)
 {

@@ -310,11 +310,13 @@ static bool save(Trainer *t)
     double start = usage_seconds();
     world_set_leave_hook(NULL, NULL); /* what ends the run here would end another attempt too */
     verdict_require_finite(t->step->store, t->progress.step);
+    checkpoint.digests = checkpoint_digests(&checkpoint);
     require_all(checkpoint_same_on_all_ranks(&checkpoint, &problem), &problem);
     run_folder_require_held(t->folder);
     checkpoint_path(output->folder, t->progress.step, path);
     t->clock.saved_seconds = start;
     bool written = checkpoint_write(&checkpoint, path, &problem);
+    free(checkpoint.digests);
     if (!written) save_failed(t, &problem);
     world_set_leave_hook(save_before_leaving, t);
     if (!written) return false;

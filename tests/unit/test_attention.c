@@ -213,32 +213,44 @@ static void compare_with_definition(const Variant *variant, const char *more)
     model_destroy(model);
 }
 
+/* What heads attend with, by the definition: shares, or distances, (2, H); the other is NULL. */
+static void naive_watch(const Model *model, const PassSpec *spec, const real *params, const Input *input,
+                        HeadShares *shares, HeadDistances *distances)
+{
+    size_t H = model->heads;
+    double *out = checked_calloc(spec->context_length * model->width, sizeof *out);
+    int32_t *starts = variant_document_starts(spec);
+    TokenRange rows = {FIRST_ROW, ROWS};
+    for (size_t s = 0; s < 2; s++) {
+        NaiveInput one = naive_input(model, spec, input, starts, s);
+        one.watch = (ShareWatch){.rows = &rows};
+        if (shares) one.watch.heads = shares + s * H;
+        if (distances) one.watch.distances = distances + s * H, one.watch.queries = queries + s * DISTANCE_QUERIES;
+        naive_attention(&model->layers[0].attention, &model->table, params, &one, out);
+    }
+    free(out), free(starts);
+}
+
 static void compare_shares(const Variant *variant, const char *more)
 {
     Config config = variant_config(variant, more);
     Model *model = variant_model(&config);
     PassSpec spec = variant_pass(&config, 2);
     real *params = variant_parameters(model, 3);
-    size_t T = spec.context_length, H = model->heads, count = 2 * H * SHARE_NUMBERS;
-    Input input = random_input(model, 2, T, 5);
+    size_t H = model->heads, count = 2 * H * SHARE_NUMBERS;
+    Input input = random_input(model, 2, spec.context_length, 5);
     real *numbers = checked_calloc(count, sizeof *numbers);
-    double *expected = checked_calloc(count, sizeof *expected), *out = checked_calloc(T * model->width, sizeof *out);
+    double *expected = checked_calloc(count, sizeof *expected);
     HeadShares *shares = checked_calloc(2 * H, sizeof *shares);
-    TokenRange rows = {FIRST_ROW, ROWS};
     run_shares(model, &spec, params, &input, numbers);
-    int32_t *starts = variant_document_starts(&spec);
-    for (size_t s = 0; s < 2; s++) {
-        NaiveInput one = naive_input(model, &spec, &input, starts, s);
-        one.watch = (ShareWatch){.rows = &rows, .heads = shares + s * H};
-        naive_attention(&model->layers[0].attention, &model->table, params, &one, out);
-    }
+    naive_watch(model, &spec, params, &input, shares, NULL);
     share_numbers(shares, 2 * H, expected);
     char what[256];
     snprintf(what, sizeof what, "shares of %s, %s", variant->name, more);
     check_close_double(what, numbers, expected, count,
                        tolerance_of(run_shares, model, &spec, params, &input, numbers, count));
     free_input(&input);
-    free(params), free(numbers), free(expected), free(out), free(shares), free(starts);
+    free(params), free(numbers), free(expected), free(shares);
     model_destroy(model);
 }
 
@@ -248,26 +260,20 @@ static void compare_distances(const Variant *variant, const char *more)
     Model *model = variant_model(&config);
     PassSpec spec = variant_pass(&config, 2);
     real *params = variant_parameters(model, 3);
-    size_t T = spec.context_length, H = model->heads, count = 2 * H * DISTANCE_NUMBERS;
-    Input input = random_input(model, 2, T, 5);
+    size_t H = model->heads, count = 2 * H * DISTANCE_NUMBERS;
+    Input input = random_input(model, 2, spec.context_length, 5);
     real *numbers = checked_calloc(count, sizeof *numbers);
-    double *expected = checked_calloc(count, sizeof *expected), *out = checked_calloc(T * model->width, sizeof *out);
+    double *expected = checked_calloc(count, sizeof *expected);
     HeadDistances *heads = checked_calloc(2 * H, sizeof *heads);
-    TokenRange rows = {FIRST_ROW, ROWS};
     run_distances(model, &spec, params, &input, numbers);
-    int32_t *starts = variant_document_starts(&spec);
-    for (size_t s = 0; s < 2; s++) {
-        NaiveInput one = naive_input(model, &spec, &input, starts, s);
-        one.watch = (ShareWatch){.rows = &rows, .distances = heads + s * H, .queries = queries + s * DISTANCE_QUERIES};
-        naive_attention(&model->layers[0].attention, &model->table, params, &one, out);
-    }
+    naive_watch(model, &spec, params, &input, NULL, heads);
     distance_numbers(heads, 2 * H, expected);
     char what[256];
     snprintf(what, sizeof what, "distances of %s, %s", variant->name, more);
     check_close_double(what, numbers, expected, count,
                        tolerance_of(run_distances, model, &spec, params, &input, numbers, count));
     free_input(&input);
-    free(params), free(numbers), free(expected), free(out), free(heads), free(starts);
+    free(params), free(numbers), free(expected), free(heads);
     model_destroy(model);
 }
 
