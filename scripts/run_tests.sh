@@ -29,7 +29,7 @@ default_limit=${TIME_LIMIT:-120}
 flavour=${FLAVOUR:-}
 logs=build/test-logs$flavour
 passed=0
-failed=0
+failures=()
 
 case $kind in
     all | unit | mpi | system) ;;
@@ -85,7 +85,7 @@ run_one() {
         passed=$((passed + 1))
         rm -rf "$folder"
     else
-        failed=$((failed + 1))
+        failures+=("$name $variant $ranks: $verdict")
         rmdir "$folder" 2>/dev/null || true
         printf '    %s, last lines:\n' "$log"
         tail -n 30 "$log" | sed 's/^/    | /'
@@ -140,8 +140,11 @@ if [ "$kind" = system ] || [ "$kind" = all ]; then
     done
 fi
 
+failed=${#failures[@]}
 if [ $((passed + failed)) -eq 0 ]; then
     echo "no test is named '$pattern'"
 fi
+# Once more where a reader looks first.
+[ "$failed" -eq 0 ] || printf 'failed: %s\n' "${failures[@]}"
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
