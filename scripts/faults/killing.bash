@@ -1,12 +1,20 @@
 # shellcheck shell=bash
 # What the rows of killed runs share, with all that common.bash has. A row sets `shards`, of which every start of a run keeps
-# another (parallel.shard), and makes the run "reference", which nobody disturbs.
+# another (parallel.shard).
 # shellcheck source=scripts/faults/common.bash
 . "$(dirname "${BASH_SOURCE[0]}")/common.bash"
 
 steps=400
 options+=(--train.steps="$steps" --output.checkpoint_every=20 --evaluate.every=100)
 shards=(none)
+latest=0 # milliseconds after which a start may be killed
+
+# undisturbed_run: "reference", which says how long a run takes on this machine.
+undisturbed_run() {
+    local start=${EPOCHREALTIME//./}
+    train 2 reference "${options[@]}"
+    latest=$(((${EPOCHREALTIME//./} - start) / 1000))
+}
 
 # any_shard: one of them, into $shard.
 any_shard() { shard=${shards[RANDOM % ${#shards[@]}]}; }
@@ -17,7 +25,7 @@ kill_one() {
     local ranks shard
     any_shard
     job 2 "$1" --parallel.shard="$shard"
-    random_moment 50 1500
+    random_moment 50 $latest
     sleep "$(seconds $at_random)"
     mapfile -t ranks < <(ranks_of "$1")
     if ((RANDOM % 2)) || [ ${#ranks[@]} -eq 0 ]; then

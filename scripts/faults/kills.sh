@@ -6,6 +6,6 @@ set -euo pipefail
 # shellcheck source=scripts/faults/killing.bash
 . "$(dirname "$0")/killing.bash"
 
-train 2 reference "${options[@]}"
+undisturbed_run
 kill_runs "${KILLS:-100}"
 echo "$kill_figure, metrics without a gap or a double; mpirun had to be ended $launchers_stuck times"

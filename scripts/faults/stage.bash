@@ -45,7 +45,7 @@ damaged_run() {
 try_stage() {
     local stage=$1 how
     shards=("$stage" "$stage" none optimizer gradients parameters)
-    train 2 reference "${options[@]}"
+    undisturbed_run
     kill_runs "${STAGE_KILLS:-12}"
     short_run short 4 "$stage"
     cp -r "$TEST_FOLDER/short" "$TEST_FOLDER/short-whole"
