@@ -36,7 +36,8 @@ kill_one() {
     ! end_of "$1"
 }
 
-# kill_runs KILLS: so many in all, ten of a run at most, which then ends as the reference did; into `kill_figure` what there is to say.
+# kill_runs KILLS: so many in all, ten of a run at most, which then ends as the reference did; what there is to say goes into
+# `kill_figure`.
 kill_runs() {
     local killed=0 runs=0 run shard
     while [ "$killed" -lt "$1" ]; do

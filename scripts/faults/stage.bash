@@ -1,8 +1,8 @@
 # shellcheck shell=bash
 # What the rows of the stages of parallel.shard share: try_stage STAGE.
 #
-# On two ranks, whose sums have two terms, and without clipping, which would bring in the last digit of a norm, all stages give the
-# same bits. So a run may change from any to any and must end as one that kept copies.
+# On two ranks, whose sums have two terms, and without clipping, which would bring in the last digit of a norm, all stages give
+# the same bits. So a run may change from any to any and must end as one that kept copies.
 # shellcheck source=scripts/faults/killing.bash
 . "$(dirname "${BASH_SOURCE[0]}")/killing.bash"
 
@@ -22,13 +22,15 @@ END
 }
 
 # short_run FOLDER STEPS STAGE: starts or continues a run with a checkpoint every two steps.
-short_run() { train 2 "$1" "${options[@]}" --train.steps="$2" --output.checkpoint_every=2 --evaluate.every=2 --parallel.shard="$3"; }
+short_run() {
+    train 2 "$1" "${options[@]}" --train.steps="$2" --output.checkpoint_every=2 --evaluate.every=2 --parallel.shard="$3"
+}
 
 # warnings_of FOLDER: of the last start, which do not say which folder it was.
 warnings_of() { grep '^warning: ' "$TEST_FOLDER/$1/train.log" | sed "s|$TEST_FOLDER/$1|RUN|g"; }
 
-# damaged_run HOW STAGE: the newest checkpoint of a stage is damaged, which copies and the stage find alike: it is set aside, and the
-# run goes on from the one before, to the same end.
+# damaged_run HOW STAGE: the newest checkpoint of a stage is damaged, which copies and the stage find alike: it is set aside, and
+# the run goes on from the one before, to the same end.
 damaged_run() {
     local how=$1 stage=$2 reader
     for reader in none "$stage"; do
