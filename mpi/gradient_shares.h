@@ -34,8 +34,8 @@ void gradient_shares_poll(GradientShares *shares); /* local */
 /* Of the kept sums of all ranks; the same bits on every rank and number of threads. */
 double gradient_shares_norm(const GradientShares *shares);
 
-/* Numbers that it takes besides the kept rows. */
-size_t gradient_shares_count(const ParamShards *shards);
+/* Numbers that it takes besides the kept rows, with so many ranks, of which `shards` may have fewer. */
+size_t gradient_shares_count(const ParamShards *shards, int ranks);
 
 /* In how many rounds a group is summed: in each of them every rank sends each other rank a part of its rows. */
 size_t gradient_shares_rounds(const ParamShards *shards, int group);

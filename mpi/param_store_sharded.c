@@ -315,6 +315,6 @@ ParamStore *param_store_sharded(const ParamTable *params, const ParamTable *stat
 
 size_t sharded_values_beside(const ParamShards *shards) { return value_shares_count(shards); }
 
-size_t sharded_gradients_beside(const ParamShards *shards) { return gradient_shares_count(shards); }
+size_t sharded_gradients_beside(const ParamShards *shards, int ranks) { return gradient_shares_count(shards, ranks); }
 
 size_t sharded_gradient_rounds(const ParamShards *shards, int group) { return gradient_shares_rounds(shards, group); }
