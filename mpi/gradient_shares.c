@@ -218,11 +218,15 @@ void gradient_shares_poll(GradientShares *shares)
     if (arrived) finish_round(shares);
 }
 
-double gradient_shares_norm(const GradientShares *shares)
+double gradient_shares_squares(const GradientShares *shares)
 {
-    double own = ordered_sum_of_squares(shares->kept, shares->kept_count), total = 0;
-    double *sums = checked_calloc((size_t)shares->shards->ranks, sizeof *sums);
-    CHECK_MPI(MPI_Allgather(&own, 1, MPI_DOUBLE, sums, 1, MPI_DOUBLE, shares->comm));
+    return ordered_sum_of_squares(shares->kept, shares->kept_count);
+}
+
+double gradient_shares_norm(const GradientShares *shares, double squares)
+{
+    double *sums = checked_calloc((size_t)shares->shards->ranks, sizeof *sums), total = 0;
+    CHECK_MPI(MPI_Allgather(&squares, 1, MPI_DOUBLE, sums, 1, MPI_DOUBLE, shares->comm));
     for (int rank = 0; rank < shares->shards->ranks; rank++) total += sums[rank];
     free(sums);
     return sqrt(total);

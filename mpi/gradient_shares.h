@@ -31,8 +31,10 @@ void gradient_shares_sum(GradientShares *shares, int group);
 void gradient_shares_close(GradientShares *shares);
 void gradient_shares_poll(GradientShares *shares); /* local */
 
-/* Of the kept sums of all ranks; the same bits on every rank and number of threads. */
-double gradient_shares_norm(const GradientShares *shares);
+/* The sum of the squares of the kept sums, local; and the norm that those of all ranks give, collective. The same bits on every
+   number of threads, and the norm on every rank. */
+double gradient_shares_squares(const GradientShares *shares);
+double gradient_shares_norm(const GradientShares *shares, double squares);
 
 /* Numbers that it takes besides the kept rows, with so many ranks, of which `shards` may have fewer. */
 size_t gradient_shares_count(const ParamShards *shards, int ranks);

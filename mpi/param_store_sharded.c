@@ -165,8 +165,12 @@ static void poll(ParamStore *store)
 
 static double norm_of_shares(ParamStore *store)
 {
+    const GradientShares *gradients = division_of(store)->gradients;
+    double norm;
     phase_begin(PHASE_OPTIMIZER);
-    return gradient_shares_norm(division_of(store)->gradients);
+    double squares = gradient_shares_squares(gradients);
+    AS_COMMUNICATION(store, norm = gradient_shares_norm(gradients, squares));
+    return norm;
 }
 
 static void divide_gradients(ParamStore *store, GradientSums sums)

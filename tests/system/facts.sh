@@ -273,6 +273,24 @@ for row in said["rows"]:
 END
 }
 
+# Steps of every parallel.shard, told apart in both tables, with their own phases.
+test_bench_stages() {
+    local stage
+    for stage in none optimizer gradients parameters; do
+        quiet launch 2 1 "$program" bench step tests/data/tiny.ini --variants=config --contexts=64 --repeats=1 --warmups=0 \
+            --parallel.shard=$stage --csv="$TEST_FOLDER/stages.csv" --profile="$TEST_FOLDER/phases.csv"
+    done
+    quiet python - "$TEST_FOLDER" <<'END'
+import csv, sys
+stages, phases = (list(csv.DictReader(open(f"{sys.argv[1]}/{name}.csv"))) for name in ("stages", "phases"))
+assert [row["shard"] for row in stages] == ["none", "optimizer", "gradients", "parameters"]
+for row in stages:
+    assert 0 < float(row["planned_bytes"]) < float(row["peak_rss_bytes"]) and float(row["communication_fraction"]) > 0, row
+    found = {phase["phase"] for phase in phases if phase["shard"] == row["shard"]}
+    assert {"communication", "output layer, loss", "attention: exact pairs"} <= found, (row["shard"], found)
+END
+}
+
 # Histograms, extremes and norms of all tensors, and all else that a checkpoint says.
 test_checkpoint() {
     document checkpoint 1 inspect "$final" --stats
@@ -461,5 +479,6 @@ start test_other_files
 start test_difference
 start test_not_a_number
 start test_bench
+start test_bench_stages
 finish
 test_refusals
