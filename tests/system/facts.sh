@@ -176,32 +176,29 @@ END
 # Bytes of a rank for each parameter on 1, 2, 4 and 8 ranks, by the formulae of docs/guide.md: what it keeps, to the rows at which
 # it is cut, and the groups that it has whole for a while. The room of sums grows again where there are more ranks than 4,096.
 test_plan_stages() {
-    local model=(configs/gpt2-small.ini --model.vocab_size=50304 --train.batch_sequences=16384) stage ranks
-    for stage in none optimizer gradients parameters; do
-        for ranks in 1 2 4 8 8192 16384; do
-            [ "$ranks" -le 8 ] || [ "$stage" = gradients ] || continue
-            "$program" plan "${model[@]}" --parallel.shard=$stage --ranks=$ranks --parallel.data_ranks=$ranks --json \
-                >"$TEST_FOLDER/stage-$stage-$ranks.json" || give_up "plan of $stage on $ranks ranks"
-        done
+    local many=(configs/gpt2-small.ini --train.batch_sequences=16384 --parallel.shard=gradients --json) ranks
+    FOLDER=$TEST_FOLDER quiet scripts/shard_memory.sh
+    for ranks in 8192 16384; do
+        "$program" plan "${many[@]}" --ranks=$ranks --parallel.data_ranks=$ranks >"$TEST_FOLDER/many-$ranks.json" ||
+            give_up "plan on $ranks ranks"
     done
     quiet python - "$TEST_FOLDER" <<'END'
-import json, sys
-def read(stage, ranks):
-    said = json.load(open(f"{sys.argv[1]}/stage-{stage}-{ranks}.json"))
-    return said["memory_per_rank"], said["parameters"]["trained"]
+import csv, json, sys
 forms = {"none": lambda P: 16, "optimizer": lambda P: 8 + 8 / P, "gradients": lambda P: 4 + 12 / P,
          "parameters": lambda P: 16 / P}
-beside = {"gathered parameters": ("parameters",), "whole gradients": ("gradients", "parameters")}
-for stage, form in forms.items():
-    for ranks in (1, 2, 4, 8):
-        memory, n = read(stage, ranks)
-        kept = sum(memory[name] for name in ("parameters", "gradients", "optimizer: m", "optimizer: v")) / n
-        assert abs(kept - form(ranks)) <= 0.01 * form(ranks), (stage, ranks, kept)
-        groups = 4 * (50304 * 768 + 2 * 7.08e6)  # the embedding, which is the output layer's too, and two layers
-        for name, stages in beside.items():
-            expected = groups + (4 << 22 if name == "whole gradients" else 0) if ranks > 1 and stage in stages else 0
-            assert abs(memory.get(name, 0) - expected) <= 0.02 * expected, (stage, ranks, name, memory.get(name, 0), expected)
-arriving = [read("gradients", ranks)[0]["whole gradients"] for ranks in (8192, 16384)]
+shapes = {"small": (12, 768), "large": (36, 1280)}  # layers, width
+rows = list(csv.DictReader(open(f"{sys.argv[1]}/shards.csv")))
+assert len(rows) == 4 * 4 * 2
+for row in rows:
+    ranks, stage, n, (layers, width) = int(row["ranks"]), row["shard"], int(row["parameters"]), shapes[row["shape"]]
+    kept = float(row["kept_bytes_per_parameter"])
+    assert abs(kept - forms[stage](ranks)) <= 0.01 * kept, row
+    embedding = 50304 * width  # which is the output layer's too
+    groups = 4 * (embedding + 2 * (n - embedding) / layers)
+    times = 0 if ranks == 1 else {"gradients": 1, "parameters": 2}.get(stage, 0)
+    expected = times * groups + (4 << 22 if times else 0)  # what arrives of sums
+    assert abs(float(row["whole_bytes_per_parameter"]) * n - expected) <= 0.02 * expected, (row, expected / n)
+arriving = [json.load(open(f"{sys.argv[1]}/many-{ranks}.json"))["memory_per_rank"]["whole gradients"] for ranks in (8192, 16384)]
 assert arriving[1] - arriving[0] == 8192 * 1024 * 4, arriving
 END
 }
