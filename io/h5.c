@@ -109,6 +109,14 @@ bool h5_open_readonly(const char *path, hid_t *file, Message *problem)
     return fail(problem, "'%s' is truncated or damaged: HDF5 cannot open it. Copy it again, or make it again", path);
 }
 
+int64_t h5_bytes_on_disk(hid_t file)
+{
+    struct stat status;
+    void *descriptor;
+    if (H5Fget_vfd_handle(file, H5P_DEFAULT, &descriptor) < 0 || fstat(*(int *)descriptor, &status)) return -1;
+    return (int64_t)status.st_size;
+}
+
 /* Readable by HDF5 1.8 and later; the newer forms are smaller, and keep the order of links. */
 hid_t h5_access_properties(void)
 {

@@ -15,12 +15,16 @@
 #define CHECK_H5(call) h5_checked((int64_t)(call), __FILE__, __LINE__, #call)
 hid_t h5_checked(int64_t result, const char *file, int line, const char *call);
 
-/* Keeps HDF5 from printing its own stack of errors. The functions that open or create a file do it themselves. */
+/* Keeps HDF5 from printing its own stack of errors; in the calling thread, where HDF5 is built for several. The functions that
+   open or create a file, and token_file_read(), do it themselves. */
 void h5_start(void);
 
 /* Opens with the POSIX driver, locked against writers where the file system has locks. False with a message that tells a
    missing file from one that is empty, not HDF5, without permission, in use, or truncated. */
 bool h5_open_readonly(const char *path, hid_t *file, Message *problem);
+
+/* Bytes of an open file as the system knows it now; -1: unknown. */
+int64_t h5_bytes_on_disk(hid_t file);
 
 /* Is the file there, permitted and not in use? It may be damaged all the same. */
 bool h5_may_open(const char *path, Message *problem);

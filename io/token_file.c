@@ -232,6 +232,7 @@ TokenFile *token_file_open(const char *path, Message *problem)
     TokenFile *file = checked_calloc(1, sizeof *file);
     file->path = strdup(path);
     file->file = handle;
+    file->file_bytes = h5_bytes_on_disk(handle);
     file->tokens = file->starts = -1;
     if (read_contents(file, problem)) return file;
     token_file_close(file);
@@ -254,6 +255,7 @@ void token_file_close(TokenFile *file)
 
 static bool read_elements(hid_t dataset, hid_t type, size_t first, size_t count, void *elements)
 {
+    h5_start(); /* this thread may be one that only reads */
     hid_t space = H5Dget_space(dataset), memory = CHECK_H5(H5Screate_simple(1, &(hsize_t){count}, NULL));
     bool good = H5Sselect_hyperslab(space, H5S_SELECT_SET, &(hsize_t){first}, NULL, &(hsize_t){count}, NULL) >= 0 &&
                 H5Dread(dataset, type, memory, space, H5P_DEFAULT, elements) >= 0;
@@ -262,13 +264,25 @@ static bool read_elements(hid_t dataset, hid_t type, size_t first, size_t count,
     return good;
 }
 
+/* HDF5 reads zeros beyond the end of a file, which are tokens. */
+static bool check_length(const TokenFile *file, Message *problem)
+{
+    int64_t bytes = h5_bytes_on_disk(file->file);
+    return bytes < 0 || bytes >= file->file_bytes ||
+           fail(problem,
+                "'%s' was cut while it is read: it had %lld bytes and has %lld. Copy it again, or make it again",
+                file->path, (long long)file->file_bytes, (long long)bytes);
+}
+
 bool token_file_read(TokenFile *file, size_t first, size_t count, int32_t *tokens, Message *problem)
 {
     if (first > file->count || count > file->count - first)
         return fail(problem, "'%s' has %zu tokens, but tokens %zu to %zu are needed. Use a longer text", file->path,
                     file->count, first, first + count);
     if (count == 0) return true;
-    if (!read_elements(file->tokens, H5T_NATIVE_INT32, first, count, tokens))
+    bool good = read_elements(file->tokens, H5T_NATIVE_INT32, first, count, tokens);
+    if (!check_length(file, problem)) return false;
+    if (!good)
         return fail(problem,
                     "'%s': tokens %zu to %zu cannot be read; the file is damaged. Copy it again, or make it again",
                     file->path, first, first + count);

@@ -17,6 +17,7 @@ typedef struct TokenFile {
     int64_t vocab_size;
     size_t count;          /* tokens */
     int token_bytes;       /* bytes of a stored token: 1, 2 or 4 */
+    int64_t file_bytes;    /* when it was opened */
     size_t document_count; /* 0: the file does not say where documents start */
     Tokenizer tokenizer;
     struct Documents *documents;  /* NULL until documents_read() of io/documents.h */
@@ -28,8 +29,8 @@ typedef struct TokenFile {
 TokenFile *token_file_open(const char *path, Message *problem);
 void token_file_close(TokenFile *file);
 
-/* Tokens first .. first + count - 1. False with a message when the file cannot be read, is shorter, or has a token that
-   is not below vocab_size. */
+/* Tokens first .. first + count - 1. False with a message when the file cannot be read, is shorter or has become so, or has a
+   token that is not below vocab_size. From any thread, one at a time. */
 bool token_file_read(TokenFile *file, size_t first, size_t count, int32_t *tokens, Message *problem);
 
 /* Where documents first .. first + count - 1 start: numbers of tokens, which rise strictly from 0 for the first document and

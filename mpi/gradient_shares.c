@@ -34,26 +34,26 @@ struct GradientShares {
     int request_count;
 };
 
-static size_t part_of(const ParamShards *shards)
+static size_t part_of(int ranks)
 {
-    size_t part = ARRIVING / (size_t)shards->ranks;
+    size_t part = ARRIVING / (size_t)ranks;
     return part > LEAST ? part : LEAST;
 }
 
-size_t gradient_shares_count(const ParamShards *shards)
+size_t gradient_shares_count(const ParamShards *shards, int ranks)
 {
-    return group_room_count(shards) + (size_t)shards->ranks * part_of(shards);
+    return group_room_count(shards) + (size_t)ranks * part_of(ranks);
 }
 
 size_t gradient_shares_rounds(const ParamShards *shards, int group)
 {
-    size_t part = part_of(shards);
+    size_t part = part_of(shards->ranks);
     return (param_shards_longest_block(shards, group) + part - 1) / part;
 }
 
 GradientShares *gradient_shares_create(const ParamShards *shards, MPI_Comm comm, bool overlapped)
 {
-    size_t ranks = (size_t)shards->ranks, part = part_of(shards);
+    size_t ranks = (size_t)shards->ranks, part = part_of(shards->ranks);
     GradientShares *shares = checked_calloc(1, sizeof *shares);
     *shares = (GradientShares){
         .shards = shards,
@@ -218,11 +218,15 @@ void gradient_shares_poll(GradientShares *shares)
     if (arrived) finish_round(shares);
 }
 
-double gradient_shares_norm(const GradientShares *shares)
+double gradient_shares_squares(const GradientShares *shares)
 {
-    double own = ordered_sum_of_squares(shares->kept, shares->kept_count), total = 0;
-    double *sums = checked_calloc((size_t)shares->shards->ranks, sizeof *sums);
-    CHECK_MPI(MPI_Allgather(&own, 1, MPI_DOUBLE, sums, 1, MPI_DOUBLE, shares->comm));
+    return ordered_sum_of_squares(shares->kept, shares->kept_count);
+}
+
+double gradient_shares_norm(const GradientShares *shares, double squares)
+{
+    double *sums = checked_calloc((size_t)shares->shards->ranks, sizeof *sums), total = 0;
+    CHECK_MPI(MPI_Allgather(&squares, 1, MPI_DOUBLE, sums, 1, MPI_DOUBLE, shares->comm));
     for (int rank = 0; rank < shares->shards->ranks; rank++) total += sums[rank];
     free(sums);
     return sqrt(total);

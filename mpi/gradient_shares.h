@@ -31,11 +31,13 @@ void gradient_shares_sum(GradientShares *shares, int group);
 void gradient_shares_close(GradientShares *shares);
 void gradient_shares_poll(GradientShares *shares); /* local */
 
-/* Of the kept sums of all ranks; the same bits on every rank and number of threads. */
-double gradient_shares_norm(const GradientShares *shares);
+/* The sum of the squares of the kept sums, local; and the norm that those of all ranks give, collective. The same bits on every
+   number of threads, and the norm on every rank. */
+double gradient_shares_squares(const GradientShares *shares);
+double gradient_shares_norm(const GradientShares *shares, double squares);
 
-/* Numbers that it takes besides the kept rows. */
-size_t gradient_shares_count(const ParamShards *shards);
+/* Numbers that it takes besides the kept rows, with so many ranks, of which `shards` may have fewer. */
+size_t gradient_shares_count(const ParamShards *shards, int ranks);
 
 /* In how many rounds a group is summed: in each of them every rank sends each other rank a part of its rows. */
 size_t gradient_shares_rounds(const ParamShards *shards, int group);

@@ -165,8 +165,12 @@ static void poll(ParamStore *store)
 
 static double norm_of_shares(ParamStore *store)
 {
+    const GradientShares *gradients = division_of(store)->gradients;
+    double norm;
     phase_begin(PHASE_OPTIMIZER);
-    return gradient_shares_norm(division_of(store)->gradients);
+    double squares = gradient_shares_squares(gradients);
+    AS_COMMUNICATION(store, norm = gradient_shares_norm(gradients, squares));
+    return norm;
 }
 
 static void divide_gradients(ParamStore *store, GradientSums sums)
@@ -315,6 +319,6 @@ ParamStore *param_store_sharded(const ParamTable *params, const ParamTable *stat
 
 size_t sharded_values_beside(const ParamShards *shards) { return value_shares_count(shards); }
 
-size_t sharded_gradients_beside(const ParamShards *shards) { return gradient_shares_count(shards); }
+size_t sharded_gradients_beside(const ParamShards *shards, int ranks) { return gradient_shares_count(shards, ranks); }
 
 size_t sharded_gradient_rounds(const ParamShards *shards, int group) { return gradient_shares_rounds(shards, group); }

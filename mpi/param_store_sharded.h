@@ -17,10 +17,10 @@ typedef struct ShardSpec {
 ParamStore *param_store_sharded(const ParamTable *params, const ParamTable *states, StorePurpose purpose,
                                 GradientSums sums, ShardSpec spec);
 
-/* Numbers that a rank takes beside the rows it keeps: of values with SHARD_PARAMETERS, of gradients from SHARD_GRADIENTS on.
-   Local. */
+/* Numbers that a rank takes beside the rows it keeps: of values with SHARD_PARAMETERS, of gradients from SHARD_GRADIENTS on, in a
+   job of so many `ranks`, of which `shards` may have fewer. Local. */
 size_t sharded_values_beside(const ParamShards *shards);
-size_t sharded_gradients_beside(const ParamShards *shards);
+size_t sharded_gradients_beside(const ParamShards *shards, int ranks);
 
 /* In how many rounds of messages from all to all the gradients of a group are summed to shares. Local. */
 size_t sharded_gradient_rounds(const ParamShards *shards, int group);

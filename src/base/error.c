@@ -1,6 +1,7 @@
 #include "src/base/error.h"
 
 #include <omp.h>
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,6 +9,12 @@
 #include <unistd.h>
 
 static void exit_this_process(void) { exit(EXIT_FAILURE); }
+
+/* Where die_at() goes instead of ending the job. */
+typedef struct ErrorReturn {
+    jmp_buf place;
+    Message problem;
+} ErrorReturn;
 
 static ErrorExitHook exit_hook = exit_this_process;
 static int my_rank = 0, rank_count = 1;
@@ -21,11 +28,17 @@ void error_set_rank(int rank, int size)
     rank_count = size;
 }
 
-ErrorReturn *error_set_return(ErrorReturn *place)
+bool error_catch(ErrorWork *work, void *context, Message *problem)
 {
-    ErrorReturn *before = returning;
-    returning = place;
-    return before;
+    ErrorReturn here, *outer = returning;
+    bool good = false;
+    returning = &here;
+    if (setjmp(here.place) == 0)
+        good = work(context, problem);
+    else
+        *problem = here.problem;
+    returning = outer;
+    return good;
 }
 
 bool fail(Message *message, const char *format, ...)

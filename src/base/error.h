@@ -9,7 +9,6 @@
 #ifndef POLYSKETCH_BASE_ERROR_H
 #define POLYSKETCH_BASE_ERROR_H
 
-#include <setjmp.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -26,18 +25,12 @@ bool fail(Message *message, const char *format, ...) __attribute__((format(print
 typedef void (*ErrorExitHook)(void);
 void error_set_exit_hook(ErrorExitHook hook);
 
-/* For a library, whose caller decides what an error ends: while a place is set, die_at() of this thread says nothing, leaves
-   its line in `problem` and jumps there. What was allocated on the way is lost. Not from within a team of threads, which
-   cannot be left so: there the process ends all the same.
-
-       ErrorReturn here, *outer = error_set_return(&here);
-       if (setjmp(here.place) == 0) ... work ...; else ... here.problem says why ...
-       error_set_return(outer); */
-typedef struct ErrorReturn {
-    jmp_buf place;
-    Message problem;
-} ErrorReturn;
-ErrorReturn *error_set_return(ErrorReturn *place); /* NULL: none; returns the one before */
+/* Returns what work(context, problem) does, or false where that would end the job: meanwhile die_at() of this thread says
+   nothing, leaves its line in `problem` and comes back here. For a library, whose caller decides what an error ends, and for
+   threads that have to tell the main one. What was allocated on the way is lost. Not from within a team of threads, which
+   cannot be left so: there the process ends all the same. */
+typedef bool ErrorWork(void *context, Message *problem);
+bool error_catch(ErrorWork *work, void *context, Message *problem);
 
 /* Names this process in error lines; the default is one process alone. */
 void error_set_rank(int rank, int size);

@@ -27,22 +27,14 @@ const char *polysketch_error(void) { return last_problem.text; }
 
 /* ---- errors as return values ---- */
 
-typedef bool (*Work)(void *arguments, Message *problem);
-
 /* Does the work; whatever goes wrong is in last_problem. The caller's floating-point modes are as before. */
-static int guarded(Work work, void *arguments)
+static int guarded(ErrorWork *work, void *arguments)
 {
-    ErrorReturn here, *outer = error_set_return(&here);
     fenv_t modes;
-    bool good = false;
     fegetenv(&modes);
     denormals_flush();
-    if (setjmp(here.place) == 0)
-        good = work(arguments, &last_problem);
-    else
-        last_problem = here.problem;
+    bool good = error_catch(work, arguments, &last_problem);
     fesetenv(&modes);
-    error_set_return(outer);
     return good ? 0 : -1;
 }
 

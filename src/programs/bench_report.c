@@ -40,10 +40,10 @@ static const char rows_header[] =
     "kind,sketch,local,sketch_size,block_length,context,layers,ranks,threads,microseconds_per_token,useful_gflops,"
     "sgemm_gflops,fraction_of_peak,communication_fraction,peak_rss_bytes,source_version,what,width,heads,vocab_size,"
     "batch_sequences,recompute,stretch_length,scan,planned_bytes,waiting_fraction,repeats,kernel,pattern,optimizer,"
-    "gradient_sums,gate,local_weight,window_blocks";
+    "gradient_sums,gate,local_weight,window_blocks,shard";
 static const char profile_header[] =
     "kind,sketch,local,sketch_size,block_length,context,layers,ranks,threads,what,vocab_size,"
-    "phase,microseconds_per_token,share,source_version";
+    "phase,microseconds_per_token,share,source_version,shard";
 
 static void option_word(const Config *config, const char *name, char word[OPTION_TEXT_SIZE])
 {
@@ -71,8 +71,8 @@ static const char *const leading_options[] = {"attention.kind",        "attentio
 static const char *const trailing_options[] = {"model.width",           "model.heads",     "model.vocab_size",
                                                "train.batch_sequences", "train.recompute", "train.stretch_length",
                                                "parallel.scan"};
-static const char *const last_options[] = {"train.optimizer", "parallel.gradient_sums", "attention.gate",
-                                           "attention.local_weight", "attention.window_blocks"};
+static const char *const last_options[] = {"train.optimizer",        "parallel.gradient_sums",  "attention.gate",
+                                           "attention.local_weight", "attention.window_blocks", "parallel.shard"};
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
 void bench_report_row(const BenchFiles *files, const Config *config, const char *what, const BenchRow *row,
@@ -102,6 +102,8 @@ void bench_report_profile(const BenchFiles *files, const Config *config, const c
                           Facts *facts)
 {
     FILE *file = files->profile;
+    char shard[OPTION_TEXT_SIZE];
+    option_word(config, "parallel.shard", shard);
     facts_open_list(facts, "phases");
     for (int p = 0; p < PHASE_COUNT; p++) {
         double share = row->phases[p] / row->times.seconds;
@@ -113,9 +115,9 @@ void bench_report_profile(const BenchFiles *files, const Config *config, const c
         facts_close(facts);
         if (!file) continue;
         write_options(file, config, leading_options, COUNT(leading_options));
-        fprintf(file, "%d,%d,%s,%lld,\"%s\",%.6g,%.4f,%s\n", world().size, omp_get_max_threads(), what,
+        fprintf(file, "%d,%d,%s,%lld,\"%s\",%.6g,%.4f,%s,%s\n", world().size, omp_get_max_threads(), what,
                 (long long)config->model.vocab_size, phase_name((Phase)p), share * row->microseconds_per_token, share,
-                source_version());
+                source_version(), shard);
         fflush(file);
     }
     facts_close(facts);

@@ -70,7 +70,7 @@ static size_t kept_count(const Shares *shares, const Param *state)
 }
 
 /* States of all tensors by their names, STATE/TENSOR, and what an update works with. */
-static void add_optimizer(MemoryReport *report, const Optimizer *optimizer, const Shares *shares)
+static void add_optimizer(MemoryReport *report, const Optimizer *optimizer, const Shares *shares, int ranks)
 {
     const ParamTable *states = &optimizer->states;
     for (int i = 0; i < states->count; i++) {
@@ -79,7 +79,7 @@ static void add_optimizer(MemoryReport *report, const Optimizer *optimizer, cons
         snprintf(name, sizeof name, "optimizer: %.*s", (int)strcspn(state->name, "/"), state->name);
         add(report, name, (double)kept_count(shares, state) * sizeof(real));
     }
-    add(report, "optimizer: scratch", (double)optimizer_scratch_bytes(optimizer));
+    add(report, "optimizer: scratch", (double)optimizer_scratch_bytes(optimizer, ranks > 1 && !shares->shards));
 }
 
 static void add_numbers(MemoryReport *report, const char *name, size_t count)
@@ -87,7 +87,7 @@ static void add_numbers(MemoryReport *report, const char *name, size_t count)
     add(report, name, (double)count * sizeof(real));
 }
 
-static void add_store(MemoryReport *report, const ParamTable *params, const Shares *shares, ShardStage stage,
+static void add_store(MemoryReport *report, const ParamTable *params, const Shares *shares, ShardStage stage, int ranks,
                       bool samples)
 {
     bool divided = shares->shards != NULL, gradients = divided && stage >= SHARD_GRADIENTS;
@@ -97,7 +97,7 @@ static void add_store(MemoryReport *report, const ParamTable *params, const Shar
     if (values) add_numbers(report, "gathered parameters", sharded_values_beside(shares->shards));
     if (values && samples) add_numbers(report, "samples: parameters", params->trained_count);
     add_numbers(report, "gradients", gradients ? shares->kept : params->trained_count);
-    if (gradients) add_numbers(report, "whole gradients", sharded_gradients_beside(shares->shards));
+    if (gradients) add_numbers(report, "whole gradients", sharded_gradients_beside(shares->shards, ranks));
 }
 
 /* Inputs, targets and starts of documents: the batch of a step, the one that is read ahead, and a micro-batch
@@ -116,8 +116,8 @@ MemoryReport memory_report(const Config *config, const Model *model, const PassS
     Optimizer *optimizer = optimizer_plan(&config->train.optimizer, &model->table);
     Shares shares = shares_of(&model->table, optimizer->kind->whole_matrices, ranks, stage);
     MemoryReport report = {.count = 0};
-    add_store(&report, &model->table, &shares, stage, config->sample.every > 0);
-    add_optimizer(&report, optimizer, &shares);
+    add_store(&report, &model->table, &shares, stage, ranks, config->sample.every > 0);
+    add_optimizer(&report, optimizer, &shares, ranks);
     add(&report, "tokens", token_bytes(config, pass, config_sequence_ranks(config, ranks)));
     add(&report, "activations", (double)bytes.activations);
     add(&report, "scratch", (double)bytes.scratch);

@@ -155,12 +155,12 @@ static void largest_sizes(const ParamTable *params, size_t *direction, size_t *s
     }
 }
 
-/* The direction that this rank makes, one that another rank sends, and the scratch of the first. */
-static size_t muon_scratch_count(const Optimizer *optimizer)
+/* The direction that this rank makes, its scratch, and a direction that another rank sends. */
+static size_t muon_scratch_count(const Optimizer *optimizer, bool shared)
 {
     size_t direction, scratch;
     largest_sizes(optimizer->params, &direction, &scratch);
-    return 2 * direction + scratch;
+    return direction + scratch + (shared ? direction : 0);
 }
 
 /* The steps of all matrices. */
@@ -228,13 +228,13 @@ static bool keeps(const Optimizer *optimizer, const ParamStore *store, const Uni
     return kept.first <= rows.first && rows.end <= kept.end;
 }
 
-/* Where every matrix is kept by one rank. */
+/* Where every matrix is kept by one rank alone. */
 static void update_own_matrices(const Optimizer *optimizer, ParamStore *store, const OptimizerStep *step)
 {
     size_t largest, scratch, count = unit_count(optimizer->params);
     const Unit *units = optimizer->prepared;
     largest_sizes(optimizer->params, &largest, &scratch);
-    real *direction = optimizer->scratch, *work = direction + 2 * largest;
+    real *direction = optimizer->scratch, *work = direction + largest;
     for (size_t i = 0; i < count; i++) {
         if (!keeps(optimizer, store, &units[i])) continue;
         make_direction(optimizer, store, step, &units[i], direction, work);
@@ -249,7 +249,7 @@ static void update_matrices_in_turn(const Optimizer *optimizer, ParamStore *stor
     size_t count = unit_count(optimizer->params);
     const Unit *units = optimizer->prepared;
     largest_sizes(optimizer->params, &largest, &scratch);
-    real *mine = optimizer->scratch, *received = mine + largest, *work = received + largest;
+    real *mine = optimizer->scratch, *work = mine + largest, *received = work + scratch;
     for (size_t first = 0; first < count; first += ranks) {
         if (first + own < count) make_direction(optimizer, store, step, &units[first + own], mine, work);
         for (size_t rank = 0; rank < ranks && first + rank < count; rank++) {
@@ -270,7 +270,7 @@ static void muon_update(const Optimizer *optimizer, ParamStore *store, const Opt
         else if (param->trained)
             adamw_update_tensor(optimizer, store, step, i);
     }
-    if (store->divided)
+    if (store->divided || store->ranks == 1)
         update_own_matrices(optimizer, store, step);
     else
         update_matrices_in_turn(optimizer, store, step);

@@ -83,15 +83,15 @@ Optimizer *optimizer_plan(const OptimizerSpec *spec, const ParamTable *params)
     return optimizer;
 }
 
-size_t optimizer_scratch_bytes(const Optimizer *optimizer)
+size_t optimizer_scratch_bytes(const Optimizer *optimizer, bool shared)
 {
-    return optimizer->kind->scratch_count ? optimizer->kind->scratch_count(optimizer) * sizeof(real) : 0;
+    return optimizer->kind->scratch_count ? optimizer->kind->scratch_count(optimizer, shared) * sizeof(real) : 0;
 }
 
-Optimizer *optimizer_create(const OptimizerSpec *spec, const ParamTable *params)
+Optimizer *optimizer_create(const OptimizerSpec *spec, const ParamTable *params, bool shared)
 {
     Optimizer *optimizer = optimizer_plan(spec, params);
-    optimizer->scratch = checked_calloc(optimizer_scratch_bytes(optimizer), 1);
+    optimizer->scratch = checked_calloc(optimizer_scratch_bytes(optimizer, shared), 1);
     if (optimizer->kind->prepare) optimizer->prepared = optimizer->kind->prepare(optimizer);
     return optimizer;
 }

@@ -52,8 +52,8 @@ struct OptimizerKind {
     const char *const *state_names;
     /* Those of a trained tensor into `names`; returns how many, at most OPTIMIZER_STATES. */
     int (*states)(const Param *, const char *names[OPTIMIZER_STATES]);
-    /* Numbers that an update works with; NULL: none. */
-    size_t (*scratch_count)(const Optimizer *);
+    /* Numbers that an update works with, where ranks that all keep everything share its work (`shared`) or not; NULL: none. */
+    size_t (*scratch_count)(const Optimizer *, bool shared);
     /* It works on whole matrices, those of Param.hidden_parts: a store that divides rows gives each to one rank. */
     bool whole_matrices;
     /* Numbers that go from one rank to all in an update where all keep everything; NULL: none. */
@@ -68,14 +68,15 @@ struct OptimizerKind {
 /* The rows of all optimizers, with offsets in OptimizerSpec; valid for ever. */
 const OptionRow *optimizer_options(int *count);
 
-/* `params` must outlive it. The store must be made with &optimizer->states. */
-Optimizer *optimizer_create(const OptimizerSpec *spec, const ParamTable *params);
+/* `params` must outlive it. The store must be made with &optimizer->states. `shared`: the store is of several ranks, and not
+   divided. */
+Optimizer *optimizer_create(const OptimizerSpec *spec, const ParamTable *params, bool shared);
 /* Without scratch: for reports. */
 Optimizer *optimizer_plan(const OptimizerSpec *spec, const ParamTable *params);
 void optimizer_destroy(Optimizer *optimizer);
 
 /* Bytes of scratch, which optimizer_create() takes. */
-size_t optimizer_scratch_bytes(const Optimizer *optimizer);
+size_t optimizer_scratch_bytes(const Optimizer *optimizer, bool shared);
 
 /* kind->update(), and the new values reach all that read them. Collective. */
 void optimizer_update(const Optimizer *optimizer, ParamStore *store, const OptimizerStep *step);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "mpi/param_store_sharded.h"
+#include "mpi/world.h"
 #include "src/base/memory.h"
 
 TrainStep *train_step_create(const Config *config, const Model *model, const Topology *topology)
@@ -11,7 +12,8 @@ TrainStep *train_step_create(const Config *config, const Model *model, const Top
     PassSpec spec = config_pass_spec(config);
     step->config = config;
     step->pass = model_pass_create(model, &spec, topology->link, PASS_TRAIN);
-    step->optimizer = optimizer_create(&config->train.optimizer, &model->table);
+    step->optimizer = optimizer_create(&config->train.optimizer, &model->table,
+                                       world().size > 1 && config->parallel.shard == SHARD_NONE);
     step->store = param_store_sharded(
         &model->table, &step->optimizer->states, STORE_GRADIENTS, (GradientSums)config->parallel.gradient_sums,
         (ShardSpec){(ShardStage)config->parallel.shard, step->optimizer->kind->whole_matrices});

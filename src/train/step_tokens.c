@@ -53,10 +53,24 @@ void step_tokens_destroy(StepTokens *tokens)
     free(tokens);
 }
 
+typedef struct Reading {
+    StepTokens *tokens;
+    Batch *batch;
+} Reading;
+
+static bool read_sequences(void *context, Message *problem)
+{
+    const Reading *reading = context;
+    const StepTokens *tokens = reading->tokens;
+    return batch_loader_training(tokens->loader, reading->batch->first + tokens->step->first_sequence,
+                                 (int64_t)tokens->sequences, &reading->batch->tokens, problem);
+}
+
+/* Whatever goes wrong waits for step_tokens_take(): a thread cannot end a job of several ranks. */
 static void read_batch(StepTokens *tokens, Batch *batch)
 {
-    batch->failed = !batch_loader_training(tokens->loader, batch->first + tokens->step->first_sequence,
-                                           (int64_t)tokens->sequences, &batch->tokens, &batch->problem);
+    Reading reading = {tokens, batch};
+    batch->failed = !error_catch(read_sequences, &reading, &batch->problem);
     batch->read = true;
 }
 

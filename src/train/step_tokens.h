@@ -14,7 +14,7 @@ StepTokens *step_tokens_create(BatchLoader *loader, const TrainStep *step);
 void step_tokens_destroy(StepTokens *tokens);
 
 /* Makes the batch whose first sequence has this number in the whole run the present one: it has been read ahead, or is read now.
-   False with a message when that failed. Local. */
+   False with a message when that failed, for whatever reason. Local. */
 bool step_tokens_take(StepTokens *tokens, uint64_t first_of_batch, Message *problem);
 
 /* Between the two a thread reads another batch, and nobody else may use HDF5. Where no thread can be had it is read when it is

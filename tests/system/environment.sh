@@ -96,36 +96,56 @@ test_other_disk() {
     nothing_left disks
 }
 
-# make_tokens FILE: a token file of one piece, all of whose tokens are below its vocabulary.
+# make_tokens FILE [CHUNK]: a token file of one piece, or packed in chunks, all of whose tokens are below its vocabulary; one that
+# was found good, so that a run does not begin by reading all of it.
 make_tokens() {
-    quiet python - "$1" <<'END'
+    quiet python - "$@" <<'END'
 import sys
 import h5py
 import numpy as np
+packed = {"chunks": (int(sys.argv[2]),), "compression": 1} if len(sys.argv) > 2 else {}
 with h5py.File(sys.argv[1], "w") as file:
     file.attrs.update(format="polysketch-tokens", format_version=1, tokenizer="mine", vocab_size=200)
-    file["tokens"] = np.random.default_rng(1).integers(0, 200, 1 << 22).astype("u1")
+    tokens = np.random.default_rng(1).integers(0, 200, 1 << 22).astype("u1")
+    file.create_dataset("tokens", data=tokens, **packed)
 END
+    quiet "$program" inspect "$1"
 }
 
-# The training data become unreadable: the steps that were made are in a checkpoint, and the run goes on from there.
-test_lost_data() {
-    local folder=$TEST_FOLDER/lost job last
-    make_tokens "$folder.h5"
+# overwrite FILE BYTE: all but its first pages.
+overwrite() { head -c 4000000 /dev/zero | tr '\0' "$2" | dd of="$1" bs=4096 seek=1 conv=notrunc status=none; }
+
+# lose_data RANKS FOLDER WORDS COMMAND...: what the command does to FOLDER.h5, while a run reads it ahead, ends the run with one
+# line of these words; the steps that were made are in a checkpoint, and the run goes on from there.
+lose_data() {
+    local name=$2 words=$3 folder=$TEST_FOLDER/$2 job last code=0
     cp "$folder.h5" "$folder-good.h5"
-    OMP_NUM_THREADS=1 "$program" train tests/data/tiny.ini --data.train="$folder.h5" --output.folder="$folder" \
-        "${options[@]}" --train.steps=1000000 >"$folder.out" 2>"$folder.err" &
+    launch_command "$1" 1
+    "${LAUNCH[@]}" "$program" train tests/data/tiny.ini --data.train="$folder.h5" --output.folder="$folder" "${options[@]}" \
+        --train.steps=1000000 >"$folder.out" 2>"$folder.err" &
     job=$!
-    has_rows lost 20
-    head -c 4000000 /dev/zero | tr '\0' '\377' | dd of="$folder.h5" bs=4096 seek=1 conv=notrunc status=none
-    ! wait "$job" || give_up 'tokens beyond the vocabulary are used'
-    one_line "$folder.err" 'vocab'
+    has_rows "$name" 20
+    "${@:4}"
+    wait "$job" || code=$?
+    [ "$code" -eq 1 ] || give_up "exit code $code of a run whose data were lost: $(<"$folder.err")"
+    one_line "$folder.err" "$words"
     last=$(column step "$folder/metrics.csv" | tail -n 1)
-    quiet "$program" inspect "$(checkpoint lost "$last")"
+    quiet "$program" inspect "$(checkpoint "$name" "$last")"
     mv "$folder-good.h5" "$folder.h5"
     quiet "$program" train "$folder" --train.steps=$((last + 2))
     [ "$(column step "$folder/metrics.csv" | tail -n 1)" -eq $((last + 2)) ] || give_up 'the run does not go on'
-    nothing_left lost
+    nothing_left "$name"
+}
+
+# The training data become others, shorter or unreadable.
+test_lost_data() {
+    local file=$TEST_FOLDER/lost
+    make_tokens "$file.h5"
+    make_tokens "$file-packed.h5" 4096
+    cp "$file.h5" "$file-cut.h5"
+    lose_data 1 lost 'vocab' overwrite "$file.h5" '\377'
+    lose_data 2 lost-cut 'was cut while it is read' truncate -s 2000000 "$file-cut.h5"
+    lose_data 1 lost-packed 'cannot be read; the file is damaged' overwrite "$file-packed.h5" '\0'
 }
 
 # ranks_of FOLDER: the processes of a run, mpirun not among them.

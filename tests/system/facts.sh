@@ -173,6 +173,36 @@ assert isclose(messages["parameter_bytes"], trained + 3 * layers / 2, rel_tol=0.
 END
 }
 
+# Bytes of a rank for each parameter on 1, 2, 4 and 8 ranks, by the formulae of docs/guide.md: what it keeps, to the rows at which
+# it is cut, and the groups that it has whole for a while. The room of sums grows again where there are more ranks than 4,096.
+test_plan_stages() {
+    local many=(configs/gpt2-small.ini --train.batch_sequences=16384 --parallel.shard=gradients --json) ranks
+    FOLDER=$TEST_FOLDER quiet scripts/shard_memory.sh
+    for ranks in 8192 16384; do
+        "$program" plan "${many[@]}" --ranks=$ranks --parallel.data_ranks=$ranks >"$TEST_FOLDER/many-$ranks.json" ||
+            give_up "plan on $ranks ranks"
+    done
+    quiet python - "$TEST_FOLDER" <<'END'
+import csv, json, sys
+forms = {"none": lambda P: 16, "optimizer": lambda P: 8 + 8 / P, "gradients": lambda P: 4 + 12 / P,
+         "parameters": lambda P: 16 / P}
+shapes = {"small": (12, 768), "large": (36, 1280)}  # layers, width
+rows = list(csv.DictReader(open(f"{sys.argv[1]}/shards.csv")))
+assert len(rows) == 4 * 4 * 2
+for row in rows:
+    ranks, stage, n, (layers, width) = int(row["ranks"]), row["shard"], int(row["parameters"]), shapes[row["shape"]]
+    kept = float(row["kept_bytes_per_parameter"])
+    assert abs(kept - forms[stage](ranks)) <= 0.01 * kept, row
+    embedding = 50304 * width  # which is the output layer's too
+    groups = 4 * (embedding + 2 * (n - embedding) / layers)
+    times = 0 if ranks == 1 else {"gradients": 1, "parameters": 2}.get(stage, 0)
+    expected = times * groups + (4 << 22 if times else 0)  # what arrives of sums
+    assert abs(float(row["whole_bytes_per_parameter"]) * n - expected) <= 0.02 * expected, (row, expected / n)
+arriving = [json.load(open(f"{sys.argv[1]}/many-{ranks}.json"))["memory_per_rank"]["whole gradients"] for ranks in (8192, 16384)]
+assert arriving[1] - arriving[0] == 8192 * 1024 * 4, arriving
+END
+}
+
 # What ranks keep with each parallel.shard, by the formulae of docs/guide.md, and which of them is the least that fits.
 test_plan_shares() {
     local model=(configs/gpt2-small.ini --model.vocab_size=50304 --model.context_length=2048 --ranks=4) stage megabytes chosen
@@ -237,6 +267,24 @@ for row in said["rows"]:
     assert row["useful_gflops"] > 0 and row["sgemm_gflops"] > 0 and row["microseconds_per_token"] > 0
     assert "output layer, loss" in [phase["phase"] for phase in row["phases"]]
     assert [line.split()[1] for line in lines if line.startswith(f"{row['variant']} ")] == ["64"]
+END
+}
+
+# Steps of every parallel.shard, told apart in both tables, with their own phases.
+test_bench_stages() {
+    local stage
+    for stage in none optimizer gradients parameters; do
+        quiet launch 2 1 "$program" bench step tests/data/tiny.ini --variants=config --contexts=64 --repeats=1 --warmups=0 \
+            --parallel.shard=$stage --csv="$TEST_FOLDER/stages.csv" --profile="$TEST_FOLDER/phases.csv"
+    done
+    quiet python - "$TEST_FOLDER" <<'END'
+import csv, sys
+stages, phases = (list(csv.DictReader(open(f"{sys.argv[1]}/{name}.csv"))) for name in ("stages", "phases"))
+assert [row["shard"] for row in stages] == ["none", "optimizer", "gradients", "parameters"]
+for row in stages:
+    assert 0 < float(row["planned_bytes"]) < float(row["peak_rss_bytes"]) and float(row["communication_fraction"]) > 0, row
+    found = {phase["phase"] for phase in phases if phase["shard"] == row["shard"]}
+    assert {"communication", "output layer, loss", "attention: exact pairs"} <= found, (row["shard"], found)
 END
 }
 
@@ -420,6 +468,7 @@ start test_plan
 start test_plan_samples
 start test_network
 start test_network_shares
+start test_plan_stages
 start test_plan_shares
 start test_eval
 start test_checkpoint
@@ -427,5 +476,6 @@ start test_other_files
 start test_difference
 start test_not_a_number
 start test_bench
+start test_bench_stages
 finish
 test_refusals

@@ -5,7 +5,7 @@ set -euo pipefail
 # shellcheck source=tests/system/common.bash
 . "$(dirname "$0")/common.bash"
 
-export KILLS=4 STOPS=1 DAMAGES=60 FAILING_EVERY=80 DISK_SIZES=3 PAIRS=2
+export KILLS=1 STAGE_KILLS=2 STOPS=1 DAMAGES=60 FAILING_EVERY=80 DISK_SIZES=3 PAIRS=2
 
 # row NAME: what it prints is shown when it fails.
 row() {
@@ -15,8 +15,7 @@ row() {
     rm -rf "$folder"
 }
 
-export SHARDS="gradients parameters"
-for name in kills stops grids two_jobs damage failing_calls numbers; do start row $name; done
+for name in shard_parameters kills stops grids two_jobs damage failing_calls numbers; do start row $name; done
 # A small disk has to be mounted, which not everybody may.
 if unshare --mount true 2>/dev/null; then start row full_disk; fi
 finish

@@ -2,6 +2,7 @@
 #include "include/polysketch.h"
 
 #include <math.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -181,17 +182,41 @@ static void test_refusals(void)
     close_fixture(&f);
 }
 
-/* What ends the program ends a call of the library. */
+static bool die(void *context, Message *problem)
+{
+    (void)problem;
+    die_at("place.c", 12, "it is %s", (const char *)context);
+}
+
+/* A death within, one after it, and none. */
+static bool outlive(void *context, Message *problem)
+{
+    Message within;
+    char words[] = "over within";
+    check_true(!error_catch(die, words, &within) && strcmp(within.text, "place.c:12: it is over within") == 0, "%s",
+               within.text);
+    return context ? die(context, problem) : fail(problem, "no death");
+}
+
+static void *outlive_in_thread(void *problem)
+{
+    char words[] = "over in a thread";
+    return error_catch(outlive, words, problem) ? problem : NULL;
+}
+
+/* What ends the program ends a call of the library, or of a thread. */
 static void test_deaths(void)
 {
-    ErrorReturn here, *outer = error_set_return(&here);
-    volatile bool returned = false;
-    if (setjmp(here.place) == 0)
-        die_at("place.c", 12, "it is %s", "over");
-    else
-        returned = true;
-    check_true(returned && strcmp(here.problem.text, "place.c:12: it is over") == 0, "%s", here.problem.text);
-    check_true(error_set_return(outer) == &here && outer == NULL, "places are handed back");
+    Message problem, of_thread;
+    pthread_t thread;
+    char words[] = "over";
+    void *good;
+    check_true(!error_catch(outlive, words, &problem) && strcmp(problem.text, "place.c:12: it is over") == 0, "%s",
+               problem.text);
+    check_true(!error_catch(outlive, NULL, &problem) && strcmp(problem.text, "no death") == 0, "%s", problem.text);
+    check_true(pthread_create(&thread, NULL, outlive_in_thread, &of_thread) == 0, "a thread");
+    pthread_join(thread, &good);
+    check_true(!good && strcmp(of_thread.text, "place.c:12: it is over in a thread") == 0, "%s", of_thread.text);
 #ifndef __SANITIZE_ADDRESS__ /* which ends programs that ask for too much memory, and misses what a jump leaves behind */
     Fixture f = open_variant("softmax", true);
     int32_t prompt[2] = {1, 2};

@@ -10,6 +10,7 @@
 #include "src/base/memory.h"
 #include "src/base/rng.h"
 #include "src/model/sampler.h"
+#include "src/train/muon.h"
 #include "src/train/optimizer.h"
 #include "src/train/schedule.h"
 #include "tests/harness/check.h"
@@ -154,7 +155,7 @@ static State *state_create(OptimizerSpec spec, ParamTable table, int draw)
     State *state = checked_calloc(1, sizeof *state); /* others point to the table: it may not move */
     state->table = table;
     state->draw = draw;
-    state->optimizer = optimizer_create(&spec, &state->table);
+    state->optimizer = optimizer_create(&spec, &state->table, false);
     state->store = param_store_create(&state->table, &state->optimizer->states, STORE_GRADIENTS);
     size_t total = table.total_count, trained = table.trained_count;
     real *values = random_reals(total, 1, 1);
@@ -543,6 +544,18 @@ static void test_muon_without_gradient(void)
     state_destroy(state);
 }
 
+/* Only where ranks that keep everything share the work does one send its directions to the others. */
+static void test_muon_scratch(void)
+{
+    State *state = muon_create();
+    size_t largest = (size_t)96 * 180, of_one = largest + muon_scratch(96, 180);
+    check_true(optimizer_scratch_bytes(state->optimizer, false) == of_one * sizeof(real), "one direction: %zu bytes",
+               optimizer_scratch_bytes(state->optimizer, false));
+    check_true(optimizer_scratch_bytes(state->optimizer, true) == (of_one + largest) * sizeof(real),
+               "two directions: %zu bytes", optimizer_scratch_bytes(state->optimizer, true));
+    state_destroy(state);
+}
+
 static void test_muon_padding(void) { check_padding(muon_spec(), hidden_table_create()); }
 
 /* A matrix (30, 14) after one step: as so many tensors one above the other, each of so many parts. The caller frees. */
@@ -560,7 +573,7 @@ static real *matrix_after_step(int tensors, int parts, int draw)
         param_table_hidden(&table, row, parts);
     }
     param_table_seal(&table);
-    Optimizer *optimizer = optimizer_create(&spec, &table);
+    Optimizer *optimizer = optimizer_create(&spec, &table, false);
     ParamStore *store = param_store_create(&table, &optimizer->states, STORE_GRADIENTS);
     real *values = moved_by(draw, random_reals(FUSED, 1, 5), FUSED);
     real *grads = moved_by(draw, random_reals(FUSED, 1, 6), FUSED);
@@ -880,6 +893,7 @@ static const TestCase muon_tests[] = {{"one and several steps", test_muon},
                                       {"without a gradient", test_muon_without_gradient},
                                       {"padding", test_muon_padding},
                                       {"parts of a tensor", test_muon_parts},
+                                      {"scratch", test_muon_scratch},
                                       {"threads", test_muon_threads}};
 static const TestCase gradient_tests[] = {
     {"norm", test_gradient_norm}, {"clipping", test_clip_factor}, {"where it lies", test_alignment}};
