@@ -22,6 +22,8 @@ DEFAULTS = {
     "attention_gate": "none",  # constant, data
     "attention_sketch": "learned",  # random, learned, projection
     "attention_sketch_size": 32,  # r
+    "attention_sketch_levels": 2,  # L, of learned sketches
+    "attention_sketch_expansion": 8,  # E, likewise
     "attention_local": "exact",  # window, sketch
     "attention_window_blocks": 1,  # W
     "attention_local_weight": "power",  # exp

@@ -67,9 +67,9 @@ class RandomSketch(nn.Module):
 
 
 class Level(nn.ModuleDict):
-    def __init__(self, width, r):
-        super().__init__({"norm": norm(width), "in": nn.Linear(width, 8 * r, bias=False),
-                          "out": nn.Linear(8 * r, r, bias=False)})
+    def __init__(self, width, hidden, r):
+        super().__init__({"norm": norm(width), "in": nn.Linear(width, hidden, bias=False),
+                          "out": nn.Linear(hidden, r, bias=False)})
 
     def forward(self, x):
         return self["out"](gelu(self["in"](self["norm"](x))))
@@ -78,11 +78,12 @@ class Level(nn.ModuleDict):
 class LearnedSketch(nn.Module):
     """One network for all heads, queries and keys: a product of two branches, kept below sqrt(r)."""
 
-    def __init__(self, width, r):
+    def __init__(self, width, r, levels, expansion):
         super().__init__()
         self.root = r**0.5
-        self.branch1, self.branch2 = (nn.Sequential(OrderedDict(level1=Level(width, r), level2=Level(r, r)))
-                                      for _ in range(2))
+        self.branch1, self.branch2 = (
+            nn.Sequential(OrderedDict((f"level{K}", Level(width if K == 1 else r, expansion * r, r))
+                                      for K in range(1, levels + 1))) for _ in range(2))
 
     def forward(self, x, side):
         return self.root * torch.tanh(self.branch1(x) * self.branch2(x) / self.root)
@@ -176,8 +177,9 @@ class PolysketchAttention(nn.Module):
         if kind == "performer":
             self.performer = Performer(h, config.attention_features)
         if kind == "polysketch" and (sketch, p) != ("random", 2):  # of degree 2 a query is its own sketch
-            makers = {"random": lambda: RandomSketch(p // 2, h, r), "learned": lambda: LearnedSketch(h, r),
-                      "projection": lambda: ProjectionSketch(H, h, r)}
+            makers = {"random": lambda: RandomSketch(p // 2, h, r), "projection": lambda: ProjectionSketch(H, h, r),
+                      "learned": lambda: LearnedSketch(h, r, config.attention_sketch_levels,
+                                                       config.attention_sketch_expansion)}
             self.sketch = nn.ModuleDict({sketch: makers[sketch]()})
         if kind == "polysketch" and config.attention_far_scale > 0:
             self.far_scale = nn.Parameter(torch.full((H,), config.attention_far_scale).log())

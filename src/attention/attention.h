@@ -41,12 +41,14 @@ typedef struct AttentionSpec {
     int gate;                      /* GateKind */
     int sketch;                    /* polysketch: row of its table of sketches */
     int64_t sketch_size;
-    int local;             /* polysketch: LocalKind */
-    int64_t window_blocks; /* of LOCAL_WINDOW */
-    int local_weight;      /* LocalWeight, of exact near pairs */
-    double far_scale;      /* initial factor of sketched weights; 0: no such tensor */
-    int64_t features;      /* performer */
-    bool qk_norm;          /* softmax */
+    int64_t sketch_levels;    /* L, of learned sketches */
+    int64_t sketch_expansion; /* E, likewise */
+    int local;                /* polysketch: LocalKind */
+    int64_t window_blocks;    /* of LOCAL_WINDOW */
+    int local_weight;         /* LocalWeight, of exact near pairs */
+    double far_scale;         /* initial factor of sketched weights; 0: no such tensor */
+    int64_t features;         /* performer */
+    bool qk_norm;             /* softmax */
 } AttentionSpec;
 
 /* Which way a pass goes; in both, sums and rows travel over the ranks in ScanDirections of their own. */
@@ -81,7 +83,7 @@ typedef struct StatePart {
     size_t stride; /* numbers from a head to the next */
 } StatePart;
 
-enum { ATTENTION_MAX_TENSORS = 24, ATTENTION_STATE_PARTS = 8 };
+enum { ATTENTION_MAX_SKETCH_LEVELS = 8, ATTENTION_MAX_TENSORS = 64, ATTENTION_STATE_PARTS = 8 };
 
 /* One attention layer: what does not change from pass to pass. Indices are rows of the parameter table. */
 typedef struct AttentionLayer {
@@ -146,6 +148,7 @@ typedef struct AttentionMessages {
 /* What a layer costs, for reports; products only, a multiply-add counted as 2. */
 typedef struct AttentionCost {
     double forward_flops; /* per sequence of T tokens, all heads; the backward pass takes twice as many */
+    double feature_flops; /* of these, those of the feature map */
     AttentionMessages forward, backward;
 } AttentionCost;
 

@@ -389,6 +389,8 @@ AttentionCost linear_cost(const AttentionLayer *layer, const AttentionShape *sha
             backward.numbers += backward.sums[1];
         }
     }
-    return (AttentionCost){
-        .forward_flops = (double)z.H * (local + states + features), .forward = forward, .backward = backward};
+    return (AttentionCost){.forward_flops = (double)z.H * (local + states + features),
+                           .feature_flops = (double)z.H * features,
+                           .forward = forward,
+                           .backward = backward};
 }

@@ -1,11 +1,13 @@
 /* Learned polynomial sketch (Kacham, Mirrokni, Zhong 2024): the two Gaussian factors of a degree-2 sketch become small
    networks, trained with the model; one network per layer, for queries, keys and all heads.
 
-       u(x) = sqrt(r) tanh( y1 * y2 / sqrt(r) ),   y_J = level_J2( level_J1(x) )
-       level(z) = GELU( LN(z) W_in^T ) W_out^T     W_in (8r, h or r), W_out (r, 8r)
+       u(x) = sqrt(r) tanh( y1 * y2 / sqrt(r) ),   y_J = level_JL( ... level_J1(x) )
+       level(z) = GELU( LN(z) W_in^T ) W_out^T     W_in (Er, h or r), W_out (r, Er)
 
-   x is q or k after the rotary embedding, as it is: the first level has its own layer norm. Hidden values are computed
-   again in the backward pass, chunk by chunk in cache. */
+   with L = attention.sketch_levels and E = attention.sketch_expansion, in the paper 2 and 8. x is q or k after the rotary
+   embedding, as it is: the first level has its own layer norm. The backward pass computes all of it again, chunk by chunk
+   in cache. */
+#include <assert.h>
 #include <omp.h>
 #include <stdio.h>
 #include <string.h>
@@ -16,25 +18,39 @@
 #include "src/tensor/small_gemm.h"
 #include "src/tensor/vector_math.h"
 
-enum { BRANCHES = 2, LEVELS = 2, EXPANSION = 8, TARGET_ROWS = 96 };
-enum { NORM_WEIGHT, NORM_BIAS, IN_WEIGHT, OUT_WEIGHT, LEVEL_TENSORS, TENSORS = BRANCHES * LEVELS * LEVEL_TENSORS };
+enum { BRANCHES = 2, MAX_LEVELS = ATTENTION_MAX_SKETCH_LEVELS, TARGET_ROWS = 96 };
+enum { NORM_WEIGHT, NORM_BIAS, IN_WEIGHT, OUT_WEIGHT, LEVEL_TENSORS };
+static_assert(BRANCHES * MAX_LEVELS * LEVEL_TENSORS <= ATTENTION_MAX_TENSORS, "a layer has room for all tensors");
 
+static int level_count(const AttentionLayer *layer) { return (int)layer->spec.sketch_levels; }
 static size_t sketch_width(const AttentionLayer *layer) { return (size_t)layer->spec.sketch_size; }
+
+/* Hidden numbers of a level, Er. */
+static size_t hidden_width(const AttentionLayer *layer)
+{
+    return (size_t)layer->spec.sketch_expansion * sketch_width(layer);
+}
 
 static size_t level_inputs(const AttentionLayer *layer, int level)
 {
     return level == 0 ? layer->head_width : sketch_width(layer);
 }
 
+/* The first of a level's tensors in map_tensors. */
+static int level_start(const AttentionLayer *layer, int branch, int level)
+{
+    return (branch * level_count(layer) + level) * LEVEL_TENSORS;
+}
+
 static int tensor_of(const AttentionLayer *layer, int branch, int level, int which)
 {
-    return layer->map_tensors[(branch * LEVELS + level) * LEVEL_TENSORS + which];
+    return layer->map_tensors[level_start(layer, branch, level) + which];
 }
 
 static void declare_level(AttentionLayer *layer, ParamTable *table, const char *prefix, int branch, int level)
 {
-    size_t r = sketch_width(layer), inputs = level_inputs(layer, level);
-    int *tensors = layer->map_tensors + (branch * LEVELS + level) * LEVEL_TENSORS;
+    size_t r = sketch_width(layer), inputs = level_inputs(layer, level), wide = hidden_width(layer);
+    int *tensors = layer->map_tensors + level_start(layer, branch, level);
     char start[96], name[128];
     snprintf(start, sizeof start, "%s.sketch.learned.branch%d.level%d", prefix, branch + 1, level + 1);
     snprintf(name, sizeof name, "%s.norm.weight", start);
@@ -42,23 +58,20 @@ static void declare_level(AttentionLayer *layer, ParamTable *table, const char *
     snprintf(name, sizeof name, "%s.norm.bias", start);
     tensors[NORM_BIAS] = param_table_add_vector(table, name, inputs, 0);
     snprintf(name, sizeof name, "%s.in.weight", start);
-    tensors[IN_WEIGHT] =
-        param_table_add_matrix(table, name, EXPANSION * r, inputs, INIT_NORMAL, sqrt(1.0 / (double)inputs));
+    tensors[IN_WEIGHT] = param_table_add_matrix(table, name, wide, inputs, INIT_NORMAL, sqrt(1.0 / (double)inputs));
     snprintf(name, sizeof name, "%s.out.weight", start);
-    tensors[OUT_WEIGHT] =
-        param_table_add_matrix(table, name, r, EXPANSION * r, INIT_NORMAL, sqrt(1.0 / (double)(EXPANSION * r)));
+    tensors[OUT_WEIGHT] = param_table_add_matrix(table, name, r, wide, INIT_NORMAL, sqrt(1.0 / (double)wide));
 }
 
 static void sketch_declare(AttentionLayer *layer, ParamTable *table, const char *prefix)
 {
     for (int branch = 0; branch < BRANCHES; branch++)
-        for (int level = 0; level < LEVELS; level++) declare_level(layer, table, prefix, branch, level);
+        for (int level = 0; level < level_count(layer); level++) declare_level(layer, table, prefix, branch, level);
 }
 
 /* ---- one chunk of rows ---------------------------------------------------------------------------------------------- */
 
-/* Hidden values: 8r numbers a row. A power of two as the distance of rows would put them all into a few sets of the cache. */
-static size_t hidden_width(const AttentionLayer *layer) { return EXPANSION * sketch_width(layer); }
+/* Of rows of hidden values. A power of two would put them all into a few sets of the cache. */
 static size_t hidden_stride(const AttentionLayer *layer)
 {
     size_t width = hidden_width(layer);
@@ -69,29 +82,35 @@ static size_t hidden_stride(const AttentionLayer *layer)
    there all levels share the rest, which then stays in cache. */
 typedef struct LevelBuffers {
     real *normed; /* (rows, inputs) */
-    real *hidden; /* (rows, 8r), rows hidden_stride() apart: before the GELU; for the backward pass its slope */
+    real *hidden; /* (rows, Er), rows hidden_stride() apart: before the GELU; for the backward pass its slope */
     real *active; /* likewise, after it; the same memory in the forward pass */
     real *out;    /* (rows, r) */
 } LevelBuffers;
 
 typedef struct ChunkBuffers {
     real *x; /* (rows, h), gathered */
-    LevelBuffers levels[BRANCHES][LEVELS];
-    real *d_hidden;           /* (rows, 8r), rows hidden_stride() apart */
-    real *d_normed, *d_level; /* (rows, max(h, r)) */
-    real *d_y;                /* (rows, r) */
-    real *gradients;          /* this thread's, of all the network */
+    LevelBuffers levels[BRANCHES][MAX_LEVELS];
+    real *d_hidden;            /* (rows, Er), rows hidden_stride() apart */
+    real *d_normed;            /* (rows, max(h, r)) */
+    real *d_out, *d_other_out; /* (rows, r): of a level's output, and of the level's below */
+    real *gradients;           /* this thread's, of all the network */
 } ChunkBuffers;
+
+/* Numbers in the tensors of the first `levels` levels of a branch. */
+static size_t count_of_levels(const AttentionLayer *layer, int levels)
+{
+    size_t r = sketch_width(layer), wide = hidden_width(layer), count = 0;
+    for (int level = 0; level < levels; level++) {
+        size_t inputs = level_inputs(layer, level);
+        count += 2 * inputs + wide * inputs + r * wide;
+    }
+    return count;
+}
 
 /* Gradients of the network in one piece: tensor after tensor. */
 static size_t gradient_count(const AttentionLayer *layer)
 {
-    size_t r = sketch_width(layer), count = 0;
-    for (int level = 0; level < LEVELS; level++) {
-        size_t inputs = level_inputs(layer, level);
-        count += BRANCHES * (2 * inputs + EXPANSION * r * inputs + EXPANSION * r * r);
-    }
-    return count;
+    return BRANCHES * count_of_levels(layer, level_count(layer));
 }
 
 static ChunkBuffers take_chunk_buffers(const AttentionLayer *layer, bool backward, Arena *arena)
@@ -105,7 +124,7 @@ static ChunkBuffers take_chunk_buffers(const AttentionLayer *layer, bool backwar
         shared.hidden = shared.active = arena_take(arena, wide);
     }
     for (int branch = 0; branch < BRANCHES; branch++)
-        for (int level = 0; level < LEVELS; level++) {
+        for (int level = 0; level < level_count(layer); level++) {
             LevelBuffers *b = &buffers.levels[branch][level];
             *b = shared;
             b->out = arena_take(arena, rows * r);
@@ -117,8 +136,8 @@ static ChunkBuffers take_chunk_buffers(const AttentionLayer *layer, bool backwar
     if (!backward) return buffers;
     buffers.d_hidden = arena_take(arena, wide);
     buffers.d_normed = arena_take(arena, rows * larger(h, r));
-    buffers.d_level = arena_take(arena, rows * r);
-    buffers.d_y = arena_take(arena, rows * r);
+    buffers.d_out = arena_take(arena, rows * r);
+    buffers.d_other_out = arena_take(arena, rows * r);
     return buffers;
 }
 
@@ -129,10 +148,10 @@ static size_t thread_bytes(const AttentionLayer *layer, bool backward)
     return measure.peak;
 }
 
-/* The matrices of a pass, transposed for the products with rows: in (inputs, 8r), its rows hidden_stride() apart, and out
-   (8r, r) of each level. */
+/* The matrices of a pass, transposed for the products with rows: in (inputs, Er), its rows hidden_stride() apart, and out
+   (Er, r) of each level. */
 typedef struct Transposed {
-    real *in[BRANCHES][LEVELS], *out[BRANCHES][LEVELS];
+    real *in[BRANCHES][MAX_LEVELS], *out[BRANCHES][MAX_LEVELS];
 } Transposed;
 
 static Transposed take_transposed(const AttentionLayer *layer, Arena *arena)
@@ -140,7 +159,7 @@ static Transposed take_transposed(const AttentionLayer *layer, Arena *arena)
     size_t r = sketch_width(layer);
     Transposed t;
     for (int branch = 0; branch < BRANCHES; branch++)
-        for (int level = 0; level < LEVELS; level++) {
+        for (int level = 0; level < level_count(layer); level++) {
             t.in[branch][level] = arena_take(arena, level_inputs(layer, level) * hidden_stride(layer));
             t.out[branch][level] = arena_take(arena, hidden_width(layer) * r);
         }
@@ -162,7 +181,7 @@ static Transposed transpose_matrices(const AttentionLayer *layer, ParamStore *pa
     size_t r = sketch_width(layer), wide = hidden_width(layer);
     Transposed t = take_transposed(layer, arena);
     for (int branch = 0; branch < BRANCHES; branch++)
-        for (int level = 0; level < LEVELS; level++) {
+        for (int level = 0; level < level_count(layer); level++) {
             size_t inputs = level_inputs(layer, level);
             const real *in = param_values(params, tensor_of(layer, branch, level, IN_WEIGHT));
             const real *out = param_values(params, tensor_of(layer, branch, level, OUT_WEIGHT));
@@ -196,13 +215,20 @@ static void level_forward(const MapRun *run, const Transposed *matrices, int bra
 
 static void chunk_forward(const MapRun *run, const Transposed *matrices, ChunkBuffers *buffers, size_t rows)
 {
+    const AttentionLayer *layer = run->layer;
     for (int branch = 0; branch < BRANCHES; branch++) {
         const real *z = buffers->x;
-        for (int level = 0; level < LEVELS; level++) {
+        for (int level = 0; level < level_count(layer); level++) {
             level_forward(run, matrices, branch, level, &buffers->levels[branch][level], z, rows);
             z = buffers->levels[branch][level].out;
         }
     }
+}
+
+/* y of a branch, (rows, r). */
+static const real *branch_output(const AttentionLayer *layer, const ChunkBuffers *buffers, int branch)
+{
+    return buffers->levels[branch][level_count(layer) - 1].out;
 }
 
 static void output_features(real *u, const real *y1, const real *y2, size_t count, size_t r)
@@ -229,8 +255,8 @@ static void sketch_forward(const MapRun *run, real *u, real *factors)
             TokenChunk chunk = chunk_at(&run->span, longest, i);
             gather_rows(buffers.x, const_matrix_rows(run->x, chunk.first, chunk.count));
             chunk_forward(run, &matrices, &buffers, chunk.count * H);
-            output_features(u + chunk.first * H * r, buffers.levels[0][1].out, buffers.levels[1][1].out,
-                            chunk.count * H * r, r);
+            output_features(u + chunk.first * H * r, branch_output(layer, &buffers, 0),
+                            branch_output(layer, &buffers, 1), chunk.count * H * r, r);
         }
     }
     arena_release(run->scratch, mark);
@@ -246,14 +272,12 @@ typedef struct LevelGradients {
 
 static LevelGradients level_gradients(const AttentionLayer *layer, real *gradients, int branch, int level)
 {
-    size_t r = sketch_width(layer), h = layer->head_width;
-    size_t first = 2 * h + EXPANSION * r * (h + r), second = 2 * r + 2 * EXPANSION * r * r; /* of the two levels */
-    size_t inputs = level_inputs(layer, level);
-    real *start = gradients + (size_t)branch * (first + second) + (level ? first : 0);
+    size_t of_branch = count_of_levels(layer, level_count(layer)), inputs = level_inputs(layer, level);
+    real *start = gradients + (size_t)branch * of_branch + count_of_levels(layer, level);
     return (LevelGradients){
         .norm = {start, start + inputs},
         .in_weight = start + 2 * inputs,
-        .out_weight = start + 2 * inputs + EXPANSION * r * inputs,
+        .out_weight = start + 2 * inputs + hidden_width(layer) * inputs,
     };
 }
 
@@ -286,21 +310,33 @@ static void level_backward(const MapRun *run, ChunkBuffers *buffers, int branch,
                             const_matrix_dense(z, d_z.rows, d_z.columns), norm_weight, layer->heads);
 }
 
+/* d_x (tokens, H h) += through the levels of a branch, from the gradient of its y in buffers->d_out. */
+static void branch_backward(const MapRun *run, ChunkBuffers *buffers, int branch, Matrix d_x)
+{
+    size_t columns = run->layer->heads * sketch_width(run->layer);
+    real *d_out = buffers->d_out, *d_below = buffers->d_other_out;
+    for (int level = level_count(run->layer) - 1; level > 0; level--) {
+        memset(d_below, 0, d_x.rows * columns * sizeof(real));
+        level_backward(run, buffers, branch, level, matrix_dense(d_below, d_x.rows, columns), d_out,
+                       buffers->levels[branch][level - 1].out);
+        real *done = d_out;
+        d_out = d_below;
+        d_below = done;
+    }
+    level_backward(run, buffers, branch, 0, d_x, d_out, buffers->x);
+}
+
 /* d_x (tokens, H h) += for the tokens of one chunk, whose forward pass has just been repeated; d_u and u (tokens, H, r). */
 static void chunk_backward(const MapRun *run, ChunkBuffers *buffers, Matrix d_x, const real *d_u, const real *u)
 {
-    size_t r = sketch_width(run->layer), H = run->layer->heads, count = d_x.rows * H * r;
+    size_t r = sketch_width(run->layer), count = d_x.rows * run->layer->heads * r;
     real inverse_r = 1 / (real)r;
     for (int branch = 0; branch < BRANCHES; branch++) {
-        LevelBuffers *levels = buffers->levels[branch];
-        const real *other = buffers->levels[1 - branch][1].out;
+        const real *other = branch_output(run->layer, buffers, 1 - branch);
         /* u = sqrt(r) tanh(y1 y2 / sqrt(r)):  du/dy1 = (1 - u^2/r) y2 */
 #pragma omp simd
-        for (size_t i = 0; i < count; i++) buffers->d_y[i] = d_u[i] * (1 - u[i] * u[i] * inverse_r) * other[i];
-        memset(buffers->d_level, 0, count * sizeof(real));
-        Matrix d_level = matrix_dense(buffers->d_level, d_x.rows, H * r);
-        level_backward(run, buffers, branch, 1, d_level, buffers->d_y, levels[0].out);
-        level_backward(run, buffers, branch, 0, d_x, d_level.at, buffers->x);
+        for (size_t i = 0; i < count; i++) buffers->d_out[i] = d_u[i] * (1 - u[i] * u[i] * inverse_r) * other[i];
+        branch_backward(run, buffers, branch, d_x);
     }
 }
 
@@ -326,14 +362,16 @@ static void sketch_backward(const MapRun *run, Matrix d_x, const real *d_u, cons
             chunk_backward(run, &buffers, matrix_rows(d_x, chunk.first, chunk.count), d_u + first_u, u + first_u);
         }
     }
-    map_gradients_add(&gradients, run->params, layer->map_tensors, TENSORS);
+    map_gradients_add(&gradients, run->params, layer->map_tensors, level_start(layer, BRANCHES, 0));
     arena_release(run->scratch, mark);
 }
 
 static double sketch_flops(const AttentionLayer *layer)
 {
-    double h = (double)layer->head_width, r = (double)sketch_width(layer), wide = EXPANSION * r;
-    return BRANCHES * 2 * (wide * h + wide * r + wide * r + wide * r);
+    double r = (double)sketch_width(layer), wide = (double)hidden_width(layer), products = 0;
+    for (int level = 0; level < level_count(layer); level++)
+        products += wide * (double)level_inputs(layer, level) + wide * r;
+    return BRANCHES * 2 * products;
 }
 
 const FeatureMap feature_map_sketch_learned = {

@@ -88,19 +88,31 @@ void model_destroy(Model *model)
     free(model);
 }
 
-double model_train_flops(const Model *model, size_t context_length, size_t block_length)
+/* Of a layer, a whole sequence. */
+static AttentionCost attention_cost(const AttentionLayer *layer, size_t context_length, size_t block_length)
 {
     AttentionShape shape = {.sequences = 1,
                             .tokens = context_length,
                             .context_length = context_length,
                             .block_length = block_length,
                             .segments = 1};
+    return layer->kind->cost(layer, &shape);
+}
+
+double model_train_flops(const Model *model, size_t context_length, size_t block_length)
+{
     double C = (double)model->width, F = (double)model->feedforward_width, T = (double)context_length;
     double dense = 2 * T * C * (4 * C + (double)model->feedforward_in_width + F), forward = 0;
-    for (size_t i = 0; i < model->layer_count; i++) {
-        const AttentionLayer *attention = &model->layers[i].attention;
-        forward += dense + attention->kind->cost(attention, &shape).forward_flops;
-    }
+    for (size_t i = 0; i < model->layer_count; i++)
+        forward += dense + attention_cost(&model->layers[i].attention, context_length, block_length).forward_flops;
     forward += 2 * T * C * (double)model->vocab_size;
+    return 3 * forward;
+}
+
+double model_feature_flops(const Model *model, size_t context_length, size_t block_length)
+{
+    double forward = 0;
+    for (size_t i = 0; i < model->layer_count; i++)
+        forward += attention_cost(&model->layers[i].attention, context_length, block_length).feature_flops;
     return 3 * forward;
 }

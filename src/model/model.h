@@ -62,5 +62,7 @@ void model_destroy(Model *model);
 /* Useful floating-point operations of one training step per sequence of T tokens in blocks of b: forward products and twice as
    many backward; causal halves, packed features, nothing computed again. */
 double model_train_flops(const Model *model, size_t context_length, size_t block_length);
+/* Of these, what sketches and other maps of queries and keys take. */
+double model_feature_flops(const Model *model, size_t context_length, size_t block_length);
 
 #endif

@@ -40,7 +40,7 @@ static const char rows_header[] =
     "kind,sketch,local,sketch_size,block_length,context,layers,ranks,threads,microseconds_per_token,useful_gflops,"
     "sgemm_gflops,fraction_of_peak,communication_fraction,peak_rss_bytes,source_version,what,width,heads,vocab_size,"
     "batch_sequences,recompute,stretch_length,scan,planned_bytes,waiting_fraction,repeats,kernel,pattern,optimizer,"
-    "gradient_sums,gate,local_weight,window_blocks,shard";
+    "gradient_sums,gate,local_weight,window_blocks,shard,sketch_levels,sketch_expansion";
 static const char profile_header[] =
     "kind,sketch,local,sketch_size,block_length,context,layers,ranks,threads,what,vocab_size,"
     "phase,microseconds_per_token,share,source_version,shard";
@@ -71,8 +71,9 @@ static const char *const leading_options[] = {"attention.kind",        "attentio
 static const char *const trailing_options[] = {"model.width",           "model.heads",     "model.vocab_size",
                                                "train.batch_sequences", "train.recompute", "train.stretch_length",
                                                "parallel.scan"};
-static const char *const last_options[] = {"train.optimizer",        "parallel.gradient_sums",  "attention.gate",
-                                           "attention.local_weight", "attention.window_blocks", "parallel.shard"};
+static const char *const last_options[] = {
+    "train.optimizer",        "parallel.gradient_sums", "attention.gate",        "attention.local_weight",
+    "attention.window_blocks", "parallel.shard",         "attention.sketch_levels", "attention.sketch_expansion"};
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
 void bench_report_row(const BenchFiles *files, const Config *config, const char *what, const BenchRow *row,

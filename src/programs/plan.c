@@ -128,10 +128,12 @@ static void say_parameters(const Model *model, Facts *facts)
 static void say_operations(const Config *config, const Model *model, int64_t ranks, Facts *facts)
 {
     double T = (double)config->model.context_length, batch = (double)config->train.batch_sequences;
-    double flops = model_train_flops(model, (size_t)config->model.context_length, (size_t)config->block_length);
+    size_t context = (size_t)config->model.context_length, block = (size_t)config->block_length;
+    double flops = model_train_flops(model, context, block), features = model_feature_flops(model, context, block);
     facts_say(facts, "operations (products, packed features, causal halves; nothing computed again)\n");
     facts_open(facts, "operations");
     facts_real(facts, "per_token", "  flops per token              %14.4g\n", flops / T);
+    if (features > 0) facts_real(facts, "features_per_token", "    of them sketches, features %14.4g\n", features / T);
     facts_real(facts, "per_step", "  flops per step               %14.4g\n", flops * batch);
     facts_real(facts, "per_step_and_rank", "  flops per step and rank      %14.4g\n", flops * batch / (double)ranks);
     facts_close(facts);

@@ -67,7 +67,7 @@ static void random_features(const AttentionLayer *layer, const ParamTable *table
 static void learned_level(const AttentionLayer *layer, const ParamTable *table, const real *params, int branch,
                           int level, double *out, const double *z, size_t inputs)
 {
-    size_t r = layer->map->width(layer);
+    size_t r = layer->map->width(layer), wide = (size_t)layer->spec.sketch_expansion * r;
     char name[64];
     const real *parts[4];
     const char *suffixes[] = {"norm.weight", "norm.bias", "in.weight", "out.weight"};
@@ -78,10 +78,10 @@ static void learned_level(const AttentionLayer *layer, const ParamTable *table, 
     double *normed = checked_calloc(inputs, sizeof *normed);
     norm(normed, z, parts[0], parts[1], inputs);
     memset(out, 0, r * sizeof *out);
-    for (size_t w = 0; w < 8 * r; w++) {
+    for (size_t w = 0; w < wide; w++) {
         double hidden = 0;
         for (size_t i = 0; i < inputs; i++) hidden += parts[2][w * inputs + i] * normed[i];
-        for (size_t f = 0; f < r; f++) out[f] += parts[3][f * 8 * r + w] * gelu(hidden);
+        for (size_t f = 0; f < r; f++) out[f] += parts[3][f * wide + w] * gelu(hidden);
     }
     free(normed);
 }
@@ -90,14 +90,17 @@ static void learned_features(const AttentionLayer *layer, const ParamTable *tabl
                              double *u)
 {
     size_t r = layer->map->width(layer);
-    double *first = checked_calloc(r, sizeof *first), *y[2];
+    double *z = checked_calloc(r, sizeof *z), *y[2];
     for (int branch = 0; branch < 2; branch++) {
-        y[branch] = checked_calloc(r, sizeof *first);
-        learned_level(layer, table, params, branch + 1, 1, first, x, layer->head_width);
-        learned_level(layer, table, params, branch + 1, 2, y[branch], first, r);
+        y[branch] = checked_calloc(r, sizeof *z);
+        learned_level(layer, table, params, branch + 1, 1, y[branch], x, layer->head_width);
+        for (int level = 2; level <= layer->spec.sketch_levels; level++) {
+            memcpy(z, y[branch], r * sizeof *z);
+            learned_level(layer, table, params, branch + 1, level, y[branch], z, r);
+        }
     }
     for (size_t f = 0; f < r; f++) u[f] = sqrt((double)r) * tanh(y[0][f] * y[1][f] / sqrt((double)r));
-    free(first), free(y[0]), free(y[1]);
+    free(z), free(y[0]), free(y[1]);
 }
 
 static void projection_features(const AttentionLayer *layer, const ParamTable *table, const real *params,

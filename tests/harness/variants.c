@@ -30,10 +30,12 @@ const Variant variants[] = {
     {"performer-gated", "kind=performer features=12 gate=data"},
     {"random-gated", "kind=polysketch sketch=random degree=4 local=sketch far_scale=0.3 gate=data"},
     {"window", "kind=polysketch sketch=random degree=4 local=window"},
-    {"window-2-gated", "kind=polysketch sketch=learned degree=4 local=window window_blocks=2 gate=data"},
+    {"window-2-gated", "kind=polysketch sketch=learned sketch_size=5 sketch_levels=3 sketch_expansion=4 degree=4 "
+                       "local=window window_blocks=2 gate=data"},
     {"exponential", "kind=polysketch sketch=random degree=4 local=exact local_weight=exp"},
-    {"window-exponential",
-     "kind=polysketch sketch=learned degree=4 local=window local_weight=exp gate=data far_scale=0.4"},
+    {"window-exponential", "kind=polysketch sketch=learned sketch_levels=1 sketch_expansion=5 degree=4 local=window "
+                           "local_weight=exp gate=data "
+                           "far_scale=0.4"},
 };
 const int variant_count = sizeof variants / sizeof *variants;
 

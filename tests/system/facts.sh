@@ -54,6 +54,20 @@ assert messages["gradient_bytes"] == memory["gradients"] >= 4 * said["parameters
 END
 }
 
+# A learned sketch by hand: 2 layers of 2 heads of 16 numbers, r = 4, three levels whose hidden values are 10 r.
+test_plan_sketch() {
+    "$program" plan tests/data/tiny.ini --model.vocab_size=256 --attention.sketch=learned --attention.sketch_size=4 \
+        --attention.local=sketch --attention.sketch_levels=3 --attention.sketch_expansion=10 --json >"$TEST_FOLDER/sketch.json"
+    quiet python - "$TEST_FOLDER/sketch.json" <<'END'
+import json, sys
+said = json.load(open(sys.argv[1]))
+matrices = 40 * 16 + 5 * 40 * 4  # numbers in those of a branch
+assert said["parameters"]["attention.sketch"] == 2 * 2 * (matrices + 2 * (16 + 4 + 4)), said["parameters"]
+products = 2 * 2 * 2 * 2 * matrices  # layers, heads, q and k, branches
+assert said["operations"]["features_per_token"] == 3 * 2 * products < said["operations"]["per_token"], said["operations"]
+END
+}
+
 # A sample by softmax keeps keys and values of all its tokens: 2 layers x 2 x 32 numbers for 7 of the prompt and 100,000 more.
 # A linear kind keeps a state, however long the sample.
 test_plan_samples() {
@@ -465,6 +479,7 @@ final=$(checkpoint run 5)
 train 2 run --output.checkpoint_every=1 --output.keep=0 --data.validation="$data/validation.h5"
 start test_configurations
 start test_plan
+start test_plan_sketch
 start test_plan_samples
 start test_network
 start test_network_shares

@@ -1,6 +1,7 @@
 #!/bin/bash
 # The gradients agree with differences of the loss, seen from outside: a training file of one sequence, a checkpoint before
 # the only step and one after it.
+# time limit: 300 s
 set -euo pipefail
 # shellcheck source=tests/system/common.bash
 . "$(dirname "$0")/common.bash"
@@ -41,9 +42,11 @@ start check performer --attention.kind=performer --attention.features=24
 start check random-exact --attention.sketch=random
 start check learned-exact
 start check objective --model.logit_soft_cap=1.5 --train.z_loss=0.1 --train.label_smoothing=0.2
-start check learned-sketch --attention.local=sketch --train.recompute=layer
+start check learned-sketch --attention.local=sketch --attention.sketch_levels=3 --attention.sketch_expansion=2 \
+    --train.recompute=layer
 start check window --attention.block_length=4 --attention.local=window --attention.gate=data --attention.far_scale=0.2
-start check window-exp --attention.block_length=4 --attention.local=window --attention.local_weight=exp --attention.gate=data
+start check window-exp --attention.block_length=4 --attention.local=window --attention.local_weight=exp --attention.gate=data \
+    --attention.sketch_levels=1
 start check softmax-gated --attention.kind=softmax --attention.gate=data
 start check projection-exact --attention.sketch=projection
 start check projection-sketch --attention.sketch=projection --attention.local=sketch --train.recompute=attention

@@ -38,7 +38,7 @@ for degree in 2 4 8; do
     done
 done
 start check learned-exact --attention.sketch=learned --attention.local=exact
-start check learned-sketch --attention.sketch=learned --attention.local=sketch
+start check learned-sketch --attention.sketch=learned --attention.local=sketch --attention.sketch_levels=1
 start check projection-exact --attention.sketch=projection --attention.local=exact --attention.degree=6
 start check projection-sketch --attention.sketch=projection --attention.local=sketch --attention.sketch_size=24
 start check gelu --model.feedforward=gelu --attention.scale=1 --attention.denominator_one=0.5
@@ -56,7 +56,8 @@ start check hybrid-sketches --model.layers=3 --attention.pattern=polysketch:rand
 # Windows, exponentials and gates: 88 tokens are five blocks and a half, two of them or more on each of two ranks.
 more=(--model.context_length=88)
 start check window-random "${more[@]}" --attention.sketch=random --attention.local=window --attention.far_scale=0.1
-start check window-gated "${more[@]}" --attention.local=window --attention.window_blocks=2 --attention.gate=data
+start check window-gated "${more[@]}" --attention.local=window --attention.window_blocks=2 --attention.gate=data \
+    --attention.sketch_levels=3 --attention.sketch_expansion=2
 start check window-exp "${more[@]}" --attention.local=window --attention.local_weight=exp --attention.gate=data
 start check exact-exp "${more[@]}" --attention.local_weight=exp --attention.far_scale=0.5 --attention.denominator_one=0.1
 for kind in softmax polynomial performer; do

@@ -18,7 +18,8 @@ ROOT_ATTRIBUTES = "format format_version step tokens_seen created source_version
 NUMBERS = """model.layers model.width model.heads model.context_length model.feedforward_width model.dropout
     model.vocab_size model.logit_soft_cap model.rotary_share attention.degree attention.scale
     attention.denominator_one attention.block_length
-    attention.sketch_size attention.features attention.window_blocks attention.far_scale
+    attention.sketch_size attention.sketch_levels attention.sketch_expansion attention.features
+    attention.window_blocks attention.far_scale
     train.steps train.batch_sequences train.micro_batch_sequences train.z_loss train.label_smoothing
     train.learning_rate train.min_learning_rate train.warmup_steps train.decay_share train.weight_decay
     train.beta1 train.beta2 train.epsilon train.muon_learning_rate train.muon_momentum train.clip_norm train.seed
@@ -32,7 +33,8 @@ CHOICES = {"model.feedforward": ("glu", "gelu"), "train.schedule": ("cosine", "l
            "attention.qk_norm": (0, 1, "true", "false"), "train.document_mask": (0, 1, "true", "false"),
            "output.checkpoint_at_start": (0, 1, "true", "false")}
 # What a checkpoint without these options means.
-ABSENT = {"attention.pattern": "", "attention.window_blocks": 1, "attention.local_weight": "power",
+ABSENT = {"attention.pattern": "", "attention.sketch_levels": 2, "attention.sketch_expansion": 8,
+          "attention.window_blocks": 1, "attention.local_weight": "power",
           "attention.far_scale": 0.0, "attention.gate": "none", "attention.qk_norm": 0,
           "model.logit_soft_cap": 0, "model.rotary_share": 1, "train.document_mask": 0, "train.z_loss": 0,
           "train.label_smoothing": 0, "train.optimizer": "adamw", "train.decay_share": 0.2,
@@ -103,9 +105,9 @@ def random_sketch(x, P, degree, name="attention.sketch.random"):
     return np.sqrt(1 / G1.shape[1]) * (M1 @ G1) * (M2 @ G2)
 
 
-def learned_sketch(x, P):
+def learned_sketch(x, P, levels):
     y = [x, x]
-    for J, K in itertools.product((1, 2), (1, 2)):
+    for J, K in itertools.product((1, 2), range(1, levels + 1)):
         level = f"attention.sketch.learned.branch{J}.level{K}"
         z = layer_norm(y[J - 1], P, level + ".norm")
         y[J - 1] = gelu_tanh(z @ P[level + ".in.weight"].T) @ P[level + ".out.weight"].T
@@ -196,7 +198,7 @@ def attention_weights(spec, P, q, k, head, decay, visible):
     if kind == "polynomial":
         return (scale * qn @ kn.T) ** p, one
     if spec["sketch"] == "learned":
-        uq, uk = learned_sketch(q, P), learned_sketch(k, P)
+        uq, uk = (learned_sketch(x, P, int(spec["sketch_levels"])) for x in (q, k))
     elif spec["sketch"] == "projection":
         uq, uk = projection_sketch(q, P, "query", head), projection_sketch(k, P, "key", head)
     else:
@@ -322,10 +324,11 @@ def layer_shapes(config, spec):
     if kind == "polysketch" and sketch == "random":
         layer.update(random_sketch_shapes("attention.sketch.random", p // 2, h, r))
     if kind == "polysketch" and sketch == "learned":
-        for J, K in itertools.product((1, 2), (1, 2)):
+        wide = int(spec["sketch_expansion"]) * r
+        for J, K in itertools.product((1, 2), range(1, int(spec["sketch_levels"]) + 1)):
             level, width = f"attention.sketch.learned.branch{J}.level{K}", h if K == 1 else r
             norms[level + ".norm"] = width
-            layer.update({level + ".in.weight": (8 * r, width), level + ".out.weight": (r, 8 * r)})
+            layer.update({level + ".in.weight": (wide, width), level + ".out.weight": (r, wide)})
     if kind == "polysketch" and sketch == "projection":
         for side in ("query", "key"):
             layer[f"attention.sketch.projection.{side}.weight"] = (H, r, h)
@@ -594,7 +597,8 @@ def small_config(**attention_options):
     config |= {name: values[0] for name, values in CHOICES.items()}
     config |= {"model.layers": 2, "model.width": 24, "model.heads": 3, "model.vocab_size": 11, "model.rotary_share": 1,
                "attention.degree": 4, "model.context_length": 13, "attention.scale": 8 ** -0.5, "attention.denominator_one": 1,
-               "attention.block_length": 4, "attention.sketch_size": 6, "attention.features": 16}
+               "attention.block_length": 4, "attention.sketch_size": 6, "attention.sketch_levels": 2,
+               "attention.sketch_expansion": 8, "attention.features": 16}
     return config | {"attention." + key: value for key, value in attention_options.items()}
 
 
@@ -755,6 +759,7 @@ def self_test():
     test_features(random)
     cases = [{"kind": kind} for kind in ("softmax", "polynomial", "performer")]
     cases += [{"kind": "softmax", "qk_norm": 1}]
+    cases += [{"kind": "polysketch", "sketch": "learned", "sketch_levels": levels, "sketch_expansion": 3} for levels in (1, 3)]
     cases += [{"kind": "polysketch", "sketch": sketch, "degree": p, "local": local}
               for sketch, p, local in itertools.product(SKETCHES, (2, 4, 8), ("exact", "sketch"))]
     patterns = ("polysketch:random,polysketch:learned", "performer,polysketch", "softmax,polynomial",

@@ -51,11 +51,13 @@ test_kinds() {
         done
     done
     add learned-exact --attention.sketch=learned --attention.local=exact
-    add learned-sketch --attention.sketch=learned --attention.local=sketch --attention.far_scale=0.5 --attention.gate=data
+    add learned-sketch --attention.sketch=learned --attention.local=sketch --attention.far_scale=0.5 --attention.gate=data \
+        --attention.sketch_levels=1
     add projection --attention.sketch=projection --attention.degree=6 --attention.scale=1 --attention.denominator_one=0.5
     add gelu --model.feedforward=gelu --model.logit_soft_cap=1.5 --model.rotary_share=0.6
     add window --attention.sketch=random --attention.local=window --attention.far_scale=0.1
-    add window-gated --attention.local=window --attention.window_blocks=2 --attention.gate=data
+    add window-gated --attention.local=window --attention.window_blocks=2 --attention.gate=data --attention.sketch_levels=3 \
+        --attention.sketch_expansion=2
     add window-exp --attention.local=window --attention.local_weight=exp --attention.gate=data
     add exact-exp --attention.local_weight=exp --attention.far_scale=0.5 --attention.denominator_one=0.1
     add hybrid --model.layers=5 --attention.pattern=polysketch:random*2,softmax,polysketch:learned,performer \

@@ -205,6 +205,8 @@ static void test_refused_arguments(void)
         {"--attention.kind=linear", "softmax|polynomial|polysketch|performer"},
         {"--attention.kind=poly", "unknown"},
         {"--attention.sketch=gaussian", "random|learned|projection"},
+        {"--attention.sketch_levels=9", "from 1 to 8"},
+        {"--attention.sketch_expansion=0", "from 1 to 64"},
         {"--train.optimizer=sgd", "adamw|muon"},
         {"--name", "needs a value"},
         {"--name=", "name is empty"},

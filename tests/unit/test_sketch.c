@@ -331,12 +331,19 @@ static void test_errors(void)
 
 /* ---- all maps ------------------------------------------------------------------------------------------------------ */
 
+#define LEARNED_6 "kind=polysketch sketch=learned sketch_size=6 "
+
 static const char *const maps[] = {
-    SKETCH_32 "degree=2",         SKETCH_32 "degree=4",
-    SKETCH_32 "degree=8",         "kind=polysketch sketch=learned sketch_size=6",
-    "kind=performer features=20", "kind=polysketch sketch=projection sketch_size=6",
+    SKETCH_32 "degree=2",
+    SKETCH_32 "degree=4",
+    SKETCH_32 "degree=8",
+    LEARNED_6,
+    "kind=performer features=20",
+    "kind=polysketch sketch=projection sketch_size=6",
+    LEARNED_6 "sketch_levels=1 sketch_expansion=3",
+    LEARNED_6 "sketch_levels=8 sketch_expansion=1",
 };
-enum { MAPS = 6, LEARNED = 3, PERFORMER = 4, PROJECTION = 5 };
+enum { MAPS = 8, LEARNED = 3, PERFORMER = 4, PROJECTION = 5 };
 
 /* Rows longer than q alone, as in (N, 3C), where the map takes them as they lie; more of them than fit into one piece of work. */
 static void check_definition(const char *settings, bool keys)
