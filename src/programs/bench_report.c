@@ -71,9 +71,9 @@ static const char *const leading_options[] = {"attention.kind",        "attentio
 static const char *const trailing_options[] = {"model.width",           "model.heads",     "model.vocab_size",
                                                "train.batch_sequences", "train.recompute", "train.stretch_length",
                                                "parallel.scan"};
-static const char *const last_options[] = {
-    "train.optimizer",        "parallel.gradient_sums", "attention.gate",        "attention.local_weight",
-    "attention.window_blocks", "parallel.shard",         "attention.sketch_levels", "attention.sketch_expansion"};
+static const char *const last_options[] = {"train.optimizer",         "parallel.gradient_sums",    "attention.gate",
+                                           "attention.local_weight",  "attention.window_blocks",   "parallel.shard",
+                                           "attention.sketch_levels", "attention.sketch_expansion"};
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
 void bench_report_row(const BenchFiles *files, const Config *config, const char *what, const BenchRow *row,
