@@ -158,9 +158,9 @@ static double attention_flops(const BenchCase *c)
 static double decode_flops(const BenchCase *c) { return 2.0 * (double)c->model->table.total_count * DECODED_TOKENS; }
 
 static const Benchmark benchmarks[] = {
-    {"step", prepare_step, run_step, step_tokens, step_flops, true},
-    {"attention", prepare_attention, run_attention, attention_tokens, attention_flops, false},
-    {"decode", prepare_decode, run_decode, decode_tokens, decode_flops, false},
+    {"step", prepare_step, run_step, step_tokens, step_flops, true, false},
+    {"attention", prepare_attention, run_attention, attention_tokens, attention_flops, false, true},
+    {"decode", prepare_decode, run_decode, decode_tokens, decode_flops, false, false},
 };
 
 const Benchmark *bench_find(const char *name)
@@ -213,6 +213,7 @@ BenchRow bench_measure(const Config *config, const Benchmark *benchmark, const T
 {
     usage_reset_peak();
     ModelSpec spec = config_model_spec(config);
+    if (benchmark->one_layer) spec.layers = 1;
     BenchCase c = {.config = config, .model = model_create(&spec), .topology = topology};
     c.pass = config_pass_spec(config);
     c.shape = pass_shape(&c.pass, topology->link->position, topology->link->segments);

@@ -20,6 +20,7 @@ typedef struct Benchmark {
     double (*tokens)(const struct BenchCase *); /* of one run, all ranks */
     double (*flops)(const struct BenchCase *);
     bool trains;
+    bool one_layer; /* is all that it needs of the model */
 } Benchmark;
 
 /* By name; NULL when there is none. */

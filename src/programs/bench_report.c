@@ -38,9 +38,10 @@ static bool separate_files(const char *rows_path, const char *profile_path, Mess
 
 static const char rows_header[] =
     "kind,sketch,local,sketch_size,block_length,context,layers,ranks,threads,microseconds_per_token,useful_gflops,"
-    "sgemm_gflops,fraction_of_peak,communication_fraction,peak_rss_bytes,source_version,what,width,heads,vocab_size,"
+    "sgemm_gflops,fraction_of_peak,communication_fraction,peak_rss_bytes,source_version,what,"
+    "shard,width,heads,vocab_size,"
     "batch_sequences,recompute,stretch_length,scan,planned_bytes,waiting_fraction,repeats,kernel,pattern,optimizer,"
-    "gradient_sums,gate,local_weight,window_blocks,shard,sketch_levels,sketch_expansion";
+    "gradient_sums,gate,local_weight,window_blocks,sketch_levels,sketch_expansion";
 static const char profile_header[] =
     "kind,sketch,local,sketch_size,block_length,context,layers,ranks,threads,what,vocab_size,"
     "phase,microseconds_per_token,share,source_version,shard";
@@ -71,9 +72,10 @@ static const char *const leading_options[] = {"attention.kind",        "attentio
 static const char *const trailing_options[] = {"model.width",           "model.heads",     "model.vocab_size",
                                                "train.batch_sequences", "train.recompute", "train.stretch_length",
                                                "parallel.scan"};
-static const char *const last_options[] = {"train.optimizer",         "parallel.gradient_sums",    "attention.gate",
-                                           "attention.local_weight",  "attention.window_blocks",   "parallel.shard",
-                                           "attention.sketch_levels", "attention.sketch_expansion"};
+static const char *const last_options[] = {
+    "train.optimizer",           "parallel.gradient_sums",  "attention.gate",
+    "attention.local_weight",    "attention.window_blocks", "attention.sketch_levels",
+    "attention.sketch_expansion"};
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
 void bench_report_row(const BenchFiles *files, const Config *config, const char *what, const BenchRow *row,
@@ -81,12 +83,13 @@ void bench_report_row(const BenchFiles *files, const Config *config, const char 
 {
     FILE *file = files->rows;
     if (!file) return;
-    write_options(file, config, leading_options, COUNT(leading_options));
-    fprintf(file, "%d,%d,%.6g,%.6g,%.6g,%.4f,%.4f,%.0f,%s,%s,", world().size, omp_get_max_threads(),
-            row->microseconds_per_token, row->times.useful_gflops, row->times.sgemm_gflops, row->times.fraction_of_peak,
-            row->communication_fraction, row->peak_rss_bytes, source_version(), what);
-    write_options(file, config, trailing_options, COUNT(trailing_options));
     char word[OPTION_TEXT_SIZE];
+    option_word(config, "parallel.shard", word);
+    write_options(file, config, leading_options, COUNT(leading_options));
+    fprintf(file, "%d,%d,%.6g,%.6g,%.6g,%.4f,%.4f,%.0f,%s,%s,%s,", world().size, omp_get_max_threads(),
+            row->microseconds_per_token, row->times.useful_gflops, row->times.sgemm_gflops, row->times.fraction_of_peak,
+            row->communication_fraction, row->peak_rss_bytes, source_version(), what, word);
+    write_options(file, config, trailing_options, COUNT(trailing_options));
     option_word(config, "attention.pattern", word);
     fprintf(file, "%.0f,%.4f,%lld,%s,\"%s\"", row->planned_bytes, row->waiting_fraction, (long long)repeats,
             blas_kernel_name(), word);

@@ -340,6 +340,17 @@ assert said["trained"] == sum(data.size for data in tensors.values()) and said["
 END
 }
 
+# The attention of a layer takes no memory for others, which here would be 250 MB.
+test_bench_memory() {
+    local layers
+    for layers in 1 40; do
+        quiet "$program" bench attention tests/data/tiny.ini --variants=config --contexts=64 --repeats=1 --warmups=0 \
+            --model.width=256 --model.layers=$layers --csv="$TEST_FOLDER/layers.csv"
+    done
+    column peak_rss_bytes "$TEST_FOLDER/layers.csv" | xargs |
+        awk '{ exit !(NF == 2 && $1 > 10e6 && $2 < $1 + 50e6) }' || give_up "$(<"$TEST_FOLDER/layers.csv")"
+}
+
 test_other_files() {
     document tokens 1 inspect "$data/train.h5"
     document metrics 1 inspect "$TEST_FOLDER/run/metrics.h5"
@@ -492,5 +503,6 @@ start test_difference
 start test_not_a_number
 start test_bench
 start test_bench_stages
+start test_bench_memory
 finish
 test_refusals

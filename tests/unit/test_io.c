@@ -635,6 +635,22 @@ static void test_changed_token(void)
     }
 }
 
+/* Of what is no longer there HDF5 makes zeros, which are tokens. */
+static void test_cut_while_open(void)
+{
+    Tokenizer tokenizer = {.name = "numbers", .vocab_size = 70000};
+    Message problem = {""};
+    const char *path = scratch_path("cut-open.h5");
+    write_tokens(path, &tokenizer, 5000);
+    TokenFile *file = token_file_open(path, &problem);
+    if (!check_true(file != NULL, "opened: %s", problem.text)) return;
+    check_tokens(file, 0, 5000);
+    check_true(truncate(path, file->file_bytes - 40) == 0, "cut");
+    int32_t ids[10];
+    expect_failure(token_file_read(file, 4990, 10, ids, &problem), &problem, "was cut while it is read");
+    token_file_close(file);
+}
+
 static void test_bad_files(void)
 {
     Message problem;
@@ -1166,11 +1182,17 @@ int main(int argc, char **argv)
         {"refused tables", test_refused_tables},
     };
     static const TestCase tokens[] = {
-        {"round trip", test_round_trip},       {"pieces", test_pieces_round_trip},
-        {"documents", test_documents},         {"verdict", test_verdict},
-        {"together", test_together},           {"wrong tokens", test_wrong_tokens},
-        {"files of h5py", test_files_of_h5py}, {"bad files", test_bad_files},
-        {"hostile files", test_hostile_files}, {"a changed token", test_changed_token},
+        {"round trip", test_round_trip},
+        {"pieces", test_pieces_round_trip},
+        {"documents", test_documents},
+        {"verdict", test_verdict},
+        {"together", test_together},
+        {"wrong tokens", test_wrong_tokens},
+        {"files of h5py", test_files_of_h5py},
+        {"bad files", test_bad_files},
+        {"hostile files", test_hostile_files},
+        {"a changed token", test_changed_token},
+        {"a file that is cut while it is open", test_cut_while_open},
     };
     static const TestCase loader[] = {
         {"epochs", test_epochs},
