@@ -3,7 +3,7 @@
    same products; 1 .. (r-1)/2 stand for both. For even r half of the middle one completes the r(r+1)/2.
 
    Shifted reads come from memory that holds a vector twice. A processor stalls when it reads across numbers it has just
-   written, so a batch of rows is doubled first and used afterwards. */
+   written, so a batch of rows is doubled first and used afterwards. Nothing overlaps (`restrict`): d_u stays in registers. */
 #include "src/attention/packed_features.h"
 
 #include <string.h>
@@ -19,16 +19,17 @@ static size_t whole_diagonals(size_t r) { return (r - 1) / 2; }
 /* Doubled rows of a batch, and doubled diagonals of one row. */
 size_t packed_features_scratch(size_t r) { return 2 * r * (BATCH + 1 + r / 2); }
 
-static void double_rows(real *doubled, ConstMatrix u)
+/* In line, where r is a constant: copies of so few numbers are no calls. */
+static inline __attribute__((always_inline)) void double_rows(real *doubled, ConstMatrix u, size_t r)
 {
-    size_t r = u.columns;
     for (size_t i = 0; i < u.rows; i++) {
         memcpy(doubled + i * 2 * r, const_matrix_row(u, i), r * sizeof *doubled);
         memcpy(doubled + i * 2 * r + r, const_matrix_row(u, i), r * sizeof *doubled);
     }
 }
 
-static inline __attribute__((always_inline)) void expand_vector(real *phi, const real *twice, size_t r)
+static inline __attribute__((always_inline)) void expand_vector(real *restrict phi, const real *restrict twice,
+                                                                size_t r)
 {
 #pragma omp simd
     for (size_t a = 0; a < r; a++) phi[a] = twice[a] * twice[a];
@@ -44,8 +45,9 @@ static inline __attribute__((always_inline)) void expand_vector(real *phi, const
 
 /* The product of places a and a + d passes its gradient to both: to the first in place, to the second by way of `shifted`
    (diagonals, 2r), from which it is read d places earlier. */
-static inline __attribute__((always_inline)) void contract_vector(real *d_u, const real *d_phi, const real *twice,
-                                                                  real *shifted, size_t r)
+static inline __attribute__((always_inline)) void contract_vector(real *restrict d_u, const real *restrict d_phi,
+                                                                  const real *restrict twice, real *restrict shifted,
+                                                                  size_t r)
 {
 #pragma omp simd
     for (size_t a = 0; a < r; a++) d_u[a] += 2 * d_phi[a] * twice[a];
@@ -73,14 +75,17 @@ static inline __attribute__((always_inline)) void contract_vector(real *d_u, con
     }
 }
 
-static inline __attribute__((always_inline)) void expand_batch(real *phi, const real *doubled, size_t rows, size_t r)
+static inline __attribute__((always_inline)) void expand_batch(real *phi, ConstMatrix u, real *doubled, size_t r)
 {
-    for (size_t i = 0; i < rows; i++) expand_vector(phi + i * packed_feature_count(r), doubled + i * 2 * r, r);
+    double_rows(doubled, u, r);
+    for (size_t i = 0; i < u.rows; i++) expand_vector(phi + i * packed_feature_count(r), doubled + i * 2 * r, r);
 }
 
-static inline __attribute__((always_inline)) void contract_batch(Matrix d_u, const real *d_phi, const real *doubled,
-                                                                 size_t r, real *shifted)
+static inline __attribute__((always_inline)) void contract_batch(Matrix d_u, const real *d_phi, ConstMatrix u,
+                                                                 real *doubled, size_t r)
 {
+    real *shifted = doubled + BATCH * 2 * r;
+    double_rows(doubled, u, r);
     for (size_t i = 0; i < d_u.rows; i++)
         contract_vector(matrix_row(d_u, i), d_phi + i * packed_feature_count(r), doubled + i * 2 * r, shifted, r);
 }
@@ -89,20 +94,19 @@ void packed_features_expand(real *phi, ConstMatrix u, real *scratch)
 {
     for (size_t first = 0; first < u.rows; first += BATCH) {
         size_t count = u.rows - first < BATCH ? u.rows - first : BATCH;
-        double_rows(scratch, const_matrix_rows(u, first, count));
-#define EXPAND(width) expand_batch(phi + first * packed_feature_count(width), scratch, count, width)
+        ConstMatrix batch = const_matrix_rows(u, first, count);
+#define EXPAND(width) expand_batch(phi + first * packed_feature_count(width), batch, scratch, width)
         WITH_CONSTANT_WIDTH(u.columns, EXPAND)
     }
 }
 
 void packed_features_contract(Matrix d_u, const real *d_phi, ConstMatrix u, real *scratch)
 {
-    real *shifted = scratch + BATCH * 2 * u.columns;
     for (size_t first = 0; first < u.rows; first += BATCH) {
         size_t count = u.rows - first < BATCH ? u.rows - first : BATCH;
         Matrix d_batch = matrix_rows(d_u, first, count);
-        double_rows(scratch, const_matrix_rows(u, first, count));
-#define CONTRACT(width) contract_batch(d_batch, d_phi + first * packed_feature_count(width), scratch, width, shifted)
+        ConstMatrix batch = const_matrix_rows(u, first, count);
+#define CONTRACT(width) contract_batch(d_batch, d_phi + first * packed_feature_count(width), batch, scratch, width)
         WITH_CONSTANT_WIDTH(u.columns, CONTRACT)
     }
 }

@@ -29,7 +29,7 @@ enum { EXP_ROUNDINGS = 32 };
 static const double STEP = 1e-5, DIFFERENCE_ERROR = 10 * 1e-5 * 1e-5;
 static const real UNTOUCHED = 7; /* what lies between rows before a kernel runs, and must lie there afterwards */
 
-enum { MAX_THREADS = 3, MAX_WIDTH = 24 };
+enum { MAX_THREADS = 3, MAX_WIDTH = 200 };
 
 static double *widened(const real *x, size_t count)
 {
@@ -66,6 +66,7 @@ static const Rows norm_shapes[] = {
     {5, 1, 24, 24, 24},    /* plain */
     {1, 1, 7, 9, 8},       /* fewer tokens than threads */
     {9, 3, 8, 40, 29},     /* heads and gaps */
+    {7, 1, 200, 203, 201}, /* long rows, fewer at a time */
     {300, 4, 16, 192, 70}, /* long enough for several threads in the forward pass */
 };
 enum { NORM_SHAPES = sizeof norm_shapes / sizeof *norm_shapes };
@@ -675,6 +676,7 @@ static const Sizes product_sizes[] = {
     {1, 1, 1, 0, 1, 0},      {5, 7, 3, 0, 1, 0},    {5, 7, 3, 4, 1, 1},        {17, 1, 33, 2, -0.5, 1},
     {1, 19, 8, 1, 2, -1},    {40, 50, 70, 0, 1, 0}, {64, 48, 130, 9, 0.25, 0}, {33, 65, 17, 3, -2, 0.5},
     {13, 123, 300, 5, 1, 0}, {6, 64, 128, 0, 1, 1}, {2, 31, 129, 0, 1, 1},     {11, 112, 256, 1, 1, 1},
+    {7, 37, 1030, 0, 1, 1},
 };
 enum { PRODUCT_SIZES = sizeof product_sizes / sizeof *product_sizes };
 
