@@ -108,6 +108,7 @@ void optimizer_destroy(Optimizer *optimizer)
 
 void optimizer_update(const Optimizer *optimizer, ParamStore *store, const OptimizerStep *step)
 {
+    store->begin_change(store);
     phase_begin(PHASE_OPTIMIZER);
     optimizer->kind->update(optimizer, store, step);
     store->spread(store);
