@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "mpi/real_type.h"
+#include "mpi/shard_exchange.h"
 #include "mpi/world.h"
 #include "src/base/memory.h"
 #include "src/core/phase.h"
@@ -122,10 +123,7 @@ static void broadcast(ParamStore *store, real *numbers, size_t count, int root)
 {
     Phase interrupted = phase_begin(PHASE_COMMUNICATION);
     double start = MPI_Wtime();
-    for (size_t first = 0; first < count; first += GRADIENT_PIECE) {
-        size_t length = count - first < GRADIENT_PIECE ? count - first : GRADIENT_PIECE;
-        CHECK_MPI(MPI_Bcast(numbers + first, (int)length, MPI_REAL_TYPE, root, transport_of(store)->comm));
-    }
+    broadcast_numbers(transport_of(store)->comm, numbers, count, root);
     store->seconds += MPI_Wtime() - start;
     phase_begin(interrupted);
 }
@@ -160,15 +158,7 @@ static void destroy(ParamStore *store)
    are slower. */
 bool gradient_sums_overlapped(GradientSums sums)
 {
-    MPI_Comm node;
-    int size;
-    if (sums != SUMS_AUTO) return sums == SUMS_OVERLAPPED;
-    CHECK_MPI(MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node));
-    CHECK_MPI(MPI_Comm_size(node, &size));
-    CHECK_MPI(MPI_Comm_free(&node));
-    double several = size < world().size;
-    world_max_doubles(&several, 1);
-    return several > 0;
+    return sums == SUMS_AUTO ? world_nodes().count > 1 : sums == SUMS_OVERLAPPED;
 }
 
 ParamStore *param_store_replicated(const ParamTable *params, const ParamTable *states, StorePurpose purpose,
@@ -176,7 +166,7 @@ ParamStore *param_store_replicated(const ParamTable *params, const ParamTable *s
 {
     ParamStore *store = param_store_create(params, states, purpose);
     Transport *transport = checked_calloc(1, sizeof *transport);
-    bool overlapped = purpose == STORE_GRADIENTS && gradient_sums_overlapped(sums);
+    bool gradients = purpose & STORE_GRADIENTS_ALONE, overlapped = gradients && gradient_sums_overlapped(sums);
     *transport = (Transport){
         .overlapped = overlapped,
         .whole_values = store->kept_values,
@@ -192,7 +182,7 @@ ParamStore *param_store_replicated(const ParamTable *params, const ParamTable *s
     store->place = place;
     store->place_state = place_state;
     store->destroy = destroy;
-    if (purpose != STORE_GRADIENTS || store->ranks == 1) return store;
+    if (!gradients || store->ranks == 1) return store;
     make_sums(store);
     store->open_sums = open_sums;
     store->gradients_added = gradients_added;

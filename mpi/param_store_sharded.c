@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "mpi/gradient_shares.h"
+#include "mpi/node_values.h"
 #include "mpi/param_store_replicated.h"
 #include "mpi/real_type.h"
 #include "mpi/shard_exchange.h"
@@ -12,17 +13,21 @@
 #include "mpi/world.h"
 #include "src/base/digest.h"
 #include "src/base/memory.h"
+#include "src/base/size.h"
 #include "src/core/phase.h"
 
 /* What is divided; the rest is in the replicated store beneath. */
 typedef struct Division {
     ParamShards *shards;
-    BlockCounts *groups; /* (params->groups) */
-    MPI_Comm comm;
+    MPI_Comm comm;             /* those among whom rows are divided: all, or the ranks of the node */
+    int number;                /* of this process among them */
+    BlockCounts *groups;       /* (params->groups); NULL where nothing is gathered by them */
+    Node *node;                /* of node_shared, or NULL */
     real *states;              /* the kept rows of all */
     size_t *state_places;      /* per state: where its rows begin */
     GradientShares *gradients; /* SHARD_GRADIENTS and above */
-    ValueShares *values;       /* SHARD_PARAMETERS; and with it: */
+    ValueShares *values;       /* SHARD_PARAMETERS */
+    NodeValues *node_values;   /* node_shared; with either of them: */
     real *constants;           /* tensors that are not trained, as they lie in the plain layout behind the others */
     /* Of the store beneath. */
     real *(*whole_values)(ParamStore *, int param);
@@ -33,18 +38,43 @@ typedef struct Division {
 
 static Division *division_of(const ParamStore *store) { return store->division; }
 
+/* A call of the functions of shares, as communication. */
+#define AS_COMMUNICATION(store, call)                                                                                  \
+    do {                                                                                                               \
+        Phase interrupted = phase_begin(PHASE_COMMUNICATION);                                                          \
+        double start = MPI_Wtime();                                                                                    \
+        call;                                                                                                          \
+        (store)->seconds += MPI_Wtime() - start;                                                                       \
+        phase_begin(interrupted);                                                                                      \
+    } while (0)
+
 /* ---- rows ---- */
+
+/* Each node divides all rows among its own ranks, as others do too. */
+static bool divided_by_node(const Division *division) { return division->shards->ranks < world().size; }
 
 static RowRange kept(const ParamStore *store, const Param *param)
 {
     if (!param->trained) return (RowRange){0, param_extent(param)};
-    return param_shards_rows(division_of(store)->shards, param, store->rank);
+    return param_shards_rows(division_of(store)->shards, param, division_of(store)->number);
+}
+
+/* Of what every node has, each writes a part. */
+static RowRange of_node(const Node *node, const Param *param, RowRange rows)
+{
+    size_t extent = param_extent(param), nodes = (size_t)node->all.count, number = (size_t)node->number;
+    size_t first = extent * number / nodes, end = extent * (number + 1) / nodes;
+    if (rows.first < first) rows.first = first;
+    if (rows.end > end) rows.end = end;
+    return rows.first < rows.end ? rows : (RowRange){0, 0};
 }
 
 /* Tensors of which all ranks have all are written in slices. */
 static RowRange written(const ParamStore *store, const Param *param)
 {
-    return param->trained ? kept(store, param) : division_of(store)->slice(store, param);
+    const Division *division = division_of(store);
+    if (!param->trained) return division->slice(store, param);
+    return divided_by_node(division) ? of_node(division->node, param, kept(store, param)) : kept(store, param);
 }
 
 /* Numbers of a tensor before its first kept row. */
@@ -88,7 +118,11 @@ static real *kept_state(ParamStore *store, int state)
 static void place_state(ParamStore *store, int state, const real *whole)
 {
     const Division *division = division_of(store);
-    shard_scatter(division->comm, division->shards, &store->states->params[state], kept_state(store, state), whole);
+    const Param *param = &store->states->params[state];
+    if (divided_by_node(division))
+        shard_broadcast(MPI_COMM_WORLD, param, kept(store, param), kept_state(store, state), whole);
+    else
+        shard_scatter(division->comm, division->shards, param, kept_state(store, state), whole);
 }
 
 static uint64_t digest_state(ParamStore *store, int state)
@@ -100,11 +134,9 @@ static uint64_t digest_state(ParamStore *store, int state)
 /* ---- values, whole on every rank ---- */
 
 /* Into the copies of all, group by group. */
-static void spread(ParamStore *store)
+static void gather_groups(ParamStore *store)
 {
     const Division *division = division_of(store);
-    Phase interrupted = phase_begin(PHASE_COMMUNICATION);
-    double start = MPI_Wtime();
     for (int group = 0; group < store->params->groups; group++) {
         int first = division->shards->groups[group].first_param;
         if (first < 0) continue;
@@ -112,21 +144,78 @@ static void spread(ParamStore *store)
                                  division->groups[group].counts, division->groups[group].places, MPI_REAL_TYPE,
                                  division->comm));
     }
-    store->seconds += MPI_Wtime() - start;
-    phase_begin(interrupted);
+}
+
+static void spread(ParamStore *store) { AS_COMMUNICATION(store, gather_groups(store)); }
+
+/* ---- tensors that are not trained, where values are not in the store beneath ---- */
+
+static void take_constants(ParamStore *store)
+{
+    size_t count = store->params->total_count - store->params->trained_count;
+    division_of(store)->constants = checked_calloc(count, sizeof(real));
+}
+
+static real *constant(ParamStore *store, const Param *param)
+{
+    return division_of(store)->constants + param_table_constant_place(store->params, param);
+}
+
+static void place_constant(ParamStore *store, const Param *param, const real *whole)
+{
+    real *values = constant(store, param);
+    if (whole) memmove(values, whole, param->count * sizeof *values);
+    store->broadcast(store, values, param->count, 0);
+}
+
+/* ---- values, whole on every node ---- */
+
+static real *values_of_node(ParamStore *store, int param)
+{
+    const Param *row = &store->params->params[param];
+    return row->trained ? node_values_whole(division_of(store)->node_values, row) : constant(store, row);
+}
+
+static const real *read_values_of_node(ParamStore *store, int param) { return values_of_node(store, param); }
+
+static uint64_t digest_of_node(ParamStore *store, int param)
+{
+    return digest_reals(values_of_node(store, param), store->params->params[param].count);
+}
+
+static void place_on_node(ParamStore *store, int param, const real *whole)
+{
+    const Param *row = &store->params->params[param];
+    if (row->trained)
+        AS_COMMUNICATION(store, node_values_place(division_of(store)->node_values, row, whole));
+    else
+        place_constant(store, row, whole);
+}
+
+static void begin_change(ParamStore *store)
+{
+    AS_COMMUNICATION(store, node_values_begin_change(division_of(store)->node_values));
+}
+
+static void spread_from_node(ParamStore *store)
+{
+    AS_COMMUNICATION(store, node_values_spread(division_of(store)->node_values));
+}
+
+static void share_values(ParamStore *store)
+{
+    Division *division = division_of(store);
+    division->node_values = node_values_create(division->shards, division->node);
+    division->whole_values = values_of_node;
+    take_constants(store);
+    store->values = read_values_of_node;
+    store->begin_change = begin_change;
+    store->spread = spread_from_node;
+    store->digest = digest_of_node;
+    store->place = place_on_node;
 }
 
 /* ---- gradients in shares ---- */
-
-/* A call of the functions of shares, as communication. */
-#define AS_COMMUNICATION(store, call)                                                                                  \
-    do {                                                                                                               \
-        Phase interrupted = phase_begin(PHASE_COMMUNICATION);                                                          \
-        double start = MPI_Wtime();                                                                                    \
-        call;                                                                                                          \
-        (store)->seconds += MPI_Wtime() - start;                                                                       \
-        phase_begin(interrupted);                                                                                      \
-    } while (0)
 
 static real *whole_gradient_of_pass(ParamStore *store, int param)
 {
@@ -196,11 +285,6 @@ static void acquire(ParamStore *store, int group)
 
 static void release(ParamStore *store, int group) { value_shares_release(division_of(store)->values, group); }
 
-static real *constant(ParamStore *store, const Param *param)
-{
-    return division_of(store)->constants + param_table_constant_place(store->params, param);
-}
-
 static const real *gathered_values(ParamStore *store, int param)
 {
     const Param *row = &store->params->params[param];
@@ -228,21 +312,19 @@ static void place_values(ParamStore *store, int param, const real *whole)
 {
     const Division *division = division_of(store);
     const Param *row = &store->params->params[param];
-    real *values = own_values(store, param);
-    if (row->trained) {
-        values_changed(store);
-        shard_scatter(division->comm, division->shards, row, values, whole);
+    if (!row->trained) {
+        place_constant(store, row, whole);
         return;
     }
-    if (whole) memmove(values, whole, row->count * sizeof *values);
-    store->broadcast(store, values, row->count, 0);
+    values_changed(store);
+    shard_scatter(division->comm, division->shards, row, own_values(store, param), whole);
 }
 
 static void divide_values(ParamStore *store)
 {
     Division *division = division_of(store);
     division->values = value_shares_create(division->shards, division->groups, division->comm);
-    division->constants = checked_calloc(store->params->total_count - store->params->trained_count, sizeof(real));
+    take_constants(store);
     store->acquire = acquire;
     store->release = release;
     store->poll = poll;
@@ -255,16 +337,25 @@ static void divide_values(ParamStore *store)
 
 /* ---- making ---- */
 
+static void destroy_groups(Division *division)
+{
+    for (int group = 0; division->groups && group < division->shards->params->groups; group++)
+        block_counts_destroy(&division->groups[group]);
+    free(division->groups);
+}
+
 static void destroy(ParamStore *store)
 {
     Division *division = division_of(store);
     void (*destroy_whole)(ParamStore *) = division->destroy_whole;
-    for (int group = 0; group < store->params->groups; group++) block_counts_destroy(&division->groups[group]);
     gradient_shares_destroy(division->gradients);
     value_shares_destroy(division->values);
+    node_values_destroy(division->node_values);
+    destroy_groups(division);
     param_shards_destroy(division->shards);
     CHECK_MPI(MPI_Comm_free(&division->comm));
-    free(division->groups);
+    if (division->node) node_destroy(division->node);
+    free(division->node);
     free(division->constants);
     free(division->states);
     free(division->state_places);
@@ -272,23 +363,32 @@ static void destroy(ParamStore *store)
     destroy_whole(store);
 }
 
-static void divide(ParamStore *store, ShardSpec spec)
+static void count_groups(ParamStore *store)
+{
+    Division *division = division_of(store);
+    division->groups = checked_calloc((size_t)store->params->groups, sizeof *division->groups);
+    for (int group = 0; group < store->params->groups; group++)
+        division->groups[group] = block_counts_create(division->shards, group, NULL, store->ranks);
+}
+
+/* `node`: of node_shared, or NULL; the store has it from here. */
+static void divide(ParamStore *store, ShardSpec spec, Node *node)
 {
     Division *division = checked_calloc(1, sizeof *division);
-    const ParamTable *params = store->params;
+    bool by_node = node && spec.stage == SHARD_NONE;
     *division = (Division){
-        .shards = param_shards_create(params, spec.whole_matrices, store->ranks),
-        .groups = checked_calloc((size_t)params->groups, sizeof *division->groups),
+        .shards = param_shards_create(store->params, spec.whole_matrices, by_node ? node->size : store->ranks),
+        .number = by_node ? node->rank : store->rank,
+        .node = node,
         .whole_values = store->kept_values,
         .whole_gradient = store->gradient,
         .slice = store->written,
         .destroy_whole = store->destroy,
     };
-    for (int group = 0; group < params->groups; group++)
-        division->groups[group] = block_counts_create(division->shards, group);
-    CHECK_MPI(MPI_Comm_dup(MPI_COMM_WORLD, &division->comm));
+    CHECK_MPI(MPI_Comm_dup(by_node ? node->comm : MPI_COMM_WORLD, &division->comm));
     store->division = division;
     store->divided = true;
+    if (!node) count_groups(store);
     store->kept = kept;
     store->written = written;
     store->kept_values = kept_values;
@@ -300,17 +400,33 @@ static void divide(ParamStore *store, ShardSpec spec)
     store->destroy = destroy;
 }
 
+/* This rank's node where some node has several ranks, else NULL. Whether there is room shows before other memory is taken. */
+static Node *node_to_share(const ParamTable *params)
+{
+    Node *node = checked_calloc(1, sizeof *node);
+    *node = node_create();
+    if (node->all.most > 1) {
+        node_values_require(params, node);
+        return node;
+    }
+    node_destroy(node);
+    free(node);
+    return NULL;
+}
+
 ParamStore *param_store_sharded(const ParamTable *params, const ParamTable *states, StorePurpose purpose,
                                 GradientSums sums, ShardSpec spec)
 {
-    if (spec.stage == SHARD_NONE || world().size == 1) return param_store_replicated(params, states, purpose, sums);
+    Node *node = spec.node_shared && spec.stage != SHARD_PARAMETERS ? node_to_share(params) : NULL;
+    if (!node && (spec.stage == SHARD_NONE || world().size == 1))
+        return param_store_replicated(params, states, purpose, sums);
     bool gradients = spec.stage >= SHARD_GRADIENTS, values = spec.stage == SHARD_PARAMETERS;
-    ParamStore *store = param_store_replicated(params, NULL,
-                                               values      ? STORE_TABLES
-                                               : gradients ? STORE_VALUES
-                                                           : purpose,
-                                               sums);
-    divide(store, spec);
+    unsigned beneath = purpose;
+    if (gradients) beneath &= ~(unsigned)STORE_GRADIENTS_ALONE;
+    if (values || node) beneath &= ~(unsigned)STORE_VALUES;
+    ParamStore *store = param_store_replicated(params, NULL, (StorePurpose)beneath, sums);
+    divide(store, spec, node);
+    if (node) share_values(store);
     if (states) take_states(store, states);
     if (gradients && purpose == STORE_GRADIENTS) divide_gradients(store, sums);
     if (values) divide_values(store);

@@ -1,6 +1,10 @@
 /* Parameters on many ranks, each of which keeps a share of what training needs: of the optimizer's states; of gradients too; of
    values too (parallel.shard). Which rows are whose says src/core/param_shards.h; tensors that are not trained, which are few and
-   small, are whole on every rank. */
+   small, are whole on every rank.
+
+   The ranks of a node may have one copy of the values together (parallel.node_shared, mpi/node_values.h). Each writes the rows
+   that it keeps; without a stage the rows, and with them the states of the optimizer, are divided in each node among its own
+   ranks. */
 #ifndef POLYSKETCH_MPI_PARAM_STORE_SHARDED_H
 #define POLYSKETCH_MPI_PARAM_STORE_SHARDED_H
 
@@ -10,10 +14,12 @@
 typedef struct ShardSpec {
     ShardStage stage;
     bool whole_matrices; /* OptimizerKind.whole_matrices */
+    bool node_shared;    /* not with SHARD_PARAMETERS; where all nodes have one rank it changes nothing */
 } ShardSpec;
 
-/* As param_store_create(), collective. On one rank, or without a stage, it is param_store_replicated(). A step gives what it
-   gives there up to the rounding of sums over ranks, which are taken in the order of the ranks; the same bits in every run. */
+/* As param_store_create(), collective. On one rank, or without a stage and node_shared, it is param_store_replicated(). A step
+   gives what it gives there up to the rounding of sums over ranks, which are taken in the order of the ranks; the same bits in
+   every run, and with or without node_shared. All ranks leave with one line where a node has no room for what it shares. */
 ParamStore *param_store_sharded(const ParamTable *params, const ParamTable *states, StorePurpose purpose,
                                 GradientSums sums, ShardSpec spec);
 

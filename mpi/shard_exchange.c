@@ -2,24 +2,29 @@
 
 #include <limits.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "mpi/param_store_replicated.h"
 #include "mpi/real_type.h"
 #include "mpi/world.h"
 #include "src/base/digest.h"
 #include "src/base/memory.h"
+#include "src/base/size.h"
 
-BlockCounts block_counts_create(const ParamShards *shards, int group)
+BlockCounts block_counts_create(const ParamShards *shards, int group, const int *keepers, int count)
 {
-    size_t ranks = (size_t)shards->ranks, count = param_shards_group_count(shards, group);
-    CHECK(count <= INT_MAX,
+    size_t whole = param_shards_group_count(shards, group);
+    CHECK(whole <= INT_MAX,
           "group %d has %zu numbers, more than a message may have. Use parallel.shard = none, or a smaller "
           "model.vocab_size",
-          group, count);
-    BlockCounts counts = {checked_calloc(ranks, sizeof(int)), checked_calloc(ranks, sizeof(int))};
-    for (int rank = 0; rank < shards->ranks; rank++) {
-        ShardBlock block = param_shards_block(shards, group, rank);
-        counts.counts[rank] = (int)(block.end - block.first);
-        counts.places[rank] = block.end > block.first ? (int)(block.first - shards->groups[group].first) : 0;
+          group, whole);
+    BlockCounts counts = {checked_calloc((size_t)count, sizeof(int)), checked_calloc((size_t)count, sizeof(int))};
+    for (int i = 0; i < count; i++) {
+        int keeper = keepers ? keepers[i] : i;
+        if (keeper < 0) continue;
+        ShardBlock block = param_shards_block(shards, group, keeper);
+        counts.counts[i] = (int)(block.end - block.first);
+        counts.places[i] = block.end > block.first ? (int)(block.first - shards->groups[group].first) : 0;
     }
     return counts;
 }
@@ -44,6 +49,26 @@ void shard_scatter(MPI_Comm comm, const ParamShards *shards, const Param *param,
     CHECK_MPI(MPI_Scatterv(whole, counts, places, MPI_REAL_TYPE, kept, counts[own], MPI_REAL_TYPE, 0, comm));
     free(counts);
     free(places);
+}
+
+void broadcast_numbers(MPI_Comm comm, real *numbers, size_t count, int root)
+{
+    for (size_t first = 0; first < count; first += GRADIENT_PIECE)
+        CHECK_MPI(MPI_Bcast(numbers + first, (int)smaller(count - first, GRADIENT_PIECE), MPI_REAL_TYPE, root, comm));
+}
+
+void shard_broadcast(MPI_Comm comm, const Param *param, RowRange rows, real *kept, const real *whole)
+{
+    size_t width = param_row_width(param), own_first = rows.first * width, own_end = rows.end * width;
+    real *piece = checked_calloc(smaller(param->count, GRADIENT_PIECE), sizeof *piece);
+    for (size_t first = 0; first < param->count; first += GRADIENT_PIECE) {
+        size_t end = smaller(first + GRADIENT_PIECE, param->count);
+        if (whole) memcpy(piece, whole + first, (end - first) * sizeof *piece);
+        broadcast_numbers(comm, piece, end - first, 0);
+        size_t from = larger(first, own_first), to = smaller(end, own_end);
+        if (from < to) memcpy(kept + (from - own_first), piece + (from - first), (to - from) * sizeof *piece);
+    }
+    free(piece);
 }
 
 /* ---- digests ---- */

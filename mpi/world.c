@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "mpi/node.h"
 #include "src/base/denormals.h"
 #include "src/base/memory.h"
 
@@ -152,20 +153,24 @@ bool world_majority(uint64_t value, char differing[WORLD_RANKS_TEXT])
 
 void world_barrier(void) { CHECK_MPI(MPI_Barrier(MPI_COMM_WORLD)); }
 
+WorldNodes world_nodes(void)
+{
+    Node node = node_create();
+    node_destroy(&node);
+    return node.all;
+}
+
 /* How many ranks of this node may use the same processors as this one, itself included. */
 static int ranks_on_these_processors(void)
 {
-    MPI_Comm node;
-    int ranks, same = 0;
-    cpu_set_t mine, *all;
+    Node node = node_create();
+    int same = 0;
+    cpu_set_t mine, *all = checked_calloc((size_t)node.size, sizeof *all);
     CPU_ZERO(&mine);
     sched_getaffinity(0, sizeof mine, &mine);
-    CHECK_MPI(MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, the_world.rank, MPI_INFO_NULL, &node));
-    CHECK_MPI(MPI_Comm_size(node, &ranks));
-    all = checked_calloc((size_t)ranks, sizeof *all);
-    CHECK_MPI(MPI_Allgather(&mine, sizeof mine, MPI_BYTE, all, sizeof mine, MPI_BYTE, node));
-    for (int i = 0; i < ranks; i++) same += CPU_EQUAL(&mine, &all[i]) != 0;
-    CHECK_MPI(MPI_Comm_free(&node));
+    CHECK_MPI(MPI_Allgather(&mine, sizeof mine, MPI_BYTE, all, sizeof mine, MPI_BYTE, node.comm));
+    for (int i = 0; i < node.size; i++) same += CPU_EQUAL(&mine, &all[i]) != 0;
+    node_destroy(&node);
     free(all);
     return same;
 }

@@ -54,6 +54,12 @@ bool world_majority(uint64_t value, char differing[WORLD_RANKS_TEXT]);
 
 void world_barrier(void);
 
+/* How many nodes the job has, and the ranks of the smallest and of the largest. Collective. */
+typedef struct WorldNodes {
+    int count, least, most;
+} WorldNodes;
+WorldNodes world_nodes(void);
+
 /* Sets the number of OpenMP threads of this rank where the user has not (OMP_NUM_THREADS): the cores the rank may use
    (as the launcher has bound it), shared with the ranks of its node that may use the same. Where the OpenMP library gives
    fewer (OMP_THREAD_LIMIT), so many are used from now on. Returns the number. Collective. */

@@ -135,6 +135,7 @@ static ParamStore *create(const ParamTable *params, const ParamTable *states, Me
         .digest_state = digest_state,
         .written = all_rows,
         .broadcast = broadcast,
+        .begin_change = nothing,
         .spread = nothing,
         .place = place,
         .place_state = place_state,
@@ -146,8 +147,8 @@ static ParamStore *create(const ParamTable *params, const ParamTable *states, Me
 ParamStore *param_store_create(const ParamTable *params, const ParamTable *states, StorePurpose purpose)
 {
     Memory memory = {.own = true};
-    if (purpose != STORE_TABLES) memory.values = checked_block(params->total_count * sizeof(real));
-    if (purpose == STORE_GRADIENTS) memory.gradients = checked_block(params->trained_count * sizeof(real));
+    if (purpose & STORE_VALUES) memory.values = checked_block(params->total_count * sizeof(real));
+    if (purpose & STORE_GRADIENTS_ALONE) memory.gradients = checked_block(params->trained_count * sizeof(real));
     if (states) memory.states = checked_block(states->total_count * sizeof(real));
     return create(params, states, memory);
 }
@@ -176,6 +177,7 @@ void param_store_require_whole(const ParamStore *store, const Param *param)
 void param_store_initialise(ParamStore *store, uint64_t seed)
 {
     real *room = store->divided ? checked_calloc(param_table_largest(store->params), sizeof *room) : NULL;
+    store->begin_change(store);
     for (int i = 0; i < store->params->count; i++) {
         const Param *param = &store->params->params[i];
         bool whole = keeps_whole(store, param);

@@ -51,13 +51,16 @@ struct ParamStore {
     double (*gradient_norm)(ParamStore *);
 
     /* What this process keeps up to date itself: rows of each tensor, of its gradient and of its states; all of them, or, of
-       tensors that are trained, those that no other process keeps (`divided`). Pointers are to the first kept row. */
+       tensors that are trained, those that no other process keeps, or none of its node (`divided`). Pointers are to the first
+       kept row. */
     bool divided;
     RowRange (*kept)(const ParamStore *, const Param *param);
     real *(*kept_values)(ParamStore *, int param);
     const real *(*kept_gradient)(ParamStore *, int param);
     real *(*kept_state)(ParamStore *, int state);
-    /* New values of kept rows reach the copies that others read. Collective; between passes. */
+    /* Whoever writes kept values does so between these two: nobody reads values any more, which may be in memory of several
+       processes; and what was written reaches all that read it. Collective; between passes. */
+    void (*begin_change)(ParamStore *);
     void (*spread)(ParamStore *);
     /* XXH3 of all values of a tensor, or of a state, as files have it: of this process's copy where it has one, else of the rows
        of all. Collective. */
@@ -91,9 +94,10 @@ typedef enum ShardStage {
 
 /* What a store holds. */
 typedef enum StorePurpose {
-    STORE_TABLES, /* no numbers: for stores that keep them elsewhere */
-    STORE_VALUES,
-    STORE_GRADIENTS, /* values and gradients */
+    STORE_TABLES = 0, /* no numbers: for stores that keep them elsewhere */
+    STORE_VALUES = 1,
+    STORE_GRADIENTS_ALONE = 2, /* for those that keep values elsewhere */
+    STORE_GRADIENTS = STORE_VALUES | STORE_GRADIENTS_ALONE,
 } StorePurpose;
 
 /* Everything in this process, values and states zero. `states` NULL: none. The tables must outlive it. Owned by the caller;

@@ -204,8 +204,9 @@ static void end_run(void *context)
 
 static double planned_bytes(const BenchCase *c)
 {
-    ShardStage stage = (ShardStage)c->config->parallel.shard;
-    return memory_report(c->config, c->model, &c->pass, world().size, stage).total;
+    MemoryCase here = memory_case_here(c->config);
+    MemoryReport report = memory_report(c->config, c->model, &c->pass, &here);
+    return memory_report_resident(&report);
 }
 
 BenchRow bench_measure(const Config *config, const Benchmark *benchmark, const Topology *topology, int64_t warmups,

@@ -36,7 +36,7 @@ static const OptionRow rows[] = {
     {"", "memory", OPTION_TEXT, AT(memory), "", 0, 0, "", false,
      "of a node, such as 24G or 24GiB: plans with the least parallel.shard that fits, and says which"},
     {"", "ranks_per_node", OPTION_INTEGER, AT(ranks_per_node), "0", 0, 1 << 20, "", false,
-     "memory: ranks that share it; 0 = all"},
+     "memory, parallel.node_shared: ranks that share it; 0 = all"},
     {"", "slurm", OPTION_BOOL, AT(slurm), "false", 0, 0, "", false,
      "print the head of a Slurm job script instead: nodes, tasks, cores, memory and time"},
     {"", "network", OPTION_TEXT, AT(network), "", 1, 0, "", false,
@@ -57,7 +57,8 @@ static const OptionRow rows[] = {
 const CommandHelp plan_help = {
     .usage = "polysketch plan FILE.ini --ranks=P [--section.key=value ...]",
     .text =
-        "Prints parameters, memory per rank and for each parallel.shard, operations and messages of a training step, "
+        "Prints parameters, memory per rank and for each parallel.shard, alone and with parallel.node_shared, "
+        "operations and messages of a training step, "
         "without starting P ranks. "
         "With --network it also prints what the messages take on a network, by closed forms, and how efficient so many "
         "ranks are. With --slurm it prints the head of a job script for them. Without data files, set model.vocab_size "
@@ -144,6 +145,7 @@ static void say_messages(const Config *config, const Model *model, const Optimiz
 {
     StepMessages attention = step_messages(config, model, config_sequence_ranks(config, (int)ranks), &(Network){0});
     bool shares = config->parallel.shard >= SHARD_GRADIENTS, divided = config->parallel.shard != SHARD_NONE;
+    bool own_matrices = divided || store->ranks_per_node > 1;
     facts_say(facts, "messages per step and rank\n");
     facts_open(facts, "messages_per_step_and_rank");
     facts_integer(facts, "attention", "  of attention                 %14lld\n", (int64_t)attention.count);
@@ -154,7 +156,7 @@ static void say_messages(const Config *config, const Model *model, const Optimiz
     if (divided && ranks > 1)
         facts_bytes(facts, "parameter_bytes", "  parameters, gathered         %14s\n",
                     store->value_numbers * sizeof(real));
-    if (!divided && optimizer->kind->exchanged_count && ranks > 1)
+    if (!own_matrices && optimizer->kind->exchanged_count && ranks > 1)
         facts_bytes(facts, "matrix_step_bytes", "  steps of matrices, sent round %14s\n",
                     (double)optimizer->kind->exchanged_count(optimizer) * sizeof(real));
     facts_close(facts);
@@ -191,10 +193,25 @@ static double step_seconds(const Config *config, const Model *model, const PlanO
     return flops / (1e9 * SHARE_OF_SGEMM * gflops * threads * (double)options->ranks);
 }
 
-static void print_slurm_head(const Config *config, const Model *model, const MemoryReport *report,
-                             const PlanOptions *options)
+/* What ranks of a node share depends on how many they are, and how many fit on what they need: fewer until both agree. */
+static void fit_on_nodes(const Config *config, const Model *model, SlurmNeeds *needs, SlurmHead *head)
 {
     Message problem;
+    PassSpec pass = config_pass_spec(config);
+    int64_t fit = needs->cores_per_node / needs->threads;
+    head->tasks_per_node = fit < 1 ? 1 : fit < needs->ranks ? fit : needs->ranks;
+    MemoryCase here = {.ranks = (int)needs->ranks,
+                       .stage = (ShardStage)config->parallel.shard,
+                       .node_shared = config->parallel.node_shared};
+    do {
+        here.node_ranks = (int)head->tasks_per_node;
+        needs->bytes_per_rank = memory_report(config, model, &pass, &here).total;
+        require_all(slurm_head_make(needs, head, &problem), &problem);
+    } while (head->tasks_per_node < here.node_ranks);
+}
+
+static void print_slurm_head(const Config *config, const Model *model, const PlanOptions *options)
+{
     char speed[128], basis[160];
     SlurmHead head;
     double steps = (double)config->train.steps, seconds = step_seconds(config, model, options, speed, sizeof speed);
@@ -204,11 +221,10 @@ static void print_slurm_head(const Config *config, const Model *model, const Mem
         .threads = omp_get_max_threads(),
         .cores_per_node = options->cores_per_node ? options->cores_per_node : omp_get_num_procs(),
         .bytes_per_node = 1e9 * options->gigabytes_per_node,
-        .bytes_per_rank = report->total,
         .seconds = steps * seconds,
         .most_seconds = 3600 * options->hours,
     };
-    require_all(slurm_head_make(&needs, &head, &problem), &problem);
+    fit_on_nodes(config, model, &needs, &head);
     slurm_head_print(&needs, &head, basis);
 }
 
@@ -232,11 +248,11 @@ static void print_plan(const Config *config, const Model *model, const StagePlan
 {
     Facts *facts = facts_create(options->json);
     Optimizer *optimizer = optimizer_plan(&config->train.optimizer, &model->table);
-    StoreMessages store =
-        store_messages(config, model, optimizer, (int)options->ranks, network ? network : &(Network){0});
+    StoreMessages store = store_messages(config, model, optimizer, (int)options->ranks, stages->ranks_per_node,
+                                         network ? network : &(Network){0});
     say_job(config, options->ranks, config_sequence_ranks(config, (int)options->ranks), facts);
     say_parameters(model, facts);
-    memory_report_say(&stages->reports[stages->stage], facts);
+    memory_report_say(plan_report(stages), facts);
     plan_stages_say(stages, facts);
     say_operations(config, model, options->ranks, facts);
     say_messages(config, model, optimizer, options->ranks, &store, facts);
@@ -278,7 +294,7 @@ int plan_main(int argc, char **argv)
     StagePlan stages = plan_stages(&config, model, (int)options.ranks, memory, options.ranks_per_node);
     config.parallel.shard = (int)stages.stage;
     if (options.slurm)
-        print_slurm_head(&config, model, &stages.reports[stages.stage], &options);
+        print_slurm_head(&config, model, &options);
     else
         print_plan(&config, model, &stages, &options, options.network[0] ? &network : NULL);
     model_destroy(model);

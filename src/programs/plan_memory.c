@@ -24,50 +24,92 @@ bool plan_memory_read(const char *text, double *bytes, Message *problem)
            fail(problem, "--memory=%s is no amount of memory. Write a number and a unit, such as 24G or 24GiB", text);
 }
 
-static bool fits(const StagePlan *plan, int stage)
+/* Of all ranks of a node, with what programs have beside. */
+static double node_needs(const StagePlan *plan, bool node_shared, ShardStage stage)
 {
-    return memory_of_process(plan->reports[stage].total) * (double)plan->ranks_per_node <= plan->node_bytes;
+    return memory_of_process(plan->reports[node_shared][stage].total) * plan->ranks_per_node;
 }
+
+static bool fits(const StagePlan *plan, bool node_shared, ShardStage stage)
+{
+    return node_needs(plan, node_shared, stage) <= plan->node_bytes;
+}
+
+/* That has the least to keep. */
+static ShardStage last_stage(bool node_shared) { return node_shared ? SHARD_GRADIENTS : SHARD_PARAMETERS; }
 
 StagePlan plan_stages(const Config *config, const Model *model, int ranks, double node_bytes, int64_t ranks_per_node)
 {
     PassSpec pass = config_pass_spec(config);
-    StagePlan plan = {.node_bytes = node_bytes, .ranks_per_node = ranks_per_node > 0 ? ranks_per_node : ranks};
-    if (plan.ranks_per_node > ranks) plan.ranks_per_node = ranks;
-    for (int stage = 0; stage < SHARD_STAGES; stage++)
-        plan.reports[stage] = memory_report(config, model, &pass, ranks, (ShardStage)stage);
+    bool some = ranks_per_node > 0 && ranks_per_node < ranks, shared = config->parallel.node_shared;
+    StagePlan plan = {
+        .node_bytes = node_bytes, .ranks_per_node = some ? (int)ranks_per_node : ranks, .node_shared = shared};
+    for (int way = 0; way < 2; way++)
+        for (ShardStage stage = SHARD_NONE; stage <= last_stage(way); stage++) {
+            MemoryCase here = {ranks, plan.ranks_per_node, stage, way};
+            plan.reports[way][stage] = memory_report(config, model, &pass, &here);
+        }
     plan.stage = (ShardStage)config->parallel.shard;
     plan.fits = true;
     if (node_bytes == 0) return plan;
     plan.stage = SHARD_NONE;
-    while (plan.stage < SHARD_PARAMETERS && !fits(&plan, (int)plan.stage)) plan.stage++;
-    plan.fits = fits(&plan, (int)plan.stage);
+    while (plan.stage < last_stage(shared) && !fits(&plan, shared, plan.stage)) plan.stage++;
+    plan.fits = fits(&plan, shared, plan.stage);
     return plan;
+}
+
+/* A line of each: bytes of a rank, of the node, and of the node where every rank has a copy. */
+static void say_node_shared(const StagePlan *plan, Facts *facts)
+{
+    if (plan->ranks_per_node == 1) return;
+    facts_integer(facts, "ranks_per_node",
+                  "with parallel.node_shared, %lld ranks on a node: a rank, the node, without it\n",
+                  plan->ranks_per_node);
+    facts_open(facts, "node_shared_by_shard");
+    for (ShardStage stage = SHARD_NONE; stage <= last_stage(true); stage++) {
+        double rank = plan->reports[true][stage].total, copies = plan->reports[false][stage].total;
+        facts_say(facts, "  %-10s          ", names[stage]);
+        facts_open(facts, names[stage]);
+        facts_bytes(facts, "rank", "%10s", rank);
+        facts_bytes(facts, "node", "  %10s", rank * plan->ranks_per_node);
+        facts_bytes(facts, "node_without", "  %10s\n", copies * plan->ranks_per_node);
+        facts_close(facts);
+    }
+    facts_close(facts);
+}
+
+static void say_choice(const StagePlan *plan, Facts *facts)
+{
+    char node[32], needed[32];
+    const char *with = plan->node_shared ? " with parallel.node_shared" : "";
+    bool shared_fits = plan->ranks_per_node > 1 && fits(plan, true, last_stage(true));
+    log_bytes(plan->node_bytes, node);
+    log_bytes(node_needs(plan, plan->node_shared, plan->stage), needed);
+    if (plan->fits)
+        facts_say(facts,
+                  "parallel.shard = %s%s is the least that fits into %s for %d ranks: they need %s, with what programs "
+                  "have beside\n",
+                  names[plan->stage], with, node, plan->ranks_per_node, needed);
+    else
+        facts_say(facts,
+                  "nothing fits into %s for %d ranks: with parallel.shard = %s%s they need %s. Use more nodes, fewer "
+                  "ranks with more threads, train.recompute = layer or train.stretch_length%s\n",
+                  node, plan->ranks_per_node, names[plan->stage], with, needed,
+                  shared_fits ? "; with parallel.node_shared = true parallel.shard = gradients fits" : "");
 }
 
 void plan_stages_say(const StagePlan *plan, Facts *facts)
 {
-    char node[32], needed[32];
     facts_say(facts, "memory per rank by parallel.shard:\n");
     facts_open(facts, "memory_per_rank_by_shard");
     for (int stage = 0; stage < SHARD_STAGES; stage++) {
         facts_say(facts, "  %-10s          ", names[stage]);
-        facts_bytes(facts, names[stage], "%10s\n", plan->reports[stage].total);
+        facts_bytes(facts, names[stage], "%10s\n", plan->reports[false][stage].total);
     }
     facts_close(facts);
+    say_node_shared(plan, facts);
     facts_text(facts, "shard", NULL, names[plan->stage]);
     if (plan->node_bytes == 0) return;
     facts_flag(facts, "fits", plan->fits);
-    log_bytes(plan->node_bytes, node);
-    log_bytes(memory_of_process(plan->reports[plan->stage].total) * (double)plan->ranks_per_node, needed);
-    if (plan->fits)
-        facts_say(facts,
-                  "parallel.shard = %s is the least that fits into %s for %lld ranks: they need %s, with what programs "
-                  "have beside\n",
-                  names[plan->stage], node, (long long)plan->ranks_per_node, needed);
-    else
-        facts_say(facts,
-                  "nothing fits into %s for %lld ranks: with parallel.shard = parameters they need %s. Use more nodes, "
-                  "fewer ranks with more threads, train.recompute = layer or train.stretch_length\n",
-                  node, (long long)plan->ranks_per_node, needed);
+    say_choice(plan, facts);
 }

@@ -9,20 +9,29 @@
 enum { SHARD_STAGES = SHARD_PARAMETERS + 1 };
 
 typedef struct StagePlan {
-    MemoryReport reports[SHARD_STAGES]; /* of a rank */
-    double node_bytes;                  /* --memory; 0: not asked */
-    int64_t ranks_per_node;
+    MemoryReport
+        reports[2][SHARD_STAGES]; /* of a rank: without parallel.node_shared, and with it, which `parameters` has not */
+    double node_bytes;            /* --memory; 0: not asked */
+    int ranks_per_node;
+    bool node_shared; /* asked for */
     ShardStage stage; /* asked for, or the least that fits */
     bool fits;        /* whether it does */
 } StagePlan;
 
+/* Of what is planned. */
+static inline const MemoryReport *plan_report(const StagePlan *plan)
+{
+    return &plan->reports[plan->node_shared][plan->stage];
+}
+
 /* "24G", "24GB" (10^9 bytes), "24GiB", "512M", "2T"; empty: 0. */
 bool plan_memory_read(const char *text, double *bytes, Message *problem);
 
-/* With node_bytes 0 the stage is that of the configuration, and `fits` is true. */
+/* With node_bytes 0 the stage is that of the configuration, and `fits` is true; ranks_per_node 0: all. */
 StagePlan plan_stages(const Config *config, const Model *model, int ranks, double node_bytes, int64_t ranks_per_node);
 
-/* A line for each stage, and one for what was chosen; in JSON "memory_per_rank_by_shard", bytes, and "shard". */
+/* A line for each stage, and one for what was chosen; in JSON "memory_per_rank_by_shard", bytes, the same for nodes and with
+   parallel.node_shared, "ranks_per_node" and "shard". */
 void plan_stages_say(const StagePlan *plan, Facts *facts);
 
 #endif

@@ -6,6 +6,7 @@
 typedef struct Account {
     const ParamShards *shards;
     const Network *network;
+    int ranks_per_node;            /* that have values together */
     int present[GROUP_ROOM_SLOTS]; /* group whose values are in this memory; -1: none */
     StoreMessages all;
 } Account;
@@ -15,9 +16,11 @@ static void gather(Account *account, int group)
 {
     size_t count = param_shards_group_count(account->shards, group);
     if (count == 0) return;
-    account->all.value_numbers += (double)count;
+    int nodes = (account->shards->ranks + account->ranks_per_node - 1) / account->ranks_per_node;
+    if (nodes == 1) return;
+    account->all.value_numbers += (double)count / account->ranks_per_node;
     account->all.value_seconds +=
-        keeper_seconds(account->network, account->shards->ranks, 1, param_shards_longest_block(account->shards, group));
+        keeper_seconds(account->network, nodes, 1, param_shards_longest_block(account->shards, group));
 }
 
 static void gather_all(Account *account)
@@ -75,18 +78,21 @@ static void acquire_in_step(Account *account, const Model *model, int64_t micro_
 }
 
 StoreMessages store_messages(const Config *config, const Model *model, const Optimizer *optimizer, int ranks,
-                             const Network *network)
+                             int ranks_per_node, const Network *network)
 {
     ShardStage stage = (ShardStage)config->parallel.shard;
     size_t trained = model->table.trained_count, stretches = config_pass_spec(config).stretches;
     int64_t micro_batches =
         config->train.batch_sequences / config->parallel.data_ranks / config->train.micro_batch_sequences;
-    if (ranks == 1) return (StoreMessages){0};
+    if (!config->parallel.node_shared) ranks_per_node = 1;
+    if (ranks == 1) return (StoreMessages){.ranks_per_node = 1};
     StoreMessages whole = {.gradient_numbers = (double)trained,
-                           .gradient_seconds = halving_sum_seconds(network, ranks, trained)};
+                           .gradient_seconds = halving_sum_seconds(network, ranks, trained),
+                           .ranks_per_node = ranks_per_node};
     if (stage == SHARD_NONE) return whole;
     ParamShards *shards = param_shards_create(&model->table, optimizer->kind->whole_matrices, ranks);
-    Account account = {.shards = shards, .network = network};
+    Account account = {.shards = shards, .network = network, .ranks_per_node = ranks_per_node};
+    account.all.ranks_per_node = ranks_per_node;
     if (stage == SHARD_OPTIMIZER)
         account.all = whole;
     else

@@ -12,11 +12,13 @@ typedef struct StoreMessages {
     double gradient_seconds; /* one sum after the other, none hidden; of whole gradients by halves */
     double value_numbers;    /* of groups that are gathered, those that the rank keeps itself included */
     double value_seconds;    /* one group after the other, none hidden */
+    int ranks_per_node;      /* that have values together: 1 without parallel.node_shared */
 } StoreMessages;
 
 /* On a network all of whose fields are 0, seconds mean nothing. `optimizer`: of optimizer_plan(). Muon's steps of matrices, which
-   ranks send round without shares, are not counted. Local. */
+   ranks send round without shares, are not counted. Of values that a node shares each rank gathers the rows of its rail
+   (mpi/node_values.h). Local. */
 StoreMessages store_messages(const Config *config, const Model *model, const Optimizer *optimizer, int ranks,
-                             const Network *network);
+                             int ranks_per_node, const Network *network);
 
 #endif

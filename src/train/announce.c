@@ -59,6 +59,19 @@ static void say_shares(const Config *config)
     log_line("shares: each of the %d ranks keeps its rows of %s", world().size, kept[config->parallel.shard]);
 }
 
+static void say_nodes(const Config *config)
+{
+    char ranks[32];
+    if (!config->parallel.node_shared) return;
+    WorldNodes nodes = world_nodes();
+    snprintf(ranks, sizeof ranks, nodes.least == nodes.most ? "%d" : "%d to %d", nodes.least, nodes.most);
+    if (nodes.most == 1)
+        log_line("node_shared: no node has several ranks, so that nothing is shared");
+    else
+        log_line("node_shared: values of parameters%s once for the %s ranks of a node; nodes: %d",
+                 config->parallel.shard == SHARD_NONE ? " and states of the optimizer" : "", ranks, nodes.count);
+}
+
 static void say_source(const Config *config)
 {
     const SourceSpec *source = &config->data.source;
@@ -99,6 +112,7 @@ void announce_run(const Config *config, const Model *model, const TokenMix *trai
     say_attention(model);
     log_line("optimizer: %s", optimizer_name(config->train.optimizer.kind));
     say_shares(config);
+    say_nodes(config);
     char tokens[64] = "";
     if (train) snprintf(tokens, sizeof tokens, "; %zu training tokens", token_mix_tokens(train));
     log_line("batch: %lld sequences = %lld tokens per step; %lld sequences per micro-batch%s",
@@ -111,7 +125,8 @@ void announce_run(const Config *config, const Model *model, const TokenMix *trai
         say_documents(train);
     }
     PassSpec pass = config_pass_spec(config);
-    MemoryReport report = memory_report(config, model, &pass, world().size, (ShardStage)config->parallel.shard);
+    MemoryCase here = memory_case_here(config);
+    MemoryReport report = memory_report(config, model, &pass, &here);
     Facts *facts = facts_create(false);
     memory_report_say(&report, facts);
     facts_destroy(facts);

@@ -9,7 +9,7 @@
 /* Version, ranks, threads, libraries. */
 void announce_machine(const Config *config);
 
-/* Model, attention, optimizer, batch, data, memory. */
+/* Model, attention, optimizer, batch, data, memory. Collective. */
 void announce_run(const Config *config, const Model *model, const TokenMix *train);
 
 #endif

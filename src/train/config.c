@@ -97,16 +97,6 @@ static const OptionRow run_rows[] = {
     {"evaluate", "stride", OPTION_INTEGER, AT(evaluate.stride), "0", 0, 1e9, "", FREE,
      "tokens from one window to the next, of which the last so many count; 0 = the context length"},
 
-    {"parallel", "data_ranks", OPTION_INTEGER, AT(parallel.data_ranks), "1", 1, 1 << 20, "", FREE,
-     "groups of ranks that hold different sequences; ranks / data_ranks ranks share a sequence"},
-    {"parallel", "scan", OPTION_CHOICE, AT(parallel.scan), "iexscan", 0, 0, "exscan|iexscan|chain", FREE,
-     "prefix states by MPI_Exscan; by MPI_Iexscan, or a pipelined chain, under way during the local part"},
-    {"parallel", "gradient_sums", OPTION_CHOICE, AT(parallel.gradient_sums), "auto", 0, 0, "auto|overlapped|last", FREE,
-     "sum the gradients of a layer over the ranks while other layers are computed, or all at the end of a step; auto = "
-     "overlapped when the ranks are on several nodes"},
-    {"parallel", "shard", OPTION_CHOICE, AT(parallel.shard), "none", 0, 0, "none|optimizer|gradients|parameters", FREE,
-     "what ranks keep shares of, not copies: the optimizer's states; gradients too; values too. See polysketch plan"},
-
     {"output", "folder", OPTION_TEXT, AT(output.folder), "results/run", 1, 0, "", FREE, "the run folder"},
     {"output", "checkpoint_every", OPTION_INTEGER, AT(output.checkpoint_every), "0", 0, 1e9, "", FREE,
      "steps between checkpoints; the last step is always written"},
@@ -138,7 +128,7 @@ static void append(const OptionRow *more, int count, size_t offset)
 
 static void make_rows(void)
 {
-    int attention, optimizer, source, sample;
+    int attention, optimizer, parallel, source, sample;
     if (row_count) return;
     append(model_rows, sizeof model_rows / sizeof *model_rows, 0);
     const OptionRow *more = attention_options(&attention);
@@ -147,6 +137,8 @@ static void make_rows(void)
     append(train_rows, sizeof train_rows / sizeof *train_rows, 0);
     more = optimizer_options(&optimizer);
     append(more, optimizer, AT(train.optimizer));
+    more = parallel_options(&parallel);
+    append(more, parallel, AT(parallel));
     more = source_options(&source);
     append(more, source, AT(data.source));
     append(run_rows, sizeof run_rows / sizeof *run_rows, 0);
@@ -301,9 +293,7 @@ static bool finish_batch(Config *config, int ranks, Message *problem)
 {
     TrainConfig *train = &config->train;
     long long data_ranks = config->parallel.data_ranks, batch = train->batch_sequences;
-    REQUIRE(ranks % data_ranks == 0,
-            "%d ranks are not divisible by parallel.data_ranks = %lld. Choose a divisor, or another number of ranks",
-            ranks, data_ranks);
+    if (!parallel_check(&config->parallel, ranks, problem)) return false;
     REQUIRE(
         batch % data_ranks == 0,
         "train.batch_sequences = %lld is not divisible by parallel.data_ranks = %lld. Try train.batch_sequences = %lld",

@@ -12,6 +12,7 @@
 #include "src/core/sequence_link.h"
 #include "src/model/pass.h"
 #include "src/train/optimizer.h"
+#include "src/train/parallel.h"
 #include "src/train/sample.h"
 
 typedef enum ScheduleKind { SCHEDULE_COSINE, SCHEDULE_LINEAR, SCHEDULE_CONSTANT, SCHEDULE_WSD } ScheduleKind;
@@ -53,13 +54,6 @@ typedef struct DataConfig {
 typedef struct EvaluateConfig {
     int64_t every, sequences, stride;
 } EvaluateConfig;
-
-typedef struct ParallelConfig {
-    int64_t data_ranks;
-    int scan;          /* ScanKind */
-    int gradient_sums; /* GradientSums */
-    int shard;         /* ShardStage */
-} ParallelConfig;
 
 typedef struct OutputConfig {
     char folder[OPTION_TEXT_SIZE];

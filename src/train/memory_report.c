@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "mpi/param_store_sharded.h"
+#include "mpi/world.h"
 #include "src/base/memory.h"
 #include "src/core/param_shards.h"
 #include "src/core/sequence_link.h"
@@ -47,9 +48,16 @@ typedef struct Shares {
 /* Of more ranks than this a share is next to nothing, and is taken as large as of so many. */
 enum { MOST_RANKS = 1024 };
 
-static Shares shares_of(const ParamTable *params, bool whole_matrices, int ranks, ShardStage stage)
+/* Values are shared, by more than one rank. */
+static bool shares_node(const MemoryCase *here)
 {
-    if (stage == SHARD_NONE || ranks == 1) return (Shares){.kept = params->trained_count};
+    return here->node_shared && here->node_ranks > 1 && here->stage != SHARD_PARAMETERS;
+}
+
+static Shares shares_of(const ParamTable *params, bool whole_matrices, const MemoryCase *here)
+{
+    int ranks = here->stage != SHARD_NONE ? here->ranks : shares_node(here) ? here->node_ranks : 1;
+    if (ranks == 1) return (Shares){.kept = params->trained_count};
     Shares shares = {param_shards_create(params, whole_matrices, ranks < MOST_RANKS ? ranks : MOST_RANKS), 0, 0};
     size_t *places = checked_calloc((size_t)params->groups, sizeof *places);
     for (int rank = 0; rank < shares.shards->ranks; rank++) {
@@ -87,17 +95,21 @@ static void add_numbers(MemoryReport *report, const char *name, size_t count)
     add(report, name, (double)count * sizeof(real));
 }
 
-static void add_store(MemoryReport *report, const ParamTable *params, const Shares *shares, ShardStage stage, int ranks,
+static void add_store(MemoryReport *report, const ParamTable *params, const Shares *shares, const MemoryCase *here,
                       bool samples)
 {
-    bool divided = shares->shards != NULL, gradients = divided && stage >= SHARD_GRADIENTS;
-    bool values = divided && stage == SHARD_PARAMETERS;
-    size_t constant = params->total_count - params->trained_count;
-    add_numbers(report, "parameters", (values ? shares->kept : params->trained_count) + constant);
+    bool divided = shares->shards != NULL, gradients = divided && here->stage >= SHARD_GRADIENTS;
+    bool values = divided && here->stage == SHARD_PARAMETERS;
+    size_t constant = params->total_count - params->trained_count, trained = params->trained_count;
+    if (shares_node(here)) {
+        report->node_shared = (double)trained * sizeof(real);
+        trained = (trained + (size_t)here->node_ranks - 1) / (size_t)here->node_ranks;
+    }
+    add_numbers(report, "parameters", (values ? shares->kept : trained) + constant);
     if (values) add_numbers(report, "gathered parameters", sharded_values_beside(shares->shards));
     if (values && samples) add_numbers(report, "samples: parameters", params->trained_count);
     add_numbers(report, "gradients", gradients ? shares->kept : params->trained_count);
-    if (gradients) add_numbers(report, "whole gradients", sharded_gradients_beside(shares->shards, ranks));
+    if (gradients) add_numbers(report, "whole gradients", sharded_gradients_beside(shares->shards, here->ranks));
 }
 
 /* Inputs, targets and starts of documents: the batch of a step, the one that is read ahead, and a micro-batch
@@ -110,13 +122,20 @@ static double token_bytes(const Config *config, const PassSpec *pass, int sequen
     return batches * (double)tokens * sizeof(int32_t) * (pass->documents ? 3 : 2);
 }
 
-MemoryReport memory_report(const Config *config, const Model *model, const PassSpec *pass, int ranks, ShardStage stage)
+MemoryCase memory_case_here(const Config *config)
 {
+    const ParallelConfig *parallel = &config->parallel;
+    return (MemoryCase){world().size, world_nodes().least, (ShardStage)parallel->shard, parallel->node_shared};
+}
+
+MemoryReport memory_report(const Config *config, const Model *model, const PassSpec *pass, const MemoryCase *here)
+{
+    int ranks = here->ranks;
     PassBytes bytes = largest_pass(model, pass, config_sequence_ranks(config, ranks));
     Optimizer *optimizer = optimizer_plan(&config->train.optimizer, &model->table);
-    Shares shares = shares_of(&model->table, optimizer->kind->whole_matrices, ranks, stage);
-    MemoryReport report = {.count = 0};
-    add_store(&report, &model->table, &shares, stage, ranks, config->sample.every > 0);
+    Shares shares = shares_of(&model->table, optimizer->kind->whole_matrices, here);
+    MemoryReport report = {.node_ranks = here->node_ranks};
+    add_store(&report, &model->table, &shares, here, config->sample.every > 0);
     add_optimizer(&report, optimizer, &shares, ranks);
     add(&report, "tokens", token_bytes(config, pass, config_sequence_ranks(config, ranks)));
     add(&report, "activations", (double)bytes.activations);
@@ -125,6 +144,11 @@ MemoryReport memory_report(const Config *config, const Model *model, const PassS
     param_shards_destroy(shares.shards);
     optimizer_destroy(optimizer);
     return report;
+}
+
+double memory_report_resident(const MemoryReport *report)
+{
+    return report->total + report->node_shared - report->node_shared / report->node_ranks;
 }
 
 double memory_of_process(double reported)
@@ -142,5 +166,10 @@ void memory_report_say(const MemoryReport *report, Facts *facts)
         facts_bytes(facts, report->rows[i].name, "%10s\n", report->rows[i].bytes);
     }
     facts_bytes(facts, "total", "  total               %10s\n", report->total);
+    facts_close(facts);
+    if (report->node_shared == 0) return;
+    facts_open(facts, "node_shared");
+    facts_bytes(facts, "bytes", "memory that the ranks of a node share, in /dev/shm: %s", report->node_shared);
+    facts_integer(facts, "ranks", " of parameters, once for %lld ranks\n", report->node_ranks);
     facts_close(facts);
 }

@@ -3,12 +3,13 @@
 #define POLYSKETCH_TRAIN_MEMORY_REPORT_H
 
 #include "src/base/facts.h"
+#include "src/core/param_store.h"
 #include "src/model/pass.h"
 #include "src/train/config.h"
 
 enum { MEMORY_ROWS = 16 };
 
-/* Bytes per rank. */
+/* Bytes per rank: of what the ranks of a node have together, its part. */
 typedef struct MemoryReport {
     struct {
         char name[32]; /* "parameters", "optimizer: momentum", ... */
@@ -16,18 +17,35 @@ typedef struct MemoryReport {
     } rows[MEMORY_ROWS];
     int count;
     double total;
+    double
+        node_shared; /* bytes that the ranks of a node have together (parallel.node_shared), in /dev/shm; 0: nothing */
+    int node_ranks;  /* how many they are */
 } MemoryReport;
 
-/* Of a training run of `ranks` ranks, for the one with the most tokens and the largest shares of `stage`. Of the configuration
-   the optimizer, the grid and the samples count. */
-MemoryReport memory_report(const Config *config, const Model *model, const PassSpec *pass, int ranks, ShardStage stage);
+/* Ranks, and how they keep parameters. */
+typedef struct MemoryCase {
+    int ranks, node_ranks; /* in all; of the smallest node */
+    ShardStage stage;
+    bool node_shared;
+} MemoryCase;
+
+/* That of a run that is under way here. Collective. */
+MemoryCase memory_case_here(const Config *config);
+
+/* Of a training run, for the rank with the most tokens and the largest shares. Of the configuration the optimizer, the grid and
+   the samples count. */
+MemoryReport memory_report(const Config *config, const Model *model, const PassSpec *pass, const MemoryCase *here);
+
+/* As the system counts a process: with all that it shares. */
+double memory_report_resident(const MemoryReport *report);
 
 /* Bytes of a process whose report has this total, with what it has beside: libraries, messages of MPI, the part of a token file
    that is being read. Measured peaks were 2 to 3 % above the report where it says gigabytes, and some 60 MB where it says next
    to nothing. */
 double memory_of_process(double reported);
 
-/* A line per kind; in JSON an object "memory_per_rank" of bytes. */
+/* A line per kind, and one for what a node shares; in JSON an object "memory_per_rank" of bytes, and "node_shared" with "bytes"
+   and "ranks". */
 void memory_report_say(const MemoryReport *report, Facts *facts);
 
 #endif

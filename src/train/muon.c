@@ -270,10 +270,10 @@ static void muon_update(const Optimizer *optimizer, ParamStore *store, const Opt
         else if (param->trained)
             adamw_update_tensor(optimizer, store, step, i);
     }
-    if (store->divided || store->ranks == 1)
-        update_own_matrices(optimizer, store, step);
-    else
+    if (optimizer_work_is_shared(store))
         update_matrices_in_turn(optimizer, store, step);
+    else
+        update_own_matrices(optimizer, store, step);
 }
 
 static const char *const state_names[] = {"momentum", "m", "v", NULL};

@@ -88,12 +88,12 @@ size_t optimizer_scratch_bytes(const Optimizer *optimizer, bool shared)
     return optimizer->kind->scratch_count ? optimizer->kind->scratch_count(optimizer, shared) * sizeof(real) : 0;
 }
 
-Optimizer *optimizer_create(const OptimizerSpec *spec, const ParamTable *params, bool shared)
+bool optimizer_work_is_shared(const ParamStore *store) { return store->ranks > 1 && !store->divided; }
+
+void optimizer_prepare(Optimizer *optimizer, const ParamStore *store)
 {
-    Optimizer *optimizer = optimizer_plan(spec, params);
-    optimizer->scratch = checked_calloc(optimizer_scratch_bytes(optimizer, shared), 1);
+    optimizer->scratch = checked_calloc(optimizer_scratch_bytes(optimizer, optimizer_work_is_shared(store)), 1);
     if (optimizer->kind->prepare) optimizer->prepared = optimizer->kind->prepare(optimizer);
-    return optimizer;
 }
 
 void optimizer_destroy(Optimizer *optimizer)
@@ -108,6 +108,7 @@ void optimizer_destroy(Optimizer *optimizer)
 
 void optimizer_update(const Optimizer *optimizer, ParamStore *store, const OptimizerStep *step)
 {
+    store->begin_change(store);
     phase_begin(PHASE_OPTIMIZER);
     optimizer->kind->update(optimizer, store, step);
     store->spread(store);

@@ -68,14 +68,16 @@ struct OptimizerKind {
 /* The rows of all optimizers, with offsets in OptimizerSpec; valid for ever. */
 const OptionRow *optimizer_options(int *count);
 
-/* `params` must outlive it. The store must be made with &optimizer->states. `shared`: the store is of several ranks, and not
-   divided. */
-Optimizer *optimizer_create(const OptimizerSpec *spec, const ParamTable *params, bool shared);
-/* Without scratch: for reports. */
+/* What states there are, which is enough for reports and to make a store. `params` must outlive it. */
 Optimizer *optimizer_plan(const OptimizerSpec *spec, const ParamTable *params);
+/* Takes what updates need. The store is the one of all updates, made with &optimizer->states. */
+void optimizer_prepare(Optimizer *optimizer, const ParamStore *store);
 void optimizer_destroy(Optimizer *optimizer);
 
-/* Bytes of scratch, which optimizer_create() takes. */
+/* Of several ranks that all keep everything, each does a part of the work of an update. */
+bool optimizer_work_is_shared(const ParamStore *store);
+
+/* Bytes of scratch, which optimizer_prepare() takes. */
 size_t optimizer_scratch_bytes(const Optimizer *optimizer, bool shared);
 
 /* kind->update(), and the new values reach all that read them. Collective. */

@@ -11,12 +11,13 @@ TrainStep *train_step_create(const Config *config, const Model *model, const Top
     TrainStep *step = checked_calloc(1, sizeof *step);
     PassSpec spec = config_pass_spec(config);
     step->config = config;
+    step->optimizer = optimizer_plan(&config->train.optimizer, &model->table);
+    step->store = param_store_sharded(&model->table, &step->optimizer->states, STORE_GRADIENTS,
+                                      (GradientSums)config->parallel.gradient_sums,
+                                      (ShardSpec){(ShardStage)config->parallel.shard,
+                                                  step->optimizer->kind->whole_matrices, config->parallel.node_shared});
+    optimizer_prepare(step->optimizer, step->store);
     step->pass = model_pass_create(model, &spec, topology->link, PASS_TRAIN);
-    step->optimizer = optimizer_create(&config->train.optimizer, &model->table,
-                                       world().size > 1 && config->parallel.shard == SHARD_NONE);
-    step->store = param_store_sharded(
-        &model->table, &step->optimizer->states, STORE_GRADIENTS, (GradientSums)config->parallel.gradient_sums,
-        (ShardSpec){(ShardStage)config->parallel.shard, step->optimizer->kind->whole_matrices});
     step->micro_batches = config->train.batch_sequences / config->parallel.data_ranks / (int64_t)spec.sequences;
     step->first_sequence = (uint64_t)topology->data_rank * (uint64_t)step->micro_batches * spec.sequences;
     step->batch = token_batch_create(spec.sequences * model_pass_tokens(step->pass), spec.documents);

@@ -3,7 +3,7 @@
    A test program is a main() that starts the world, calls run_suites() and stops the world:
 
        static const TestCase tests[] = {{"sums", test_sums}, {"scan", test_scan}};
-       static const Suite suites[] = {{"link", tests, 2}};
+       static const Suite suites[] = {SUITE("link", tests)};
 
        int main(int argc, char **argv)
        {
@@ -28,6 +28,12 @@ typedef struct Suite {
     const TestCase *tests;
     int count;
 } Suite;
+
+/* A suite of all tests of an array: counted here, so that none is left out. */
+#define SUITE(name, tests)                                                                                             \
+    {                                                                                                                  \
+        name, tests, sizeof(tests) / sizeof *(tests)                                                                   \
+    }
 
 /* Collective over all ranks, between world_start() and world_stop(). Failures are lines on standard error, the verdicts
    lines of rank 0 on standard output. Returns the exit code: 0 when every test passed on every rank, otherwise 1. */

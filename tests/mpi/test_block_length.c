@@ -89,7 +89,7 @@ static void test_other_block_lengths(void)
 }
 
 static const TestCase tests[] = {{"other block lengths", test_other_block_lengths}};
-static const Suite suites[] = {{"block length", tests, 1}};
+static const Suite suites[] = {SUITE("block length", tests)};
 
 int main(int argc, char **argv)
 {

@@ -730,7 +730,7 @@ int main(int argc, char **argv)
         {"tensors of another model", test_matching},
         {"a list of steps", test_list},
     };
-    static const Suite suites[] = {{"checkpoint", tests, sizeof tests / sizeof *tests}};
+    static const Suite suites[] = {SUITE("checkpoint", tests)};
     world_start(&argc, &argv);
     scratch_make();
     int code = run_suites("test_checkpoint", suites, 1);

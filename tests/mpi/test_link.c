@@ -497,7 +497,8 @@ static const TestCase world_tests[] = {{"sums of gradients", test_gradient_sums}
                                        {"broadcast", test_broadcast},
                                        {"sums and maxima", test_sums_and_maxima}};
 static const TestCase segment_tests[] = {{"whole blocks, evenly", test_segments}};
-static const Suite suites[] = {{"link", link_tests, 8}, {"world", world_tests, 6}, {"segments", segment_tests, 1}};
+static const Suite suites[] = {SUITE("link", link_tests), SUITE("world", world_tests),
+                               SUITE("segments", segment_tests)};
 
 int main(int argc, char **argv)
 {

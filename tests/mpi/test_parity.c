@@ -327,7 +327,7 @@ static const TestCase tests[] = {
     {"documents", test_documents},
     {"control: a broken backward scan is noticed", test_broken_backward_scan_is_noticed},
 };
-static const Suite suites[] = {{"parity", tests, 9}};
+static const Suite suites[] = {SUITE("parity", tests)};
 
 int main(int argc, char **argv)
 {

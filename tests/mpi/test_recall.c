@@ -120,7 +120,7 @@ static void test_grids(void)
 }
 
 static const TestCase tests[] = {{"grids of ranks", test_grids}};
-static const Suite suites[] = {{"made sources", tests, 1}};
+static const Suite suites[] = {SUITE("made sources", tests)};
 
 int main(int argc, char **argv)
 {

@@ -1,12 +1,14 @@
-/* Steps of training with shares of states, gradients and values on the ranks (parallel.shard) are those with a copy on every
-   rank, on every grid; gradients that are not finite are seen by all; checkpoints hold the same tensors whichever shares wrote
-   or read them, and a damaged one, or a copy that differs, is noticed. */
+/* Steps of training with shares of states, gradients and values on the ranks (parallel.shard), and with values once on each
+   node (parallel.node_shared), are those with a copy on every rank, on every grid; gradients that are not finite are seen by
+   all; checkpoints hold the same tensors whichever shares wrote or read them, and a damaged one, or a copy that differs, is
+   noticed. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "io/checkpoint.h"
+#include "mpi/node.h"
 #include "mpi/topology.h"
 #include "mpi/world.h"
 #include "src/base/digest.h"
@@ -27,11 +29,36 @@ static const double TOLERANCE = sizeof(real) == 4 ? 2e-4 : 1e-12;
 
 enum { STEPS = 20, SEQUENCES = 12 /* divisible by every number of data ranks up to 4 */ };
 
-static const struct {
-    ShardStage stage;
+/* Ways to keep what training needs. Nodes are made on this machine: of at most so many ranks, so that with three and four ranks
+   some are smaller than others. */
+typedef struct Way {
     const char *name;
-} stages[] = {{SHARD_OPTIMIZER, "optimizer"}, {SHARD_GRADIENTS, "gradients"}, {SHARD_PARAMETERS, "parameters"}};
-enum { STAGES = sizeof stages / sizeof *stages };
+    ShardStage stage;
+    bool node_shared;
+    int node_ranks; /* 0 = all */
+    int same_as;    /* an earlier way, which gives the same bits; -1: to rounding */
+} Way;
+
+static const Way ways[] = {
+    {"none", SHARD_NONE, false, 0, -1},
+    {"optimizer", SHARD_OPTIMIZER, false, 0, 0},
+    {"gradients", SHARD_GRADIENTS, false, 0, -1},
+    {"parameters", SHARD_PARAMETERS, false, 0, -1},
+    {"none, node", SHARD_NONE, true, 0, 0},
+    {"none, nodes of 2", SHARD_NONE, true, 2, 0},
+    {"optimizer, nodes of 3", SHARD_OPTIMIZER, true, 3, 0},
+    {"gradients, nodes of 2", SHARD_GRADIENTS, true, 2, 2},
+};
+enum { WAYS = sizeof ways / sizeof *ways, OF_RANKS = 4 /* the first ones; in the others values are of nodes */ };
+
+/* The two orders of summing differ in bits, and with `auto` nodes decide. */
+static void choose_way(Config *config, const Way *way)
+{
+    node_limit(way->node_ranks);
+    config->parallel.shard = way->stage;
+    config->parallel.node_shared = way->node_shared;
+    if (config->parallel.gradient_sums == SUMS_AUTO) config->parallel.gradient_sums = SUMS_LAST;
+}
 
 /* The first is run on every grid for all steps, the others on one. */
 static const struct {
@@ -99,10 +126,10 @@ static void read_store(ParamStore *store, Outcome *outcome)
     for (int i = 0; i < store->states->count; i++) outcome->digests[i] = store->digest_state(store, i);
 }
 
-static Outcome run(Config *config, const Model *model, int steps, ShardStage stage)
+static Outcome run(Config *config, const Model *model, int steps, const Way *way)
 {
     Outcome outcome = {.values = NULL};
-    config->parallel.shard = stage;
+    choose_way(config, way);
     Topology topology = topology_create((int)config->parallel.data_ranks, SCAN_IEXSCAN);
     TrainStep *step = train_step_create(config, model, &topology);
     param_store_initialise(step->store, 4);
@@ -187,30 +214,41 @@ static int state_count(const Config *config, const ParamTable *params)
     return count;
 }
 
+/* Ways [first, end) of `outcomes` (WAYS) beside the first of all, or beside those whose bits they have, which come before. */
+static void check_ways(int number, Config *config, const Model *model, int first, int end, const Outcome *outcomes)
+{
+    int states = state_count(config, &model->table);
+    for (int i = first; i < end; i++) {
+        char what[128];
+        snprintf(what, sizeof what, "%s, %d x %d, %s", cases[number].name, (int)config->parallel.data_ranks,
+                 config_sequence_ranks(config, world().size), ways[i].name);
+        check_outcome(what, model, &outcomes[i], &outcomes[0]);
+        if (ways[i].same_as >= 0) check_bits(what, model, states, &outcomes[i], &outcomes[ways[i].same_as]);
+    }
+}
+
+static void check_again(int number, Config *config, const Model *model, const Outcome *outcomes)
+{
+    for (int i = 1; i < OF_RANKS; i++) {
+        Outcome again = run(config, model, cases[number].steps, &ways[i]);
+        check_bits(ways[i].name, model, state_count(config, &model->table), &again, &outcomes[i]);
+        outcome_destroy(&again);
+    }
+}
+
 static void on_grid(int number, int data_ranks)
 {
     Config config = case_config(number, data_ranks);
     Model *model = variant_model(&config);
+    Outcome outcomes[OF_RANKS];
     int steps = cases[number].steps;
-    Outcome expected = run(&config, model, steps, SHARD_NONE);
-    check_true(expected.losses[steps - 1] < expected.losses[0], "%s: it learns: %g to %g", cases[number].name,
-               expected.losses[0], expected.losses[steps - 1]);
-    for (int i = 0; i < STAGES; i++) {
-        char what[128];
-        snprintf(what, sizeof what, "%s, %d x %d, %s", cases[number].name, data_ranks, world().size / data_ranks,
-                 stages[i].name);
-        Outcome got = run(&config, model, steps, stages[i].stage);
-        check_outcome(what, model, &got, &expected);
-        if (stages[i].stage == SHARD_OPTIMIZER)
-            check_bits(what, model, state_count(&config, &model->table), &got, &expected);
-        if (number == 0 && data_ranks == 1) {
-            Outcome again = run(&config, model, steps, stages[i].stage);
-            check_bits(what, model, state_count(&config, &model->table), &again, &got);
-            outcome_destroy(&again);
-        }
-        outcome_destroy(&got);
-    }
-    outcome_destroy(&expected);
+    for (int i = 0; i < OF_RANKS; i++) outcomes[i] = run(&config, model, steps, &ways[i]);
+    const double *losses = outcomes[0].losses;
+    check_true(losses[steps - 1] < losses[0], "%s: it learns: %g to %g", cases[number].name, losses[0],
+               losses[steps - 1]);
+    check_ways(number, &config, model, 1, OF_RANKS, outcomes);
+    if (number == 0 && data_ranks == 1) check_again(number, &config, model, outcomes);
+    for (int i = 0; i < OF_RANKS; i++) outcome_destroy(&outcomes[i]);
     model_destroy(model);
 }
 
@@ -220,19 +258,37 @@ static void test_every_grid(void)
         if (world().size % data_ranks == 0) on_grid(0, data_ranks);
 }
 
-/* A stretch has three blocks. */
+/* The one grid of a case; a stretch has three blocks. */
+static int data_ranks_of(int number) { return cases[number].apart ? world().size : world().size > 3 ? 2 : 1; }
+
 static void test_other_cases(void)
 {
-    for (int number = 1; number < CASES; number++)
-        on_grid(number, cases[number].apart ? world().size : world().size > 3 ? 2 : 1);
+    for (int number = 1; number < CASES; number++) on_grid(number, data_ranks_of(number));
+}
+
+/* Bit by bit, so that few steps tell. */
+static void test_nodes(void)
+{
+    enum { FEW = 3 };
+    for (int number = 0; number < CASES; number++) {
+        Config config = case_config(number, data_ranks_of(number));
+        Model *model = variant_model(&config);
+        Outcome outcomes[WAYS] = {{.values = NULL}};
+        for (int i = 0; i < WAYS; i++)
+            if (i >= OF_RANKS || i == SHARD_NONE || i == SHARD_GRADIENTS)
+                outcomes[i] = run(&config, model, FEW, &ways[i]);
+        check_ways(number, &config, model, OF_RANKS, WAYS, outcomes);
+        for (int i = 0; i < WAYS; i++) outcome_destroy(&outcomes[i]);
+        model_destroy(model);
+    }
 }
 
 /* On one rank: all see it, in the norm by which a step is skipped. */
 static void test_not_finite(void)
 {
-    for (int i = 0; i < STAGES; i++) {
+    for (int i = 0; i < WAYS; i++) {
         Config config = case_config(1, world().size);
-        config.parallel.shard = stages[i].stage;
+        choose_way(&config, &ways[i]);
         Model *model = variant_model(&config);
         Topology topology = topology_create(world().size, SCAN_IEXSCAN);
         TrainStep *step = train_step_create(&config, model, &topology);
@@ -241,11 +297,11 @@ static void test_not_finite(void)
         store->open_sums(store);
         if (world().rank == world().size - 1) store->gradient(store, model->layers[1].qkv)[5] = (real)NAN;
         store->close_sums(store);
-        check_true(!isfinite(store->gradient_norm(store)), "%s: seen on rank %d", stages[i].name, world().rank);
+        check_true(!isfinite(store->gradient_norm(store)), "%s: seen on rank %d", ways[i].name, world().rank);
         store->clear_gradients(store);
         store->open_sums(store);
         store->close_sums(store);
-        check_true(store->gradient_norm(store) == 0, "%s: gone on rank %d", stages[i].name, world().rank);
+        check_true(store->gradient_norm(store) == 0, "%s: gone on rank %d", ways[i].name, world().rank);
         train_step_destroy(step);
         topology_destroy(&topology);
         model_destroy(model);
@@ -253,9 +309,6 @@ static void test_not_finite(void)
 }
 
 /* ---- checkpoints ---- */
-
-static const ShardStage all_stages[] = {SHARD_NONE, SHARD_OPTIMIZER, SHARD_GRADIENTS, SHARD_PARAMETERS};
-enum { ALL_STAGES = sizeof all_stages / sizeof *all_stages };
 
 /* A step to be, its store, and a checkpoint of it. */
 typedef struct Run {
@@ -266,10 +319,10 @@ typedef struct Run {
     Checkpoint checkpoint;
 } Run;
 
-static void run_create(Run *run, ShardStage stage)
+static void run_create(Run *run, const Way *way)
 {
     run->config = case_config(0, 1);
-    run->config.parallel.shard = stage;
+    choose_way(&run->config, way);
     run->model = variant_model(&run->config);
     run->topology = topology_create(1, SCAN_IEXSCAN);
     run->step = train_step_create(&run->config, run->model, &run->topology);
@@ -295,16 +348,24 @@ static uint64_t digest_of(ParamStore *store)
     return digest;
 }
 
-static void check_readers(const char *path, ShardStage writer, uint64_t written)
+/* Of values on nodes some suffice: each reads what one other wrote, and what it wrote itself, which another reads too. */
+static bool worth_reading(int writer, int reader)
 {
-    for (int b = 0; b < ALL_STAGES; b++) {
+    if (writer < OF_RANKS && reader < OF_RANKS) return true;
+    return writer == reader || (writer == SHARD_OPTIMIZER && reader >= OF_RANKS) || reader == SHARD_NONE;
+}
+
+static void check_readers(const char *path, const Way *writer, uint64_t written)
+{
+    for (int b = 0; b < WAYS; b++) {
+        if (!worth_reading((int)(writer - ways), b)) continue;
         Run reader;
         Message problem = {""};
-        run_create(&reader, all_stages[b]);
-        check_true(checkpoint_load(path, &reader.checkpoint, true, &problem), "%d read by %d: %s", writer, b,
-                   problem.text);
+        run_create(&reader, &ways[b]);
+        check_true(checkpoint_load(path, &reader.checkpoint, true, &problem), "%s read by %s: %s", writer->name,
+                   ways[b].name, problem.text);
         uint64_t read = digest_of(reader.step->store);
-        check_true(read == written, "tensors of stage %d as stage %d reads them", writer, b);
+        check_true(read == written, "tensors of %s as %s reads them", writer->name, ways[b].name);
         check_true(world_same(read), "all ranks find the same");
         check_true(checkpoint_same_on_all_ranks(&reader.checkpoint, &problem), "copies: %s", problem.text);
         run_destroy(&reader);
@@ -313,18 +374,19 @@ static void check_readers(const char *path, ShardStage writer, uint64_t written)
 
 static void test_checkpoints(void)
 {
-    for (int a = 0; a < ALL_STAGES; a++) {
+    for (int a = 0; a < WAYS; a++) {
         Run writer;
         Outcome unused = {.values = NULL};
         Message problem = {""};
         const char *path = scratch_path("stage.h5");
-        run_create(&writer, all_stages[a]);
+        run_create(&writer, &ways[a]);
         param_store_initialise(writer.step->store, 4);
         make_steps(writer.step, 2, &unused);
         uint64_t written = digest_of(writer.step->store);
-        check_true(checkpoint_write(&writer.checkpoint, path, &problem), "written by %d: %s", a, problem.text);
+        check_true(checkpoint_write(&writer.checkpoint, path, &problem), "written by %s: %s", ways[a].name,
+                   problem.text);
         run_destroy(&writer);
-        check_readers(path, all_stages[a], written);
+        check_readers(path, &ways[a], written);
     }
 }
 
@@ -334,7 +396,7 @@ static void test_damage(void)
     Run run;
     Message problem = {""};
     const char *path = scratch_path("damaged.h5");
-    run_create(&run, SHARD_NONE);
+    run_create(&run, &ways[0]);
     param_store_initialise(run.step->store, 4);
     check_true(checkpoint_write(&run.checkpoint, path, &problem), "written: %s", problem.text);
     float value = (float)run.step->store->kept_values(run.step->store, run.model->layers[1].qkv)[0];
@@ -342,42 +404,51 @@ static void test_damage(void)
     world_barrier();
     if (world().rank == 0) scratch_flip_value(path, value);
     world_barrier();
-    for (int i = 0; i < ALL_STAGES; i++) {
-        run_create(&run, all_stages[i]);
+    for (int i = 0; i < WAYS; i++) {
+        run_create(&run, &ways[i]);
         check_true(!checkpoint_load(path, &run.checkpoint, true, &problem) &&
                        strstr(problem.text, "layers.1.attention.qkv"),
-                   "stage %d: '%s'", i, problem.text);
+                   "%s: '%s'", ways[i].name, problem.text);
         run_destroy(&run);
     }
 }
 
-/* Where values are whole on all ranks, one that differs is noticed. */
+/* Whether some rank has other memory for values than the last one. */
+static bool has_copies(const Way *way)
+{
+    int node_ranks = way->node_ranks ? way->node_ranks : world().size;
+    if (way->stage == SHARD_PARAMETERS) return false;
+    return way->node_shared ? world().size > node_ranks : world().size > 1;
+}
+
+/* Where values are whole on all ranks, or nodes, one that differs is noticed. */
 static void test_copies(void)
 {
-    for (int i = 0; i < ALL_STAGES; i++) {
+    for (int i = 0; i < WAYS; i++) {
         Run run;
         Message problem = {""};
-        run_create(&run, all_stages[i]);
+        run_create(&run, &ways[i]);
         ParamStore *store = run.step->store;
         param_store_initialise(store, 4);
         check_true(checkpoint_same_on_all_ranks(&run.checkpoint, &problem), "the same: %s", problem.text);
         param_store_acquire_all(store);
         if (world().rank == world().size - 1) *(real *)store->values(store, run.model->layers[0].out) += 1;
         param_store_release_all(store);
-        bool copies = world().size > 1 && all_stages[i] != SHARD_PARAMETERS;
-        check_true(checkpoint_same_on_all_ranks(&run.checkpoint, &problem) == !copies, "stage %d: '%s'", i,
-                   problem.text);
+        world_barrier();
+        check_true(checkpoint_same_on_all_ranks(&run.checkpoint, &problem) == !has_copies(&ways[i]), "%s: '%s'",
+                   ways[i].name, problem.text);
         run_destroy(&run);
     }
 }
 
 static const TestCase tests[] = {{"steps on every grid", test_every_grid},
                                  {"other steps", test_other_cases},
+                                 {"values once on each node", test_nodes},
                                  {"gradients that are not finite", test_not_finite},
-                                 {"checkpoints of every stage, read by every stage", test_checkpoints},
+                                 {"checkpoints of every way, read in every way", test_checkpoints},
                                  {"a damaged checkpoint", test_damage},
                                  {"copies that differ", test_copies}};
-static const Suite suites[] = {{"shares of the ranks", tests, sizeof tests / sizeof *tests}};
+static const Suite suites[] = {SUITE("shares of the ranks", tests)};
 
 int main(int argc, char **argv)
 {

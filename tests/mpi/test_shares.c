@@ -111,7 +111,7 @@ static void test_grids(void)
 }
 
 static const TestCase tests[] = {{"grids of ranks, stretches", test_grids}};
-static const Suite suites[] = {{"shares", tests, 1}};
+static const Suite suites[] = {SUITE("shares", tests)};
 
 int main(int argc, char **argv)
 {

@@ -236,12 +236,33 @@ assert near(stages["gradients"] - stages["parameters"], 4 * n * 3 / 4 - 4 * (503
 for name, total in stages.items():
     print(name, 1 + int(2 * (1.1 * total + 256 * 2**20) / 1e6))
 END
+    document node 1 plan "${model[@]}" --parallel.shard=optimizer --parallel.node_shared=true --ranks_per_node=2
+    quiet python - "$TEST_FOLDER" <<'END'
+import json, sys
+said, copies = (json.load(open(f"{sys.argv[1]}/{name}.json")) for name in ("node", "shares"))
+memory, shared, ways = said["memory_per_rank"], said["node_shared"], said["node_shared_by_shard"]
+n = said["parameters"]["trained"]
+def near(value, expected):
+    return abs(value - expected) <= 0.01 * expected
+assert shared["ranks"] == said["ranks_per_node"] == 2 and near(shared["bytes"], 4 * n), shared
+assert near(memory["parameters"], 4 * n / 2) and near(memory["optimizer: m"], 4 * n / 4), memory
+assert memory["total"] == ways["optimizer"]["rank"] and list(ways) == ["none", "optimizer", "gradients"]
+for name, way in ways.items():
+    alone = copies["memory_per_rank_by_shard"][name]
+    saved = 4 * n / 2 + (8 * n / 2 if name == "none" else 0)  # values, and states where they were copies
+    assert near(alone - way["rank"], saved) and way["node"] == 2 * way["rank"] and way["node_without"] == 2 * alone, name
+# To one other node, the rows of the other ranks on the rail.
+assert near(said["messages_per_step_and_rank"]["parameter_bytes"], 4 * n / 2)
+END
     while read -r stage megabytes; do
         chosen=$("$program" plan "${model[@]}" --ranks_per_node=2 --memory="${megabytes}M" | grep ' fits into ')
         [[ $chosen == "parallel.shard = $stage is the least that fits"* ]] || give_up "$stage in $megabytes MB: $chosen"
     done <"$TEST_FOLDER/shares.needs"
     "$program" plan "${model[@]}" --ranks_per_node=2 --memory=1.5GiB >"$TEST_FOLDER/shares.none"
     grep -q '^nothing fits into .*train.recompute' "$TEST_FOLDER/shares.none" || give_up "$(<"$TEST_FOLDER/shares.none")"
+    log_says <("$program" plan "${model[@]}" --memory=8GiB --parallel.node_shared=true) \
+        'parallel.shard = none with parallel.node_shared is the least that fits into '
+    log_says <("$program" plan "${model[@]}" --memory=5GiB) 'with parallel.node_shared = true parallel.shard = gradients fits'
     require_refusal '24 is no amount of memory.*24GiB' plan "${model[@]}" --memory=24
     require_refusal 'Plan without --slurm first' plan "${model[@]}" --memory=24G --slurm
 }

@@ -1,6 +1,6 @@
 #!/bin/bash
-# The losses do not depend on how many ranks share a sequence and the batch, nor on what each keeps a share of; and two equal runs
-# are equal bit by bit.
+# The losses do not depend on how many ranks share a sequence and the batch, nor on what each keeps a share of; two equal runs are
+# equal bit by bit, as are those with values once on a node, which is refused where there is no room.
 # time limit: 300 s
 set -euo pipefail
 # shellcheck source=tests/system/common.bash
@@ -50,7 +50,39 @@ shares() {
     require_close shares by-turns shares
 }
 
+# Values once on a node: the same bits in steps, evaluations, texts and checkpoints, and after each has gone on from the other's.
+nodes() {
+    local other same=(--train.optimizer=muon --train.schedule=constant --train.micro_batch_sequences=2 --evaluate.every=2
+        --data.validation="$data/validation.h5" --sample.every=2 --sample.prompt='the alpha' --sample.tokens=8)
+    run 2 apart "${same[@]}"
+    run 2 together "${same[@]}" --parallel.node_shared=true
+    says together 'node_shared: values of parameters and states of the optimizer once for the 2 ranks of a node; nodes: 1' \
+        'memory that the ranks of a node share, in /dev/shm: '
+    run 2 together "${same[@]}" --train.steps=5
+    run 2 apart "${same[@]}" --train.steps=5 --parallel.node_shared=true --parallel.shard=optimizer
+    require_equal_losses apart together
+    require_equal_losses apart together evaluations.csv
+    cmp "$TEST_FOLDER"/{apart,together}/samples.txt >&2 || give_up 'texts differ'
+    for other in parameters optimizer; do quiet h5diff "$(checkpoint apart 5)" "$(checkpoint together 5)" "/$other"; done
+    run 1 alone --parallel.node_shared=true
+    says alone 'node_shared: no node has several ranks'
+}
+
+# Terabytes of values fit nowhere.
+no_room() {
+    local command=(train tests/data/tiny.ini --data.train="$data/train.h5" --output.folder="$TEST_FOLDER/refused"
+        --parallel.node_shared=true)
+    require_refusal "need .* in '/dev/shm' .* room for .*--shm-size.*parallel.node_shared = false" "${command[@]}" \
+        --attention.kind=softmax --model.width=65536 --model.heads=1024 --model.layers=20
+    OMPI_MCA_osc_sm_backing_directory=$TEST_FOLDER/none require_refusal \
+        "cannot share parameters in '$TEST_FOLDER/none': No such file.*OMPI_MCA_osc_sm_backing_directory" "${command[@]}"
+    OMPI_MCA_osc=^sm require_refusal 'no memory to share.*parallel.node_shared = false' "${command[@]}"
+    require_refusal 'Use parallel.shard = gradients' "${command[@]}" --parallel.shard=parameters
+}
+
 prepare_data
+start nodes
+start no_room
 start compare learned
 start compare softmax --attention.kind=softmax
 start repeat

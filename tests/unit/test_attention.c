@@ -590,7 +590,7 @@ static const TestCase tests[] = {
     {"the same bits on 1, 2, 3 and 8 threads", test_threads},
     {"special cases", test_special_cases},
 };
-static const Suite suites[] = {{"attention", tests, 9}};
+static const Suite suites[] = {SUITE("attention", tests)};
 
 int main(int argc, char **argv)
 {

@@ -169,7 +169,7 @@ static const TestCase tests[] = {
     {"manual pages", test_manual},
     {"completion", test_completion},
 };
-static const Suite suites[] = {{"commands", tests, sizeof tests / sizeof *tests}};
+static const Suite suites[] = {SUITE("commands", tests)};
 
 int main(int argc, char **argv)
 {

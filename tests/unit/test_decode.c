@@ -293,7 +293,7 @@ static const TestCase tests[] = {
     {"prompts at once", test_prompts},          {"prompts in stretches", test_stretches},
     {"side by side", test_side_by_side},        {"states that move", test_moved_states},
 };
-static const Suite suites[] = {{"decode", tests, sizeof tests / sizeof *tests}};
+static const Suite suites[] = {SUITE("decode", tests)};
 
 int main(int argc, char **argv)
 {

@@ -199,7 +199,7 @@ static const TestCase tests[] = {
     {"what cannot be is refused", test_refusals},
     {"every part of every sequence", test_sequences},
 };
-static const Suite suites[] = {{"documents", tests, 3}};
+static const Suite suites[] = {SUITE("documents", tests)};
 
 int main(int argc, char **argv)
 {

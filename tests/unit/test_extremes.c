@@ -544,7 +544,7 @@ static const TestCase tests[] = {
     {"rows without weight", test_no_one_in_the_normaliser},
     {"gradient of a clamped row", test_gradient_of_a_clamped_row},
 };
-static const Suite suites[] = {{"extremes", tests, 11}};
+static const Suite suites[] = {SUITE("extremes", tests)};
 
 int main(int argc, char **argv)
 {

@@ -360,7 +360,7 @@ static const TestCase tests[] = {
     {"real sizes: block lengths that do not matter", test_block_lengths},
     {"real sizes: long exact blocks", test_long_blocks},
 };
-static const Suite suites[] = {{"gradients", tests, 13}};
+static const Suite suites[] = {SUITE("gradients", tests)};
 
 int main(int argc, char **argv)
 {

@@ -237,7 +237,7 @@ static const TestCase tests[] = {{"stop texts", test_stop_texts},
                                  {"texts in JSON", test_json_texts},
                                  {"scores", test_scores},
                                  {"texts as tokens", test_tokens}};
-static const Suite suites[] = {{"inference", tests, sizeof tests / sizeof *tests}};
+static const Suite suites[] = {SUITE("inference", tests)};
 
 int main(int argc, char **argv)
 {

@@ -1214,9 +1214,8 @@ int main(int argc, char **argv)
     };
     static const TestCase names[] = {{"the same file, a second name", test_same_file}, {"a file whole", test_read_all}};
     static const Suite suites[] = {
-        {"tokenizer", tokenizer, 5},     {"token file", tokens, sizeof tokens / sizeof *tokens},
-        {"batch loader", loader, 4},     {"metrics", metrics, sizeof metrics / sizeof *metrics},
-        {"names on the disk", names, 2},
+        SUITE("tokenizer", tokenizer), SUITE("token file", tokens),       SUITE("batch loader", loader),
+        SUITE("metrics", metrics),     SUITE("names on the disk", names),
     };
     world_start(&argc, &argv);
     scratch_make();

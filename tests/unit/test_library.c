@@ -249,7 +249,7 @@ static const TestCase tests[] = {{"answers", test_answers},
                                  {"refusals", test_refusals},
                                  {"more pieces than tokens", test_more_pieces},
                                  {"deaths", test_deaths}};
-static const Suite suites[] = {{"library", tests, sizeof tests / sizeof *tests}};
+static const Suite suites[] = {SUITE("library", tests)};
 
 int main(int argc, char **argv)
 {

@@ -518,8 +518,7 @@ int main(int argc, char **argv)
         {"rules of layers of different kinds", test_pattern_rules},
         {"the same model", test_same_model},
     };
-    static const Suite suites[] = {{"options", options, sizeof options / sizeof *options},
-                                   {"config", config, sizeof config / sizeof *config}};
+    static const Suite suites[] = {SUITE("options", options), SUITE("config", config)};
     world_start(&argc, &argv);
     int code = run_suites("test_options", suites, 2);
     world_stop();

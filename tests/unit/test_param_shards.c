@@ -116,7 +116,7 @@ static void test_balance(void)
 }
 
 static const TestCase tests[] = {{"keepers", test_keepers}, {"places", test_places}, {"balance", test_balance}};
-static const Suite suites[] = {{"shards of parameters", tests, sizeof tests / sizeof *tests}};
+static const Suite suites[] = {SUITE("shards of parameters", tests)};
 
 int main(int argc, char **argv)
 {

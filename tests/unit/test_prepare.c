@@ -249,7 +249,7 @@ int main(int argc, char **argv)
                                       {"numbers", test_numbers},
                                       {"NumPy files that are cut", test_npy_cut}};
     static const TestCase splits[] = {{"near the wish", test_split}, {"small ones", test_small}};
-    static const Suite suites[] = {{"inputs", inputs, 4}, {"split", splits, 2}};
+    static const Suite suites[] = {SUITE("inputs", inputs), SUITE("split", splits)};
     world_start(&argc, &argv);
     scratch_make();
     int code = run_suites("test_prepare", suites, 2);

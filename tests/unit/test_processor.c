@@ -63,7 +63,7 @@ static void test_this_build(void)
 }
 
 static const TestCase tests[] = {{"decision", test_decision}, {"this build", test_this_build}};
-static const Suite suites[] = {{"processor", tests, 2}};
+static const Suite suites[] = {SUITE("processor", tests)};
 
 int main(int argc, char **argv)
 {

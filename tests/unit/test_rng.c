@@ -225,8 +225,8 @@ int main(int argc, char **argv)
         {"even", test_permutations_are_even},
     };
     static const TestCase initial[] = {{"initial values", test_initial_values}, {"zero branches", test_zero_branches}};
-    static const Suite suites[] = {
-        {"numbers", numbers, 5}, {"permutation", permutations, 2}, {"param_table", initial, 2}};
+    static const Suite suites[] = {SUITE("numbers", numbers), SUITE("permutation", permutations),
+                                   SUITE("param_table", initial)};
     world_start(&argc, &argv);
     int code = run_suites("test_rng", suites, 3);
     world_stop();

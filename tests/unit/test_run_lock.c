@@ -144,7 +144,7 @@ int main(int argc, char **argv)
         {"the same job again", test_requeued},
         {"while it is held", test_while_held},
     };
-    static const Suite suites[] = {{"run lock", tests, sizeof tests / sizeof *tests}};
+    static const Suite suites[] = {SUITE("run lock", tests)};
     world_start(&argc, &argv);
     scratch_make();
     int code = run_suites("test_run_lock", suites, 1);

@@ -556,7 +556,7 @@ static const TestCase map_tests[] = {
     {"performer: mean", test_performer_kernel},
     {"performer: projection", test_performer_projection},
 };
-static const Suite suites[] = {{"random sketch", random_tests, 5}, {"feature maps", map_tests, 6}};
+static const Suite suites[] = {SUITE("random sketch", random_tests), SUITE("feature maps", map_tests)};
 
 int main(int argc, char **argv)
 {

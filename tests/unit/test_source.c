@@ -434,8 +434,8 @@ static const TestCase target_tests[] = {
 };
 
 static const Suite suites[] = {
-    {"sources", source_tests, sizeof source_tests / sizeof *source_tests},
-    {"targets that do not count", target_tests, sizeof target_tests / sizeof *target_tests},
+    SUITE("sources", source_tests),
+    SUITE("targets that do not count", target_tests),
 };
 
 int main(int argc, char **argv)

@@ -828,9 +828,9 @@ static const TestCase product_tests[] = {{"strides, alpha and beta", test_produc
                                          {"inside a parallel region", test_products_of_threads},
                                          {"matrix times vector", test_matvec},
                                          {"dense layer", test_dense}};
-static const Suite suites[] = {{"layer norm", norm_tests, 3}, {"GELU", gelu_tests, 3},
-                               {"rotary", rotary_tests, 3},   {"loss", loss_tests, 4},
-                               {"dropout", dropout_tests, 3}, {"products", product_tests, 5}};
+static const Suite suites[] = {SUITE("layer norm", norm_tests), SUITE("GELU", gelu_tests),
+                               SUITE("rotary", rotary_tests),   SUITE("loss", loss_tests),
+                               SUITE("dropout", dropout_tests), SUITE("products", product_tests)};
 
 int main(int argc, char **argv)
 {

@@ -398,7 +398,7 @@ static const TestCase tests[] = {{"tokens of the package", test_kept_tokens},
                                  {"pieces of another file", test_other_pieces},
                                  {"kept in a token file", test_in_token_file},
                                  {"SentencePiece", test_sentencepiece}};
-static const Suite suites[] = {{"text", tests, sizeof tests / sizeof *tests}};
+static const Suite suites[] = {SUITE("text", tests)};
 
 int main(int argc, char **argv)
 {

@@ -164,7 +164,7 @@ static const TestCase tests[] = {{"merges", test_merges},
                                  {"patterns", test_patterns},
                                  {"normal forms", test_normal_forms},
                                  {"runs of marks", test_many_marks}};
-static const Suite suites[] = {{"parts", tests, sizeof tests / sizeof *tests}};
+static const Suite suites[] = {SUITE("parts", tests)};
 
 int main(int argc, char **argv)
 {

@@ -174,7 +174,7 @@ static const TestCase tests[] = {{"the option", test_option},
                                  {"places", test_places},
                                  {"reading", test_reading},
                                  {"digest", test_digest}};
-static const Suite suites[] = {{"several training files", tests, sizeof tests / sizeof *tests}};
+static const Suite suites[] = {SUITE("several training files", tests)};
 
 int main(int argc, char **argv)
 {

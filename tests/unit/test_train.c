@@ -155,8 +155,9 @@ static State *state_create(OptimizerSpec spec, ParamTable table, int draw)
     State *state = checked_calloc(1, sizeof *state); /* others point to the table: it may not move */
     state->table = table;
     state->draw = draw;
-    state->optimizer = optimizer_create(&spec, &state->table, false);
+    state->optimizer = optimizer_plan(&spec, &state->table);
     state->store = param_store_create(&state->table, &state->optimizer->states, STORE_GRADIENTS);
+    optimizer_prepare(state->optimizer, state->store);
     size_t total = table.total_count, trained = table.trained_count;
     real *values = random_reals(total, 1, 1);
     real *numbers[1 + OPTIMIZER_STATES] = {values, shifted(values, trained, 1), shifted(values, trained, 2)};
@@ -573,8 +574,9 @@ static real *matrix_after_step(int tensors, int parts, int draw)
         param_table_hidden(&table, row, parts);
     }
     param_table_seal(&table);
-    Optimizer *optimizer = optimizer_create(&spec, &table, false);
+    Optimizer *optimizer = optimizer_plan(&spec, &table);
     ParamStore *store = param_store_create(&table, &optimizer->states, STORE_GRADIENTS);
+    optimizer_prepare(optimizer, store);
     real *values = moved_by(draw, random_reals(FUSED, 1, 5), FUSED);
     real *grads = moved_by(draw, random_reals(FUSED, 1, 6), FUSED);
     size_t count = FUSED / (size_t)tensors, bytes = count * sizeof(real);
@@ -904,9 +906,9 @@ static const TestCase sampler_tests[] = {{"most likely", test_greedy},
                                          {"frequencies", test_frequencies},
                                          {"extremes", test_extremes}};
 static const Suite suites[] = {
-    {"adamw", adamw_tests, 4},       {"muon", muon_tests, 6},
-    {"gradient", gradient_tests, 3}, {"learning rate", schedule_tests, 4},
-    {"sampler", sampler_tests, 4},
+    SUITE("adamw", adamw_tests),       SUITE("muon", muon_tests),
+    SUITE("gradient", gradient_tests), SUITE("learning rate", schedule_tests),
+    SUITE("sampler", sampler_tests),
 };
 
 int main(int argc, char **argv)

@@ -327,7 +327,7 @@ static const TestCase tests[] = {{"written and read", test_written_and_read},
                                  {"weights of other models", test_other_weights},
                                  {"options", test_options},
                                  {"pieces", test_pieces}};
-static const Suite suites[] = {{"weights", tests, sizeof tests / sizeof *tests}};
+static const Suite suites[] = {SUITE("weights", tests)};
 
 int main(int argc, char **argv)
 {
