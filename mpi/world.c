@@ -29,12 +29,28 @@ static void abort_every_rank(void)
     MPI_Abort(MPI_COMM_WORLD, EXIT_FAILURE);
 }
 
+/* Open MPI's mpirun, and what hands ranks to srun. */
+static bool has_launcher(void)
+{
+    static const char *const given[] = {"OMPI_COMM_WORLD_SIZE", "PMIX_NAMESPACE", "PMI_RANK", "PMI_FD"};
+    for (size_t i = 0; i < sizeof given / sizeof *given; i++)
+        if (getenv(given[i])) return true;
+    return false;
+}
+
+/* Otherwise Open MPI 4 starts a launcher beside the process, whose end it may trip over, and makes a folder of files for other
+   ranks, which all processes of a user that are alone share: one that starts fails when one that ends removes it. */
+static void settle_alone(void)
+{
+    setenv("OMPI_MCA_ess_singleton_isolated", "1", 0);
+    setenv("OMPI_MCA_orte_create_session_dirs", "0", 0);
+}
+
 World world_start(int *argc, char ***argv)
 {
     signal(SIGXFSZ,
            SIG_IGN); /* a file that grows beyond ulimit -f is an error of write(), not the end of the process */
-    /* A process without a launcher needs none: otherwise Open MPI 4 starts one beside it, whose end it may trip over. */
-    setenv("OMPI_MCA_ess_singleton_isolated", "1", 0);
+    if (!has_launcher()) settle_alone();
     /* Sums under way in place go up and down a tree otherwise, where the first rank passes on whole messages, 2 log P of them; by
        halves (Rabenseifner) all ranks pass on as much, two messages. */
     setenv("OMPI_MCA_coll_libnbc_iallreduce_algorithm", "3", 0);

@@ -44,6 +44,11 @@ export ASAN_OPTIONS="detect_leaks=1:fast_unwind_on_malloc=0:malloc_context_size=
 export LSAN_OPTIONS="suppressions=$PWD/tests/leaks.supp:print_suppressions=0:${LSAN_OPTIONS:-}"
 export UBSAN_OPTIONS="halt_on_error=1:print_stacktrace=1:${UBSAN_OPTIONS:-}"
 
+# mpirun makes and removes a folder that is the same for all jobs of a user, and fails when another job removes it meanwhile,
+# which tests that start several would meet one day: it is not empty until the end.
+shared=${TMPDIR:-/tmp}/ompi.$(hostname -s).$(id -u)
+mkdir -p -m 700 "$shared" && mkdir -p "$shared/tests.$$" && trap 'rmdir "$shared/tests.$$"' EXIT
+
 mkdir -p "$logs"
 running=
 trap '[ -z "$running" ] || kill "$running" 2>/dev/null; echo; echo "interrupted"; exit 130' INT TERM
