@@ -13,10 +13,11 @@ check_step() {
     quiet python "$tools"/optimizer_reference.py "$(checkpoint "$1" "$2")" "$(checkpoint "$1" $(($2 + 1)))"
 }
 
-# same_on NAME RANKS: as on one rank, within what rounding of sums explains.
+# same_on NAME RANKS: as on one rank, within what rounding of sums explains, which six steps enlarge to 1e-4 on some processors. A
+# share that is forgotten moves everything by per cents.
 same_on() {
     train "$2" "$1-$2" "${model[@]}" --train.optimizer="$1" --train.steps=6
-    quiet python tests/faults/compare_runs.py "$TEST_FOLDER/$1-1" "$TEST_FOLDER/$1-$2" 6 1e-4
+    quiet python tests/faults/compare_runs.py "$TEST_FOLDER/$1-1" "$TEST_FOLDER/$1-$2" 6 1e-3
 }
 
 prepare_data
