@@ -1,10 +1,10 @@
 # shellcheck shell=bash
 # What the rows of killed runs share, with all that common.bash has. A row sets `shards`, of which every start of a run keeps
-# another (parallel.shard).
+# another (parallel.shard). A run has KILL_STEPS=400.
 # shellcheck source=scripts/faults/common.bash
 . "$(dirname "${BASH_SOURCE[0]}")/common.bash"
 
-steps=400
+steps=${KILL_STEPS:-400}
 options+=(--train.steps="$steps" --output.checkpoint_every=20 --evaluate.every=100)
 shards=(none)
 latest=0 # milliseconds after which a start may be killed

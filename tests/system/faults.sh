@@ -5,7 +5,7 @@ set -euo pipefail
 # shellcheck source=tests/system/common.bash
 . "$(dirname "$0")/common.bash"
 
-export KILLS=1 STAGE_KILLS=2 STOPS=1 DAMAGES=60 FAILING_EVERY=80 DISK_SIZES=3 PAIRS=2
+export KILLS=1 STAGE_KILLS=2 KILL_STEPS=100 STOPS=1 DAMAGES=60 FAILING_EVERY=80 DISK_SIZES=3 PAIRS=2
 
 # row NAME: what it prints is shown when it fails.
 row() {
