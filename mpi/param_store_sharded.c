@@ -63,10 +63,8 @@ static RowRange kept(const ParamStore *store, const Param *param)
 static RowRange of_node(const Node *node, const Param *param, RowRange rows)
 {
     size_t extent = param_extent(param), nodes = (size_t)node->all.count, number = (size_t)node->number;
-    size_t first = extent * number / nodes, end = extent * (number + 1) / nodes;
-    if (rows.first < first) rows.first = first;
-    if (rows.end > end) rows.end = end;
-    return rows.first < rows.end ? rows : (RowRange){0, 0};
+    RowRange part = {larger(rows.first, extent * number / nodes), smaller(rows.end, extent * (number + 1) / nodes)};
+    return part.first < part.end ? part : (RowRange){rows.first, rows.first};
 }
 
 /* Tensors of which all ranks have all are written in slices. */
