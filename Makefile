@@ -77,6 +77,7 @@ TEST_LDLIBS := $(call packages,--libs,$(TEST_PACKAGES))
 BUILD := build/$(VARIANT)$(FLAVOUR)
 PROGRAM := $(BUILD)/polysketch
 MAIN := src/programs/main.c
+KERNEL_COMPARISON := $(BUILD)/bench/compare_kernels
 
 SOURCES := $(sort $(wildcard src/*/*.c mpi/*.c io/*.c) $(if $(SENTENCEPIECE),src/text/sentencepiece_calls.cc))
 HARNESS := $(sort $(wildcard tests/harness/*.c))
@@ -124,7 +125,8 @@ SOURCE_VERSION := $(RELEASE)$(if $(COMMIT),+$(COMMIT))
 PARALLEL = --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(JOBS))
 
 .PHONY: all tests program test-programs fault-programs fuzz-programs install-packages install uninstall dist run check \
-        check-faults fuzz check-slurm submit check-portability lint format bench plots quality quality-smoke info clean help FORCE
+        check-faults fuzz check-slurm submit check-portability lint format bench bench-kernels plots quality quality-smoke info \
+        clean help FORCE
 
 all: ## build the program (VARIANT=release, debug, asan or double; WERROR=1; V=1 shows whole command lines)
 	@+$(MAKE) $(PARALLEL) program
@@ -200,12 +202,17 @@ lint: ## check layers, rules, formatting, scripts and the links of documents
 	@scripts/lint.sh
 
 format: ## format all C files
-	@find src mpi io tests include examples simulate \( -name '*.[ch]' -o -name '*.cc' \) -print0 | \
+	@find src mpi io tests include examples simulate bench \( -name '*.[ch]' -o -name '*.cc' \) -print0 | \
 	    xargs -0 -r clang-format -i
 
 bench: ## build and measure
 	@+$(MAKE) $(PARALLEL) VARIANT=release program
 	@scripts/bench.sh $(ARGS)
+
+bench-kernels: ## attention's small products by our kernel, OpenBLAS and LIBXSMM, as CSV (results/kernels/README.md)
+	@scripts/install_packages.sh build kernels >&2
+	@+$(MAKE) $(PARALLEL) $(KERNEL_COMPARISON) >&2
+	@OMP_NUM_THREADS=1 $(KERNEL_COMPARISON)
 
 plots: ## draw the tables of a run as PNG and SVG (RUN=its folder; scripts/compare_runs.sh overlays several)
 	@scripts/plots.sh '$(RUN)'
@@ -254,6 +261,9 @@ $(MPI_PROGRAMS): $(BUILD)/tests/%: $(BUILD)/tests/mpi/%.o $(HARNESS_OBJECTS) $(L
 
 $(FAULT_PROGRAMS): $(BUILD)/tests/%: $(BUILD)/tests/faults/%.o $(call objects,$(FAULTS)) $(LIBRARY_OBJECTS)
 	$(call announce,LINK) $(CC) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(KERNEL_COMPARISON): $(BUILD)/bench/compare_kernels.o $(LIBRARY_OBJECTS)
+	$(call announce,LINK) $(CC) $(LDFLAGS) -o $@ $^ $(call packages,--libs,libxsmm) $(LDLIBS)
 
 # Preloaded by scripts/faults; no sanitizer, no optimisation that would call one wrapped function from another.
 $(SHIM_LIBRARIES): $(BUILD)/tests/%.so: tests/faults/shims/%.c $(BUILD)/flags.txt

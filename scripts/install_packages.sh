@@ -2,7 +2,9 @@
 # Sees to it that what a task needs is there. Looks for the things themselves, whoever installed them; what is missing is
 # installed on Debian and Ubuntu and only named elsewhere. Says and does nothing when all is there.
 #
-#     scripts/install_packages.sh [build|test|lint|slurm|run|quality|portability|faults|simulate]...    without: the first five
+#     scripts/install_packages.sh [build|test|lint|slurm|run|quality|portability|faults|simulate|kernels]...
+#
+# Without tasks: the first five.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PATH=$PATH:/usr/sbin
@@ -63,6 +65,7 @@ needs='
     portability command qemu-x86_64        qemu-user
     portability module  ensurepip          python3-venv
     simulate    command smpirun            libsimgrid-dev
+    kernels     library libxsmm            libxsmm-dev
     docs        command pandoc             pandoc
     faults      command clang              clang
     faults      command llvm-symbolizer    llvm
