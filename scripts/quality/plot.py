@@ -129,7 +129,8 @@ def by_size(folder):
     for name in ("softmax", "softmax-norm-gate", "polynomial-4", "full-none"):
         curves.append(Curve([(r, values[name][0]) for r in (16, 64) if name in values], name, "lines linewidth 1.5 dashtype 2"))
     draw(folder / "sizes.png", "900,600", "1,1",
-         [("set title 'books: loss by sketch size'; set logscale x 2; set xlabel 'r'; set ylabel 'nats per byte'", curves)],
+         [("set title 'books: loss by sketch size'; set logscale x 2; set xlabel 'r'; set ylabel 'nats per byte'; "
+           "set key top left", curves)],
          "0.12,0.98,0.12,0.93")
 
 
