@@ -1,5 +1,6 @@
 #!/bin/bash
-# Runs the tests that `make VARIANT=... tests` has built, one line each, and ends with a line "N passed, N failed".
+# Runs the tests that `make VARIANT=... tests` has built, one line each, and ends with "failed: ..." for each
+# that did and a line "N passed, N failed".
 #
 #     scripts/run_tests.sh [unit|mpi|system|all] [PATTERN]      e.g.  scripts/run_tests.sh mpi 'test_scan*'
 #
