@@ -48,7 +48,7 @@ export UBSAN_OPTIONS="halt_on_error=1:print_stacktrace=1:${UBSAN_OPTIONS:-}"
 # mpirun makes and removes a folder that is the same for all jobs of a user, and fails when another job removes it meanwhile,
 # which tests that start several would meet one day: it is not empty until the end.
 shared=${TMPDIR:-/tmp}/ompi.$(hostname -s).$(id -u)
-mkdir -p -m 700 "$shared" && mkdir -p "$shared/tests.$$" && trap 'rmdir "$shared/tests.$$"' EXIT
+(umask 077 && mkdir -p "$shared/tests.$$") && trap 'rmdir "$shared/tests.$$"' EXIT
 
 mkdir -p "$logs"
 running=
