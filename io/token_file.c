@@ -274,18 +274,29 @@ static bool check_length(const TokenFile *file, Message *problem)
                 file->path, (long long)file->file_bytes, (long long)bytes);
 }
 
+/* Elements of one of its datasets, of the kind that `what` names: all that were asked for, or false with a message. */
+static bool read_whole(const TokenFile *file, const char *what, hid_t dataset, hid_t type, size_t first, size_t count,
+                       void *elements, Message *problem)
+{
+    bool good = read_elements(dataset, type, first, count, elements);
+    if (!check_length(file, problem)) return false;
+    return good ||
+           fail(problem, "'%s': %s %zu to %zu cannot be read; the file is damaged. Copy it again, or make it again",
+                file->path, what, first, first + count);
+}
+
+static bool read_starts(const TokenFile *file, size_t first, size_t count, int64_t *starts, Message *problem)
+{
+    return read_whole(file, "documents", file->starts, H5T_NATIVE_INT64, first, count, starts, problem);
+}
+
 bool token_file_read(TokenFile *file, size_t first, size_t count, int32_t *tokens, Message *problem)
 {
     if (first > file->count || count > file->count - first)
         return fail(problem, "'%s' has %zu tokens, but tokens %zu to %zu are needed. Use a longer text", file->path,
                     file->count, first, first + count);
     if (count == 0) return true;
-    bool good = read_elements(file->tokens, H5T_NATIVE_INT32, first, count, tokens);
-    if (!check_length(file, problem)) return false;
-    if (!good)
-        return fail(problem,
-                    "'%s': tokens %zu to %zu cannot be read; the file is damaged. Copy it again, or make it again",
-                    file->path, first, first + count);
+    if (!read_whole(file, "tokens", file->tokens, H5T_NATIVE_INT32, first, count, tokens, problem)) return false;
     for (size_t i = 0; i < count; i++)
         if (tokens[i] < 0 || tokens[i] >= file->vocab_size)
             return fail(problem,
@@ -303,12 +314,8 @@ bool token_file_documents(TokenFile *file, size_t first, size_t count, int64_t *
                     file->document_count, first, first + count);
     if (count == 0) return true;
     int64_t before = -1;
-    if (!read_elements(file->starts, H5T_NATIVE_INT64, first, count, starts) ||
-        (first > 0 && !read_elements(file->starts, H5T_NATIVE_INT64, first - 1, 1, &before)))
-        return fail(problem,
-                    "'%s': documents %zu to %zu cannot be read; the file is damaged. Copy it again, or make it "
-                    "again",
-                    file->path, first, first + count);
+    if (!read_starts(file, first, count, starts, problem)) return false;
+    if (first > 0 && !read_starts(file, first - 1, 1, &before, problem)) return false;
     for (size_t i = 0; i < count; before = starts[i++]) {
         bool right = first + i == 0 ? starts[i] == 0 : starts[i] > before && starts[i] < (int64_t)file->count;
         if (!right)

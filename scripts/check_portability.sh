@@ -1,6 +1,7 @@
 #!/bin/bash
 # Builds for other processors, compilers and MPI libraries than usual and runs the unit and MPI tests: one line for each
-# combination, at the end "N passed, N failed". Each axis is varied around the usual build, not all against all.
+# combination, at the end "failed: ..." for each that did and "N passed, N failed". Each axis is varied around the usual build,
+# not all against all.
 #
 #     scripts/check_portability.sh [full|short|PATTERN]    e.g.  scripts/check_portability.sh 'kernel-*'
 #
@@ -15,7 +16,7 @@ which=${1:-full}
 folder=build/portability
 python=$PWD/build/portability-python # with Open MPI 5
 passed=0
-failed=0
+failures=()
 mkdir -p "$folder"
 exec > >(tee "$folder/table.txt")
 
@@ -38,7 +39,7 @@ wanted() {
 
 # line NAME VERDICT DETAIL: counts it.
 line() {
-    if [ "$2" = ok ]; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
+    if [ "$2" = ok ]; then passed=$((passed + 1)); else failures+=("$1: $3"); fi
     printf '%-24s %-7s %s\n' "$1" "$2" "$3"
 }
 
@@ -137,5 +138,8 @@ combination mpich '1 2 3 4' 1 MPIRUN=mpirun.mpich
 combination mpich-threads 2 2 MPIRUN=mpirun.mpich
 use_build -blis BLAS=blis
 combination blis '1 2 3' 2
+failed=${#failures[@]}
+# Once more where a reader looks first.
+[ "$failed" -eq 0 ] || printf 'failed: %s\n' "${failures[@]}"
 echo "$passed passed, $failed failed"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

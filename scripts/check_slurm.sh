@@ -62,7 +62,7 @@ run_checks() {
 }
 
 main() {
-    local known names=$* name passed count
+    local known names=$* name passed count failures
     known=$(awk 'NF { print $1 }' <<<"$checks" | xargs)
     for name in "$@"; do [[ " $known " == *" $name "* ]] || fail 2 "there is no check '$name'. There are: $known"; done
     [[ -x $binary ]] || fail 1 "cannot run '$binary'. Try: make"
@@ -74,6 +74,9 @@ main() {
     run_checks "${names:-$known}"
     count=$(find "$folder" -maxdepth 1 -name 'check-*.verdict' | wc -l)
     passed=$(cat "$folder"/check-*.verdict | grep -c '^passed$' || true)
+    # Once more where a reader looks first.
+    mapfile -t failures < <(grep -lsx FAILED "$folder"/check-*.verdict | sed 's|.*/check-\(.*\)\.verdict|\1|')
+    [[ ${#failures[@]} -eq 0 ]] || printf 'failed: slurm %s\n' "${failures[@]}"
     echo "$passed passed, $((count - passed)) failed"
     [[ $passed -eq $count ]]
 }

@@ -1,5 +1,6 @@
 #!/bin/bash
-# Runs the tests that `make VARIANT=... tests` has built, one line each, and ends with a line "N passed, N failed".
+# Runs the tests that `make VARIANT=... tests` has built, one line each, and ends with "failed: ..." for each
+# that did and a line "N passed, N failed".
 #
 #     scripts/run_tests.sh [unit|mpi|system|all] [PATTERN]      e.g.  scripts/run_tests.sh mpi 'test_scan*'
 #
@@ -47,7 +48,7 @@ export UBSAN_OPTIONS="halt_on_error=1:print_stacktrace=1:${UBSAN_OPTIONS:-}"
 # mpirun makes and removes a folder that is the same for all jobs of a user, and fails when another job removes it meanwhile,
 # which tests that start several would meet one day: it is not empty until the end.
 shared=${TMPDIR:-/tmp}/ompi.$(hostname -s).$(id -u)
-mkdir -p -m 700 "$shared" && mkdir -p "$shared/tests.$$" && trap 'rmdir "$shared/tests.$$"' EXIT
+(umask 077 && mkdir -p "$shared/tests.$$") && trap 'rmdir "$shared/tests.$$"' EXIT
 
 mkdir -p "$logs"
 running=

@@ -1,6 +1,6 @@
 #!/bin/bash
-# What a rank has for each parameter with every parallel.shard, as `polysketch plan` counts it, beside the closed forms:
-# results/reach/shards.csv (FOLDER=results/reach).
+# What a rank of one thread has for each parameter with every parallel.shard, as `polysketch plan` counts it, beside the closed
+# forms: results/reach/shards.csv (FOLDER=results/reach). PROGRAM=build/release/polysketch.
 #
 #     scripts/shard_memory.sh                       the shapes of GPT-2 small and large on 1, 2, 4 and 8 ranks, RANKS="1 2 4 8"
 #     scripts/shard_memory.sh --large [OPTION...]   and three steps of GPT-2 large, or of the model of these options, on four
@@ -14,10 +14,15 @@ cd "$(dirname "$0")/.."
 # shellcheck source=scripts/environment.sh
 . scripts/environment.sh
 
-program=$PWD/build/release/polysketch
+if [ $# -gt 0 ] && [ "$1" != --large ]; then
+    sed -n '2,/^set /s/^# \{0,1\}//p' "$0" >&2
+    exit 2
+fi
+program=$(realpath "${PROGRAM:-build/release/polysketch}")
 folder=${FOLDER:-results/reach}
 read -ra ranks_list <<<"${RANKS:-1 2 4 8}"
 common=(--model.vocab_size=50304 --model.context_length=1024)
+one_thread=--threads=1 # of each rank, so that scratch is the same wherever the table is made
 large=(--model.layers=36 --model.width=1280 --model.heads=20)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -29,7 +34,8 @@ plan_shape() {
     for stage in none optimizer gradients parameters; do
         for ranks in "${ranks_list[@]}"; do
             "$program" plan configs/gpt2-small.ini "${common[@]}" "${@:2}" --train.batch_sequences="$ranks" \
-                --ranks="$ranks" --parallel.data_ranks="$ranks" --parallel.shard="$stage" --json >"$work/$name,$stage,$ranks.json"
+                --ranks="$ranks" --parallel.data_ranks="$ranks" --parallel.shard="$stage" \
+                "$one_thread" --json >"$work/$name,$stage,$ranks.json"
         done
     done
 }
@@ -61,7 +67,7 @@ run_large() {
         --parallel.data_ranks=4 --train.warmup_steps=0 --train.steps=3)
     awk 'BEGIN { for (x = 7; n++ < 32768;) { x = (x * 1103515245 + 12345) % 2147483648; print int(x / 65536) } }' |
         "$program" prepare --ids --vocab_size=50304 --output="$work/data" --validation_fraction=0 >"$work/prepare.log"
-    "$program" plan "${job[@]}" --ranks=4 --json >"$work/plan.json" 2>/dev/null
+    "$program" plan "${job[@]}" --ranks=4 "$one_thread" --json >"$work/plan.json"
     launch 4 1 /usr/bin/python3 -c '
 import os, resource, subprocess, sys
 code = subprocess.call(sys.argv[2:])

@@ -7,7 +7,8 @@
 RANDOM=${FAULT_SEED:-1}
 # Constant, since the other courses of the learning rate depend on train.steps.
 options=(--data.validation="$data/validation.h5" --train.schedule=constant --model.dropout=0.1 --output.log_every=1000000)
-at_random=0 # milliseconds, by random_moment
+at_random=0  # milliseconds, by random_moment
+norm_slack=0 # relative, of the average norm of gradients, where ranks may sum it in another order
 
 # random_moment LOW HIGH: a number of milliseconds into $at_random.
 random_moment() { at_random=$(($1 + RANDOM * ($2 - $1) / 32768)); }
@@ -17,7 +18,7 @@ seconds() { printf '%d.%03d' $(($1 / 1000)) $(($1 % 1000)); }
 
 # same_as REFERENCE RUN STEPS [TOLERANCE]: of run folders below $TEST_FOLDER; ends the row when they differ.
 same_as() {
-    quiet python tests/faults/compare_runs.py "$TEST_FOLDER/$1" "$TEST_FOLDER/$2" "${@:3}"
+    quiet python tests/faults/compare_runs.py "$TEST_FOLDER/$1" "$TEST_FOLDER/$2" "$3" "${4:-0}" "$norm_slack"
 }
 
 # arguments FOLDER OPTIONS...: into the array `arguments`, what follows the program.

@@ -8,6 +8,7 @@ steps=${KILL_STEPS:-400}
 options+=(--train.steps="$steps" --output.checkpoint_every=20 --evaluate.every=100)
 shards=(none)
 latest=0 # milliseconds after which a start may be killed
+killed_code=137 # of a launcher that SIGKILL ended, or one of whose ranks
 
 # undisturbed_run: "reference", which says how long a run takes on this machine.
 undisturbed_run() {
@@ -20,9 +21,9 @@ undisturbed_run() {
 any_shard() { shard=${shards[RANDOM % ${#shards[@]}]}; }
 
 # kill_one FOLDER: starts or continues the run and kills it after a random moment, perhaps while it starts or writes. False when
-# it was done before.
+# it was done before. A start that ends by itself in any other way ends the row: the next one would hide it.
 kill_one() {
-    local ranks shard
+    local ranks shard code=0
     any_shard
     job 2 "$1" --parallel.shard="$shard"
     random_moment 50 $latest
@@ -33,7 +34,12 @@ kill_one() {
     else
         kill -KILL "${ranks[RANDOM % ${#ranks[@]}]}" 2>/dev/null || true
     fi
-    ! end_of "$1"
+    end_of "$1" || code=$?
+    case $code in
+        0) return 1 ;;
+        "$killed_code") ;;
+        *) give_up "exit code $code of a start of $1: $(tail -n 30 "$TEST_FOLDER/$1.log")" ;;
+    esac
 }
 
 # kill_runs KILLS: so many in all, ten of a run at most, which then ends as the reference did; what there is to say goes into

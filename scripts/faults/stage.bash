@@ -2,11 +2,12 @@
 # What the rows of the stages of parallel.shard share: try_stage STAGE.
 #
 # On two ranks, whose sums have two terms, and without clipping, which would bring in the last digit of a norm, all stages give
-# the same bits. So a run may change from any to any and must end as one that kept copies.
+# the same bits but for that norm. So a run may change from any to any and must end as one that kept copies.
 # shellcheck source=scripts/faults/killing.bash
 . "$(dirname "${BASH_SOURCE[0]}")/killing.bash"
 
 options+=(--train.clip_norm=0)
+norm_slack=1e-12
 
 # cut_newest FILE, flip_newest FILE: what is done to a checkpoint.
 cut_newest() { truncate -s $(($(stat -c %s "$1") * 2 / 3)) "$1"; }
@@ -26,7 +27,7 @@ short_run() {
     train 2 "$1" "${options[@]}" --train.steps="$2" --output.checkpoint_every=2 --evaluate.every=2 --parallel.shard="$3"
 }
 
-# warnings_of FOLDER: of the last start, which do not say which folder it was.
+# warnings_of FOLDER: of all its starts, with RUN for the folder, so that those of two folders are the same words.
 warnings_of() { grep '^warning: ' "$TEST_FOLDER/$1/train.log" | sed "s|$TEST_FOLDER/$1|RUN|g"; }
 
 # damaged_run HOW STAGE: the newest checkpoint of a stage is damaged, which copies and the stage find alike: it is set aside, and

@@ -5,8 +5,8 @@
        level(z) = GELU( LN(z) W_in^T ) W_out^T     W_in (Er, h or r), W_out (r, Er)
 
    with L = attention.sketch_levels and E = attention.sketch_expansion, in the paper 2 and 8. x is q or k after the rotary
-   embedding, as it is: the first level has its own layer norm. The backward pass computes all of it again, chunk by chunk
-   in cache. */
+   embedding, as it is: the first level has its own layer norm. The backward pass computes all of it again, chunk by
+   chunk: with the paper's numbers in cache (0.9 MB at h = 64, r = 32), not with many wide levels (26 MB at L = 8, E = 64). */
 #include <assert.h>
 #include <omp.h>
 #include <stdio.h>
@@ -90,14 +90,14 @@ typedef struct LevelBuffers {
 typedef struct ChunkBuffers {
     real *x; /* (rows, h), gathered */
     LevelBuffers levels[BRANCHES][MAX_LEVELS];
-    real *d_hidden;            /* (rows, Er), rows hidden_stride() apart */
-    real *d_normed;            /* (rows, max(h, r)) */
-    real *d_out, *d_other_out; /* (rows, r): of a level's output, and of the level's below */
-    real *gradients;           /* this thread's, of all the network */
+    real *d_hidden;  /* (rows, Er), rows hidden_stride() apart */
+    real *d_normed;  /* (rows, max(h, r)) */
+    real *d_outs[2]; /* (rows, r), of the outputs of a level and the one below, which take turns */
+    real *gradients; /* this thread's, of all the network */
 } ChunkBuffers;
 
 /* Numbers in the tensors of the first `levels` levels of a branch. */
-static size_t count_of_levels(const AttentionLayer *layer, int levels)
+static size_t numbers_in_levels(const AttentionLayer *layer, int levels)
 {
     size_t r = sketch_width(layer), wide = hidden_width(layer), count = 0;
     for (int level = 0; level < levels; level++) {
@@ -110,7 +110,7 @@ static size_t count_of_levels(const AttentionLayer *layer, int levels)
 /* Gradients of the network in one piece: tensor after tensor. */
 static size_t gradient_count(const AttentionLayer *layer)
 {
-    return BRANCHES * count_of_levels(layer, level_count(layer));
+    return BRANCHES * numbers_in_levels(layer, level_count(layer));
 }
 
 static ChunkBuffers take_chunk_buffers(const AttentionLayer *layer, bool backward, Arena *arena)
@@ -136,8 +136,7 @@ static ChunkBuffers take_chunk_buffers(const AttentionLayer *layer, bool backwar
     if (!backward) return buffers;
     buffers.d_hidden = arena_take(arena, wide);
     buffers.d_normed = arena_take(arena, rows * larger(h, r));
-    buffers.d_out = arena_take(arena, rows * r);
-    buffers.d_other_out = arena_take(arena, rows * r);
+    for (int i = 0; i < 2; i++) buffers.d_outs[i] = arena_take(arena, rows * r);
     return buffers;
 }
 
@@ -272,8 +271,8 @@ typedef struct LevelGradients {
 
 static LevelGradients level_gradients(const AttentionLayer *layer, real *gradients, int branch, int level)
 {
-    size_t of_branch = count_of_levels(layer, level_count(layer)), inputs = level_inputs(layer, level);
-    real *start = gradients + (size_t)branch * of_branch + count_of_levels(layer, level);
+    size_t of_branch = numbers_in_levels(layer, level_count(layer)), inputs = level_inputs(layer, level);
+    real *start = gradients + (size_t)branch * of_branch + numbers_in_levels(layer, level);
     return (LevelGradients){
         .norm = {start, start + inputs},
         .in_weight = start + 2 * inputs,
@@ -310,11 +309,11 @@ static void level_backward(const MapRun *run, ChunkBuffers *buffers, int branch,
                             const_matrix_dense(z, d_z.rows, d_z.columns), norm_weight, layer->heads);
 }
 
-/* d_x (tokens, H h) += through the levels of a branch, from the gradient of its y in buffers->d_out. */
+/* d_x (tokens, H h) += through the levels of a branch, from the gradient of its y in buffers->d_outs[0]. */
 static void branch_backward(const MapRun *run, ChunkBuffers *buffers, int branch, Matrix d_x)
 {
     size_t columns = run->layer->heads * sketch_width(run->layer);
-    real *d_out = buffers->d_out, *d_below = buffers->d_other_out;
+    real *d_out = buffers->d_outs[0], *d_below = buffers->d_outs[1];
     for (int level = level_count(run->layer) - 1; level > 0; level--) {
         memset(d_below, 0, d_x.rows * columns * sizeof(real));
         level_backward(run, buffers, branch, level, matrix_dense(d_below, d_x.rows, columns), d_out,
@@ -335,7 +334,7 @@ static void chunk_backward(const MapRun *run, ChunkBuffers *buffers, Matrix d_x,
         const real *other = branch_output(run->layer, buffers, 1 - branch);
         /* u = sqrt(r) tanh(y1 y2 / sqrt(r)):  du/dy1 = (1 - u^2/r) y2 */
 #pragma omp simd
-        for (size_t i = 0; i < count; i++) buffers->d_out[i] = d_u[i] * (1 - u[i] * u[i] * inverse_r) * other[i];
+        for (size_t i = 0; i < count; i++) buffers->d_outs[0][i] = d_u[i] * (1 - u[i] * u[i] * inverse_r) * other[i];
         branch_backward(run, buffers, branch, d_x);
     }
 }

@@ -44,7 +44,7 @@ static const char rows_header[] =
     "gradient_sums,gate,local_weight,window_blocks,sketch_levels,sketch_expansion";
 static const char profile_header[] =
     "kind,sketch,local,sketch_size,block_length,context,layers,ranks,threads,what,vocab_size,"
-    "phase,microseconds_per_token,share,source_version,shard";
+    "phase,microseconds_per_token,share,source_version,shard,sketch_levels,sketch_expansion";
 
 static void option_word(const Config *config, const char *name, char word[OPTION_TEXT_SIZE])
 {
@@ -66,6 +66,18 @@ static void write_options(FILE *file, const Config *config, const char *const *n
     }
 }
 
+/* The same at the end of a row: each after a comma. */
+static void write_last_options(FILE *file, const Config *config, const char *const *names, size_t count)
+{
+    char word[OPTION_TEXT_SIZE];
+    for (size_t i = 0; i < count; i++) {
+        option_word(config, names[i], word);
+        fprintf(file, ",%s", word);
+    }
+    fputc('\n', file);
+    fflush(file);
+}
+
 static const char *const leading_options[] = {"attention.kind",        "attention.sketch",       "attention.local",
                                               "attention.sketch_size", "attention.block_length", "model.context_length",
                                               "model.layers"};
@@ -76,6 +88,8 @@ static const char *const last_options[] = {
     "train.optimizer",           "parallel.gradient_sums",  "attention.gate",
     "attention.local_weight",    "attention.window_blocks", "attention.sketch_levels",
     "attention.sketch_expansion"};
+static const char *const last_of_profile[] = {"parallel.shard", "attention.sketch_levels",
+                                              "attention.sketch_expansion"};
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
 void bench_report_row(const BenchFiles *files, const Config *config, const char *what, const BenchRow *row,
@@ -93,12 +107,7 @@ void bench_report_row(const BenchFiles *files, const Config *config, const char 
     option_word(config, "attention.pattern", word);
     fprintf(file, "%.0f,%.4f,%lld,%s,\"%s\"", row->planned_bytes, row->waiting_fraction, (long long)repeats,
             blas_kernel_name(), word);
-    for (size_t i = 0; i < COUNT(last_options); i++) {
-        option_word(config, last_options[i], word);
-        fprintf(file, ",%s", word);
-    }
-    fputc('\n', file);
-    fflush(file);
+    write_last_options(file, config, last_options, COUNT(last_options));
 }
 
 /* Phases that took no time are left out. */
@@ -106,8 +115,6 @@ void bench_report_profile(const BenchFiles *files, const Config *config, const c
                           Facts *facts)
 {
     FILE *file = files->profile;
-    char shard[OPTION_TEXT_SIZE];
-    option_word(config, "parallel.shard", shard);
     facts_open_list(facts, "phases");
     for (int p = 0; p < PHASE_COUNT; p++) {
         double share = row->phases[p] / row->times.seconds;
@@ -119,10 +126,10 @@ void bench_report_profile(const BenchFiles *files, const Config *config, const c
         facts_close(facts);
         if (!file) continue;
         write_options(file, config, leading_options, COUNT(leading_options));
-        fprintf(file, "%d,%d,%s,%lld,\"%s\",%.6g,%.4f,%s,%s\n", world().size, omp_get_max_threads(), what,
+        fprintf(file, "%d,%d,%s,%lld,\"%s\",%.6g,%.4f,%s", world().size, omp_get_max_threads(), what,
                 (long long)config->model.vocab_size, phase_name((Phase)p), share * row->microseconds_per_token, share,
-                source_version(), shard);
-        fflush(file);
+                source_version());
+        write_last_options(file, config, last_of_profile, COUNT(last_of_profile));
     }
     facts_close(facts);
 }

@@ -87,7 +87,8 @@ static void add_optimizer(MemoryReport *report, const Optimizer *optimizer, cons
         snprintf(name, sizeof name, "optimizer: %.*s", (int)strcspn(state->name, "/"), state->name);
         add(report, name, (double)kept_count(shares, state) * sizeof(real));
     }
-    add(report, "optimizer: scratch", (double)optimizer_scratch_bytes(optimizer, ranks > 1 && !shares->shards));
+    bool shared = optimizer_work_is_shared(ranks, shares->shards != NULL);
+    add(report, "optimizer: scratch", (double)optimizer_scratch_bytes(optimizer, shared));
 }
 
 static void add_numbers(MemoryReport *report, const char *name, size_t count)

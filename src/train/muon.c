@@ -270,7 +270,7 @@ static void muon_update(const Optimizer *optimizer, ParamStore *store, const Opt
         else if (param->trained)
             adamw_update_tensor(optimizer, store, step, i);
     }
-    if (optimizer_work_is_shared(store))
+    if (optimizer_work_is_shared(store->ranks, store->divided))
         update_matrices_in_turn(optimizer, store, step);
     else
         update_own_matrices(optimizer, store, step);

@@ -88,11 +88,12 @@ size_t optimizer_scratch_bytes(const Optimizer *optimizer, bool shared)
     return optimizer->kind->scratch_count ? optimizer->kind->scratch_count(optimizer, shared) * sizeof(real) : 0;
 }
 
-bool optimizer_work_is_shared(const ParamStore *store) { return store->ranks > 1 && !store->divided; }
+bool optimizer_work_is_shared(int ranks, bool divided) { return ranks > 1 && !divided; }
 
 void optimizer_prepare(Optimizer *optimizer, const ParamStore *store)
 {
-    optimizer->scratch = checked_calloc(optimizer_scratch_bytes(optimizer, optimizer_work_is_shared(store)), 1);
+    bool shared = optimizer_work_is_shared(store->ranks, store->divided);
+    optimizer->scratch = checked_calloc(optimizer_scratch_bytes(optimizer, shared), 1);
     if (optimizer->kind->prepare) optimizer->prepared = optimizer->kind->prepare(optimizer);
 }
 

@@ -75,7 +75,7 @@ void optimizer_prepare(Optimizer *optimizer, const ParamStore *store);
 void optimizer_destroy(Optimizer *optimizer);
 
 /* Of several ranks that all keep everything, each does a part of the work of an update. */
-bool optimizer_work_is_shared(const ParamStore *store);
+bool optimizer_work_is_shared(int ranks, bool divided);
 
 /* Bytes of scratch, which optimizer_prepare() takes. */
 size_t optimizer_scratch_bytes(const Optimizer *optimizer, bool shared);

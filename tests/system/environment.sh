@@ -137,15 +137,19 @@ lose_data() {
     nothing_left "$name"
 }
 
-# The training data become others, shorter or unreadable.
+# The training data become others, shorter or unreadable; or what nobody foresees happens to the thread of one rank, and all
+# leave with its place in the source.
 test_lost_data() {
     local file=$TEST_FOLDER/lost
     make_tokens "$file.h5"
     make_tokens "$file-packed.h5" 4096
     cp "$file.h5" "$file-cut.h5"
+    cp "$file.h5" "$file-spaces.h5"
     lose_data 1 lost 'vocab' overwrite "$file.h5" '\377'
     lose_data 2 lost-cut 'was cut while it is read' truncate -s 2000000 "$file-cut.h5"
     lose_data 1 lost-packed 'cannot be read; the file is damaged' overwrite "$file-packed.h5" '\0'
+    LD_PRELOAD=$shims/failing_spaces.so FAULT_RANK=1 FAULT_PATH=$file-no-spaces \
+        lose_data 2 lost-spaces 'rank 1/2: io/token_file.c:' touch "$file-no-spaces"
 }
 
 # ranks_of FOLDER: the processes of a run, mpirun not among them.

@@ -190,8 +190,10 @@ END
 # Bytes of a rank for each parameter on 1, 2, 4 and 8 ranks, by the formulae of docs/guide.md: what it keeps, to the rows at which
 # it is cut, and the groups that it has whole for a while. The room of sums grows again where there are more ranks than 4,096.
 test_plan_stages() {
-    local many=(configs/gpt2-small.ini --train.batch_sequences=16384 --parallel.shard=gradients --json) ranks
-    FOLDER=$TEST_FOLDER quiet scripts/shard_memory.sh
+    local many=(configs/gpt2-small.ini --train.batch_sequences=16384 --parallel.shard=gradients --json) ranks code=0
+    FOLDER=$TEST_FOLDER scripts/shard_memory.sh --larger 2>"$TEST_FOLDER/usage.txt" || code=$?
+    if [ $code -ne 2 ] || [ -e "$TEST_FOLDER/shards.csv" ]; then give_up "shard_memory.sh --larger: exit code $code"; fi
+    FOLDER=$TEST_FOLDER PROGRAM=$program RANKS='1 2 4 8' quiet scripts/shard_memory.sh
     for ranks in 8192 16384; do
         "$program" plan "${many[@]}" --ranks=$ranks --parallel.data_ranks=$ranks >"$TEST_FOLDER/many-$ranks.json" ||
             give_up "plan on $ranks ranks"
@@ -310,7 +312,8 @@ test_bench_stages() {
     local stage
     for stage in none optimizer gradients parameters; do
         quiet launch 2 1 "$program" bench step tests/data/tiny.ini --variants=config --contexts=64 --repeats=1 --warmups=0 \
-            --parallel.shard=$stage --csv="$TEST_FOLDER/stages.csv" --profile="$TEST_FOLDER/phases.csv"
+            --parallel.shard=$stage --attention.sketch_levels=3 \
+            --csv="$TEST_FOLDER/stages.csv" --profile="$TEST_FOLDER/phases.csv"
     done
     quiet python - "$TEST_FOLDER" <<'END'
 import csv, sys
@@ -318,7 +321,9 @@ stages, phases = (list(csv.DictReader(open(f"{sys.argv[1]}/{name}.csv"))) for na
 assert [row["shard"] for row in stages] == ["none", "optimizer", "gradients", "parameters"]
 for row in stages:
     assert 0 < float(row["planned_bytes"]) < float(row["peak_rss_bytes"]) and float(row["communication_fraction"]) > 0, row
-    found = {phase["phase"] for phase in phases if phase["shard"] == row["shard"]}
+    assert (row["sketch_levels"], row["sketch_expansion"]) == ("3", "8"), row
+    found = {phase["phase"] for phase in phases if phase["shard"] == row["shard"]
+             and (phase["sketch_levels"], phase["sketch_expansion"]) == ("3", "8")}
     assert {"communication", "output layer, loss", "attention: exact pairs"} <= found, (row["shard"], found)
 END
 }

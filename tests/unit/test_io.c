@@ -178,7 +178,8 @@ static void test_refused_tables(void)
 
 static int32_t token_at(size_t i, int64_t vocab_size) { return (int32_t)(i * i * 2654435761u % (uint64_t)vocab_size); }
 
-static void write_tokens(const char *path, const Tokenizer *tokenizer, size_t count)
+/* Each half a document of its own, or without a word of documents. */
+static void write_parts(const char *path, const Tokenizer *tokenizer, size_t count, bool documents)
 {
     Message problem = {""};
     TokenWriter *writer = token_file_create(path, tokenizer, count, &problem);
@@ -186,11 +187,18 @@ static void write_tokens(const char *path, const Tokenizer *tokenizer, size_t co
     int32_t *ids = checked_calloc(count, sizeof *ids);
     for (size_t i = 0; i < count; i++) ids[i] = token_at(i, tokenizer->vocab_size);
     size_t half = count / 2;
+    if (documents) token_file_begin_document(writer);
     check_true(token_file_append(writer, ids, half, &problem), "appended: %s", problem.text);
+    if (documents) token_file_begin_document(writer);
     check_true(token_file_append(writer, ids + half, count - half, &problem), "appended: %s", problem.text);
     check_true(access(path, F_OK) != 0, "no file under the final name before the end");
     check_true(token_file_finish(&writer, 1, NULL, &problem), "finished: %s", problem.text);
     free(ids);
+}
+
+static void write_tokens(const char *path, const Tokenizer *tokenizer, size_t count)
+{
+    write_parts(path, tokenizer, count, false);
 }
 
 static void check_tokens(TokenFile *file, size_t first, size_t count)
@@ -635,19 +643,21 @@ static void test_changed_token(void)
     }
 }
 
-/* Of what is no longer there HDF5 makes zeros, which are tokens. */
+/* Of what is no longer there HDF5 makes zeros, which are tokens, and no starts of documents. */
 static void test_cut_while_open(void)
 {
     Tokenizer tokenizer = {.name = "numbers", .vocab_size = 70000};
     Message problem = {""};
     const char *path = scratch_path("cut-open.h5");
-    write_tokens(path, &tokenizer, 5000);
+    write_parts(path, &tokenizer, 5000, true);
     TokenFile *file = token_file_open(path, &problem);
     if (!check_true(file != NULL, "opened: %s", problem.text)) return;
     check_tokens(file, 0, 5000);
     check_true(truncate(path, file->file_bytes - 40) == 0, "cut");
     int32_t ids[10];
+    int64_t starts[2];
     expect_failure(token_file_read(file, 4990, 10, ids, &problem), &problem, "was cut while it is read");
+    expect_failure(token_file_documents(file, 0, 2, starts, &problem), &problem, "was cut while it is read");
     token_file_close(file);
 }
 
