@@ -344,4 +344,4 @@ $(BUILD)/flags.txt: FORCE
 
 .SECONDARY: $(OBJECTS) $(PIC_OBJECTS) $(HARNESS_OBJECTS) $(TEST_OBJECTS)
 
--include $(patsubst %.o,%.d,$(OBJECTS) $(PIC_OBJECTS) $(HARNESS_OBJECTS) $(TEST_OBJECTS))
+-include $(patsubst %.o,%.d,$(OBJECTS) $(PIC_OBJECTS) $(HARNESS_OBJECTS) $(TEST_OBJECTS) $(BUILD)/bench/compare_kernels.o)

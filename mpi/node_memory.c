@@ -76,7 +76,10 @@ static bool can_share(const Node *node, Message *problem)
     MPI_Win window;
     char words[MPI_MAX_ERROR_STRING] = "", *memory;
     int length, code = MPI_Win_allocate_shared(1, 1, MPI_INFO_NULL, node->comm, &memory, &window);
-    if (code == MPI_SUCCESS) return MPI_Win_free(&window) == MPI_SUCCESS;
+    if (code == MPI_SUCCESS) {
+        CHECK_MPI(MPI_Win_free(&window));
+        return true;
+    }
     MPI_Error_string(code, words, &length);
     return fail(
         problem,
@@ -94,7 +97,24 @@ static size_t share_bytes(const Node *node, size_t bytes)
     return (pages + ranks - 1) / ranks * page;
 }
 
-/* Where the room has gone meanwhile the system would end a rank that writes: it is asked for pages before. */
+#ifdef MADV_POPULATE_WRITE
+/* The system's word for a file without room is a bad address. */
+static bool fail_to_touch(const Node *node, size_t bytes, int code, Message *problem)
+{
+    char folder[FOLDER_SIZE], host[HOST_SIZE] = "", size[32];
+    find_folder(folder);
+    gethostname(host, sizeof host - 1);
+    return fail(problem,
+                "the %d ranks on %s cannot have the %s in '%.500s' for the parameters that they share: %s. Another "
+                "program may have taken the room: try again, enlarge it (mount -o remount,size=..., of a container "
+                "--shm-size=...), " REMEDY,
+                node->size, host, log_bytes((double)bytes, size), folder,
+                code == EFAULT ? "no room is left" : strerror(code));
+}
+#endif
+
+/* Where the room has gone meanwhile the system would end a rank that writes: it is asked for pages before, where it knows that
+   request. */
 static bool touch(const NodeMemory *memory, size_t bytes, Message *problem)
 {
     size_t share = share_bytes(memory->node, bytes);
@@ -102,10 +122,7 @@ static bool touch(const NodeMemory *memory, size_t bytes, Message *problem)
     prefer_huge_pages(memory->start, share * (size_t)memory->node->size);
 #ifdef MADV_POPULATE_WRITE
     if (madvise(own, share, MADV_POPULATE_WRITE) && errno != EINVAL)
-        return fail(problem,
-                    "%.0f MB of memory that the ranks of a node share could not be had: %s. Another program may have "
-                    "taken the room: try again, " REMEDY,
-                    (double)share / 1e6, strerror(errno));
+        return fail_to_touch(memory->node, bytes, errno, problem);
 #else
     (void)problem;
 #endif

@@ -39,12 +39,14 @@ static void count_blocks(const NodeValues *values, Rail *rail)
     free(keepers);
 }
 
-/* Of as many neighbouring places as the smallest node has ranks, each rank is on one rail at most. */
+/* Of as many neighbouring places as the smallest node has ranks, each rank is on one rail at most. Tensors from files need the
+   first rail alone. */
 static void make_rails(NodeValues *values)
 {
     const Node *node = values->node;
-    values->rails = checked_calloc((size_t)node->all.most, sizeof *values->rails);
-    for (int first = 0; first < node->all.most; first += node->all.least) {
+    int places = values->exchanged ? node->all.most : node->all.least;
+    values->rails = checked_calloc((size_t)places, sizeof *values->rails);
+    for (int first = 0; first < places; first += node->all.least) {
         int place = first + ((node->rank - first) % node->size + node->size) % node->size;
         bool on_it = place < first + node->all.least && place < node->all.most;
         MPI_Comm comm;

@@ -39,14 +39,19 @@ void shard_scatter(MPI_Comm comm, const ParamShards *shards, const Param *param,
 {
     size_t ranks = (size_t)shards->ranks, width = param_row_width(param);
     int *counts = checked_calloc(ranks, sizeof *counts), *places = checked_calloc(ranks, sizeof *places), own;
-    CHECK(param->count <= INT_MAX, "%s has %zu numbers, more than a message may have", param->name, param->count);
-    for (int rank = 0; rank < shards->ranks; rank++) {
-        RowRange rows = param_shards_rows(shards, param, rank);
-        counts[rank] = (int)((rows.end - rows.first) * width);
-        places[rank] = (int)(rows.first * width);
-    }
     CHECK_MPI(MPI_Comm_rank(comm, &own));
-    CHECK_MPI(MPI_Scatterv(whole, counts, places, MPI_REAL_TYPE, kept, counts[own], MPI_REAL_TYPE, 0, comm));
+    for (size_t first = 0; first < param->count; first += GRADIENT_PIECE) {
+        size_t end = smaller(first + GRADIENT_PIECE, param->count);
+        for (int rank = 0; rank < shards->ranks; rank++) {
+            RowRange rows = param_shards_rows(shards, param, rank);
+            size_t from = larger(first, rows.first * width), to = smaller(end, rows.end * width);
+            counts[rank] = from < to ? (int)(to - from) : 0;
+            places[rank] = from < to ? (int)(from - first) : 0;
+        }
+        CHECK_MPI(MPI_Scatterv(whole ? whole + first : NULL, counts, places, MPI_REAL_TYPE, kept, counts[own],
+                               MPI_REAL_TYPE, 0, comm));
+        kept += counts[own];
+    }
     free(counts);
     free(places);
 }

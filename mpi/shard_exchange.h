@@ -17,8 +17,8 @@ typedef struct BlockCounts {
 BlockCounts block_counts_create(const ParamShards *shards, int group, const int *keepers, int count);
 void block_counts_destroy(BlockCounts *counts);
 
-/* `whole` (shape of the tensor) of rank 0, elsewhere NULL: every rank gets its rows at `kept`. `param` is a trained tensor or a
-   state of one. */
+/* `whole` (shape of the tensor) of rank 0, elsewhere NULL: every rank gets its rows at `kept`, in pieces of GRADIENT_PIECE.
+   `param` is a trained tensor or a state of one. */
 void shard_scatter(MPI_Comm comm, const ParamShards *shards, const Param *param, real *kept, const real *whole);
 
 /* The same by sending all of it to all, who take their `rows`: for rows that have several keepers. */

@@ -36,7 +36,7 @@ static const OptionRow rows[] = {
     {"", "memory", OPTION_TEXT, AT(memory), "", 0, 0, "", false,
      "of a node, such as 24G or 24GiB: plans with the least parallel.shard that fits, and says which"},
     {"", "ranks_per_node", OPTION_INTEGER, AT(ranks_per_node), "0", 0, 1 << 20, "", false,
-     "memory, parallel.node_shared: ranks that share it; 0 = all"},
+     "memory, parallel.node_shared: ranks that share it, of which the last node has the rest; 0 = all"},
     {"", "slurm", OPTION_BOOL, AT(slurm), "false", 0, 0, "", false,
      "print the head of a Slurm job script instead: nodes, tasks, cores, memory and time"},
     {"", "network", OPTION_TEXT, AT(network), "", 1, 0, "", false,
@@ -204,10 +204,10 @@ static void fit_on_nodes(const Config *config, const Model *model, SlurmNeeds *n
                        .stage = (ShardStage)config->parallel.shard,
                        .node_shared = config->parallel.node_shared};
     do {
-        here.node_ranks = (int)head->tasks_per_node;
+        here.least = here.most = (int)head->tasks_per_node;
         needs->bytes_per_rank = memory_report(config, model, &pass, &here).total;
         require_all(slurm_head_make(needs, head, &problem), &problem);
-    } while (head->tasks_per_node < here.node_ranks);
+    } while (head->tasks_per_node < here.most);
 }
 
 static void print_slurm_head(const Config *config, const Model *model, const PlanOptions *options)

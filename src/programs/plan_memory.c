@@ -24,10 +24,10 @@ bool plan_memory_read(const char *text, double *bytes, Message *problem)
            fail(problem, "--memory=%s is no amount of memory. Write a number and a unit, such as 24G or 24GiB", text);
 }
 
-/* Of all ranks of a node, with what programs have beside. */
+/* Of all ranks of a full node, with what programs have beside. */
 static double node_needs(const StagePlan *plan, bool node_shared, ShardStage stage)
 {
-    return memory_of_process(plan->reports[node_shared][stage].total) * plan->ranks_per_node;
+    return memory_of_process(plan->full_nodes[node_shared][stage]) * plan->ranks_per_node;
 }
 
 static bool fits(const StagePlan *plan, bool node_shared, ShardStage stage)
@@ -44,10 +44,15 @@ StagePlan plan_stages(const Config *config, const Model *model, int ranks, doubl
     bool some = ranks_per_node > 0 && ranks_per_node < ranks, shared = config->parallel.node_shared;
     StagePlan plan = {
         .node_bytes = node_bytes, .ranks_per_node = some ? (int)ranks_per_node : ranks, .node_shared = shared};
+    plan.last_node_ranks = ranks_on_last_node(ranks, plan.ranks_per_node);
     for (int way = 0; way < 2; way++)
         for (ShardStage stage = SHARD_NONE; stage <= last_stage(way); stage++) {
-            MemoryCase here = {ranks, plan.ranks_per_node, stage, way};
+            MemoryCase here = {ranks, plan.last_node_ranks, plan.ranks_per_node, stage, way};
             plan.reports[way][stage] = memory_report(config, model, &pass, &here);
+            plan.full_nodes[way][stage] = plan.reports[way][stage].total;
+            if (!way || here.least == here.most) continue;
+            here.least = here.most;
+            plan.full_nodes[way][stage] = memory_report(config, model, &pass, &here).total;
         }
     plan.stage = (ShardStage)config->parallel.shard;
     plan.fits = true;
@@ -58,21 +63,22 @@ StagePlan plan_stages(const Config *config, const Model *model, int ranks, doubl
     return plan;
 }
 
-/* A line of each: bytes of a rank, of the node, and of the node where every rank has a copy. */
+/* A line of each: bytes of a rank, of a full node, and of that where every rank has a copy. */
 static void say_node_shared(const StagePlan *plan, Facts *facts)
 {
     if (plan->ranks_per_node == 1) return;
-    facts_integer(facts, "ranks_per_node",
-                  "with parallel.node_shared, %lld ranks on a node: a rank, the node, without it\n",
-                  plan->ranks_per_node);
+    facts_integer(facts, "ranks_per_node", "with parallel.node_shared, %lld ranks on a node", plan->ranks_per_node);
+    if (plan->last_node_ranks < plan->ranks_per_node)
+        facts_integer(facts, "ranks_on_last_node", ", %lld on the last", plan->last_node_ranks);
+    facts_say(facts, ": the rank that needs most, a full node, without it\n");
     facts_open(facts, "node_shared_by_shard");
     for (ShardStage stage = SHARD_NONE; stage <= last_stage(true); stage++) {
-        double rank = plan->reports[true][stage].total, copies = plan->reports[false][stage].total;
+        double rank = plan->reports[true][stage].total, node = plan->full_nodes[true][stage];
         facts_say(facts, "  %-10s          ", names[stage]);
         facts_open(facts, names[stage]);
         facts_bytes(facts, "rank", "%10s", rank);
-        facts_bytes(facts, "node", "  %10s", rank * plan->ranks_per_node);
-        facts_bytes(facts, "node_without", "  %10s\n", copies * plan->ranks_per_node);
+        facts_bytes(facts, "node", "  %10s", node * plan->ranks_per_node);
+        facts_bytes(facts, "node_without", "  %10s\n", plan->full_nodes[false][stage] * plan->ranks_per_node);
         facts_close(facts);
     }
     facts_close(facts);

@@ -9,10 +9,12 @@
 enum { SHARD_STAGES = SHARD_PARAMETERS + 1 };
 
 typedef struct StagePlan {
-    MemoryReport
-        reports[2][SHARD_STAGES]; /* of a rank: without parallel.node_shared, and with it, which `parameters` has not */
-    double node_bytes;            /* --memory; 0: not asked */
-    int ranks_per_node;
+    /* Of the rank that needs most: without parallel.node_shared, and with it, which `parameters` has not. */
+    MemoryReport reports[2][SHARD_STAGES];
+    double full_nodes[2][SHARD_STAGES]; /* totals of the same for a rank of a full node */
+    double node_bytes;                  /* --memory; 0: not asked */
+    int ranks_per_node;                 /* of all nodes but the last, which may have fewer */
+    int last_node_ranks;
     bool node_shared; /* asked for */
     ShardStage stage; /* asked for, or the least that fits */
     bool fits;        /* whether it does */
@@ -23,6 +25,9 @@ static inline const MemoryReport *plan_report(const StagePlan *plan)
 {
     return &plan->reports[plan->node_shared][plan->stage];
 }
+
+/* On the last node, where all others are full. */
+static inline int ranks_on_last_node(int ranks, int ranks_per_node) { return (ranks - 1) % ranks_per_node + 1; }
 
 /* "24G", "24GB" (10^9 bytes), "24GiB", "512M", "2T"; empty: 0. */
 bool plan_memory_read(const char *text, double *bytes, Message *problem);

@@ -2,6 +2,7 @@
 
 #include "mpi/group_room.h"
 #include "mpi/param_store_sharded.h"
+#include "src/programs/plan_memory.h"
 
 typedef struct Account {
     const ParamShards *shards;
@@ -11,16 +12,19 @@ typedef struct Account {
     StoreMessages all;
 } Account;
 
-/* Values of a group, from those that keep them to all. */
+/* Values of a group, from those that keep them to all. On a last node that is not full a rank is on several rails, one gathering
+   after the other. */
 static void gather(Account *account, int group)
 {
     size_t count = param_shards_group_count(account->shards, group);
     if (count == 0) return;
     int nodes = (account->shards->ranks + account->ranks_per_node - 1) / account->ranks_per_node;
     if (nodes == 1) return;
-    account->all.value_numbers += (double)count / account->ranks_per_node;
+    int last = ranks_on_last_node(account->shards->ranks, account->ranks_per_node);
+    int rails = (account->ranks_per_node + last - 1) / last;
+    account->all.value_numbers += (double)count / account->ranks_per_node * rails;
     account->all.value_seconds +=
-        keeper_seconds(account->network, nodes, 1, param_shards_longest_block(account->shards, group));
+        rails * keeper_seconds(account->network, nodes, 1, param_shards_longest_block(account->shards, group));
 }
 
 static void gather_all(Account *account)

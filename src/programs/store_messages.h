@@ -16,8 +16,8 @@ typedef struct StoreMessages {
 } StoreMessages;
 
 /* On a network all of whose fields are 0, seconds mean nothing. `optimizer`: of optimizer_plan(). Muon's steps of matrices, which
-   ranks send round without shares, are not counted. Of values that a node shares each rank gathers the rows of its rail
-   (mpi/node_values.h). Local. */
+   ranks send round without shares, are not counted. Of values that a node shares each rank gathers the rows of its rail,
+   and of several where its node, the last, is not full, which is counted here (mpi/node_values.h). Local. */
 StoreMessages store_messages(const Config *config, const Model *model, const Optimizer *optimizer, int ranks,
                              int ranks_per_node, const Network *network);
 

@@ -2,9 +2,9 @@
 
    The exponential of floats is written out, so that it is inlined and uses the widest vectors of the target; elsewhere
    the C library's vector forms are used (libmvec, at most 4 units in the last place). Its own header offers them only
-   under -ffast-math, which would also allow what we do not want, so they are declared here. On a Zen 4 our exponential is 1.3
-   (AVX-512) and 1.6 times (AVX2) as fast as libmvec's, 1.2 and 2 times as fast as that of SLEEF 3.5.1, whose tanh takes three
-   times as long as libmvec's (results/kernels). */
+   under -ffast-math, which would also allow what we do not want, so they are declared here. On a Zen 4 our exponential is 1.4
+   (AVX-512) and 1.6 times (AVX2) as fast as libmvec's, and, measured by hand, 1.3 and 2 times as fast as that of SLEEF 3.5.1,
+   whose tanh takes three to four times as long as libmvec's (results/kernels). */
 #ifndef POLYSKETCH_TENSOR_VECTOR_MATH_H
 #define POLYSKETCH_TENSOR_VECTOR_MATH_H
 

@@ -48,16 +48,17 @@ typedef struct Shares {
 /* Of more ranks than this a share is next to nothing, and is taken as large as of so many. */
 enum { MOST_RANKS = 1024 };
 
-/* Values are shared, by more than one rank. */
+/* Some node has values that several ranks share. */
 static bool shares_node(const MemoryCase *here)
 {
-    return here->node_shared && here->node_ranks > 1 && here->stage != SHARD_PARAMETERS;
+    return here->node_shared && here->most > 1 && here->stage != SHARD_PARAMETERS;
 }
 
 static Shares shares_of(const ParamTable *params, bool whole_matrices, const MemoryCase *here)
 {
-    int ranks = here->stage != SHARD_NONE ? here->ranks : shares_node(here) ? here->node_ranks : 1;
-    if (ranks == 1) return (Shares){.kept = params->trained_count};
+    int ranks = here->stage != SHARD_NONE ? here->ranks : here->least;
+    if (!shares_node(here) && (here->stage == SHARD_NONE || here->ranks == 1))
+        return (Shares){.kept = params->trained_count};
     Shares shares = {param_shards_create(params, whole_matrices, ranks < MOST_RANKS ? ranks : MOST_RANKS), 0, 0};
     size_t *places = checked_calloc((size_t)params->groups, sizeof *places);
     for (int rank = 0; rank < shares.shards->ranks; rank++) {
@@ -103,8 +104,9 @@ static void add_store(MemoryReport *report, const ParamTable *params, const Shar
     bool values = divided && here->stage == SHARD_PARAMETERS;
     size_t constant = params->total_count - params->trained_count, trained = params->trained_count;
     if (shares_node(here)) {
-        report->node_shared = (double)trained * sizeof(real);
-        trained = (trained + (size_t)here->node_ranks - 1) / (size_t)here->node_ranks;
+        report->node_shared_bytes = (double)trained * sizeof(real);
+        trained = (trained + (size_t)here->least - 1) / (size_t)here->least;
+        report->node_shared_part = (double)trained * sizeof(real);
     }
     add_numbers(report, "parameters", (values ? shares->kept : trained) + constant);
     if (values) add_numbers(report, "gathered parameters", sharded_values_beside(shares->shards));
@@ -126,7 +128,8 @@ static double token_bytes(const Config *config, const PassSpec *pass, int sequen
 MemoryCase memory_case_here(const Config *config)
 {
     const ParallelConfig *parallel = &config->parallel;
-    return (MemoryCase){world().size, world_nodes().least, (ShardStage)parallel->shard, parallel->node_shared};
+    WorldNodes nodes = world_nodes();
+    return (MemoryCase){world().size, nodes.least, nodes.most, (ShardStage)parallel->shard, parallel->node_shared};
 }
 
 MemoryReport memory_report(const Config *config, const Model *model, const PassSpec *pass, const MemoryCase *here)
@@ -135,7 +138,7 @@ MemoryReport memory_report(const Config *config, const Model *model, const PassS
     PassBytes bytes = largest_pass(model, pass, config_sequence_ranks(config, ranks));
     Optimizer *optimizer = optimizer_plan(&config->train.optimizer, &model->table);
     Shares shares = shares_of(&model->table, optimizer->kind->whole_matrices, here);
-    MemoryReport report = {.node_ranks = here->node_ranks};
+    MemoryReport report = {.node_ranks = here->most};
     add_store(&report, &model->table, &shares, here, config->sample.every > 0);
     add_optimizer(&report, optimizer, &shares, ranks);
     add(&report, "tokens", token_bytes(config, pass, config_sequence_ranks(config, ranks)));
@@ -149,7 +152,7 @@ MemoryReport memory_report(const Config *config, const Model *model, const PassS
 
 double memory_report_resident(const MemoryReport *report)
 {
-    return report->total + report->node_shared - report->node_shared / report->node_ranks;
+    return report->total + report->node_shared_bytes - report->node_shared_part;
 }
 
 double memory_of_process(double reported)
@@ -168,9 +171,9 @@ void memory_report_say(const MemoryReport *report, Facts *facts)
     }
     facts_bytes(facts, "total", "  total               %10s\n", report->total);
     facts_close(facts);
-    if (report->node_shared == 0) return;
+    if (report->node_shared_bytes == 0) return;
     facts_open(facts, "node_shared");
-    facts_bytes(facts, "bytes", "memory that the ranks of a node share, in /dev/shm: %s", report->node_shared);
+    facts_bytes(facts, "bytes", "memory that the ranks of a node share: %s", report->node_shared_bytes);
     facts_integer(facts, "ranks", " of parameters, once for %lld ranks\n", report->node_ranks);
     facts_close(facts);
 }

@@ -9,7 +9,7 @@
 
 enum { MEMORY_ROWS = 16 };
 
-/* Bytes per rank: of what the ranks of a node have together, its part. */
+/* Bytes per rank: of what the ranks of a node have together, its part, on the node with the fewest, where parts are largest. */
 typedef struct MemoryReport {
     struct {
         char name[32]; /* "parameters", "optimizer: momentum", ... */
@@ -17,14 +17,15 @@ typedef struct MemoryReport {
     } rows[MEMORY_ROWS];
     int count;
     double total;
-    double
-        node_shared; /* bytes that the ranks of a node have together (parallel.node_shared), in /dev/shm; 0: nothing */
-    int node_ranks;  /* how many they are */
+    double node_shared_bytes; /* that the ranks of a node have together (parallel.node_shared); 0: nothing */
+    double node_shared_part;  /* of them in `total` */
+    int node_ranks;           /* how many they are, on the largest node */
 } MemoryReport;
 
 /* Ranks, and how they keep parameters. */
 typedef struct MemoryCase {
-    int ranks, node_ranks; /* in all; of the smallest node */
+    int ranks;
+    int least, most; /* on the smallest node, and on the largest */
     ShardStage stage;
     bool node_shared;
 } MemoryCase;
@@ -36,7 +37,7 @@ MemoryCase memory_case_here(const Config *config);
    the samples count. */
 MemoryReport memory_report(const Config *config, const Model *model, const PassSpec *pass, const MemoryCase *here);
 
-/* As the system counts a process: with all that it shares. */
+/* As the system counts a process: with all that it shares. Of nodes that are not equal, of the smallest. */
 double memory_report_resident(const MemoryReport *report);
 
 /* Bytes of a process whose report has this total, with what it has beside: libraries, messages of MPI, the part of a token file

@@ -228,7 +228,7 @@ static bool keeps(const Optimizer *optimizer, const ParamStore *store, const Uni
     return kept.first <= rows.first && rows.end <= kept.end;
 }
 
-/* Where every matrix is kept by one rank alone. */
+/* Where every matrix is kept whole by one rank: of all, or of each node. */
 static void update_own_matrices(const Optimizer *optimizer, ParamStore *store, const OptimizerStep *step)
 {
     size_t largest, scratch, count = unit_count(optimizer->params);

@@ -9,6 +9,8 @@
 
 #include "io/checkpoint.h"
 #include "mpi/node.h"
+#include "mpi/param_store_replicated.h"
+#include "mpi/shard_exchange.h"
 #include "mpi/topology.h"
 #include "mpi/world.h"
 #include "src/base/digest.h"
@@ -225,7 +227,7 @@ static int state_count(const Config *config, const ParamTable *params)
     return count;
 }
 
-/* Ways [first, end) of `outcomes` (WAYS) beside the first of all, or beside those whose bits they have, which come before. */
+/* Ways [first, end) of `outcomes` (end) beside the first of all, or beside those whose bits they have, which come before. */
 static void check_ways(int number, Config *config, const Model *model, int first, int end, const Outcome *outcomes)
 {
     int states = state_count(config, &model->table);
@@ -454,13 +456,38 @@ static void test_copies(void)
     }
 }
 
+/* A tensor of more numbers than a message has, whose second piece begins within a row, reaches the keepers of its rows. */
+static void test_large_tensor(void)
+{
+    enum { ROWS = 1201, COLUMNS = 4099, PERIOD = 1000003 };
+    ParamTable table = {.params = NULL};
+    param_table_begin_group(&table);
+    int index = param_table_add_matrix(&table, "large", ROWS, COLUMNS, INIT_CONSTANT, 0);
+    param_table_seal(&table);
+    const Param *param = &table.params[index];
+    ParamShards *shards = param_shards_create(&table, false, world().size);
+    RowRange rows = param_shards_rows(shards, param, world().rank);
+    size_t first = rows.first * COLUMNS, count = (rows.end - rows.first) * COLUMNS, wrong = 0;
+    real *whole = world().rank == 0 ? checked_calloc(param->count, sizeof *whole) : NULL;
+    real *kept = checked_calloc(count, sizeof *kept);
+    for (size_t i = 0; whole && i < param->count; i++) whole[i] = (real)(i % PERIOD);
+    check_true(param->count > GRADIENT_PIECE && GRADIENT_PIECE % COLUMNS > 0, "%zu numbers", param->count);
+    shard_scatter(MPI_COMM_WORLD, shards, param, kept, whole);
+    for (size_t i = 0; i < count; i++) wrong += kept[i] != (real)((first + i) % PERIOD);
+    check_true(count > 0 && wrong == 0, "%zu of %zu numbers are not those of rank 0", wrong, count);
+    free(whole), free(kept);
+    param_shards_destroy(shards);
+    param_table_destroy(&table);
+}
+
 static const TestCase tests[] = {{"steps on every grid", test_every_grid},
                                  {"other steps", test_other_cases},
                                  {"values once on each node", test_nodes},
                                  {"gradients that are not finite", test_not_finite},
                                  {"checkpoints of every way, read in every way", test_checkpoints},
                                  {"a damaged checkpoint", test_damage},
-                                 {"copies that differ", test_copies}};
+                                 {"copies that differ", test_copies},
+                                 {"a tensor larger than a message", test_large_tensor}};
 static const Suite suites[] = {SUITE("shares of the ranks", tests)};
 
 int main(int argc, char **argv)

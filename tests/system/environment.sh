@@ -96,6 +96,21 @@ test_other_disk() {
     nothing_left disks
 }
 
+# The room of values that ranks share was there when it was looked for, and is gone when they ask for pages.
+test_taken_room() {
+    local folder=$TEST_FOLDER/taken
+    mkdir "$folder.disk"
+    # shellcheck disable=SC2016 # for the inner shell
+    if unshare --mount bash -c '
+        mount -t tmpfs -o size=64k none "$0"
+        . scripts/environment.sh
+        export OMPI_MCA_osc_sm_backing_directory=$0 LD_PRELOAD=$1
+        launch 2 1 "${@:2}"' "$folder.disk" "$shims/much_room.so" "$program" train tests/data/tiny.ini \
+        --data.train="$data/train.h5" --output.folder="$folder" "${options[@]}" --train.steps=2 \
+        --parallel.node_shared=true >"$folder.out" 2>"$folder.err"; then give_up 'shared memory without room'; fi
+    one_line "$folder.err" "in '$folder.disk' for the parameters that they share: no room is left"
+}
+
 # make_tokens FILE [CHUNK]: a token file of one piece, or packed in chunks, all of whose tokens are below its vocabulary; one that
 # was found good, so that a run does not begin by reading all of it.
 make_tokens() {
@@ -186,4 +201,6 @@ start test_first_checkpoint
 start test_other_disk
 start test_lost_data
 start test_killed_rank
+# A small disk has to be mounted, which not everybody may; and systems before Linux 5.14 do not say that there is no room.
+if unshare --mount true 2>/dev/null && printf '5.14\n%s\n' "$(uname -r)" | sort -VC; then start test_taken_room; fi
 finish

@@ -256,6 +256,24 @@ for name, way in ways.items():
 # To one other node, the rows of the other ranks on the rail.
 assert near(said["messages_per_step_and_rank"]["parameter_bytes"], 4 * n / 2)
 END
+    document uneven 1 plan "${model[@]/--ranks=4/--ranks=3}" --parallel.shard=optimizer --parallel.node_shared=true \
+        --ranks_per_node=2
+    quiet python - "$TEST_FOLDER/uneven.json" <<'END'
+import json, sys
+said = json.load(open(sys.argv[1]))
+memory, shared, ways = said["memory_per_rank"], said["node_shared"], said["node_shared_by_shard"]
+n = said["parameters"]["trained"]
+def near(value, expected):
+    return abs(value - expected) <= 0.01 * expected
+# A rank alone on the last node has all values, and is on the rails of both ranks of the other.
+assert said["ranks_on_last_node"] == 1 and shared["ranks"] == 2 and near(shared["bytes"], 4 * n), shared
+assert near(memory["parameters"], 4 * n) and near(memory["optimizer: m"], 4 * n / 3), memory
+assert near(said["messages_per_step_and_rank"]["parameter_bytes"], 4 * n)
+# Memory for a job is that of the node with two, which shares.
+for name, way in ways.items():
+    assert near(way["rank"], said["memory_per_rank_by_shard"][name]), name
+    assert near(way["node_without"] - way["node"], 4 * n + (8 * n if name == "none" else 0)), name
+END
     while read -r stage megabytes; do
         chosen=$("$program" plan "${model[@]}" --ranks_per_node=2 --memory="${megabytes}M" | grep ' fits into ')
         [[ $chosen == "parallel.shard = $stage is the least that fits"* ]] || give_up "$stage in $megabytes MB: $chosen"

@@ -57,7 +57,7 @@ nodes() {
     run 2 apart "${same[@]}"
     run 2 together "${same[@]}" --parallel.node_shared=true
     says together 'node_shared: values of parameters and states of the optimizer once for the 2 ranks of a node; nodes: 1' \
-        'memory that the ranks of a node share, in /dev/shm: '
+        'memory that the ranks of a node share: ' ' of parameters, once for 2 ranks'
     run 2 together "${same[@]}" --train.steps=5
     run 2 apart "${same[@]}" --train.steps=5 --parallel.node_shared=true --parallel.shard=optimizer
     require_equal_losses apart together
