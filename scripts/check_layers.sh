@@ -53,5 +53,5 @@ while IFS=: read -r file line text; do
             complain "$file:$line: $folder must not include $header"
         fi
     fi
-done < <(grep -rnE --include='*.[ch]' --include='*.cc' '^#[[:space:]]*include' src mpi io tests 2>/dev/null || true)
+done < <(grep -rnE --include='*.[ch]' --include='*.cc' '^#[[:space:]]*include' src mpi io tests bench 2>/dev/null || true)
 exit "$status"
