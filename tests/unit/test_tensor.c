@@ -66,6 +66,7 @@ static const Rows norm_shapes[] = {
     {5, 1, 24, 24, 24},    /* plain */
     {1, 1, 7, 9, 8},       /* fewer tokens than threads */
     {9, 3, 8, 40, 29},     /* heads and gaps */
+    {40, 1, 64, 70, 64},   /* many tokens, width of a head */
     {7, 1, 200, 203, 201}, /* long rows, fewer at a time */
     {300, 4, 16, 192, 70}, /* long enough for several threads in the forward pass */
 };
