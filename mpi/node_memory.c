@@ -47,25 +47,38 @@ static void find_folder(char folder[FOLDER_SIZE]) { strcpy(folder, "/dev/shm"); 
 #endif
 
 #define REMEDY OTHER_FOLDER "or set parallel.node_shared = false"
+#define BY_MOUNTING "(mount -o remount,size=..., of a container --shm-size=...), " REMEDY
+
+/* Where this node has its file, for lines about it. */
+typedef struct NodePlace {
+    char folder[FOLDER_SIZE], host[HOST_SIZE];
+} NodePlace;
+
+static NodePlace place_of_node(void)
+{
+    NodePlace place = {.host = ""};
+    find_folder(place.folder);
+    gethostname(place.host, sizeof place.host - 1);
+    return place;
+}
 
 /* Of this node, found by its first rank. The library wants a twentieth more than it takes. */
 static bool has_room(const Node *node, size_t bytes, Message *problem)
 {
-    char folder[FOLDER_SIZE], host[HOST_SIZE] = "", needed[32], there[32];
+    char needed[32], there[32];
     struct statvfs room;
     double wanted = 1.05 * (double)bytes + (1 << 20);
     if (node->rank > 0 || node->size == 1) return true;
-    find_folder(folder);
-    gethostname(host, sizeof host - 1);
-    if (access(folder, W_OK | X_OK) || statvfs(folder, &room))
+    NodePlace place = place_of_node();
+    if (access(place.folder, W_OK | X_OK) || statvfs(place.folder, &room))
         return fail(problem, "the %d ranks on %s cannot share parameters in '%.500s': %s. Make that folder, or " REMEDY,
-                    node->size, host, folder, strerror(errno));
+                    node->size, place.host, place.folder, strerror(errno));
     double free_bytes = (double)room.f_bavail * (double)room.f_frsize;
     return free_bytes >= wanted ||
            fail(problem,
                 "the %d ranks on %s need %s in '%.500s' for the parameters that they share, but it has room for %s. "
-                "Enlarge it (mount -o remount,size=..., of a container --shm-size=...), " REMEDY,
-                node->size, host, log_bytes(wanted, needed), folder, log_bytes(free_bytes, there));
+                "Enlarge it " BY_MOUNTING,
+                node->size, place.host, log_bytes(wanted, needed), place.folder, log_bytes(free_bytes, there));
 }
 
 /* ---- having it ---- */
@@ -101,14 +114,12 @@ static size_t share_bytes(const Node *node, size_t bytes)
 /* The system's word for a file without room is a bad address. */
 static bool fail_to_touch(const Node *node, size_t bytes, int code, Message *problem)
 {
-    char folder[FOLDER_SIZE], host[HOST_SIZE] = "", size[32];
-    find_folder(folder);
-    gethostname(host, sizeof host - 1);
+    char size[32];
+    NodePlace place = place_of_node();
     return fail(problem,
                 "the %d ranks on %s cannot have the %s in '%.500s' for the parameters that they share: %s. Another "
-                "program may have taken the room: try again, enlarge it (mount -o remount,size=..., of a container "
-                "--shm-size=...), " REMEDY,
-                node->size, host, log_bytes((double)bytes, size), folder,
+                "program may have taken the room: try again, enlarge it " BY_MOUNTING,
+                node->size, place.host, log_bytes((double)bytes, size), place.folder,
                 code == EFAULT ? "no room is left" : strerror(code));
 }
 #endif
