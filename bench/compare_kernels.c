@@ -3,7 +3,7 @@
    output; `make bench-kernels` builds and runs it, results/kernels/README.md says how to read it.
 
    The kinds are run in turn, each round with another one first, on the clock of this thread's processor time. Rates are medians
-   over rounds, and so is the ratio to ours of the same round. */
+   over rounds, and so is the ratio to ours of the same round. What the kinds of product compute is compared first. */
 #include <libxsmm.h>
 #include <math.h>
 #include <stdio.h>
@@ -89,6 +89,21 @@ LOOP(run_own_exp, saturating_expf(x[i]))
 LOOP(run_library_exp, expf(x[i]))
 LOOP(run_library_tanh, tanhf(x[i]))
 
+/* Ends the program where a library's product is not ours; numbers are at most 1/2. */
+static void check_same(Run *const runs[KINDS], const Shape *s, const float *a, const float *b)
+{
+    static float expected[NUMBERS], c[NUMBERS];
+    memset(expected, 0, sizeof expected);
+    runs[0](s, expected, a, b);
+    for (int kind = 1; kind < KINDS; kind++) {
+        memset(c, 0, sizeof c);
+        runs[kind](s, c, a, b);
+        for (int i = 0; i < NUMBERS; i++)
+            CHECK(fabsf(c[i] - expected[i]) <= 1e-6f * (float)s->k, "'%s': library %d has %g where our kernel has %g",
+                  s->use, kind, c[i], expected[i]);
+    }
+}
+
 static double processor_seconds(void)
 {
     struct timespec now;
@@ -114,7 +129,12 @@ static void measure(Run *const runs[KINDS], const Shape *shape, double operation
     static float c[NUMBERS], a[NUMBERS], b[NUMBERS];
     double rates[KINDS][ROUNDS], ratios[KINDS][ROUNDS];
     int repeats = (int)((shape ? 1e8 : 1e6) / operations) + 1; /* about a millisecond */
-    for (int i = 0; i < NUMBERS; i++) a[i] = (float)(i % 1009) / 1009 - 0.5f, b[i] = (float)(i % 1013) / 1013 - 0.5f;
+    float width = shape ? 1 : 20;                              /* functions: of -10 to 10 */
+    for (int i = 0; i < NUMBERS; i++) {
+        a[i] = width * ((float)(i % 1009) / 1009 - 0.5f);
+        b[i] = (float)(i % 1013) / 1013 - 0.5f;
+    }
+    if (shape) check_same(runs, shape, a, b);
     for (int round = 0; round < ROUNDS; round++)
         for (int i = 0; i < KINDS; i++) {
             int kind = (i + round) % KINDS;

@@ -5,10 +5,10 @@
 #     scripts/run_tests.sh [unit|mpi|system|all] [PATTERN]      e.g.  scripts/run_tests.sh mpi 'test_scan*'
 #
 # unit    tests/unit/test_*.c     one process, 2 OpenMP threads         variants release, double, asan
-# mpi     tests/mpi/test_*.c      1, 2, 3, 4 ranks (asan: 2, 3)         variants release, double, asan
+# mpi     tests/mpi/test_*.c      1, 2, 3, 4 ranks (asan: 3)            variants release, double, asan
 # system  tests/system/*.sh       the program build/release/polysketch as a user sees it
 #
-# Variables: VARIANTS="release double asan", RANKS="1 2 3 4", ASAN_RANKS="2 3", THREADS (of a unit test and of each rank),
+# Variables: VARIANTS="release double asan", RANKS="1 2 3 4", ASAN_RANKS=3, THREADS (of a unit test and of each rank),
 # FLAVOUR and MPIRUN (as in config.mk and scripts/environment.sh), TIME_LIMIT=120 (seconds for one test; a test that needs
 # more says so in a comment "time limit: 300 s"). A unit test of many tiny models, which threads only slow down, says
 # "threads: 1". Tests start in the repository root; TEST_FOLDER names an empty folder
@@ -25,7 +25,7 @@ kind=${1:-all}
 pattern=${2:-*}
 variants=${VARIANTS:-release double asan}
 ranks_list=${RANKS:-1 2 3 4}
-asan_ranks_list=${ASAN_RANKS:-2 3}
+asan_ranks_list=${ASAN_RANKS:-3}
 default_limit=${TIME_LIMIT:-120}
 flavour=${FLAVOUR:-}
 logs=build/test-logs$flavour
