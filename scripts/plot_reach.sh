@@ -1,0 +1,67 @@
+#!/bin/bash
+# Draws results/reach: what a simulated step takes beyond computing, by ranks, and what a rank of GPT-2 large keeps.
+#
+#     scripts/plot_reach.sh [OUTPUT.png|OUTPUT.svg]      default: results/reach/reach.png
+#
+# Needs gnuplot.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# shellcheck source=scripts/plot_common.bash
+. scripts/plot_common.bash
+[ $# -le 1 ] || fail "usage: scripts/$script [OUTPUT.png|OUTPUT.svg]"
+outputs=("${1:-results/reach/reach.png}")
+check_gnuplot
+
+# step_share LAYERS SCAN SUMS WAY: ranks, and the percentage of a step on 100 Gb/s that is not computing.
+step_share() {
+    awk -F, -v wanted="$*" '
+        NR == 1 { for (i = 1; i <= NF; i++) column[$i] = i }
+        $1 == "fattree100" && $3 " " $4 " " $5 " " $6 == wanted {
+            print $2, 100 * (1 - $column["compute_seconds"] / $column["step_seconds"])
+        }' results/reach/simulated.csv | sort -n >"$work/$1-$2-$4"
+}
+step_share 2 chain overlapped halving
+step_share 2 iexscan overlapped halving
+step_share 2 chain overlapped tree
+step_share 12 chain overlapped halving
+
+for shard in none optimizer gradients parameters; do
+    awk -F, -v shard=$shard '$1 == "large" && $3 == shard { print $4, $8 / 1e9 }' results/reach/shards.csv >"$work/$shard"
+done
+
+draw 1300,520 <<END
+set output picture
+set multiplot layout 1,2
+set grid linecolor rgb '#dddddd' linetype 1
+set key top left reverse Left box linecolor rgb '#bbbbbb' spacing 1.2 opaque
+set logscale x 2
+set style data linespoints
+line = "linewidth 2 pointtype 7"
+set title 'GPT-2 small, 2,048 tokens a rank, 100 Gb/s: simulated'
+set xlabel 'ranks, each 16 times faster than measured'
+set ylabel 'beyond computing (% of a step)'
+set yrange [0:55]
+set xtics (64, 128, 256, 512, 1024)
+set xrange [55:1200]
+set label 1 'the bar at 1,024 ranks' at 330, 12
+plot '$work/2-chain-tree' linewidth 2 pointtype 7 linecolor rgb '#969696' title '2 layers, chain, gradients by a tree', \\
+     '$work/2-iexscan-halving' linewidth 2 pointtype 7 linecolor rgb '#d94801' title '2 layers, MPI\\_Iexscan', \\
+     '$work/2-chain-halving' linewidth 2 pointtype 7 linecolor rgb '#6baed6' title '2 layers, chain', \\
+     '$work/12-chain-halving' linewidth 2 pointtype 7 linecolor rgb '#08519c' title '12 layers, chain', \\
+     10 with lines dashtype 2 linecolor rgb '#000000' notitle
+unset label 1
+set title 'GPT-2 large (774.6 million), memory of a rank, by plan'
+set xlabel 'ranks'
+set ylabel 'GB'
+set yrange [0:14]
+set xrange [0.9:9]
+set xtics (1, 2, 4, 8)
+set key bottom left
+plot '$work/none' linewidth 2 pointtype 7 linecolor rgb '#969696' title 'parallel.shard = none', \\
+     '$work/optimizer' linewidth 2 pointtype 7 linecolor rgb '#d94801' title 'optimizer', \\
+     '$work/gradients' linewidth 2 pointtype 7 linecolor rgb '#238b45' title 'gradients', \\
+     '$work/parameters' linewidth 2 pointtype 7 linecolor rgb '#08519c' title 'parameters', \\
+     24 / x with lines dashtype 2 linecolor rgb '#000000' title 'a share of 24 GB'
+unset multiplot
+END
+echo "picture: ${outputs[0]}"
