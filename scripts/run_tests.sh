@@ -8,10 +8,10 @@
 # mpi     tests/mpi/test_*.c      1, 2, 3, 4 ranks (asan: 3)            variants release, double, asan
 # system  tests/system/*.sh       the program build/release/polysketch as a user sees it
 #
-# Variables: VARIANTS="release double asan", RANKS="1 2 3 4", ASAN_RANKS=3, THREADS (of a unit test and of each rank),
+# Variables: VARIANTS="release double asan", RANKS="1 2 3 4", ASAN_RANKS=3, THREADS (of each rank and of unit tests),
 # FLAVOUR and MPIRUN (as in config.mk and scripts/environment.sh), TIME_LIMIT=120 (seconds for one test; a test that needs
 # more says so in a comment "time limit: 300 s"). A unit test of many tiny models, which threads only slow down, says
-# "threads: 1". Tests start in the repository root; TEST_FOLDER names an empty folder
+# "threads: 1" and has one, whatever THREADS is. Tests start in the repository root; TEST_FOLDER names an empty folder
 # of their own, the same for all ranks, removed afterwards unless the test fails. Logs are in build/test-logs/; a line
 # "skipped: ..." in one, of what could not be tried here, is shown.
 set -euo pipefail
@@ -112,7 +112,7 @@ if [ "$kind" = unit ] || [ "$kind" = all ]; then
         for source in tests/unit/test_*.c; do
             if selected "$source"; then
                 # Threads that wait give up their core: the machine may be busy with other things.
-                threads=${THREADS:-$(stated "$source" threads 2)}
+                threads=$(stated "$source" threads "${THREADS:-2}")
                 run_one "$source" "$variant" 1 env OMP_NUM_THREADS="$threads" OMP_WAIT_POLICY=passive \
                     "build/$variant$flavour/tests/$(basename "${source%.c}")"
             fi
