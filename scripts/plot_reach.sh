@@ -61,7 +61,7 @@ plot '$work/none' linewidth 2 pointtype 7 linecolor rgb '#969696' title 'paralle
      '$work/optimizer' linewidth 2 pointtype 7 linecolor rgb '#d94801' title 'optimizer', \\
      '$work/gradients' linewidth 2 pointtype 7 linecolor rgb '#238b45' title 'gradients', \\
      '$work/parameters' linewidth 2 pointtype 7 linecolor rgb '#08519c' title 'parameters', \\
-     24 / x with lines dashtype 2 linecolor rgb '#000000' title 'a share of 24 GB'
+     (25.77 / x - 0.268) / 1.1 with lines dashtype 2 linecolor rgb '#000000' title 'fits into 24 GiB, as plan counts'
 unset multiplot
 END
 echo "picture: ${outputs[0]}"

@@ -6,6 +6,7 @@
 #include "src/base/log.h"
 
 static const char *const names[SHARD_STAGES] = {"none", "optimizer", "gradients", "parameters"};
+static const char all_on_one_node[] = " (all; --ranks_per_node says fewer)";
 
 bool plan_memory_read(const char *text, double *bytes, Message *problem)
 {
@@ -44,6 +45,9 @@ StagePlan plan_stages(const Config *config, const Model *model, int ranks, doubl
     bool some = ranks_per_node > 0 && ranks_per_node < ranks, shared = config->parallel.node_shared;
     StagePlan plan = {
         .node_bytes = node_bytes, .ranks_per_node = some ? (int)ranks_per_node : ranks, .node_shared = shared};
+    plan.one_node = ranks > 1 && ranks_per_node == 0;
+    plan.recomputes = pass.recompute == RECOMPUTE_LAYER;
+    plan.in_stretches = config->train.stretch_length > 0;
     plan.last_node_ranks = ranks_on_last_node(ranks, plan.ranks_per_node);
     for (int way = 0; way < 2; way++)
         for (ShardStage stage = SHARD_NONE; stage <= last_stage(way); stage++) {
@@ -68,6 +72,7 @@ static void say_node_shared(const StagePlan *plan, Facts *facts)
 {
     if (plan->ranks_per_node == 1) return;
     facts_integer(facts, "ranks_per_node", "with parallel.node_shared, %lld ranks on a node", plan->ranks_per_node);
+    if (plan->one_node) facts_say(facts, "%s", all_on_one_node);
     if (plan->last_node_ranks < plan->ranks_per_node)
         facts_integer(facts, "ranks_on_last_node", ", %lld on the last", plan->last_node_ranks);
     facts_say(facts, ": the rank that needs most, a full node, without it\n");
@@ -84,24 +89,48 @@ static void say_node_shared(const StagePlan *plan, Facts *facts)
     facts_close(facts);
 }
 
+/* The first that fits, from above in the table; SHARD_STAGES if none. */
+static int first_that_fits(const StagePlan *plan, bool node_shared)
+{
+    for (int stage = SHARD_NONE; stage <= (int)last_stage(node_shared); stage++)
+        if (fits(plan, node_shared, (ShardStage)stage)) return stage;
+    return SHARD_STAGES;
+}
+
+/* What else makes it fit: only what is not done already. */
+static void say_remedies(const StagePlan *plan, Facts *facts)
+{
+    facts_say(facts, ". Use more nodes%s%s or %s\n",
+              plan->ranks_per_node > 1 ? ", fewer ranks on each with more threads" : "",
+              plan->recomputes ? "" : ", train.recompute = layer",
+              plan->in_stretches ? "a shorter train.stretch_length" : "train.stretch_length");
+}
+
 static void say_choice(const StagePlan *plan, Facts *facts)
 {
-    char node[32], needed[32];
+    char node[32], needed[32], ranks[64];
     const char *with = plan->node_shared ? " with parallel.node_shared" : "";
-    bool shared_fits = plan->ranks_per_node > 1 && fits(plan, true, last_stage(true));
+    int other = plan->node_shared || plan->ranks_per_node == 1 ? SHARD_STAGES : first_that_fits(plan, true);
     log_bytes(plan->node_bytes, node);
     log_bytes(node_needs(plan, plan->node_shared, plan->stage), needed);
+    snprintf(ranks, sizeof ranks, "%d rank%s on a node%s", plan->ranks_per_node, plan->ranks_per_node > 1 ? "s" : "",
+             plan->one_node ? all_on_one_node : "");
     if (plan->fits)
-        facts_say(facts,
-                  "parallel.shard = %s%s is the least that fits into %s for %d ranks: they need %s, with what programs "
-                  "have beside\n",
-                  names[plan->stage], with, node, plan->ranks_per_node, needed);
+        facts_say(
+            facts,
+            "parallel.shard = %s%s is the least that fits into %s for %s:\n  they need %s, with a tenth and 256 MiB "
+            "of each for what programs have beside",
+            names[plan->stage], with, node, ranks, needed);
     else
-        facts_say(facts,
-                  "nothing fits into %s for %d ranks: with parallel.shard = %s%s they need %s. Use more nodes, fewer "
-                  "ranks with more threads, train.recompute = layer or train.stretch_length%s\n",
-                  node, plan->ranks_per_node, names[plan->stage], with, needed,
-                  shared_fits ? "; with parallel.node_shared = true parallel.shard = gradients fits" : "");
+        facts_say(facts, "%s fits into %s for %s: with parallel.shard = %s%s they need %s",
+                  other < SHARD_STAGES ? "no parallel.shard alone" : "nothing", node, ranks, names[plan->stage], with,
+                  needed);
+    if (other < (int)plan->stage || (!plan->fits && other < SHARD_STAGES))
+        facts_say(facts, "; with parallel.node_shared = true parallel.shard = %s fits\n", names[other]);
+    else if (plan->fits)
+        facts_say(facts, "\n");
+    else
+        say_remedies(plan, facts);
 }
 
 void plan_stages_say(const StagePlan *plan, Facts *facts)
@@ -117,5 +146,6 @@ void plan_stages_say(const StagePlan *plan, Facts *facts)
     facts_text(facts, "shard", NULL, names[plan->stage]);
     if (plan->node_bytes == 0) return;
     facts_flag(facts, "fits", plan->fits);
+    facts_real(facts, "node_needs", NULL, node_needs(plan, plan->node_shared, plan->stage));
     say_choice(plan, facts);
 }

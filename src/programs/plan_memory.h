@@ -15,9 +15,11 @@ typedef struct StagePlan {
     double node_bytes;                  /* --memory; 0: not asked */
     int ranks_per_node;                 /* of all nodes but the last, which may have fewer */
     int last_node_ranks;
-    bool node_shared; /* asked for */
-    ShardStage stage; /* asked for, or the least that fits */
-    bool fits;        /* whether it does */
+    bool node_shared;              /* asked for */
+    bool one_node;                 /* not said how many ranks are on one: all */
+    bool recomputes, in_stretches; /* what saves activations is used to the full; is used */
+    ShardStage stage;              /* asked for, or the least that fits */
+    bool fits;                     /* whether it does */
 } StagePlan;
 
 /* Of what is planned. */

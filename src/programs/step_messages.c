@@ -175,8 +175,11 @@ void network_say(const Network *network, const Config *config, const Model *mode
     int sequence_ranks = config_sequence_ranks(config, ranks);
     ShardStage stage = ranks > 1 ? (ShardStage)config->parallel.shard : SHARD_NONE;
     StepMessages messages = step_messages(config, model, sequence_ranks, network);
-    facts_say(facts,
-              "time of messages by closed forms: a node for each rank, no link shared, nobody late, nothing hidden\n");
+    facts_say(facts, "time of messages by closed forms: a link for each rank, nobody late, nothing hidden\n");
+    if (store->ranks_per_node > 1)
+        facts_say(facts,
+                  "  (the %d ranks of a node share one: what leaves the node takes up to as many times as long)\n",
+                  store->ranks_per_node);
     facts_open(facts, "network");
     facts_real(facts, "bytes_per_second", NULL, network->bytes_per_second);
     facts_real(facts, "latency_seconds", NULL, network->latency);

@@ -41,7 +41,7 @@ MemoryReport memory_report(const Config *config, const Model *model, const PassS
 double memory_report_resident(const MemoryReport *report);
 
 /* Bytes of a process whose report has this total, with what it has beside: libraries, messages of MPI, the part of a token file
-   that is being read. Measured peaks were 2 to 3 % above the report where it says gigabytes, and some 60 MB where it says next
+   that is being read. Measured peaks were 2 to 9 % above the report where it says gigabytes, and 50 to 60 MB where it says next
    to nothing. */
 double memory_of_process(double reported);
 

@@ -279,10 +279,15 @@ END
         [[ $chosen == "parallel.shard = $stage is the least that fits"* ]] || give_up "$stage in $megabytes MB: $chosen"
     done <"$TEST_FOLDER/shares.needs"
     "$program" plan "${model[@]}" --ranks_per_node=2 --memory=1.5GiB >"$TEST_FOLDER/shares.none"
-    grep -q '^nothing fits into .*train.recompute' "$TEST_FOLDER/shares.none" || give_up "$(<"$TEST_FOLDER/shares.none")"
+    grep -q '^nothing fits into .* Use more nodes, fewer ranks on each with more threads or train.stretch_length$' \
+        "$TEST_FOLDER/shares.none" || give_up "$(<"$TEST_FOLDER/shares.none")" # the configuration has train.recompute = layer
+    log_says <("$program" plan "${model[@]}" --memory=1.5GiB --train.recompute=none) 'threads, train.recompute = layer or '
     log_says <("$program" plan "${model[@]}" --memory=8GiB --parallel.node_shared=true) \
         'parallel.shard = none with parallel.node_shared is the least that fits into '
-    log_says <("$program" plan "${model[@]}" --memory=5GiB) 'with parallel.node_shared = true parallel.shard = gradients fits'
+    "$program" plan "${model[@]}" --memory=5GiB >"$TEST_FOLDER/shares.shared"
+    log_says "$TEST_FOLDER/shares.shared" 'no parallel.shard alone fits into ' ' for 4 ranks on a node (all; --ranks_per_node says fewer)' \
+        '; with parallel.node_shared = true parallel.shard = gradients fits'
+    log_says <("$program" plan "${model[@]}" --memory=8GiB) ' beside; with parallel.node_shared = true parallel.shard = none fits'
     require_refusal '24 is no amount of memory.*24GiB' plan "${model[@]}" --memory=24
     require_refusal 'Plan without --slurm first' plan "${model[@]}" --memory=24G --slurm
 }
