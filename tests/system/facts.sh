@@ -285,7 +285,8 @@ END
     log_says <("$program" plan "${model[@]}" --memory=8GiB --parallel.node_shared=true) \
         'parallel.shard = none with parallel.node_shared is the least that fits into '
     "$program" plan "${model[@]}" --memory=5GiB >"$TEST_FOLDER/shares.shared"
-    log_says "$TEST_FOLDER/shares.shared" 'no parallel.shard alone fits into ' ' for 4 ranks on a node (all; --ranks_per_node says fewer)' \
+    log_says "$TEST_FOLDER/shares.shared" 'no parallel.shard alone fits into ' \
+        ' for 4 ranks on a node (all; --ranks_per_node says fewer)' \
         '; with parallel.node_shared = true parallel.shard = gradients fits'
     log_says <("$program" plan "${model[@]}" --memory=8GiB) ' beside; with parallel.node_shared = true parallel.shard = none fits'
     require_refusal '24 is no amount of memory.*24GiB' plan "${model[@]}" --memory=24
