@@ -49,7 +49,7 @@ PEER_PYTHON = os.environ.get("PEER_PYTHON", "python3")  # the one that has torch
 RUNS = os.environ.get("QUALITY_RUNS", "build/quality")
 SMOKE = {"train.steps": "4", "train.warmup_steps": "2", "train.batch_sequences": "1", "model.width": "32", "model.heads": "1",
          "model.context_length": "256", "attention.block_length": "32", "evaluate.every": "2", "evaluate.sequences": "2",
-         "quality.eval_tokens": "1024", "quality.eval_contexts": "256,512", "quality.stages": ""}
+         "quality.eval_tokens": "1024", "quality.eval_contexts": "256,512"}
 STARTS = (0, 16, 64, 256, 1024, 4096, 16384)  # of the buckets of "loss by position"
 KEY = ("name", "seed", "steps", "configuration")
 COLUMNS = [*KEY, "evaluated_at", "loss", "bits_per_byte", "accuracy", "sequences_right",
@@ -123,9 +123,10 @@ def read_options(words, lists):
 
 
 def small(base, options):
-    """For smoke: the same kind of model, tiny, on the text of `make run`."""
+    """For smoke: the same kind of model, tiny, on the text of `make run`; of its contexts the two shortest."""
     data = {key: f"build/data/kjv/{key.split('.')[1]}.h5" for key, value in (base | options).items() if value.endswith(".h5")}
-    return options | SMOKE | data
+    stages = [stage.split(":") for stage in (base | options).get("quality.stages", "").split(",") if stage]
+    return options | SMOKE | data | {"quality.stages": ",".join(f"{context}:1:2:{rate}" for context, _, _, rate in stages[:2])}
 
 
 def read_lines(path, lists):
