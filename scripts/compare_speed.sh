@@ -1,7 +1,7 @@
 #!/bin/bash
 # Is this version as fast as another? Both take turns at `polysketch bench`; each run is compared with sgemm beside it, and
-# medians over the rounds are written to results/house/speed.csv with their ratio. A shared machine scatters by several percent:
-# ROUNDS=5.
+# medians over the rounds are written to TABLE=results/house/speed.csv with their ratio. A shared machine scatters by several
+# percent: ROUNDS=5. THREADS=2.
 #
 #     scripts/compare_speed.sh OTHER_PROGRAM
 set -euo pipefail
@@ -13,7 +13,7 @@ cd "$(dirname "$0")/.."
 
 rounds=${ROUNDS:-5}
 program=$PWD/build/release/polysketch
-table=results/house/speed.csv
+table=${TABLE:-results/house/speed.csv}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 shape=(--model.width=768 --model.heads=12 --attention.sketch_size=32 --attention.block_length=256 --train.batch_sequences=1)
