@@ -109,9 +109,11 @@ def by_kind(folder):
             continue
         points = [(mean, place, low, high) for place, (_, (mean, low, high)) in enumerate(names)]
         labels = ", ".join(f"'{name}' {place}" for place, (name, _) in enumerate(names))
+        least, most = min(low for _, _, low, _ in points), max(high for *_, high in points)
+        spare = max(0.01, 0.05 * (most - least))  # what a seed moves is not to look large
         settings = (f"set title 'books, {steps} steps, context {context}'; "
                     f"set xlabel 'nats per byte'; set ytics ({labels}); unset key; "
-                    f"set yrange [-1:{len(names)}]")
+                    f"set yrange [-1:{len(names)}]; set xrange [{least - spare:.3f}:{most + spare:.3f}]")
         height = 120 + 20 * len(names)
         draw(folder / f"kinds-{steps}-{context}.png", f"1000,{height}", "1,1",
              [(settings, [Curve(points, style="xerrorbars pointtype 7 linewidth 2", using="1:2:3:4")])],
@@ -147,8 +149,9 @@ def by_position(folder):
                         row["name"].split("-", 2)[2])
                   for row in find(rows, evaluated_at=longest, seed="1") if row["name"].split("-")[1] == trained]
         panels.append((f"set title 'trained at {trained} tokens'; set logscale x; set xrange [1:20000]; "
+                       "set xtics (1, 16, 64, 256, '1k' 1024, '4k' 4096, '16k' 16384); set key samplen 1.5; "
                        "set xlabel 'position from'; set ylabel 'nats per byte'", curves))
-    draw(folder / "positions.png", "1300,550", f"1,{len(panels)}", panels)
+    draw(folder / "positions.png", f"{450 * len(panels)},550", f"1,{len(panels)}", panels)
 
 
 def by_context(folder):
