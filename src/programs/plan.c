@@ -253,7 +253,7 @@ static void print_plan(const Config *config, const Model *model, const StagePlan
     say_job(config, options->ranks, config_sequence_ranks(config, (int)options->ranks), facts);
     say_parameters(model, facts);
     memory_report_say(plan_report(stages), facts);
-    plan_stages_say(stages, facts);
+    plan_stages_say(stages, config, facts);
     say_operations(config, model, options->ranks, facts);
     say_messages(config, model, optimizer, options->ranks, &store, facts);
     if (network) say_network(config, model, options, network, &store, facts);

@@ -39,6 +39,14 @@ static bool fits(const StagePlan *plan, bool node_shared, ShardStage stage)
 /* That has the least to keep. */
 static ShardStage last_stage(bool node_shared) { return node_shared ? SHARD_GRADIENTS : SHARD_PARAMETERS; }
 
+/* The first that fits, from above in the table; SHARD_STAGES if none. */
+static int first_that_fits(const StagePlan *plan, bool node_shared)
+{
+    for (int stage = SHARD_NONE; stage <= (int)last_stage(node_shared); stage++)
+        if (fits(plan, node_shared, (ShardStage)stage)) return stage;
+    return SHARD_STAGES;
+}
+
 StagePlan plan_stages(const Config *config, const Model *model, int ranks, double node_bytes, int64_t ranks_per_node)
 {
     PassSpec pass = config_pass_spec(config);
@@ -46,8 +54,6 @@ StagePlan plan_stages(const Config *config, const Model *model, int ranks, doubl
     StagePlan plan = {
         .node_bytes = node_bytes, .ranks_per_node = some ? (int)ranks_per_node : ranks, .node_shared = shared};
     plan.one_node = ranks > 1 && ranks_per_node == 0;
-    plan.recomputes = pass.recompute == RECOMPUTE_LAYER;
-    plan.in_stretches = config->train.stretch_length > 0;
     plan.last_node_ranks = ranks_on_last_node(ranks, plan.ranks_per_node);
     for (int way = 0; way < 2; way++)
         for (ShardStage stage = SHARD_NONE; stage <= last_stage(way); stage++) {
@@ -61,9 +67,9 @@ StagePlan plan_stages(const Config *config, const Model *model, int ranks, doubl
     plan.stage = (ShardStage)config->parallel.shard;
     plan.fits = true;
     if (node_bytes == 0) return plan;
-    plan.stage = SHARD_NONE;
-    while (plan.stage < last_stage(shared) && !fits(&plan, shared, plan.stage)) plan.stage++;
-    plan.fits = fits(&plan, shared, plan.stage);
+    int first = first_that_fits(&plan, shared);
+    plan.fits = first < SHARD_STAGES;
+    plan.stage = plan.fits ? (ShardStage)first : last_stage(shared);
     return plan;
 }
 
@@ -89,24 +95,16 @@ static void say_node_shared(const StagePlan *plan, Facts *facts)
     facts_close(facts);
 }
 
-/* The first that fits, from above in the table; SHARD_STAGES if none. */
-static int first_that_fits(const StagePlan *plan, bool node_shared)
-{
-    for (int stage = SHARD_NONE; stage <= (int)last_stage(node_shared); stage++)
-        if (fits(plan, node_shared, (ShardStage)stage)) return stage;
-    return SHARD_STAGES;
-}
-
 /* What else makes it fit: only what is not done already. */
-static void say_remedies(const StagePlan *plan, Facts *facts)
+static void say_remedies(const StagePlan *plan, const TrainConfig *train, Facts *facts)
 {
     facts_say(facts, ". Use more nodes%s%s or %s\n",
               plan->ranks_per_node > 1 ? ", fewer ranks on each with more threads" : "",
-              plan->recomputes ? "" : ", train.recompute = layer",
-              plan->in_stretches ? "a shorter train.stretch_length" : "train.stretch_length");
+              train->recompute == RECOMPUTE_LAYER ? "" : ", train.recompute = layer",
+              train->stretch_length > 0 ? "a shorter train.stretch_length" : "train.stretch_length");
 }
 
-static void say_choice(const StagePlan *plan, Facts *facts)
+static void say_choice(const StagePlan *plan, const TrainConfig *train, Facts *facts)
 {
     char node[32], needed[32], ranks[64];
     const char *with = plan->node_shared ? " with parallel.node_shared" : "";
@@ -125,15 +123,15 @@ static void say_choice(const StagePlan *plan, Facts *facts)
         facts_say(facts, "%s fits into %s for %s: with parallel.shard = %s%s they need %s",
                   other < SHARD_STAGES ? "no parallel.shard alone" : "nothing", node, ranks, names[plan->stage], with,
                   needed);
-    if (other < (int)plan->stage || (!plan->fits && other < SHARD_STAGES))
+    if (other < (int)plan->stage)
         facts_say(facts, "; with parallel.node_shared = true parallel.shard = %s fits\n", names[other]);
     else if (plan->fits)
         facts_say(facts, "\n");
     else
-        say_remedies(plan, facts);
+        say_remedies(plan, train, facts);
 }
 
-void plan_stages_say(const StagePlan *plan, Facts *facts)
+void plan_stages_say(const StagePlan *plan, const Config *config, Facts *facts)
 {
     facts_say(facts, "memory per rank by parallel.shard:\n");
     facts_open(facts, "memory_per_rank_by_shard");
@@ -147,5 +145,5 @@ void plan_stages_say(const StagePlan *plan, Facts *facts)
     if (plan->node_bytes == 0) return;
     facts_flag(facts, "fits", plan->fits);
     facts_real(facts, "node_needs", NULL, node_needs(plan, plan->node_shared, plan->stage));
-    say_choice(plan, facts);
+    say_choice(plan, &config->train, facts);
 }

@@ -15,11 +15,10 @@ typedef struct StagePlan {
     double node_bytes;                  /* --memory; 0: not asked */
     int ranks_per_node;                 /* of all nodes but the last, which may have fewer */
     int last_node_ranks;
-    bool node_shared;              /* asked for */
-    bool one_node;                 /* not said how many ranks are on one: all */
-    bool recomputes, in_stretches; /* what saves activations is used to the full; is used */
-    ShardStage stage;              /* asked for, or the least that fits */
-    bool fits;                     /* whether it does */
+    bool node_shared; /* asked for */
+    bool one_node;    /* not said how many ranks are on one: all */
+    ShardStage stage; /* asked for, or the least that fits */
+    bool fits;        /* whether it does */
 } StagePlan;
 
 /* Of what is planned. */
@@ -38,7 +37,8 @@ bool plan_memory_read(const char *text, double *bytes, Message *problem);
 StagePlan plan_stages(const Config *config, const Model *model, int ranks, double node_bytes, int64_t ranks_per_node);
 
 /* A line for each stage, and one for what was chosen; in JSON "memory_per_rank_by_shard", bytes, the same for nodes and with
-   parallel.node_shared, "ranks_per_node" and "shard". */
-void plan_stages_say(const StagePlan *plan, Facts *facts);
+   parallel.node_shared, "ranks_per_node" and "shard"; where memory was given, "fits" and "node_needs", bytes with what programs
+   have beside. */
+void plan_stages_say(const StagePlan *plan, const Config *config, Facts *facts);
 
 #endif
