@@ -240,7 +240,7 @@ static void say_network(const Config *config, const Model *model, const PlanOpti
     StepCompute compute = {.seconds = step_seconds(config, model, options, speed, sizeof speed), .basis = speed};
     double alone = model_train_flops(model, share, block), whole = model_train_flops(model, context, block);
     compute.alone_seconds = compute.seconds * alone * sequence_ranks / whole;
-    network_say(network, config, model, (int)options->ranks, store, &compute, facts);
+    network_say(network, config, model, (int)options->ranks, (int)options->ranks_per_node, store, &compute, facts);
 }
 
 static void print_plan(const Config *config, const Model *model, const StagePlan *stages, const PlanOptions *options,

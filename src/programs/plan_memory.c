@@ -95,40 +95,49 @@ static void say_node_shared(const StagePlan *plan, Facts *facts)
     facts_close(facts);
 }
 
-/* What else makes it fit: only what is not done already. */
-static void say_remedies(const StagePlan *plan, const TrainConfig *train, Facts *facts)
+/* What else may make it fit: only what is not done already, and what the configuration admits. */
+static void say_remedies(const StagePlan *plan, const Config *config, Facts *facts)
 {
-    facts_say(facts, ". Use more nodes%s%s or %s\n",
-              plan->ranks_per_node > 1 ? ", fewer ranks on each with more threads" : "",
-              train->recompute == RECOMPUTE_LAYER ? "" : ", train.recompute = layer",
-              train->stretch_length > 0 ? "a shorter train.stretch_length" : "train.stretch_length");
+    const char *remedies[4] = {"more nodes"};
+    int count = 1;
+    if (plan->ranks_per_node > 1) remedies[count++] = "fewer ranks on each with more threads";
+    if (config->train.recompute != RECOMPUTE_LAYER) remedies[count++] = "train.recompute = layer";
+    if (!config_quadratic_kind(config))
+        remedies[count++] = config->train.stretch_length > 0 ? "another train.stretch_length" : "train.stretch_length";
+    facts_say(facts, ". Use ");
+    for (int i = 0; i < count; i++) facts_say(facts, "%s%s", i == 0 ? "" : i + 1 < count ? ", " : " or ", remedies[i]);
+    facts_say(facts, "\n");
 }
 
-static void say_choice(const StagePlan *plan, const TrainConfig *train, Facts *facts)
+static void say_choice(const StagePlan *plan, const Config *config, Facts *facts)
 {
-    char node[32], needed[32], ranks[64];
+    char node[32], needed[32], ranks[96];
+    bool several = plan->ranks_per_node > 1;
     const char *with = plan->node_shared ? " with parallel.node_shared" : "";
-    int other = plan->node_shared || plan->ranks_per_node == 1 ? SHARD_STAGES : first_that_fits(plan, true);
+    int other = several || plan->node_shared ? first_that_fits(plan, !plan->node_shared) : SHARD_STAGES;
     log_bytes(plan->node_bytes, node);
     log_bytes(node_needs(plan, plan->node_shared, plan->stage), needed);
-    snprintf(ranks, sizeof ranks, "%d rank%s on a node%s", plan->ranks_per_node, plan->ranks_per_node > 1 ? "s" : "",
+    snprintf(ranks, sizeof ranks, "%d rank%s on a node%s", plan->ranks_per_node, several ? "s" : "",
              plan->one_node ? all_on_one_node : "");
     if (plan->fits)
-        facts_say(
-            facts,
-            "parallel.shard = %s%s is the least that fits into %s for %s:\n  they need %s, with a tenth and 256 MiB "
-            "of each for what programs have beside",
-            names[plan->stage], with, node, ranks, needed);
+        facts_say(facts,
+                  "parallel.shard = %s%s is the least that fits into %s for %s:\n  %s %s, with a tenth and 256 MiB a "
+                  "rank for what programs have beside",
+                  names[plan->stage], with, node, ranks, several ? "they need" : "it needs", needed);
     else
-        facts_say(facts, "%s fits into %s for %s: with parallel.shard = %s%s they need %s",
-                  other < SHARD_STAGES ? "no parallel.shard alone" : "nothing", node, ranks, names[plan->stage], with,
-                  needed);
-    if (other < (int)plan->stage)
-        facts_say(facts, "; with parallel.node_shared = true parallel.shard = %s fits\n", names[other]);
+        facts_say(facts, "%s%s fits into %s for %s: with parallel.shard = %s%s %s %s",
+                  other == SHARD_STAGES ? "nothing" : "no parallel.shard",
+                  other == SHARD_STAGES ? ""
+                  : plan->node_shared   ? with
+                                        : " alone",
+                  node, ranks, names[plan->stage], with, several ? "they need" : "it needs", needed);
+    if (other < (plan->fits ? (int)plan->stage : SHARD_STAGES))
+        facts_say(facts, "; with parallel.node_shared = %s parallel.shard = %s fits\n",
+                  plan->node_shared ? "false" : "true", names[other]);
     else if (plan->fits)
         facts_say(facts, "\n");
     else
-        say_remedies(plan, train, facts);
+        say_remedies(plan, config, facts);
 }
 
 void plan_stages_say(const StagePlan *plan, const Config *config, Facts *facts)
@@ -145,5 +154,5 @@ void plan_stages_say(const StagePlan *plan, const Config *config, Facts *facts)
     if (plan->node_bytes == 0) return;
     facts_flag(facts, "fits", plan->fits);
     facts_real(facts, "node_needs", NULL, node_needs(plan, plan->node_shared, plan->stage));
-    say_choice(plan, &config->train, facts);
+    say_choice(plan, config, facts);
 }

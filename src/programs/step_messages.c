@@ -169,17 +169,17 @@ static void say_efficiency(const StepCompute *compute, const StoreMessages *stor
     say_percent(facts, "strong_efficiency_hidden_percent", behind, compute->seconds / hidden);
 }
 
-void network_say(const Network *network, const Config *config, const Model *model, int ranks,
+void network_say(const Network *network, const Config *config, const Model *model, int ranks, int ranks_per_node,
                  const StoreMessages *store, const StepCompute *compute, Facts *facts)
 {
     int sequence_ranks = config_sequence_ranks(config, ranks);
     ShardStage stage = ranks > 1 ? (ShardStage)config->parallel.shard : SHARD_NONE;
     StepMessages messages = step_messages(config, model, sequence_ranks, network);
     facts_say(facts, "time of messages by closed forms: a link for each rank, nobody late, nothing hidden\n");
-    if (store->ranks_per_node > 1)
+    if (ranks_per_node > 1 && ranks_per_node < ranks)
         facts_say(facts,
                   "  (the %d ranks of a node share one: what leaves the node takes up to as many times as long)\n",
-                  store->ranks_per_node);
+                  ranks_per_node);
     facts_open(facts, "network");
     facts_real(facts, "bytes_per_second", NULL, network->bytes_per_second);
     facts_real(facts, "latency_seconds", NULL, network->latency);

@@ -33,8 +33,8 @@ typedef struct StepCompute {
     const char *basis;    /* where the figures come from */
 } StepCompute;
 
-/* Lines, and an object "network". `store`: of store_messages() on this network. */
-void network_say(const Network *network, const Config *config, const Model *model, int ranks,
+/* Lines, and an object "network". `store`: of store_messages() on this network. `ranks_per_node`: 0 where nothing is known. */
+void network_say(const Network *network, const Config *config, const Model *model, int ranks, int ranks_per_node,
                  const StoreMessages *store, const StepCompute *compute, Facts *facts);
 
 #endif

@@ -307,8 +307,7 @@ static bool finish_batch(Config *config, int ranks, Message *problem)
     return true;
 }
 
-/* The first layer whose kind has no prefix state, or NULL. */
-static const AttentionKind *quadratic_kind(const Config *config)
+const AttentionKind *config_quadratic_kind(const Config *config)
 {
     ModelSpec spec = config_model_spec(config);
     for (size_t i = 0; i < spec.layers; i++)
@@ -321,7 +320,7 @@ static bool check_stretches(const Config *config, int sequence_ranks, Message *p
     long long stretches = stretches_of(config), length = config->train.stretch_length, block = config->block_length;
     long long blocks = (config->model.context_length + block - 1) / block;
     if (stretches == 1) return true;
-    const AttentionKind *quadratic = quadratic_kind(config);
+    const AttentionKind *quadratic = config_quadratic_kind(config);
     REQUIRE(!quadratic,
             "train.stretch_length = %lld needs linear kinds in all layers, but %s looks back at all keys. Set it to 0",
             length, quadratic->name);

@@ -115,4 +115,7 @@ double config_counted_targets(const Config *config);
 /* Ranks that share one sequence. */
 int config_sequence_ranks(const Config *config, int ranks);
 
+/* The kind of the first layer without a prefix state, which needs a sequence whole, or NULL. */
+const AttentionKind *config_quadratic_kind(const Config *config);
+
 #endif

@@ -289,6 +289,19 @@ END
         ' for 4 ranks on a node (all; --ranks_per_node says fewer)' \
         '; with parallel.node_shared = true parallel.shard = gradients fits'
     log_says <("$program" plan "${model[@]}" --memory=8GiB) ' beside; with parallel.node_shared = true parallel.shard = none fits'
+    log_says <("$program" plan "${model[@]}" --memory=100M --attention.kind=softmax --train.recompute=none) \
+        ' Use more nodes, fewer ranks on each with more threads or train.recompute = layer' # no stretches
+    log_says <("$program" plan "${model[@]}" --memory=100M --train.stretch_length=1024) ' threads or another train.stretch_length'
+    local alone=("${model[@]/--ranks=4/--ranks=5}" --ranks_per_node=1 --parallel.data_ranks=1)
+    megabytes=$("$program" plan "${alone[@]}" --json=true | python -c 'import json, sys
+stages = json.load(sys.stdin)["memory_per_rank_by_shard"]
+print(int((1.1 * (stages["parameters"] + stages["gradients"]) / 2 + 256 * 2**20) / 1e6))')
+    log_says <("$program" plan "${alone[@]}" --memory="${megabytes}M" --parallel.node_shared=true) \
+        '; with parallel.node_shared = false parallel.shard = parameters fits'
+    log_says <("$program" plan "${model[@]}" --ranks_per_node=2 --network=100Gb,1us --tokens_per_second=80000) \
+        '(the 2 ranks of a node share one: '
+    ! "$program" plan "${model[@]}" --network=100Gb,1us --tokens_per_second=80000 --parallel.node_shared=true |
+        grep 'of a node share one' || give_up 'nothing leaves the only node'
     require_refusal '24 is no amount of memory.*24GiB' plan "${model[@]}" --memory=24
     require_refusal 'Plan without --slurm first' plan "${model[@]}" --memory=24G --slurm
 }
